@@ -1,0 +1,41 @@
+# make setup | demo | test | lint | bench | clean        the environment is .venv; no target needs another one first
+# make demo VIDEO=my.mp4 DETECTOR=onnx:model.onnx        the same on your own video and detector
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+BIN := .venv/bin
+# The environment is reused while these stay the same and made anew when one changes.
+STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+DEMO_DIR ?= runs/demo
+
+.PHONY: setup demo test lint bench clean
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+	@echo "environment ready in .venv; next: make demo, or see what this machine has with: $(BIN)/python tools/doctor.py"
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
+		{ echo "this kit needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python tools/demo.py --save_dir $(DEMO_DIR) $(if $(VIDEO),--video "$(VIDEO)") \
+		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=
+
+clean:
+	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,3 @@
+"""From camera video to a PaddleSeg dataset of macroblock importance."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,76 @@
+"""What every command shares: exit codes, help with examples, progress bars, warnings.
+
+A command exits 0 when it did its work, 2 on bad usage or input (one line on stderr that names the file, what is
+wrong with it and how to mend it), 1 on a bug (a traceback).
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+class InputError(Exception):
+    """Bad usage or input. The message is one line: which file, what is wrong with it, how to mend it."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows every default and ends with `examples`; a usage error is one line, exit 2."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Defaults in the help of each flag, the examples left as they were typed."""
+
+    return _Parser(
+        description=description,
+        epilog="examples:\n" + "\n".join("  " + line.strip() for line in examples.strip().splitlines()),
+        formatter_class=Formatter,
+    )
+
+
+def warn(message: str) -> None:
+    """One line on stderr about something that was mended or left out; the work goes on."""
+    tqdm.write(f"warning: {message}", file=sys.stderr)
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
+    """`items`, with a bar on stderr when that is a terminal."""
+    return tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
+    """Parse `argv`, call `main(args)` and leave with the right exit code."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    args = parser.parse_args(argv)
+    try:
+        main(args)
+    except InputError as error:
+        fail(parser.prog, str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            fail(parser.prog, f"{error.filename}: the disk or the quota is full; free some space and run this again")
+        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
+            fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
+        raise
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    raise SystemExit(0)
+
+
+def fail(program: str, message: str) -> NoReturn:
+    """Print the one line of a refused input and exit 2."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(2)

@@ -1,0 +1,93 @@
+"""From importance to levels: a normaliser fitted on training frames, and the rule that cuts [0, 1] into levels."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from regenhance_data.cli import InputError
+
+Kind = Literal["log", "minmax", "rank", "none"]
+MOST_LEVELS = 255  # a label is uint8 and PaddleSeg ignores pixels of value 255
+
+
+def to_levels(normalised: np.ndarray, levels: int) -> np.ndarray:
+    """Level k covers [k/K, (k+1)/K), and 1.0 belongs to K−1: floats in [0, 1] → uint8, any shape.
+
+    The edges k/K are rounded to the dtype of the input, so that a float32 0.7 is level 7 of 10.
+    """
+    if not 2 <= levels <= MOST_LEVELS:
+        raise InputError(f"--levels {levels}: a label needs 2 to {MOST_LEVELS} levels")
+    normalised = np.asarray(normalised)
+    if normalised.size and not (normalised.min() >= 0 and normalised.max() <= 1):
+        raise ValueError("importance to be cut into levels must lie in [0, 1]")
+    edges = (np.arange(1, levels) / levels).astype(normalised.dtype)
+    return np.searchsorted(edges, normalised, side="right").astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Maps importance (finite, >= 0) to [0, 1], monotonically, with numbers fitted on the training frames.
+
+    log: 0 up to `low`, 1 from `high` on, logarithmic between. minmax: linear between them. rank: the share of the
+    training cells that are smaller (`quantiles`: 257 of them, evenly spaced). none: what is in [0, 1] already.
+    """
+
+    kind: Kind
+    low: float = 0.0
+    high: float = 1.0
+    quantiles: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InputError(f"normaliser {self.kind!r}: expected one of {', '.join(get_args(Kind))}")
+        if not 0 <= self.low < self.high or (self.kind == "log" and self.low == 0):
+            raise InputError(f"normaliser {self.kind}: needs 0 <= low < high, got {self.low} and {self.high}")
+
+    @classmethod
+    def fit(cls, kind: Kind, training: np.ndarray) -> "Normaliser":
+        """Fit on the importance of all training frames (any shape). InputError when there is nothing to fit on."""
+        values = np.asarray(training, dtype=np.float64).ravel()
+        if kind == "none":
+            return cls("none")
+        positive = values[values > 0]
+        if not positive.size:
+            raise InputError(
+                "importance is 0 in every training frame: the detector finds nothing there, or clear and blurred "
+                "frames are the same; lower --score_threshold or look at the clear frames"
+            )
+        if kind == "rank":
+            return cls("rank", quantiles=tuple(np.quantile(values, np.linspace(0, 1, 257)).tolist()))
+        if kind == "minmax":
+            low, high = float(values.min()), float(values.max())
+            return cls("minmax", low, high if high > low else low + 1.0)
+        # Importance is heavy-tailed. Between the median and the 99.9th percentile the levels come out evenly filled
+        # (the lower half is level 0, which a budget never reaches anyway); where half of the cells are 0 the median
+        # is that of the others.
+        low = float(np.median(values)) or float(np.median(positive))
+        return cls("log", low, max(float(np.quantile(values, 0.999)), low * np.e))
+
+    def __call__(self, importance: np.ndarray) -> np.ndarray:
+        """Importance of any shape → float64 in [0, 1] of the same shape."""
+        values = np.asarray(importance, dtype=np.float64)
+        if self.kind == "none":
+            if values.size and values.max() > 1:
+                raise InputError(
+                    f"--normalize none takes importance in [0, 1], found {values.max():.4g}; use log, minmax or rank"
+                )
+            return values
+        if self.kind == "rank":
+            return np.searchsorted(np.asarray(self.quantiles), values, side="left") / len(self.quantiles)
+        if self.kind == "log":
+            spread = np.log(np.maximum(values, self.low) / self.low) / np.log(self.high / self.low)
+        else:
+            spread = (values - self.low) / (self.high - self.low)
+        return np.clip(spread, 0.0, 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For dataset.yaml; `Normaliser.from_dict` is its inverse."""
+        return {key: list(value) if key == "quantiles" else value for key, value in asdict(self).items() if value != ()}
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
+        return cls(**{key: tuple(v) if key == "quantiles" else v for key, v in value.items()})

@@ -1,0 +1,34 @@
+"""Prove that a dataset is sound: sizes, values, pairs, splits, gaps and counts."""
+
+import argparse
+from pathlib import Path
+
+from regenhance_data import cli
+from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.labels import check_dataset
+
+EXAMPLES = "python tools/check_dataset.py --data my_dataset"
+MOST_LINES = 20  # a screenful; the rest is counted
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    dataset = Dataset.open(args.data)
+    if not dataset.info:
+        cli.warn(f"{args.data}: has no dataset.yaml; levels are taken to be {dataset.levels}, counts are not checked")
+    problems = check_dataset(dataset)
+    for problem in problems[: MOST_LINES - 1] if len(problems) > 1 else []:
+        cli.warn(problem)
+    if problems:
+        raise cli.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
+    frames = {name: len(dataset.read_split(name)) for name in SPLITS}
+    print(f"{args.data}: sound. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

@@ -1,0 +1,121 @@
+"""Where you are: Python, processors, GPU; for each part of the kit what is installed, what is missing, how to get it.
+
+Runs before anything is installed: the standard library is all it needs.
+"""
+
+import argparse
+import configparser
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PURPOSE = {
+    "core": "read video, write datasets, draw",
+    "torch": "detectors, upscalers, importance",
+    "paddle": "train and export predictors",
+    "deploy": "run predictors on OpenVINO and ONNX Runtime",
+    "tensorrt": "run predictors on NVIDIA GPUs",
+    "cluster": "work on many machines",
+    "dev": "tests and lint",
+}
+
+
+def requirements() -> dict[str, list[str]]:
+    """The packages of the core and of each extra, as setup.cfg lists them."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = {"core": config["options"]["install_requires"], **config["options.extras_require"]}
+    extras = {
+        extra: [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        for extra, text in listed.items()
+    }
+    extras["paddle"].append("paddleseg")
+    return extras
+
+
+def pins() -> dict[str, str]:
+    """Name (lower case) → version of constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return dict(line.lower().split("==") for line in lines if "==" in line and not line.startswith("#"))
+
+
+def gpus() -> list[str]:
+    """The NVIDIA GPUs with their driver, as nvidia-smi tells them."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    result = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    return result.stdout.strip().splitlines() if result.returncode == 0 else []
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed distribution."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def cuda_of_torch() -> str:
+    """Whether the installed PyTorch sees a GPU."""
+    code = "import torch; print(torch.cuda.is_available())"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    return "sees it" if result.stdout.strip() == "True" else "does not see it"
+
+
+def report() -> str:
+    """Everything doctor says."""
+    right_python = (3, 11) <= sys.version_info[:2] < (3, 13)
+    lines = [
+        f"Python     {platform.python_version()} at {sys.executable}"
+        + ("" if right_python else "   this kit needs 3.11 or 3.12: make setup PYTHON=/path/to/python3.11"),
+        f"processor  {os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+    ]
+    found = gpus()
+    lines += [f"GPU        {gpu}" for gpu in found] or ["GPU        none (everything runs on the processor)"]
+    if found and installed("torch"):
+        lines.append(f"           PyTorch {cuda_of_torch()}")
+    if found and not installed("paddlepaddle-gpu"):
+        lines.append("           Paddle trains on it once paddlepaddle-gpu takes the place of paddlepaddle in .venv")
+    if not (ROOT / ".venv").exists():
+        lines.append("environment  .venv is not there yet: make setup")
+    elif Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        lines.append("environment  this is not the project's own; ask there: .venv/bin/python tools/doctor.py")
+    pinned = pins()
+    for extra, packages in requirements().items():
+        lines.append(f"\n{extra} — {PURPOSE.get(extra, '')}")
+        missing = []
+        for requirement in packages:
+            name = re.split(r"[<>=!\[; ]", requirement)[0]
+            version, pin = installed(name), pinned.get(name.lower())
+            if version is None:
+                missing.append(name)
+                lines.append(f"  missing  {name}")
+            elif pin not in (None, version.split("+")[0]):
+                lines.append(f"  other    {name} {version}; tested with {pin}")
+            else:
+                lines.append(f"  ok       {name} {version}")
+        if missing:
+            lines.append(f"  get it:  {_how_to_get(extra, missing)}")
+    return "\n".join(lines)
+
+
+def _how_to_get(extra: str, missing: list[str]) -> str:
+    if missing == ["paddleseg"]:
+        return ".venv/bin/pip install -c constraints.txt --no-deps paddleseg"
+    if extra not in ("tensorrt", "cluster"):
+        return "make setup"
+    return f'.venv/bin/pip install -c constraints.txt -e ".[{extra}]"'
+
+
+if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, epilog="example: python tools/doctor.py", formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
+    print(report())

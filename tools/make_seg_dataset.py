@@ -1,0 +1,59 @@
+"""Importance → level labels, a leak-free split and dataset.yaml: a folder that PaddleSeg trains on."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from regenhance_data import cli
+from regenhance_data.dataset import Dataset
+from regenhance_data.labels import make_seg_dataset
+from regenhance_data.levels import Kind
+from regenhance_data.split import Ratios
+
+EXAMPLES = """
+python tools/make_seg_dataset.py --data my_dataset
+python tools/make_seg_dataset.py --data my_dataset --levels 5 --normalize rank --split 0.8 0.1 0.1
+python tools/make_seg_dataset.py --data flat_dataset --importance my_importance.npy --normalize none
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin_images/")
+    parser.add_argument("--importance", type=Path, help=".npz or .npy [T, rows, cols] to use instead of importance/")
+    parser.add_argument("--levels", type=int, default=10, help="classes the importance is cut into")
+    parser.add_argument("--mb_size", type=int, default=16, help="macroblock size in origin pixels")
+    parser.add_argument("--normalize", choices=get_args(Kind), default="log", help="fitted on training frames alone")
+    parser.add_argument("--split", nargs=3, type=float, default=[0.7, 0.15, 0.15], metavar=("TRAIN", "VAL", "TEST"))
+    parser.add_argument("--split_by", choices=["block", "clip"], default="block", help="cut each clip or deal them out")
+    parser.add_argument("--gap", type=int, default=10, help="frames left out between the blocks of a clip")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    dataset = Dataset.open(args.data)
+    counts = make_seg_dataset(
+        dataset,
+        args.importance,
+        args.levels,
+        args.mb_size,
+        args.normalize,
+        Ratios(*args.split),
+        args.gap,
+        args.split_by,
+    )
+    print("pixels a level, %    " + " ".join(f"{level:5d}" for level in range(args.levels)))
+    for name, pixels in counts.items():
+        frames = dataset.info["split"]["frames"][name]
+        shares = " ".join(f"{100 * p / max(sum(pixels), 1):5.1f}" for p in pixels)
+        print(f"{name:5s} {frames:6d} frames  {shares}")
+    print(f"wrote {args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml")
+    print(
+        f"next: python tools/check_dataset.py --data {args.data}\n"
+        f"      paddleseg train --config paddleseg_configs/pp_mobileseg_tiny.yml --dataset_root {args.data} "
+        "--save_dir runs/predictor"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
