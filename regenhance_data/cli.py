@@ -65,7 +65,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
             fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
         raise
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; run the same command again to go on", file=sys.stderr)
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(0)
 

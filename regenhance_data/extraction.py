@@ -12,7 +12,7 @@ import numpy as np
 
 from regenhance_data.cli import InputError, progress, warn
 from regenhance_data.dataset import LABELS, ORIGIN, SPLITS, Dataset, clip_id
-from regenhance_data.files import bounded_map, sha256, write_image
+from regenhance_data.files import bounded_map, encode_jpeg, sha256, write_image
 from regenhance_data.video import frame_rate, read_video
 
 DERIVED = ("sr_images", "hr_images", LABELS)
@@ -135,7 +135,7 @@ def _write_frames(
             if index == settings.max_frames:
                 return
             if index == 0:
-                source_hw = image.shape[:2]
+                source_hw = (image.shape[0], image.shape[1])
                 origin_hw = _origin_hw(source_hw, settings.height, video)
                 scale = _scale(dataset, source_hw, origin_hw, video) if settings.keep_hr else 1
             name = f"{index:06d}.png"
@@ -153,7 +153,8 @@ def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) ->
         shrinks = hw[0] <= image.shape[0]
         image = cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     if jpeg_quality is not None:
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])[1], cv2.IMREAD_COLOR)
+        jpeg = np.frombuffer(encode_jpeg(image, jpeg_quality), np.uint8)
+        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     write_image(path, image)
 
 

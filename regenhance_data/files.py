@@ -16,7 +16,8 @@ import yaml
 
 from regenhance_data.cli import InputError
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -52,6 +53,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON to `path`; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file. InputError when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -92,6 +103,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """Write an RGB image, uint8 [H, W, 3], as PNG (compression 1: a third of the time, a tenth more bytes)."""
     _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     write_bytes(path, encoded.tobytes())
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """An RGB image, uint8 [H, W, 3], as the bytes of a JPEG of the given quality (1 to 100)."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
 def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:

@@ -21,11 +21,15 @@ from regenhance_data.split import Ratios, split_blocks, split_clips
 IGNORED = 255  # PaddleSeg leaves pixels of this value out of the loss
 
 
+def level_colours(level_count: int) -> np.ndarray:
+    """An RGB colour a level, dark to bright: uint8 [levels, 3]."""
+    return (matplotlib.colormaps["inferno"](np.linspace(0, 1, level_count))[:, :3] * 255).round().astype(np.uint8)
+
+
 def label_png(levels: np.ndarray, grid: MacroblockGrid, level_count: int) -> bytes:
     """The label of one frame: a level grid, uint8 [rows, cols] → a palette PNG of the origin image's exact size."""
     image = Image.fromarray(grid.spread(levels))
-    colours = matplotlib.colormaps["inferno"](np.linspace(0, 1, level_count))[:, :3]
-    image.putpalette((colours * 255).round().astype(np.uint8).tobytes())
+    image.putpalette(level_colours(level_count).tobytes())
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

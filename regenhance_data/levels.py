@@ -90,4 +90,5 @@ class Normaliser:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
-        return cls(**{key: tuple(v) if key == "quantiles" else v for key, v in value.items()})
+        numbers: dict[str, Any] = {**value, "quantiles": tuple(value.get("quantiles", ()))}
+        return cls(**numbers)

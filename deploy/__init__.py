@@ -1,0 +1,1 @@
+"""From a checkpoint to a predictor that runs: export, runtimes, latency."""

@@ -1,0 +1,255 @@
+"""A trained predictor → ONNX that takes camera pixels and says the importance of every macroblock.
+
+Input `frames` uint8 [N, H, W, 3] BGR, output `importance` float32 [N, rows, cols] in [0, 1] (--head pixels: [N, H, W]).
+The file is compared with Paddle on several frames, in every installed runtime, before it gets its name.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import onnx
+
+from deploy.graph import Normalisation, predictor_graph
+from deploy.runtime import HEADS, KIT, installed_backends, load_predictor
+from regenhance_data import __version__, cli
+from regenhance_data.cli import InputError
+from regenhance_data.dataset import MB_SIZE, ORIGIN, SCALE, Dataset
+from regenhance_data.files import write_json, written_whole
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.ranking import spearman
+
+if TYPE_CHECKING:
+    from regenhance_data.predictors import PredictorConfig
+
+EXAMPLES = """
+python deploy/export_onnx.py --config C.yml --model_path S/best_model/model.pdparams --dataset_root D --save_dir S
+python deploy/export_onnx.py --config C.yml --model_path M.pdparams --input_size 360 640 --save_dir S --head pixels
+"""
+COMPARED_FRAMES = 4
+# Of an importance in [0, 1]: a hundredth of one of 10 levels. Float32 in another order of sums differed by less than
+# 1e-5 on PP-MobileSeg-Tiny; a misread operator (the epsilon of a normalisation, see Paddle2ONNX issue 1618) is off by
+# far more than this.
+TOLERANCE = 1e-3
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--config", type=Path, required=True, help="the PaddleSeg YAML of the training")
+    parser.add_argument("--model_path", type=Path, required=True, help="trained weights, .pdparams")
+    parser.add_argument("--dataset_root", type=Path, help="dataset: gives the frame size and the frames to compare on")
+    parser.add_argument("--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame size, where it is another")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
+    parser.add_argument("--head", choices=HEADS, default="macroblock")
+    parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
+    parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
+    return parser
+
+
+def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | None) -> np.ndarray:
+    """Frames to compare on, uint8 RGB [n, H, W, 3]: evenly from the test list, else the training list, else any.
+
+    The first one's size where no other is given; without a dataset, noise of the given size.
+    """
+    if dataset is None:
+        assert input_size_hw is not None
+        return np.random.default_rng(0).integers(256, size=(COMPARED_FRAMES, *input_size_hw, 3), dtype=np.uint8)
+    lists = [dataset.split_frames(name) for name in ("test", "train") if (dataset.root / f"{name}.txt").is_file()]
+    frames = next((listed for listed in lists if listed), None) or dataset.frames(dataset.clips()[0])
+    spread = sorted({round(at) for at in np.linspace(0, len(frames) - 1, COMPARED_FRAMES)})
+    images = [dataset.read(ORIGIN, frames[at]) for at in spread]
+    height, width = input_size_hw or images[0].shape[:2]
+    return np.stack([cv2.resize(image, (width, height)) for image in images])
+
+
+def normalisation(config: "PredictorConfig") -> Normalisation:
+    """What the config's val_dataset does to a frame. InputError for anything but Normalize, which has no place here."""
+    steps = config.transforms("val_dataset").transforms
+    if len(steps) != 1 or type(steps[0]).__name__ != "Normalize":
+        names = ", ".join(type(step).__name__ for step in steps) or "nothing"
+        raise InputError(f"{config.path}: val_dataset transforms are {names}; an export can hold one Normalize alone")
+    return Normalisation(*(np.broadcast_to(v, 3).tolist() for v in (steps[0].mean, steps[0].std)))
+
+
+def network_onnx(model: Any, batch_size: int, input_hw: tuple[int, int]) -> onnx.ModelProto:
+    """The bare network, [N, 3, H, W] → logits [N, K, H, W]. InputError where Paddle2ONNX cannot convert it."""
+    # Paddle2ONNX folds constants with Polygraphy, which would run pip and change the environment.
+    os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
+    import paddle
+    import paddle2onnx
+
+    class Logits(paddle.nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Any) -> Any:
+            return self.model(x)[0]
+
+    layer = Logits()
+    layer.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        stem = f"{folder}/network"
+        spec = paddle.static.InputSpec([batch_size, 3, *input_hw], "float32", "x")
+        try:
+            with _quiet_unless_it_fails():
+                paddle.jit.save(layer, stem, input_spec=[spec])
+                paddle2onnx.export(f"{stem}.json", f"{stem}.pdiparams", f"{stem}.onnx", opset_version=17)
+        except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
+            reason = " ".join(str(error).split())[-120:]
+            raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); what it said is above") from None
+        return onnx.load(f"{stem}.onnx")
+
+
+@contextmanager
+def _quiet_unless_it_fails() -> Iterator[None]:
+    """Hold back what the exporters print, from C++ as well; on an error, say it on stderr."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said:
+        real = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(real[1], said.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, kept in enumerate(real, 1):
+                os.dup2(kept, number)
+                os.close(kept)
+
+
+@contextmanager
+def _noted_interpolations() -> Iterator[list[tuple[Any, Any, dict[str, Any]]]]:
+    """(input, output, keywords) of every F.interpolate that runs inside, in order."""
+    import paddle.nn.functional as F
+
+    real, calls = F.interpolate, []
+
+    def noting(x: Any, *args: Any, **keywords: Any) -> Any:
+        output = real(x, *args, **keywords)
+        calls.append((x, output, keywords))
+        return output
+
+    F.interpolate = noting
+    try:
+        yield calls
+    finally:
+        F.interpolate = real
+
+
+def paddle_importance(
+    model: Any, config: "PredictorConfig", frames: np.ndarray, grid: MacroblockGrid
+) -> dict[str, np.ndarray]:
+    """What Paddle says, by head: uint8 RGB [n, H, W, 3] → 'macroblock' [n, rows, cols], 'pixels' [n, H, W].
+
+    The macroblock head's reference takes the long way that its matrices shorten: the expected level of the network's
+    low-resolution logits, upsampled to the full frame by Paddle, averaged over each block.
+    """
+    import paddle
+    import paddle.nn.functional as F
+
+    from regenhance_data.predictors import expected_level
+
+    transforms = config.transforms("val_dataset")
+    model.eval()
+    blocks, pixels = [], []
+    for frame in frames:
+        image = transforms({"img": frame[:, :, ::-1].astype(np.float32)})["img"]
+        with paddle.no_grad(), _noted_interpolations() as calls:
+            logits = model(paddle.to_tensor(image[None]))[0]
+        with paddle.no_grad():
+            pixels.append(expected_level(logits)[0].numpy())
+            if calls and calls[-1][1] is logits:
+                low, _, keywords = calls[-1]
+                align = keywords.get("align_corners", False)
+                level = expected_level(low)[:, None]
+                full = F.interpolate(level, frame.shape[:2], mode="bilinear", align_corners=align)
+                blocks.append(grid.mean(full[0, 0].numpy()))
+    return {"macroblock": np.array(blocks), "pixels": np.stack(pixels)}
+
+
+def parity(path: Path, head: str, frames: np.ndarray, reference: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Compare the ONNX file with Paddle in every runtime that is installed. InputError when one differs."""
+    report: dict[str, Any] = {"head": head, "frames": len(frames), "tolerance": TOLERANCE, "max_abs_difference": {}}
+    for backend in installed_backends() or ["auto"]:
+        predictor = load_predictor(path, backend)
+        found = predictor.predict(frames[..., ::-1])
+        expected = reference[head] if head == "macroblock" else predictor.grid.mean(reference[head])
+        difference = float(np.abs(found - expected).max())
+        report["max_abs_difference"][backend] = difference
+        if not difference <= TOLERANCE:
+            raise InputError(
+                f"the exported graph in {backend} differs from Paddle by {difference:.2g}, rounding is at most "
+                f"{TOLERANCE:g}; nothing was written: the exporter misread this network, try another paddle2onnx"
+            )
+        ranks = [spearman(a, b) for a, b in zip(found, predictor.grid.mean(reference["pixels"]), strict=True)]
+        known = [rank for rank in ranks if rank is not None]
+        report["spearman_to_pixels_head"] = float(np.mean(known)) if known else None
+    return report
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.dataset_root is None and args.input_size is None:
+        raise InputError("--dataset_root or --input_size is missing; a graph is made for one frame size")
+    if args.batch_size < 1 or (args.input_size and min(args.input_size) < 1):
+        raise InputError("--batch_size and --input_size: expected at least 1")
+    warnings.filterwarnings("ignore", message="No ccache found")
+    from regenhance_data.predictors import PredictorConfig, load_weights
+
+    config = PredictorConfig(args.config, opts=args.opts)
+    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
+    frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
+    height, width = frames.shape[1:3]
+    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
+    normalise = normalisation(config)
+    model = config.build("model")
+    load_weights(model, args.model_path)
+    reference = paddle_importance(model, config, frames, grid)
+    if args.head == "macroblock" and not reference["macroblock"].size:
+        raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
+
+    metadata = {
+        "kit": KIT,
+        "kit_version": __version__,
+        "model": config.name,
+        "head": args.head,
+        "levels": config.num_classes,
+        "mb_size": grid.mb_size,
+        "scale": dataset.scale if dataset else SCALE,
+        "input_height": grid.height,
+        "input_width": grid.width,
+        "precision": "fp32",
+    }
+    network = network_onnx(model, args.batch_size, (grid.height, grid.width))
+    graph = predictor_graph(network, normalise, args.head, grid.mb_size, metadata)
+    path = args.save_dir / f"{config.name}.onnx"
+    with written_whole(path) as temporary:
+        onnx.save(graph, str(temporary))
+        report = parity(temporary, args.head, frames, reference)
+    report_path = path.with_suffix(".parity.json")
+    write_json(report_path, {**metadata, **report})
+    for backend, difference in report["max_abs_difference"].items():
+        print(f"{backend:12s} differs from Paddle by at most {difference:.1e} on {len(frames)} frames")
+    if report["spearman_to_pixels_head"] is not None:
+        print(f"order of the macroblocks against the pixels head: Spearman {report['spearman_to_pixels_head']:.4f}")
+    rows, cols = grid.shape
+    print(f"wrote {path} ({grid.width}x{grid.height} frames → {rows}x{cols} macroblocks), {report_path}")
+    print(f"next: python deploy/trt_infer.py --model {path} --video VIDEO --save_dir {args.save_dir}")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

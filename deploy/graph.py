@@ -1,0 +1,160 @@
+"""The predictor's ONNX graph: camera pixels in, importance out, everything between inside the graph.
+
+Works on the ONNX of any segmentation network `[N, 3, H, W] → logits [N, K, H, W]`; needs neither Paddle nor torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from regenhance_data.cli import InputError
+from regenhance_data.grid import MacroblockGrid
+
+INPUT, OUTPUT = "frames", "importance"
+# Where pixel i of `out` pixels lies among `size` pixels; ONNX's names, its formulas (operator Resize).
+_SOURCE_OF = {
+    "half_pixel": lambda i, size, out: (i + 0.5) * size / out - 0.5,
+    "align_corners": lambda i, size, out: i * (size - 1) / max(out - 1, 1),
+    "asymmetric": lambda i, size, out: i * size / out,
+}
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What a network wants of its pixels: (RGB / 255 − mean) / std, three numbers each, std > 0."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
+
+
+def interpolation_matrix(size: int, out: int, coordinates: str = "half_pixel") -> np.ndarray:
+    """Linear interpolation of `size` values to `out` as a matrix, float64 [out, size]; each row sums to 1."""
+    source = np.clip(_SOURCE_OF[coordinates](np.arange(out), size, out), 0, size - 1)
+    left = np.minimum(source.astype(int), size - 1)
+    right = np.minimum(left + 1, size - 1)
+    matrix = np.zeros((out, size))
+    matrix[np.arange(out), left] = 1 - (source - left)
+    matrix[np.arange(out), right] += source - left
+    return matrix
+
+
+def macroblock_matrix(size: int, out: int, mb_size: int, coordinates: str = "half_pixel") -> np.ndarray:
+    """Interpolate `size` values to `out` pixels, then average each (perhaps partial) block of `mb_size`.
+
+    float64 [ceil(out / mb_size), size]. Both steps are linear and separable, so the importance of the macroblocks of
+    a low-resolution map E is exactly R·E·C with R of the rows and the transposed C of the columns: no full-size map
+    is ever made.
+    """
+    columns = interpolation_matrix(size, out, coordinates).T
+    return MacroblockGrid(1, out, mb_size).mean(columns[:, None])[:, 0].T
+
+
+def predictor_graph(
+    network: onnx.ModelProto, normalisation: Normalisation, head: str, mb_size: int, metadata: dict[str, Any]
+) -> onnx.ModelProto:
+    """Wrap a network: uint8 NHWC BGR `frames` → `importance` float32, [N, rows, cols] or with head 'pixels' [N, H, W].
+
+    The macroblock head takes the logits before the network's final upsampling. InputError where there is none.
+    """
+    graph = network.graph
+    batch, _, height, width = _shape(graph.input[0])
+    logits, levels = graph.output[0].name, _shape(graph.output[0])[1]
+    constants: list[onnx.TensorProto] = []
+
+    def constant(name: str, value: np.ndarray) -> str:
+        constants.append(numpy_helper.from_array(value, f"kit.{name}"))
+        return constants[-1].name
+
+    mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (normalisation.mean, normalisation.std))
+    before = [
+        helper.make_node("Transpose", [INPUT], ["kit.nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["kit.nchw"], ["kit.float"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["kit.float", constant("rgb", np.array([2, 1, 0]))], ["kit.bgr_to_rgb"], axis=1),
+        helper.make_node("Mul", ["kit.bgr_to_rgb", constant("scale", 1 / (255 * std))], ["kit.scaled"]),
+        helper.make_node("Add", ["kit.scaled", constant("shift", -mean / std)], [graph.input[0].name]),
+    ]
+    nodes = list(graph.node)
+    shape: list[int] = [batch, height, width]
+    if head == "macroblock":
+        resize = _final_resize(graph, logits)
+        nodes.remove(resize)
+        logits = resize.input[0]
+    weights = np.linspace(0, 1, levels, dtype=np.float32).reshape(1, levels, 1, 1)
+    after = [
+        helper.make_node("Softmax", [logits], ["kit.shares"], axis=1),
+        helper.make_node("Mul", ["kit.shares", constant("levels", weights)], ["kit.weighted"]),
+        helper.make_node("ReduceSum", ["kit.weighted", constant("axis", np.array([1]))], ["kit.expected"], keepdims=0),
+    ]
+    last = "kit.expected"
+    if head == "macroblock":
+        low_hw = _low_size_hw(network, resize)
+        coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
+        rows, cols = (
+            macroblock_matrix(low, full, mb_size, coordinates).astype(np.float32)
+            for low, full in zip(low_hw, (height, width), strict=True)
+        )
+        after += [
+            helper.make_node("MatMul", [constant("rows", rows), last], ["kit.rows_done"]),
+            helper.make_node("MatMul", ["kit.rows_done", constant("cols", cols.T.copy())], ["kit.blocks"]),
+        ]
+        last, shape = "kit.blocks", [batch, len(rows), len(cols)]
+    # the bounds hold already but for rounding
+    bounds = [constant("zero", np.float32(0)), constant("one", np.float32(1))]  # type: ignore[arg-type]
+    after.append(helper.make_node("Clip", [last, *bounds], [OUTPUT]))
+
+    whole = helper.make_graph(
+        _needed([*before, *nodes, *after]),
+        "region_importance_predictor",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, 3])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
+        [*graph.initializer, *constants],
+    )
+    used = {name for node in whole.node for name in node.input}
+    kept = [tensor for tensor in whole.initializer if tensor.name in used]
+    del whole.initializer[:]
+    whole.initializer.extend(kept)
+    model = helper.make_model(whole, opset_imports=network.opset_import, ir_version=network.ir_version)
+    helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
+    onnx.checker.check_model(model)
+    return model
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: str) -> str:
+    return next((a.s.decode() for a in node.attribute if a.name == name), default)
+
+
+def _final_resize(graph: onnx.GraphProto, logits: str) -> onnx.NodeProto:
+    """The linear Resize whose output is the network's output (perhaps through Identity)."""
+    maker = {output: node for node in graph.node for output in node.output}
+    node = maker[logits]
+    while node.op_type == "Identity":
+        node = maker[node.input[0]]
+    coordinates = _attribute(node, "coordinate_transformation_mode", "half_pixel")
+    if node.op_type != "Resize" or _attribute(node, "mode", "") != "linear" or coordinates not in _SOURCE_OF:
+        raise InputError(f"this network ends in {node.op_type}, not in a bilinear upsampling; export it --head pixels")
+    return node
+
+
+def _low_size_hw(network: onnx.ModelProto, resize: onnx.NodeProto) -> tuple[int, int]:
+    inferred = onnx.shape_inference.infer_shapes(network, data_prop=True)
+    shapes = {value.name: _shape(value) for value in inferred.graph.value_info}
+    height, width = shapes[resize.input[0]][2:]
+    return height, width
+
+
+def _needed(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Those nodes that the output depends on, in their order."""
+    wanted, kept = {OUTPUT}, []
+    for node in reversed(nodes):
+        if wanted.intersection(node.output):
+            kept.append(node)
+            wanted.update(node.input)
+    return kept[::-1]

@@ -1,0 +1,238 @@
+"""How much of the detector's accuracy comes back when only a share of the macroblocks is enhanced."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from regenhance_data.cli import InputError, progress
+from regenhance_data.dataset import ORIGIN, Dataset, Frame, read_importance
+from regenhance_data.detectors import BATCH, Detections, Detector, class_number
+from regenhance_data.enhancement import choose, composite
+from regenhance_data.files import bounded_map, written_whole
+from regenhance_data.importance import FramePair, difference_map, read_pair
+
+MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's rule, and the paper's
+# Two draws halve what chance adds to the random curve's variance; each costs the detector runs of a whole curve.
+RANDOM_DRAWS = 2
+RESAMPLES = 1000  # of the bootstrap: its 95 % bounds move by less than 0.01 between seeds
+BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.4)
+CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which everyone can tell apart)
+    "predictor": ("predictor", "#0072B2"),
+    "oracle": ("oracle importance", "#222222"),
+    "difference": ("difference alone", "#E69F00"),
+    "random": ("random", "#999999"),
+}
+
+Point = tuple[str, float]  # a curve's name and a budget
+Masks = dict[Point, list[np.ndarray]]  # the macroblocks to make clear at each point, one or more draws
+Counts = dict[Point, np.ndarray]  # (true positives, false positives, false negatives) of one frame at each point
+NONE, ALL = ("none", 0.0), ("all", 1.0)
+Predict = Callable[[np.ndarray], np.ndarray]  # origin image uint8 [H, W, 3] RGB → float32 [rows, cols]
+
+
+def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes [n, 4] and [m, 4] (x1, y1, x2, y2): float64 [n, m]."""
+    a, b = a.astype(np.float64)[:, None], b.astype(np.float64)[None]
+    overlap = (np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1)
+    union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+
+
+def count_matches(found: Detections, reference: Detections) -> np.ndarray:
+    """(true positives, false positives, false negatives), int64 [3], of one frame.
+
+    By falling score, each detection takes the free reference box of its class that it overlaps most, from MATCH_IOU on.
+    """
+    ious = iou_matrix(found.boxes, reference.boxes)
+    ious[found.labels[:, None] != reference.labels[None]] = 0
+    true = 0
+    for place in np.argsort(-found.scores, kind="stable"):
+        if ious[place].max(initial=0) >= MATCH_IOU:
+            true += 1
+            ious[:, ious[place].argmax()] = 0
+    return np.array([true, len(found.boxes) - true, len(reference.boxes) - true])
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """2·TP / (2·TP + FP + FN) of counts [..., 3]; 1 where there is nothing to find and nothing was found."""
+    true, wrong = counts[..., 0], counts[..., 1:].sum(-1)
+    return np.divide(2 * true, 2 * true + wrong, out=np.ones(counts.shape[:-1]), where=true + wrong > 0)
+
+
+def evaluate(
+    dataset: Dataset,
+    frames: Sequence[Frame],
+    detector: Detector,
+    clear: str,
+    budgets: Sequence[float] = BUDGETS,
+    predict: Predict | None = None,
+    truth: Mapping[int, Detections] | None = None,
+) -> dict[str, Any]:
+    """F1 of the detector on composites of clear and blurred, against its detections on the clear frames.
+
+    Macroblocks are chosen by the `predictor` (where `predict` is given), the `oracle` (the importance files), the
+    `difference` |clear − blurred| and at `random`; micro over `frames`. `truth`: true boxes by frame number; adds the
+    same figures against them. Returns what evaluation.json holds, but for the settings. Streams frame by frame.
+    """
+    if not frames:
+        raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
+    oracle = {clip: _maps(dataset, clip) for clip in {f.clip for f in frames}}
+    against: dict[str, list[Counts]] = {"clear": [], "truth": []}
+    pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)
+    for frame, pair in zip(frames, progress(pairs, "evaluate", len(frames)), strict=True):
+        scores = _random_maps(frame, pair.grid.shape)
+        scores["difference"] = [difference_map(pair)]
+        scores["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, dataset, frame, "its importance file")]
+        if predict:
+            scores["predictor"] = [_checked(predict(pair.origin), pair, dataset, frame, "the model")]
+        masks = masks_of(scores, budgets, pair.grid.shape)
+        found = detect_composites(detector, pair, [mask for some in masks.values() for mask in some])
+        references = {"clear": found[masks[ALL][0].tobytes()]}
+        if truth is not None:
+            if frame.number not in truth:
+                raise InputError(f"--truth: has no entry for frame {frame.number}; list it, [] where it shows nothing")
+            references["truth"] = truth[frame.number]
+        for name, reference in references.items():
+            counts = {
+                point: np.mean([count_matches(found[mask.tobytes()], reference) for mask in some], axis=0)
+                for point, some in masks.items()
+            }
+            against[name].append(counts)
+    result = {"metric": "f1", "frames": len(frames), **summary(against["clear"])}
+    return result if truth is None else {**result, "truth": summary(against["truth"])}
+
+
+def masks_of(scores: Mapping[str, Sequence[np.ndarray]], budgets: Sequence[float], shape: tuple[int, int]) -> Masks:
+    """The macroblocks to make clear at each point: those of each curve's maps at each budget, none, and all."""
+    flat = np.zeros(shape, np.float32)
+    masks = {NONE: [choose(flat, 0)], ALL: [choose(flat, 1)]}
+    return masks | {(curve, b): [choose(m, b) for m in maps] for curve, maps in scores.items() for b in budgets}
+
+
+def detect_composites(detector: Detector, pair: FramePair, masks: Sequence[np.ndarray]) -> dict[bytes, Detections]:
+    """The detections on the composite of each mask, by the mask's bytes; equal masks are run once."""
+    distinct = list({mask.tobytes(): mask for mask in masks}.items())
+    found: dict[bytes, Detections] = {}
+    for start in range(0, len(distinct), BATCH):
+        keys, some = zip(*distinct[start : start + BATCH], strict=True)
+        images = np.stack([composite(pair.clear, pair.blurred, mask, pair.grid) for mask in some])
+        found.update(zip(keys, detector.detect(images), strict=True))
+    return found
+
+
+def summary(frames: Sequence[Counts]) -> dict[str, Any]:
+    """F1 at every point, the share of the loss that is recovered, and the 95 % bootstrap interval over frames."""
+    generator = np.random.default_rng(0)
+    # how often each frame is drawn in each resample
+    weights = generator.multinomial(len(frames), [1 / len(frames)] * len(frames), RESAMPLES)
+    values, intervals = {}, {}
+    for point in frames[0]:
+        counts = np.stack([frame[point] for frame in frames]).astype(np.float64)
+        values[point] = float(f1(counts.sum(0)))
+        intervals[point] = [float(v) for v in np.percentile(f1(weights @ counts), [2.5, 97.5])]
+    none, top = values[NONE], values[ALL]
+    curves: dict[str, dict[str, Any]] = {}
+    recovered: dict[str, dict[str, Any]] = {}
+    bounds: dict[str, Any] = {"none": intervals[NONE], "all": intervals[ALL]}
+    for point in frames[0]:
+        if point not in (NONE, ALL):
+            curve, budget = point[0], f"{point[1]:g}"
+            curves.setdefault(curve, {})[budget] = values[point]
+            recovered.setdefault(curve, {})[budget] = (values[point] - none) / (top - none) if top != none else None
+            bounds.setdefault(curve, {})[budget] = intervals[point]
+    return {"none": none, "all": top, "curves": curves, "recovered": recovered, "intervals_95": bounds}
+
+
+def _maps(dataset: Dataset, clip: str) -> dict[int, np.ndarray]:
+    importance, numbers = read_importance(dataset.importance_path(clip))
+    return dict(zip(numbers.tolist(), importance, strict=True))
+
+
+def _random_maps(frame: Frame, shape: tuple[int, int]) -> dict[str, list[np.ndarray]]:
+    generator = np.random.default_rng([frame.number, *frame.clip.encode()])
+    return {"random": [generator.random(shape) for _ in range(RANDOM_DRAWS)]}
+
+
+def _checked(scores: np.ndarray | None, pair: FramePair, dataset: Dataset, frame: Frame, what: str) -> np.ndarray:
+    if scores is None or scores.shape != pair.grid.shape:
+        given = "nothing" if scores is None else "x".join(map(str, scores.shape))
+        rows, cols = pair.grid.shape
+        raise InputError(f"{dataset.path(ORIGIN, frame)}: {what} gives {given} macroblocks, expected {rows}x{cols}")
+    return scores
+
+
+def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
+    """True boxes by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
+
+    Boxes are in pixels of the clear frame; labels are places in "classes", whose names the detector must have. Classes
+    that the detector's settings leave out are left out. InputError where the file is anything else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = [str(name) for name in content["classes"]]
+        numbers = np.array([class_number(name, detector.class_names) for name in names], np.int64)
+        counted = [class_number(name, detector.class_names) for name in detector.settings.classes or names]
+        truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise InputError(f"{path}: is no file of true boxes ({type(error).__name__}: {error}); see --help") from None
+    return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
+
+
+def _true_boxes(rows: np.ndarray, numbers: np.ndarray) -> Detections:
+    """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's numbers of those classes."""
+    rows = rows.reshape(-1, 5)
+    if not np.isfinite(rows).all() or not np.isin(rows[:, 4], np.arange(len(numbers))).all():
+        raise ValueError("a box is five finite numbers, the last a place in 'classes'")
+    return Detections(rows[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[rows[:, 4].astype(int)])
+
+
+def _of_classes(found: Detections, classes: Sequence[int]) -> Detections:
+    kept = np.isin(found.labels, classes)
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """The F1 of each curve at each budget, for people."""
+    budgets = list(next(iter(result["curves"].values())))
+    lines = [f"{'F1':<12}" + "".join(f"{float(b):>8.0%}" for b in ["0", *budgets, "1"])]
+    for curve, points in sorted(result["curves"].items(), key=lambda c: -sum(c[1].values())):
+        row = [result["none"], *(points[b] for b in budgets), result["all"]]
+        lines.append(f"{curve:<12}" + "".join(f"{v:>8.3f}" for v in row))
+    return "\n".join(lines)
+
+
+def curve_figure(result: Mapping[str, Any]) -> Figure:
+    """The score over the share of macroblocks enhanced, a line a curve, its 95 % interval shaded."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axes = figure.add_subplot(xlabel="share of macroblocks enhanced, %", ylabel=result["metric"].upper())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
+    last = 0.0
+    for curve, (words, colour) in CURVES.items():
+        points = result["curves"].get(curve)
+        if points is None:
+            continue
+        shares = [0.0, *(100 * float(budget) for budget in points)]
+        bounds = result["intervals_95"]
+        lows, highs = zip(bounds["none"], *(bounds[curve][budget] for budget in points), strict=True)
+        axes.fill_between(shares, lows, highs, color=colour, alpha=0.1, linewidth=0)
+        width = 2.4 if curve == "predictor" else 1.6
+        axes.plot(shares, [result["none"], *points.values()], "o-", color=colour, label=words, lw=width, markersize=4)
+        last = max(last, *shares)
+    for level, words in ((result["all"], "everything enhanced"), (result["none"], "nothing enhanced")):
+        axes.axhline(level, color="#5b6675", linewidth=1, linestyle=(0, (4, 3)))
+        axes.text(last, level, words, ha="right", va="bottom", color="#5b6675", fontsize=9)
+    axes.legend(frameon=False, loc="center right")
+    return figure
+
+
+def write_plots(result: Mapping[str, Any], stem: Path) -> None:
+    """`curve_figure` as `stem`.png and `stem`.svg."""
+    figure = curve_figure(result)
+    for suffix in (".png", ".svg"):
+        with written_whole(stem.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, dpi=150)

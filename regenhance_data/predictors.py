@@ -1,0 +1,162 @@
+"""A region importance predictor on the Paddle side: its PaddleSeg config, its network, its weights, what it says.
+
+Imports Paddle and PaddleSeg; only the commands that train and export import this module.
+"""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddleseg.cvlibs import Config, SegBuilder
+from paddleseg.cvlibs.config import merge_config_dicts
+
+from regenhance_data import paddleseg_compat
+from regenhance_data.cli import InputError
+from regenhance_data.files import read_yaml, written_whole
+
+
+class _SafeConfig(Config):
+    """PaddleSeg's Config, read with the safe YAML loader."""
+
+    @classmethod
+    def _parse_from_yaml(cls, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return _read_with_bases(Path(path), ())
+
+
+def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise InputError(f"{path}: is its own _base_; take one of them out")
+    config = read_yaml(path)
+    bases = config.pop("_base_", [])
+    for base in [bases] if isinstance(bases, str) else bases:
+        config = merge_config_dicts(config, _read_with_bases(path.parent / base, (*seen, path.resolve())))
+    return config
+
+
+class _QuietBuilder(SegBuilder):
+    """SegBuilder without the dump of every component's settings."""
+
+    @classmethod
+    def show_msg(cls, name: str, cfg: Any) -> None:
+        pass
+
+
+class PredictorConfig:
+    """A PaddleSeg YAML. `builder` makes the pieces it names: model, loss, optimizer, lr_scheduler.
+
+    `overrides` are Config's own: learning_rate, batch_size, iters, opts (a list of 'key.subkey=value').
+    InputError for a config that PaddleSeg refuses, or that is not over a dataset of type `Dataset`.
+    """
+
+    def __init__(self, path: Path, **overrides: Any) -> None:
+        self.path = path
+        if path.suffix not in (".yml", ".yaml"):
+            raise InputError(f"{path}: a config is a .yml file, like paddleseg_configs/pp_mobileseg_tiny.yml")
+        read_yaml(path)  # a missing file is told as every other
+        try:
+            self.seg = _SafeConfig(str(path), **overrides)
+            for key in ("train_dataset", "val_dataset"):
+                if self.seg.dic[key]["type"] != "Dataset":
+                    raise InputError(f"{path}: {key} is a {self.seg.dic[key]['type']}, expected type Dataset")
+            self.num_classes = int(self.seg.dic["train_dataset"]["num_classes"])
+            if self.num_classes < 2 or min(self.seg.batch_size, self.seg.iters) < 1:
+                raise InputError(f"{path}: needs num_classes >= 2 and batch_size, iters >= 1")
+        except (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: PaddleSeg refuses this config ({_reason(error)})") from None
+        self.builder = _QuietBuilder(self.seg)
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def build(self, piece: str) -> Any:
+        """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot make it."""
+        if piece == "loss":
+            paddleseg_compat.mend()
+        try:
+            # an optimizer's state is filed under its parameters' names, which must not depend on what was built before
+            with paddle.utils.unique_name.guard():
+                return getattr(self.builder, piece)
+        except (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.path}: PaddleSeg cannot build the {piece} ({_reason(error)})") from None
+
+    def transforms(self, key: str) -> Any:
+        """The transforms of `train_dataset` or `val_dataset`, as one callable on {'img': BGR float32, 'label', …}."""
+        from paddleseg.transforms import Compose
+
+        try:
+            settings = self.seg.dic[key].get("transforms", [])
+            return Compose([self.builder.build_component(one) for one in settings])
+        except (RuntimeError, TypeError, KeyError) as error:
+            raise InputError(f"{self.path}: {key}.transforms: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[-160:]
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads dicts, strings, numbers and NumPy arrays; whatever else a pickle asks for is refused before it is made."""
+
+    _ALLOWED = frozenset({("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")})
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = module.replace("numpy._core", "numpy.core")  # NumPy 2 writes it so
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
+        return super().find_class(module, name)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The content of a .pdparams or .pdopt file. Runs no code from it; InputError when it is anything else."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; train a predictor with 'paddleseg train'")
+    try:
+        with path.open("rb") as file:
+            state = _ArraysOnly(file).load()
+    # a broken or hostile pickle can raise nearly anything
+    except Exception as error:
+        raise InputError(f"{path}: is no Paddle checkpoint ({_reason(error)})") from None
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+        raise InputError(f"{path}: is no Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")
+    return state
+
+
+def write_state(path: Path, state: Any) -> None:
+    """Write a state_dict as PaddleSeg does, whole or not at all."""
+    with written_whole(path) as temporary:
+        paddle.save(state, str(temporary))
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Put the weights of a .pdparams into `model`. InputError when they are not exactly this network's."""
+    state = read_state(path)
+    state.pop("StructuredToParameterName@@", None)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, shape in expected.items():
+        if name not in state:
+            raise InputError(f"{path}: has no {name}; it belongs to another network than this config's")
+        found = state[name]
+        if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
+            what = f"{found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
+            raise InputError(f"{path}: {name} is {what}, this config's network has {list(shape)}")
+        if not np.isfinite(found).all():
+            raise InputError(f"{path}: {name} has NaN or infinite values; take an earlier checkpoint")
+    strangers = state.keys() - expected.keys()
+    if strangers:
+        raise InputError(f"{path}: has {min(strangers)}, which this config's network lacks")
+    model.set_state_dict(state)
+
+
+def expected_level(logits: Any, axis: int = 1) -> Any:
+    """What a predictor says of a pixel: Σ k·p_k / (K − 1) in [0, 1], p the softmax over the K levels at `axis`.
+
+    paddle [N, K, H, W] → paddle [N, H, W].
+    """
+    levels = logits.shape[axis]
+    weights = paddle.linspace(0, 1, levels, dtype=logits.dtype)
+    shape = [1] * logits.ndim
+    shape[axis] = levels
+    return (paddle.nn.functional.softmax(logits, axis=axis) * weights.reshape(shape)).sum(axis=axis)

@@ -1,0 +1,278 @@
+"""The demo's report: one HTML file that holds everything it shows, from the files that the stages left."""
+
+import base64
+import html
+import io
+import json
+import os
+import platform
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from regenhance_data.cli import InputError
+from regenhance_data.dataset import ORIGIN, SPLITS, Dataset, Frame, blurred_frame, read_importance
+from regenhance_data.enhancement import choose
+from regenhance_data.evaluation import CURVES, Predict, curve_figure
+from regenhance_data.files import encode_jpeg, read_json, write_text
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.labels import level_colours, read_label
+from regenhance_data.levels import Normaliser
+from regenhance_data.overlay import heat, outline
+
+BUDGET = "0.1"  # the budget that the headline speaks of
+MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
+
+
+def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
+    """Write `folder`/report.html from what the demo's stages left there; return its headline as plain text.
+
+    Reads evaluation.json, benchmark.json, stages.json, overlay.mp4, predictor/val.json and predictor/train_log.json
+    beside the dataset's own files. InputError when one is missing.
+    """
+    evaluation = read_json(folder / "evaluation.json")
+    stages = read_json(folder / "stages.json")
+    frame = _shown_frame(dataset)
+    predicted = predict(dataset.read(ORIGIN, frame))
+    headline = _headline(evaluation)
+    info = dataset.info
+    record = info["clips"][frame.clip]
+    height, width = record["origin_hw"]
+    template = Template((Path(__file__).with_name("report_template.html")).read_text(encoding="utf-8"))
+    clear = dataset.read(_clear_folder(dataset), frame)
+    blurred = blurred_frame(dataset.read(ORIGIN, frame), dataset.scale)
+    oracle = _importance_of(dataset, frame)
+    text = template.substitute(
+        title=f"Which macroblocks matter: {html.escape(record['source'])}",
+        headline=html.escape(headline),
+        made_of=html.escape(
+            f"{record['frames']} frames of {width}×{height}, clear frames {dataset.scale} times as large "
+            f"({_clear_folder(dataset).split('_')[0]}), detector {info['detector']['spec']}, "
+            f"{evaluation['frames']} test frames that nothing was fitted on. "
+            f"Kit version {info['kit_version']}."
+        ),
+        tiles=_tiles(evaluation),
+        curve_words=_curve_words(evaluation),
+        curve_chart=_chart(curve_figure(evaluation)),
+        curve_table=_curve_table(evaluation),
+        panels=_panels(dataset, frame, oracle, predicted),
+        maps=json.dumps(
+            {
+                "predictor": predicted.round(5).tolist(),
+                "oracle": (oracle / max(oracle.max(), 1e-12)).round(6).tolist(),
+                "size": dataset.mb_size * dataset.scale,
+            }
+        ),
+        clear_width=clear.shape[1],
+        clear_height=clear.shape[0],
+        blurred_image=_picture(blurred),
+        clear_image=_picture(clear),
+        video=_video(folder / "overlay.mp4"),
+        training_words=_training_words(read_json(folder / "predictor" / "val.json")),
+        training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
+        levels_chart=_levels_chart(info),
+        latency_table=_latency_table(read_json(folder / "benchmark.json")),
+        machine=f"{os.cpu_count()} cores, {platform.machine()}",
+        stages_table=_stages_table(stages),
+    )
+    write_text(folder / "report.html", text)
+    return headline
+
+
+def _clear_folder(dataset: Dataset) -> str:
+    return str(dataset.info["importance"]["clear"])
+
+
+def _importance_of(dataset: Dataset, frame: Frame) -> np.ndarray:
+    importance, numbers = read_importance(dataset.importance_path(frame.clip))
+    return importance[np.flatnonzero(numbers == frame.number)[0]]
+
+
+def _shown_frame(dataset: Dataset) -> Frame:
+    """The test frame where most is at stake: the largest sum of importance."""
+    return max(dataset.split_frames("test"), key=lambda frame: _importance_of(dataset, frame).sum())
+
+
+def _headline(evaluation: dict[str, Any]) -> str:
+    return (
+        f"Enhancing the {float(BUDGET):.0%} of the macroblocks that the predictor picks recovers "
+        f"{evaluation['recovered']['predictor'][BUDGET]:.0%} of the F1 that enhancing every macroblock would recover; "
+        f"a random {float(BUDGET):.0%} recovers {evaluation['recovered']['random'][BUDGET]:.0%}."
+    )
+
+
+def _tiles(evaluation: dict[str, Any]) -> str:
+    values = [("", "nothing enhanced", evaluation["none"])]
+    for curve in ("random", "difference", "predictor", "oracle"):
+        words = f"{CURVES[curve][0]}, {float(BUDGET):.0%}"
+        values.append((" main" if curve == "predictor" else "", words, evaluation["curves"][curve][BUDGET]))
+    values.append(("", "everything enhanced", evaluation["all"]))
+    return "".join(
+        f'<div class="tile{kind}"><b>{value:.3f}</b><span>F1, {html.escape(words)}</span></div>'
+        for kind, words, value in values
+    )
+
+
+def _curve_words(evaluation: dict[str, Any]) -> str:
+    words = (
+        f"{evaluation['metric'].upper()} of the detector on {evaluation['frames']} test frames, against what it finds "
+        "on the clear frames, when only the chosen macroblocks are clear. Oracle: the importance that the detector’s "
+        "gradient gives with the clear frame at hand. Difference: where clear and blurred frames differ most."
+    )
+    truth = evaluation.get("truth")
+    if truth:
+        words += (
+            f" Against the scene’s true boxes: {truth['none']:.3f} with nothing enhanced, "
+            f"{truth['curves']['predictor'][BUDGET]:.3f} by the predictor at {float(BUDGET):.0%}, "
+            f"{truth['all']:.3f} with everything."
+        )
+    return html.escape(words)
+
+
+def _chart(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return _data_uri(buffer.getvalue(), "image/svg+xml")
+
+
+def _axes(width: float, height: float, xlabel: str, ylabel: str) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    return figure, axes
+
+
+def _table(head: list[str], rows: list[tuple[bool, list[str]]]) -> str:
+    """An HTML table of escaped cells; a row is (strong, cells)."""
+    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    for strong, cells in rows:
+        tag = '<tr class="strong">' if strong else "<tr>"
+        lines.append(tag + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def _curve_table(evaluation: dict[str, Any]) -> str:
+    budgets = sorted(evaluation["curves"]["predictor"], key=float)
+    head = ["F1 when this share is enhanced", "0 %", *(f"{float(b):.0%}".replace("%", " %") for b in budgets), "100 %"]
+    rows = []
+    for name, (words, _) in CURVES.items():
+        values = [evaluation["none"], *(evaluation["curves"][name][b] for b in budgets), evaluation["all"]]
+        rows.append((name == "predictor", [words, *(f"{value:.3f}" for value in values)]))
+    return _table(head, rows)
+
+
+def _panels(dataset: Dataset, frame: Frame, oracle: np.ndarray, predicted: np.ndarray) -> str:
+    origin = dataset.read(ORIGIN, frame)
+    blurred = blurred_frame(origin, dataset.scale)
+    clear = dataset.read(_clear_folder(dataset), frame)
+    grid = dataset.grid(frame.clip).scaled(dataset.scale)
+    # every map is shown through the normaliser, which is what the levels are cut from
+    normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
+    level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]
+    chosen = outline(blurred, choose(predicted, float(BUDGET)), grid)
+    shown = [
+        (blurred, f"origin image, interpolated up {dataset.scale} times: the blurred frame"),
+        (clear, "clear frame"),
+        (heat(clear, normalised, grid), "importance from the detector’s gradient"),
+        (_levels_picture(level_grid, grid, dataset.levels), f"label: {dataset.levels} levels"),
+        (heat(blurred, predicted, grid), "prediction, from the origin image alone"),
+        (chosen, f"overlay: the {float(BUDGET):.0%} of the macroblocks it would enhance, outlined"),
+    ]
+    return "".join(
+        f'<figure><img alt="{html.escape(words)}" src="{_picture(picture)}"><figcaption>{html.escape(words)}'
+        "</figcaption></figure>"
+        for picture, words in shown
+    )
+
+
+def _levels_picture(level_grid: np.ndarray, grid: MacroblockGrid, levels: int) -> np.ndarray:
+    return level_colours(levels)[grid.spread(level_grid)]
+
+
+def _picture(image: np.ndarray) -> str:
+    return _data_uri(encode_jpeg(image, quality=88), "image/jpeg")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _video(path: Path) -> str:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make it with deploy/trt_infer.py")
+    if path.stat().st_size > MOST_VIDEO_BYTES:
+        return f"<section><h2>On the whole clip</h2><p>The overlay video is {html.escape(path.name)}.</p></section>"
+    return (
+        "<section><h2>On the whole clip</h2><p>The exported ONNX at work: predicted importance as heat, the chosen "
+        "macroblocks outlined.</p><video controls muted loop playsinline preload='metadata' "
+        f"src='{_data_uri(path.read_bytes(), 'video/mp4')}'></video></section>"
+    )
+
+
+def _training_words(val: dict[str, Any]) -> str:
+    return html.escape(
+        f"On the validation block the best checkpoint ranks macroblocks with a Spearman correlation of "
+        f"{val['spearman']:.3f} and finds {val[f'recall_at_{BUDGET}']:.0%} of the most important tenth. Labels are "
+        "skewed, so ranking tells more than per-pixel accuracy."
+    )
+
+
+def _training_chart(log: list[dict[str, Any]]) -> str:
+    """The loss, and on the right the ranking on the validation block, over iterations."""
+    losses = [(row["iter"], row["loss"]) for row in log if "loss" in row]
+    ranks = [(row["iter"], row["spearman"]) for row in log if "spearman" in row]
+    figure, axes = _axes(5, 3.4, "iteration", "loss")
+    axes.plot(*zip(*losses, strict=True), color="#0072B2", linewidth=1.6)
+    right = axes.twinx()
+    right.spines["top"].set_visible(False)
+    right.plot(*zip(*ranks, strict=True), "o-", color="#D55E00", markersize=4)
+    right.set_ylabel("Spearman on the validation block", color="#D55E00")
+    axes.yaxis.label.set_color("#0072B2")
+    return _chart(figure)
+
+
+def _levels_chart(info: dict[str, Any]) -> str:
+    figure, axes = _axes(5, 3.4, "level", "share of the pixels, %")
+    for index, (name, colour) in enumerate(zip(SPLITS, ("#0072B2", "#E69F00", "#009E73"), strict=True)):
+        pixels = np.array(info["level_pixels"][name], dtype=float)
+        places = np.arange(len(pixels)) + (index - 1) * 0.27
+        axes.bar(places, 100 * pixels / max(pixels.sum(), 1), 0.27, color=colour, label=name)
+    axes.set_xticks(range(info["levels"]))
+    axes.legend(frameon=False)
+    return _chart(figure)
+
+
+def _latency_table(rows: list[dict[str, Any]]) -> str:
+    head = ["model", "backend", "precision", "engine, ms", "frame, ms", "frame p95, ms", "frames/s"]
+    return _table(
+        head,
+        [
+            (
+                False,
+                [
+                    *(str(row[key]) for key in ("model", "backend", "precision")),
+                    *(f"{row[key]:.1f}" for key in ("engine_ms_median", "frame_ms_median", "frame_ms_p95")),
+                    f"{1000 * row['batch'] / row['frame_ms_median']:.0f}",
+                ],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _stages_table(stages: list[dict[str, Any]]) -> str:
+    rows = "".join(
+        f"<tr><td><code>{html.escape(stage['command'])}</code></td><td>{stage['seconds']:.0f} s</td></tr>"
+        for stage in stages
+    )
+    total = sum(stage["seconds"] for stage in stages)
+    return f"<table>{rows}<tr class='strong'><td>together</td><td>{total:.0f} s</td></tr></table>"

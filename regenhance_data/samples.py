@@ -1,0 +1,86 @@
+"""The frames of a split list with their labels, as a predictor learns and is judged on them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from regenhance_data.cli import InputError, progress, warn
+from regenhance_data.dataset import Dataset, read_importance
+from regenhance_data.files import bounded_map, read_image
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.labels import IGNORED, read_label
+
+
+class Samples:
+    """The (origin image, label) pairs of one split list; all are there, fit each other and the number of levels.
+
+    `sizes_hw` is the (height, width) of each. InputError names the first file that is wrong.
+    """
+
+    def __init__(self, dataset: Dataset, list_name: str, num_classes: int) -> None:
+        self.dataset, self.num_classes = dataset, num_classes
+        pairs = dataset.read_split(list_name)
+        if not pairs:
+            raise InputError(f"{dataset.root / list_name}.txt: lists no frames; make it with tools/make_seg_dataset.py")
+        self.frames = dataset.split_frames(list_name)
+        self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
+        if not dataset.info:
+            warn(f"{dataset.root}: has no dataset.yaml; taken as {num_classes} levels, macroblocks of {self.mb_size}")
+        elif dataset.levels != num_classes:
+            new = " ".join(f"{part}.num_classes={dataset.levels}" for part in ("model", "train_dataset", "val_dataset"))
+            raise InputError(
+                f"{dataset.root}/dataset.yaml: has {dataset.levels} levels, the config num_classes {num_classes}; "
+                f"make the labels again with --levels {num_classes} or add --opts {new}"
+            )
+        checks = bounded_map(self._checked_size_hw, self.paths)
+        self.sizes_hw = list(progress(checks, f"check {list_name}", len(pairs)))
+
+    @property
+    def mb_size(self) -> int:
+        return self.dataset.mb_size
+
+    def _checked_size_hw(self, paths: tuple[Path, Path]) -> tuple[int, int]:
+        image, levels = (read_image(paths[0]), read_label(paths[1]))
+        height, width = image.shape[:2]
+        if levels.shape != (height, width):
+            raise InputError(f"{paths[1]}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}")
+        wrong = levels[(levels >= self.num_classes) & (levels != IGNORED)]
+        if wrong.size:
+            raise InputError(
+                f"{paths[1]}: has value {wrong.max()}, with num_classes {self.num_classes} levels go to "
+                f"{self.num_classes - 1}; make the labels again with tools/make_seg_dataset.py"
+            )
+        return height, width
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """(origin image RGB uint8 [H, W, 3], label uint8 [H, W])."""
+        image, label = self.paths[index]
+        return read_image(image), read_label(label)
+
+    def importance(self) -> Iterator[np.ndarray]:
+        """The true importance of each frame, [rows, cols], NaN where the label is ignored.
+
+        What importance/<clip>.npz says, which ranks within a level as well; where it has nothing, the label's level.
+        """
+        known: dict[tuple[str, int], np.ndarray] = {}
+        for clip in {frame.clip for frame in self.frames}:
+            path = self.dataset.importance_path(clip)
+            if path.is_file():
+                values, numbers = read_importance(path)
+                known |= {(clip, number): value for number, value in zip(numbers.tolist(), values, strict=True)}
+        for frame, (_, label_path), (height, width) in zip(self.frames, self.paths, self.sizes_hw, strict=True):
+            grid = MacroblockGrid(height, width, self.mb_size)
+            cells = known.get((frame.clip, frame.number))
+            if cells is not None and cells.shape != grid.shape:
+                path = self.dataset.importance_path(frame.clip)
+                raise InputError(f"{path}: is on a grid of {cells.shape}, frames of this clip have {grid.shape}")
+            if cells is None:
+                label = read_label(label_path)
+                counted = grid.mean(label != IGNORED)
+                levels = grid.mean(np.where(label == IGNORED, 0, label))
+                cells = np.divide(levels, counted, out=np.full(grid.shape, np.nan), where=counted > 0)
+            yield cells

@@ -1,0 +1,242 @@
+"""Train and validate a predictor over PaddleSeg's pieces.
+
+PaddleSeg 2.8's own core.train and core.val fail on Paddle 3's 0-d tensors, and judge by mIoU; what counts here is the
+order of a frame's macroblocks.
+"""
+
+import json
+import random
+import re
+import shutil
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddleseg.core.train import loss_computation
+from tqdm import tqdm
+
+from regenhance_data.cli import InputError, progress
+from regenhance_data.files import write_json
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.labels import IGNORED
+from regenhance_data.predictors import PredictorConfig, expected_level, load_weights, read_state, write_state
+from regenhance_data.ranking import agreement
+from regenhance_data.samples import Samples
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a training runs. `save_interval`, `log_iters` count iterations; `keep_checkpoints` of iter_N are left."""
+
+    save_dir: Path
+    seed: int = 0
+    save_interval: int = 100
+    log_iters: int = 20
+    num_workers: int = 0
+    keep_checkpoints: int = 5
+    resume_model: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("save_interval", 1), ("log_iters", 1), ("num_workers", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
+
+
+class _Prepared(paddle.io.Dataset):
+    """Frames through the config's transforms. An item is asked for by (index, seed) and depends on nothing else."""
+
+    def __init__(self, samples: Samples, transforms: Any) -> None:
+        self._samples, self._transforms = samples, transforms
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        index, seed = key
+        random.seed(seed)  # PaddleSeg's transforms draw from both
+        np.random.seed(seed)
+        image, label = self._samples.read(index)
+        bgr = image[:, :, ::-1].astype(np.float32)
+        data = self._transforms({"img": bgr, "label": label, "gt_fields": ["label"], "trans_info": []})
+        return data["img"], data["label"].astype(np.int64)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+
+class _Batches(paddle.io.BatchSampler):
+    """Iterations `start`+1 … `stop`, each a list of (index, seed); one batch has frames of one size.
+
+    Every epoch is a new order, made from the seed and its number alone, so that a resumed training goes on with the
+    very batches the uninterrupted one would have had.
+    """
+
+    def __init__(self, sizes_hw: list[tuple[int, int]], batch_size: int, start: int, stop: int, seed: int) -> None:
+        self._sizes_hw, self._size, self._seed = sizes_hw, batch_size, seed
+        self._start, self._stop = start, stop
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        iteration, epoch = 0, 0
+        while iteration < self._stop:
+            for batch in self._epoch(np.random.default_rng([self._seed, epoch])):
+                iteration += 1
+                if self._start < iteration <= self._stop:
+                    draws = np.random.default_rng([self._seed, epoch, iteration]).integers(2**31, size=len(batch))
+                    yield list(zip(batch, draws.tolist(), strict=True))
+            epoch += 1
+
+    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
+        of_size: dict[tuple[int, int], list[int]] = {}
+        for index in rng.permutation(len(self._sizes_hw)).tolist():
+            of_size.setdefault(self._sizes_hw[index], []).append(index)
+        batches = []
+        for group in of_size.values():
+            # the last frames of an order that fill no batch wait for the next epoch
+            whole = max(len(group) - len(group) % self._size, min(len(group), self._size))
+            batches += [group[at : at + self._size] for at in range(0, whole, self._size)]
+        return [batches[at] for at in rng.permutation(len(batches))]
+
+
+def train(config: PredictorConfig, training: Samples, validation: Samples, settings: TrainSettings) -> dict[str, Any]:
+    """Train to the config's `iters`; return the validation of the best checkpoint ({'iter', 'ranking', …}).
+
+    Writes iter_N/model.pdparams and .pdopt every `save_interval` iterations, best_model/ (the best `ranking` of the
+    validation frames, see ranking.agreement) and train_log.json (rows of iter, loss, lr; rows of a validation).
+    InputError when the loss stops being a number; the checkpoints written before are kept.
+    """
+    iters, batch_size = config.seg.iters, config.seg.batch_size
+    paddle.seed(settings.seed)
+    model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
+    start = _resume(settings.resume_model, iters, model, optimizer) if settings.resume_model else 0
+    log_path = settings.save_dir / "train_log.json"
+    log = [row for row in _read_log(log_path) if row["iter"] <= start] if start else []
+    validations = [row for row in log if "ranking" in row]
+    saved: deque[Path] = deque()
+
+    loader = paddle.io.DataLoader(
+        _Prepared(training, config.transforms("train_dataset")),
+        batch_sampler=_Batches(training.sizes_hw, batch_size, start, iters, settings.seed),
+        num_workers=settings.num_workers,
+    )
+    bar = tqdm(loader, "train", iters, initial=start, unit="iter", disable=not sys.stderr.isatty(), leave=False)
+    model.train()
+    recent: list[float] = []
+    since, images_seen = time.monotonic(), 0
+    for iteration, (images, labels) in enumerate(bar, start + 1):
+        paddle.seed(settings.seed + iteration)  # dropout of a resumed training is that of the uninterrupted one
+        lr = optimizer.get_lr()
+        loss = sum(loss_computation(model(images), labels, None, losses))
+        recent.append(float(loss))
+        if not np.isfinite(recent[-1]):
+            _stop_diverged(settings.save_dir, iteration, log)
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+        if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
+            optimizer._learning_rate.step()
+        images_seen += images.shape[0]
+
+        if iteration % settings.log_iters == 0 or iteration == iters:
+            rate = images_seen / (time.monotonic() - since)
+            row = {"iter": iteration, "loss": float(np.mean(recent)), "lr": float(lr), "images_per_s": round(rate, 2)}
+            log.append(row)
+            left_s = (iters - iteration) * batch_size / rate
+            bar.write(
+                f"iter {iteration}/{iters}  loss {row['loss']:.4f}  lr {lr:.6f}  {rate:.1f} images/s  "
+                f"{tqdm.format_interval(left_s)} left"
+            )
+            recent, images_seen, since = [], 0, time.monotonic()
+        if iteration % settings.save_interval == 0 or iteration == iters:
+            paused = time.monotonic()
+            state = model.state_dict()
+            if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
+                _stop_diverged(settings.save_dir, iteration, log)
+            checkpoint = settings.save_dir / f"iter_{iteration}"
+            write_state(checkpoint / "model.pdparams", state)
+            write_state(checkpoint / "model.pdopt", optimizer.state_dict())
+            saved.append(checkpoint)
+            if len(saved) > settings.keep_checkpoints:
+                shutil.rmtree(saved.popleft())
+            row = {"iter": iteration, **validate(model, config, validation)}
+            if row["ranking"] > max((v["ranking"] for v in validations), default=-np.inf):
+                write_state(settings.save_dir / "best_model" / "model.pdparams", state)
+            validations.append(row)
+            log.append(row)
+            write_json(log_path, log)
+            bar.write(f"iter {iteration}/{iters}  validation: {describe(row)}")
+            model.train()
+            since += time.monotonic() - paused
+    return max(validations, key=lambda row: row["ranking"])
+
+
+def _stop_diverged(save_dir: Path, iteration: int, log: list[dict[str, Any]]) -> None:
+    write_json(save_dir / "train_log.json", log)
+    raise InputError(
+        f"{save_dir}: the loss is no number any more at iteration {iteration}; "
+        "the checkpoints before it are kept, go on from one with --resume_model and a lower --learning_rate"
+    )
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    try:
+        return json.loads(path.read_text()) if path.exists() else []
+    except ValueError:
+        raise InputError(f"{path}: is no JSON; delete it or resume with another --save_dir") from None
+
+
+def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:
+    """Load a checkpoint of an interrupted training; return the iteration it was written at."""
+    number = re.fullmatch(r"iter_(\d+)", checkpoint.name)
+    if number is None:
+        raise InputError(f"{checkpoint}: --resume_model takes a folder iter_N of an earlier training")
+    start = int(number[1])
+    if start >= iters:
+        raise InputError(f"{checkpoint}: is at iteration {start} already, --iters is {iters}; ask for more")
+    load_weights(model, checkpoint / "model.pdparams")
+    path = checkpoint / "model.pdopt"
+    try:
+        optimizer.set_state_dict(read_state(path))
+    except (AssertionError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not of this config's optimizer ({' '.join(str(error).split())[:100]})") from None
+    return start
+
+
+def predict_level(model: Any, images: Any) -> tuple[Any, Any]:
+    """(logits, expected level) of prepared images: [N, 3, H, W] → [N, K, H, W] and [N, H, W] in [0, 1]."""
+    with paddle.no_grad():
+        logits = model(images)[0]
+        return logits, expected_level(logits)
+
+
+def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str, float]:
+    """Ranking of the macroblocks against the true importance, per frame, and mIoU of the levels for the record."""
+    prepared = _Prepared(samples, config.transforms("val_dataset"))
+    confusion = np.zeros((config.num_classes, config.num_classes), np.int64)
+    model.eval()
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for index, truth in enumerate(progress(samples.importance(), "validate", len(samples))):
+            image, label = prepared[index, 0]
+            logits, level = predict_level(model, paddle.to_tensor(image[None]))
+            known = label != IGNORED
+            both = label[known] * config.num_classes + logits.argmax(1)[0].numpy()[known]
+            confusion.ravel()[:] += np.bincount(both, minlength=confusion.size)
+            height, width = label.shape
+            grid = MacroblockGrid(height, width, samples.mb_size)
+            yield grid.mean(level[0].numpy()), truth
+
+    ranks = agreement(pairs())
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
+    miou = float((confusion.diagonal()[union > 0] / union[union > 0]).mean()) if union.any() else 0.0
+    return {**ranks, "miou": miou}
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A validation in one line."""
+    return "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))

@@ -1,0 +1,140 @@
+import numpy as np
+import pytest
+import torch
+from conftest import noise
+from tiny_detectors import BLUE, RED, squares, write_detector
+
+from regenhance_data import cli
+from regenhance_data.dataset import Dataset, blurred_frame, read_importance
+from regenhance_data.detectors import DetectorSettings, load_detector
+from regenhance_data.files import read_yaml, write_image
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance import FORMULAS, FramePair, clear_folder, importance_map, make_importance
+
+SCALE = 2
+CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
+
+
+@pytest.fixture(scope="session")
+def detector_file(tmp_path_factory):
+    return write_detector(tmp_path_factory.mktemp("importance") / "d.onnx", "yolox", (64, 96))
+
+
+@pytest.fixture(scope="session")
+def detector(detector_file):
+    return load_detector(DetectorSettings(f"onnx:{detector_file}"))
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two clips of three frames; the first frame of each shows nothing."""
+    for clip in ("a", "b"):
+        for number in range(3):
+            dim = tuple(np.array(RED) * 5 // 8)
+            clear = squares(*CLEAR_HW, *[(32 + 16 * number, 48, dim), (8, 16, BLUE)][: number and 2])
+            write_image(tmp_path / "hr_images" / clip / f"{number:06d}.png", clear)
+            origin = clear.reshape(50, 2, 70, 2, 3).mean((1, 3)).astype(np.uint8)
+            write_image(tmp_path / "origin_images" / clip / f"{number:06d}.png", origin)
+    dataset = Dataset.open(tmp_path)
+    dataset.save(scale=SCALE)
+    return dataset
+
+
+def noisy_pair():
+    """A dim square (whose score has a slope) over noise, in frames with partial macroblocks."""
+    (clear,) = noise(1, *CLEAR_HW)
+    clear[48:56, 64:72] = (160, 0, 0)
+    clear[16:24, 136:140] = (10, 10, 200)
+    origin = np.ascontiguousarray(clear[::2, ::2])
+    return FramePair(origin, clear, blurred_frame(origin, SCALE), MacroblockGrid(50, 70).scaled(SCALE))
+
+
+def slope(detector, image):
+    frames = detector.tensor(image[None]).requires_grad_()
+    (gradient,) = torch.autograd.grad(detector.accuracy(frames).sum(), frames)
+    return gradient[0].cpu().numpy().astype(np.float64)
+
+
+def test_importance_is_what_its_formula_says(detector):
+    pair = noisy_pair()
+    gradient = slope(detector, pair.clear)
+    change = pair.clear.astype(np.float64).transpose(2, 0, 1) - pair.blurred.transpose(2, 0, 1)
+    steepness, difference = (pair.grid.mean(np.abs(x).sum(0)) for x in (gradient, change))
+    expected = {
+        "product": steepness * difference,
+        "gradient": steepness,
+        "first_order": pair.grid.mean(np.abs((gradient * change).sum(0))),
+    }
+    for formula, cells in expected.items():
+        importance, detections = importance_map(detector, pair, formula)
+        np.testing.assert_allclose(importance, cells, rtol=1e-4, atol=1e-9)
+        assert detections >= 1
+        assert importance.max() > 0
+
+
+def test_path_is_product_where_the_way_is_straight(detector):
+    pair = noisy_pair()
+    unchanged = FramePair(pair.origin, pair.clear, pair.clear, pair.grid)
+    assert importance_map(detector, unchanged, "path")[0].max() == 0
+    almost = FramePair(pair.origin, pair.clear, pair.clear - (pair.clear > 100).astype(np.uint8), pair.grid)
+    product, path = (importance_map(detector, almost, formula)[0] for formula in ("product", "path"))
+    np.testing.assert_allclose(path, product, rtol=0.1)
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_a_frame_without_detections_has_no_importance(detector, formula):
+    pair = noisy_pair()
+    black = FramePair(pair.origin, np.zeros_like(pair.clear), pair.blurred, pair.grid)
+    importance, detections = importance_map(detector, black, formula)
+    assert importance.shape == (4, 5)
+    assert (importance.max(), detections) == (0, 0)
+
+
+def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
+    result = run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
+    assert "6 frames, 33.3% of them without a detection" in result.stdout
+    for clip in ("a", "b"):
+        importance, frames = read_importance(dataset.importance_path(clip))
+        assert frames.tolist() == [0, 1, 2]
+        assert importance.shape == (3, 4, 5)
+        assert [bool(m.any()) for m in importance] == [False, True, True]
+        assert np.unravel_index(importance[1].argmax(), (4, 5)) == (1, 1)  # the dim square's; the bright one is sure
+    info = read_yaml(dataset.root / "dataset.yaml")
+    assert info["detector"]["spec"] == f"onnx:{detector_file}"
+    assert (info["importance"]["formula"], info["importance"]["clear"]) == ("product", "hr_images")
+
+
+def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, detector):
+    make_importance(dataset, detector, "product", "hr_images")
+    made = {clip: dataset.importance_path(clip).stat().st_mtime_ns for clip in ("a", "b")}
+    dataset.importance_path("b").unlink()
+    make_importance(Dataset.open(dataset.root), detector, "product", "hr_images")
+    assert dataset.importance_path("a").stat().st_mtime_ns == made["a"]
+    first, _ = read_importance(dataset.importance_path("b"))
+    make_importance(Dataset.open(dataset.root), detector, "gradient", "hr_images")
+    second, _ = read_importance(dataset.importance_path("b"))
+    assert not np.allclose(first, second)
+
+
+def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):
+    make_importance(dataset, detector, "product", "hr_images")
+    (dataset.root / "hr_images" / "a" / "000001.png").write_bytes(b"broken")
+    with pytest.raises(cli.InputError, match=r"000001.png: does not decode"):
+        make_importance(Dataset.open(dataset.root), detector, "gradient", "hr_images")
+    assert not dataset.importance_path("a").exists()
+    assert not dataset.importance_path("b").exists()
+
+
+def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, detector):
+    write_image(dataset.root / "hr_images" / "a" / "000002.png", squares(100, 138))
+    with pytest.raises(cli.InputError, match=r"000002.png: is 138x100, expected 140x100"):
+        make_importance(dataset, detector, "product", "hr_images")
+
+
+def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
+    assert clear_folder(dataset) == "hr_images"
+    with pytest.raises(cli.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
+        clear_folder(dataset, "sr_images")
+    (dataset.root / "hr_images" / "b" / "000001.png").unlink()
+    with pytest.raises(cli.InputError, match=r"b/000001.png: no such image"):
+        make_importance(dataset, detector, "product", "hr_images")

@@ -1,0 +1,123 @@
+"""Small ONNX graphs: detectors that find coloured 8×8 squares (what they must say is known without running them), and
+a predictor.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from regenhance_data.onnx_detector import INPUT_OF, STRIDES
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+NAMES = ("red", "blue")
+
+
+def write_detector(path: Path, layout: str, hw: tuple[int, int], any_batch: bool = False, names: bool = True) -> Path:
+    """Two classes, red and blue squares; each cell's box is two strides wide around the cell's middle.
+
+    A yolox graph runs at any size. The others have the boxes of `hw` baked in, as exported grids have.
+    """
+    order, white = INPUT_OF[layout]
+    red, blue = (2, 0) if order == "BGR" else (0, 2)
+    # logits 20 · colour − 12: 0.9997 for a full square, 0.05 for the grey of the padding, 0.001 for a quarter square
+    weights = np.zeros((3, 3, 1, 1), np.float32)
+    weights[0, [red, blue]] = weights[1, red] = weights[2, blue] = 20 / white
+    kept_or_one = 0 if any_batch else 1  # 0: the batch of the input, as Reshape has it
+    constants = {
+        "weights": weights,
+        "bias": np.full(3, -12, np.float32),
+        "shape3": np.array([kept_or_one, 3, -1]),
+        "shape4": np.array([kept_or_one, 4, -1]),
+        "box_weights": np.zeros((4, 3, 1, 1), np.float32),
+        "box_bias": np.array([0.5, 0.5, np.log(2), np.log(2)], np.float32),
+    }
+    nodes = []
+    for stride in STRIDES:
+        pool = {"kernel_shape": [stride, stride], "strides": [stride, stride]}
+        nodes += [
+            helper.make_node("AveragePool", ["images"], [f"pool{stride}"], **pool),
+            helper.make_node("Conv", [f"pool{stride}", "weights", "bias"], [f"logits{stride}"]),
+            helper.make_node("Sigmoid", [f"logits{stride}"], [f"map{stride}"]),
+            helper.make_node("Reshape", [f"map{stride}", "shape3"], [f"scores{stride}"]),
+            helper.make_node("Conv", [f"pool{stride}", "box_weights", "box_bias"], [f"box_map{stride}"]),
+            helper.make_node("Reshape", [f"box_map{stride}", "shape4"], [f"raw_boxes{stride}"]),
+        ]
+    nodes += [
+        helper.make_node("Concat", [f"scores{s}" for s in STRIDES], ["scores"], axis=2),
+        helper.make_node("Concat", [f"raw_boxes{s}" for s in STRIDES], ["raw_boxes"], axis=2),
+    ]
+    if layout == "yolox":
+        nodes += [helper.make_node("Concat", ["raw_boxes", "scores"], ["both"], axis=1)]
+    else:
+        constants |= {"boxes": cell_boxes(hw).T[None], "none": np.zeros((1, 4, 1), np.float32)}
+        nodes += [
+            helper.make_node("Mul", ["raw_boxes", "none"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "boxes"], ["pixel_boxes"]),
+            helper.make_node("Concat", ["pixel_boxes", "scores"], ["both"], axis=1),
+        ]
+    if layout == "yolov8":
+        constants |= {"kept": np.array([0, 1, 2, 3, 5, 6])}  # it has no object score
+        nodes += [helper.make_node("Gather", ["both", "kept"], ["output"], axis=1)]
+    elif layout == "yolov5":
+        nodes += [
+            helper.make_node("Concat", ["both"] * 3, ["anchors"], axis=2),
+            helper.make_node("Transpose", ["anchors"], ["output"], perm=[0, 2, 1]),
+        ]
+    else:
+        nodes += [helper.make_node("Transpose", ["both"], ["output"], perm=[0, 2, 1])]
+    batch = "batch" if any_batch else 1
+    save_graph(path, nodes, constants, (batch, 3, *hw), {"names": str(dict(enumerate(NAMES)))} if names else {})
+    return path
+
+
+def cell_boxes(hw: tuple[int, int]) -> np.ndarray:
+    """Centre and size in pixels of each cell's box, float32 [cells, 4]."""
+    boxes = [
+        (stride * (col + 0.5), stride * (row + 0.5), 2 * stride, 2 * stride)
+        for stride in STRIDES
+        for row in range(hw[0] // stride)
+        for col in range(hw[1] // stride)
+    ]
+    return np.array(boxes, np.float32)
+
+
+def save_graph(path: Path, nodes: list, constants: dict[str, np.ndarray], shape: tuple, metadata: dict) -> None:
+    """An ONNX file with one float input `images` of `shape` and one output `output`."""
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    _save(path, nodes, constants, images, helper.make_tensor_value_info("output", TensorProto.FLOAT, None), metadata)
+
+
+def write_predictor(path: Path, hw: tuple[int, int]) -> Path:
+    """A predictor as deploy/export_onnx.py writes them, whose importance is the brightness of the macroblock."""
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["grey"], axes=[3], keepdims=0),
+        helper.make_node("Unsqueeze", ["grey", "one"], ["channel"]),
+        helper.make_node("AveragePool", ["channel"], ["means"], kernel_shape=[16, 16], strides=[16, 16], ceil_mode=1),
+        helper.make_node("Squeeze", ["means", "one"], ["bytes"]),
+        helper.make_node("Div", ["bytes", "white"], ["importance"]),
+    ]
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, (1, *hw, 3))
+    importance = helper.make_tensor_value_info("importance", TensorProto.FLOAT, (1, -(-hw[0] // 16), -(-hw[1] // 16)))
+    metadata = {"kit": "regenhance-kit", "head": "macroblock", "mb_size": "16", "scale": "2", "levels": "10"}
+    constants = {"one": np.array([1]), "white": np.array(255, np.float32)}
+    _save(path, nodes, constants, frames, importance, metadata)
+    return path
+
+
+def _save(path: Path, nodes: list, constants: dict[str, np.ndarray], given, made, metadata: dict[str, str]) -> None:
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", [given], [made], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+
+
+def squares(height: int, width: int, *places: tuple[int, int, tuple[int, int, int]]) -> np.ndarray:
+    """A black frame uint8 [height, width, 3] with 8×8 squares at (x, y) of a colour."""
+    frame = np.zeros((height, width, 3), np.uint8)
+    for x, y, colour in places:
+        frame[y : y + 8, x : x + 8] = colour
+    return frame

@@ -1,0 +1,132 @@
+"""The whole way, from a video to a deployed predictor and a report, with the commands that a user would type.
+
+Without --video it renders the built-in street, which has its own detector and upscaler. With your own video, the
+video is the high-resolution original (its frames are the clear frames, a third of their size the origin images) when
+it is 480 pixels high or more; a smaller one is what the camera delivers, and the built-in upscaler makes the clear
+frames.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploy.runtime import load_predictor
+from regenhance_data import cli
+from regenhance_data.dataset import SCALE, Dataset
+from regenhance_data.files import sha256, write_json
+from regenhance_data.report import write_report
+from regenhance_data.video import read_video
+
+EXAMPLES = """
+python tools/demo.py --save_dir runs/demo
+python tools/demo.py --save_dir runs/mine --video my.mp4 --detector onnx:yolox_nano.onnx --classes person car truck
+make demo VIDEO=my.mp4 DETECTOR=onnx:yolox_nano.onnx
+"""
+CONFIG = "paddleseg_configs/pp_mobileseg_tiny.yml"
+ORIGINAL_HEIGHT_PX = 480  # a camera stream worth enhancing is smaller, an original worth shrinking is not
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--save_dir", type=Path, default=Path("runs/demo"), help="gets everything, report.html too")
+    parser.add_argument("--video", type=Path, help="your own video instead of the built-in street")
+    parser.add_argument("--detector", default="builtin", help="builtin or onnx:PATH")
+    parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
+    parser.add_argument("--max_frames", type=int, default=360, help="frames to work on, evenly over the video")
+    parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
+    parser.add_argument("--restart", action="store_true", help="do again what an earlier run has done already")
+    return parser
+
+
+def stages(args: argparse.Namespace) -> list[list[str]]:
+    """The commands, in order, each as the words of a command line."""
+    out = args.save_dir
+    data, predictor, onnx = f"{out}/dataset", f"{out}/predictor", f"{out}/deploy/{Path(CONFIG).stem}.onnx"
+    detector = ["--detector", args.detector, *(["--classes", *args.classes] if args.classes else [])]
+    if args.video is None:
+        video, clear = f"{out}/camera.mp4", "sr_images"
+        begin = [f"tools/render_scene.py --save_dir {out} --frames {args.max_frames}".split()]
+        extract = f"tools/extract.py --data {data} --height 180 --video {video}".split()
+    else:
+        video = str(args.video)
+        height, frames = probe(args.video)
+        clear = "hr_images" if height >= ORIGINAL_HEIGHT_PX else "sr_images"
+        small = max(height // SCALE, 1) if clear == "hr_images" else height
+        begin, every = [], max(frames // args.max_frames, 1)
+        extract = f"tools/extract.py --data {data} --height {small} --every {every}".split()
+        extract += ["--max_frames", str(args.max_frames), "--video", video]
+        extract += ["--keep_hr", "--jpeg_quality", "75"] if clear == "hr_images" else []
+    super_resolve = [f"tools/super_resolve.py --data {data} --model builtin".split()] if clear == "sr_images" else []
+    truth = ["--truth", f"{out}/truth.json"] if args.video is None else []
+    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor}".split()
+    best = f"{predictor}/best_model/model.pdparams"
+    return [
+        *begin,
+        extract,
+        *super_resolve,
+        ["tools/make_importance.py", "--data", data, "--clear", clear, *detector],
+        f"tools/make_seg_dataset.py --data {data}".split(),
+        f"tools/check_dataset.py --data {data}".split(),
+        train + (["--iters", str(args.iters)] if args.iters else []),
+        f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split(),
+        f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data} "
+        f"--save_dir {out}/deploy".split(),
+        ["tools/evaluate.py", "--data", data, "--model", onnx, "--save_dir", str(out), *truth],
+        f"deploy/benchmark.py --models {onnx} --backends openvino,onnxruntime --data {data} "
+        f"--evaluation {out}/evaluation.json --save_dir {out}".split(),
+        ["deploy/trt_infer.py", "--model", onnx, "--save_dir", str(out), "--video", video],
+    ]
+
+
+def probe(video: Path) -> tuple[int, int]:
+    """(height in pixels, number of frames) of a video, by reading it."""
+    height = frames = 0
+    for frame in read_video(video):
+        height, frames = frame.shape[0], frames + 1
+    return height, frames
+
+
+def run_stage(words: list[str]) -> None:
+    """Run one command in a process of its own; the demo ends with its exit code when it fails."""
+    program = (
+        [str(Path(sys.executable).with_name("paddleseg"))] if words[0] == "paddleseg" else [sys.executable, words[0]]
+    )
+    code = subprocess.run([*program, *words[1:]], check=False).returncode
+    if code:
+        print(f"demo: stopped at: {shlex.join(words)}", file=sys.stderr)
+        raise SystemExit(code)
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.video and args.detector == "builtin":
+        raise cli.InputError("the built-in detector knows the built-in street alone; give --detector onnx:PATH as well")
+    if args.max_frames < 60:
+        raise cli.InputError(f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames")
+    journal = args.save_dir / "stages.json"
+    done = json.loads(journal.read_text()) if journal.exists() and not args.restart else []
+    source = sha256(args.video) if args.video and args.video.is_file() else ""
+    began = time.monotonic()
+    for number, words in enumerate(stages(args)):
+        command = shlex.join(words if words[0] == "paddleseg" else ["python", *words])
+        if number < len(done) and (done[number]["command"], done[number]["source"]) == (command, source):
+            print(f"\n$ {command}\n  done by an earlier run")
+            continue
+        del done[number:]  # what follows a stage that runs again is stale
+        print(f"\n$ {command}", flush=True)
+        started = time.monotonic()
+        run_stage(words)
+        seconds = time.monotonic() - started
+        done.append({"command": command, "source": source, "seconds": round(seconds, 1)})
+        write_json(journal, done)
+    predictor = load_predictor(args.save_dir / "deploy" / f"{Path(CONFIG).stem}.onnx")
+    summary = write_report(args.save_dir, Dataset.open(args.save_dir / "dataset"), predictor.predict_one)
+    minutes = (time.monotonic() - began) / 60
+    print(f"\n{summary}\n\n{args.save_dir}/report.html is ready ({minutes:.1f} minutes): open it in a browser")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

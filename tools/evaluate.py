@@ -1,0 +1,72 @@
+"""How much detector accuracy a budget of enhanced macroblocks brings back, for a predictor and for baselines."""
+
+import argparse
+from pathlib import Path
+
+from deploy.runtime import load_predictor
+from regenhance_data import cli, detectors, evaluation, importance
+from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.files import write_json
+
+EXAMPLES = """
+python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
+python tools/evaluate.py --data my_dataset --model predictor.onnx --budgets 0.05 0.1 --every 5 --save_dir runs/quick
+python tools/evaluate.py --data my_dataset --split all --save_dir runs/baselines
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with importance files")
+    parser.add_argument("--save_dir", type=Path, required=True, help="for evaluation.json, .png and .svg")
+    parser.add_argument("--model", type=Path, help="the predictor's ONNX file (default: the baselines alone)")
+    parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
+    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
+    parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
+    parser.add_argument(
+        "--truth",
+        type=Path,
+        help='JSON of true boxes on clear frames: {"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
+    )
+    detectors.add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    if not all(0 < budget < 1 for budget in args.budgets) or args.every < 1:
+        raise cli.InputError("--budgets: expected shares between 0 and 1, and --every at least 1")
+    dataset = Dataset.open(args.data)
+    frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
+    frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
+    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
+    settings = detectors.settings_from(args, dataset.info.get("detector"))
+    detector = detectors.load_detector(settings)
+    record = detectors.detector_record(settings)
+    if record != dataset.info.get("detector"):
+        cli.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
+    truth = evaluation.read_truth(args.truth, detector) if args.truth else None
+    predict = load_predictor(args.model, args.backend).predict_one if args.model else None
+
+    result = evaluation.evaluate(dataset, frames, detector, clear, args.budgets, predict, truth)
+    result["settings"] = {
+        "data": str(args.data),
+        "split": args.split,
+        "every": args.every,
+        "clear": clear,
+        "scale": dataset.scale,
+        "mb_size": dataset.mb_size,
+        "detector": record,
+        "model": str(args.model) if args.model else None,
+        "backend": args.backend,
+    }
+    write_json(args.save_dir / "evaluation.json", result)
+    evaluation.write_plots(result, args.save_dir / "evaluation")
+    print(evaluation.table(result))
+    print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
+    print("next: python deploy/benchmark.py --models all --save_dir runs/benchmark")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

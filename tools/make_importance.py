@@ -1,0 +1,35 @@
+"""Origin and clear frames → the importance of every macroblock for a detector."""
+
+import argparse
+from pathlib import Path
+
+from regenhance_data import cli, detectors, importance
+from regenhance_data.dataset import Dataset
+
+EXAMPLES = """
+python tools/make_importance.py --data my_dataset --detector builtin
+python tools/make_importance.py --data my_dataset --detector onnx:yolox_nano.onnx --classes person car bus truck
+python tools/make_importance.py --data my_dataset --detector onnx:yolov8n.onnx --clear hr_images --formula path
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
+    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: hr_images where there is one)")
+    parser.add_argument("--formula", choices=importance.FORMULAS, default="product", help="what importance is")
+    detectors.add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    dataset = Dataset.open(args.data)
+    clear = importance.clear_folder(dataset, args.clear)
+    detector = detectors.load_detector(detectors.settings_from(args))
+    frames, empty = importance.make_importance(dataset, detector, args.formula, clear)
+    print(f"{args.data}/importance: {frames} frames, {empty / frames:.1%} of them without a detection (all zero)")
+    print(f"next: python tools/make_seg_dataset.py --data {args.data}")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

@@ -1,0 +1,62 @@
+"""The built-in street as a camera would send it: a small H.264 clip, and the true boxes beside it."""
+
+import argparse
+from pathlib import Path
+
+import cv2
+
+from regenhance_data import cli
+from regenhance_data.files import write_json
+from regenhance_data.scene import CLASS_NAMES, render_scene
+from regenhance_data.video import VideoWriter
+
+EXAMPLES = """
+python tools/render_scene.py --save_dir runs/street
+python tools/render_scene.py --save_dir runs/street --seed 7 --frames 100 --height 1080 --scale 3 --crf 35
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--save_dir", type=Path, required=True, help="gets camera.mp4 and truth.json")
+    parser.add_argument("--seed", type=int, default=1000, help="another seed, another street and traffic")
+    parser.add_argument("--frames", type=int, default=360)
+    parser.add_argument("--fps", type=int, default=10, help="frames a second of the scene's time")
+    parser.add_argument("--height", type=int, default=540, help="of the rendered picture, 16:9")
+    parser.add_argument("--scale", type=int, default=3, help="the camera delivers 1/scale of that size")
+    parser.add_argument("--crf", type=int, default=30, help="x264's constant rate factor: how much the camera squeezes")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    for flag, least, most in (("frames", 1, 10**6), ("fps", 1, 120), ("scale", 1, 8), ("crf", 0, 51)):
+        if not least <= getattr(args, flag) <= most:
+            raise cli.InputError(f"--{flag} {getattr(args, flag)}: expected {least} to {most}")
+    if args.seed < 0 or not 32 <= args.height // args.scale <= 2160:
+        raise cli.InputError("--seed is at least 0, and the camera's picture, height / scale, 32 to 2160 pixels high")
+    origin_height = args.height // args.scale // 2 * 2
+    origin_width = round(origin_height * 16 / 9 / 2) * 2
+    boxes_of: dict[str, list[list[float]]] = {}
+    scene = render_scene(args.seed, args.frames, origin_height * args.scale, origin_width * args.scale, args.fps)
+    with VideoWriter(args.save_dir / "camera.mp4", args.fps, args.crf) as video:
+        for number, (frame, boxes, labels) in enumerate(cli.progress(scene, "render", args.frames)):
+            video.write(cv2.resize(frame, (origin_width, origin_height), interpolation=cv2.INTER_AREA))
+            boxes_of[str(number)] = [
+                [*(round(float(edge), 2) for edge in box), int(label)] for box, label in zip(boxes, labels, strict=True)
+            ]
+    truth = {
+        "classes": list(CLASS_NAMES),
+        "frame_hw": [origin_height * args.scale, origin_width * args.scale],
+        "frames": boxes_of,
+    }
+    write_json(args.save_dir / "truth.json", truth)
+    print(f"{args.save_dir}/camera.mp4: {args.frames} frames of {origin_width}x{origin_height}")
+    print(f"{args.save_dir}/truth.json: the true boxes, in pixels of the {args.scale} times larger clear frame")
+    print(
+        f"next: python tools/extract.py --video {args.save_dir}/camera.mp4 --data {args.save_dir}/dataset "
+        f"--height {origin_height}"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
