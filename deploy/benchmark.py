@@ -6,7 +6,6 @@ take turns, so that whatever else the machine does meets them alike.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +20,7 @@ from deploy.trt_infer import fitted
 from regenhance_data import cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import Dataset
-from regenhance_data.files import write_json
+from regenhance_data.files import read_json, write_json
 from regenhance_data.video import read_video
 
 EXAMPLES = """
@@ -115,12 +114,10 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
 
 def read_f1(path: Path) -> float | None:
     """F1 of the predictor at a budget of 10 %, from evaluation.json; None where that budget was not evaluated."""
+    evaluation = read_json(path)
     try:
-        evaluation = json.loads(path.read_text())
         value = evaluation["curves"]["predictor"].get("0.1")
         return None if value is None else float(value)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; make it with tools/evaluate.py") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
 

@@ -45,8 +45,8 @@ def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> I
 
 def training_samples(seeds: int) -> list[Sample]:
     """The samples of streets 0 .. `seeds` − 1, three of each; about half a second and 5 MB a street."""
-    if seeds > TRAINING_SEEDS:
-        raise ValueError(f"{seeds} streets asked for; the training has {TRAINING_SEEDS}, the rest is kept for tests")
+    if not 1 <= seeds <= TRAINING_SEEDS:
+        raise InputError(f"{seeds} streets to train on: give 1 to {TRAINING_SEEDS}; the rest are kept for tests")
     clips = bounded_map(_clip, range(seeds))
     return [sample for clip in progress(clips, "render", seeds, "street") for sample in clip]
 

@@ -667,21 +667,21 @@ def _traffic(rng: np.random.Generator, street: Street) -> list[_Mover]:
         speed, at = rng.uniform(6, 11), rng.uniform(0, 30)
         while at < span[1] - span[0] - 14:
             vehicle(street.centre_m + lane, span[0] + at, speed, (0.0, 1.0 if lane > 0 else -1.0), span)
-            at += 15 + rng.exponential(22 * len(street.lanes) / 2)
+            at += 15 + rng.exponential(32 * len(street.lanes) / 2)
     for side in (-1, 1):
         at = rng.uniform(15, 60)
         while at < street.end_m - 8:
             if abs(at - street.crossing_m - 5) > 13:
                 x = street.centre_m + side * (street.road_m - 1.15)
                 vehicle(x, at, 0.0, (0.0, float(side)), (0.0, street.end_m))
-            at += 6.5 + rng.exponential(60)
+            at += 6.5 + rng.exponential(80)
     if street.junction:
         for side in (-1, 1):
             x = street.centre_m + rng.uniform(-60, 60)
             vehicle(x, street.side_road_m - side * 1.9, rng.uniform(5, 8), (float(side), 0.0),
                     (street.centre_m - 60, street.centre_m + 60))  # fmt: skip
     walk = (14.0, street.end_m - 3)
-    for _ in range(rng.integers(3, 7)):
+    for _ in range(rng.integers(2, 6)):
         x = street.centre_m + rng.choice([-1, 1]) * (street.road_m + rng.uniform(0.7, street.pavement_m - 0.5))
         person(x, rng.uniform(*walk), (0.0, rng.choice([-1.0, 1.0])), walk)
     reach = street.road_m + street.pavement_m - 1
@@ -696,7 +696,7 @@ class _Still(NamedTuple):
 
     z: float
     where: tuple[slice, slice]
-    cover: np.ndarray  # float32 [h, w, 1], 0..1
+    cover: np.ndarray  # uint8 [h, w], 0 or 255
 
 
 class _Drawn(NamedTuple):
@@ -707,9 +707,22 @@ class _Drawn(NamedTuple):
     patch: _Patch
 
 
+def _near_houses(street: Street, camera: Camera, height_px: int, width_px: int) -> _Still:
+    """What the houses before the side road hide of it."""
+    cover = np.zeros((height_px, width_px), np.uint8)
+    for house in street.houses:
+        if house.far_m < street.side_road_m:
+            inner, outer = (street.centre_m + house.side * (street.facade_m + out) for out in (0, 14))
+            outline = [(inner, house.near_m), (inner, house.far_m), (outer, house.near_m)]
+            walls = np.array([(x, y, z) for x, z in outline for y in (0.0, house.height_m)])
+            hull = cv2.convexHull(camera.project(walls).astype(np.float32))
+            cv2.fillConvexPoly(cover, np.rint(hull).astype(np.int32), 255)
+    return _Still(street.crossing_m, (slice(0, height_px), slice(0, width_px)), cover)
+
+
 def _set_up_clutter(rng: np.random.Generator, street: Street, camera: Camera, frame: np.ndarray) -> list[_Still]:
-    """Draw what stands on the pavements into `frame`, far to near, and say what it covers."""
-    stills = []
+    """Draw what stands on the pavements into `frame`, far to near, and say what it and the near houses cover."""
+    stills = [_near_houses(street, camera, *frame.shape[:2])]
     for z in sorted(rng.uniform(17, street.end_m - 4, 26), reverse=True):
         kind = str(rng.choice(_CLUTTER))
         side = rng.choice([-1, 1])
@@ -725,7 +738,7 @@ def _set_up_clutter(rng: np.random.Generator, street: Street, camera: Camera, fr
         patch = _Patch.of(faces)
         where, rgba = patch.inside(frame)
         patch.draw(frame)
-        stills.append(_Still(z, where, rgba[..., 3:] / 255))
+        stills.append(_Still(z, where, np.where(rgba[..., 3] > 127, 255, 0).astype(np.uint8)))
     return stills
 
 
@@ -743,13 +756,14 @@ def _shadow(frame: np.ndarray, street: Street, camera: Camera, footprint: np.nda
 
 
 def render_scene(
-    seed: int, frames: int, height_px: int = 540, width_px: int = 960, fps: float = 10
+    seed: int, frames: int, height_px: int = 540, width_px: int = 960, fps: float = 10, traffic: float = 1.0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The frames of the street that `seed` makes, one after the other.
 
     Yields (frame uint8 [height_px, width_px, 3] RGB, boxes float32 [n, 4] xyxy pixels, labels int64 [n], indices of
     CLASS_NAMES). A box bounds the pixels of an object that are seen; an object with less than MIN_VISIBLE of its
-    pixels seen has none. The same seed and size give the same pixels.
+    pixels seen has none. The same seed and size give the same pixels. `traffic`: the share of the vehicles and people
+    that are there, in [0, 1]; the street itself stays as it is.
     """
     rng = np.random.default_rng(seed)
     street = Street.of(rng)
@@ -758,7 +772,8 @@ def render_scene(
                     width_px * rng.uniform(0.4, 0.6))  # fmt: skip
     background = _paint_street(rng, street, camera, height_px, width_px)
     stills = _set_up_clutter(rng, street, camera, background)
-    movers = _traffic(rng, street)
+    there = np.random.default_rng([seed, 1])
+    movers = [mover for mover in _traffic(rng, street) if there.random() < traffic]
     for index in range(frames):
         yield _frame(street, camera, background, stills, movers, index / fps)
 
@@ -777,12 +792,12 @@ def _frame(street: Street, camera: Camera, background: np.ndarray, stills: list[
     boxes, labels = [], []
     for thing in things:
         if isinstance(thing, _Still):
-            frame[thing.where] = frame[thing.where] * (1 - thing.cover) + background[thing.where] * thing.cover + 0.5
+            cv2.copyTo(background[thing.where], thing.cover, frame[thing.where])
         else:
             thing.patch.draw(frame)
     for thing in reversed(things):
         if isinstance(thing, _Still):
-            covered[thing.where] |= thing.cover[..., 0] > 0.5
+            covered[thing.where] |= thing.cover > 0
             continue
         _, label, patch = thing
         where, rgba = patch.inside(frame)

@@ -4,7 +4,6 @@ PaddleSeg 2.8's own core.train and core.val fail on Paddle 3's 0-d tensors, and 
 order of a frame's macroblocks.
 """
 
-import json
 import random
 import re
 import shutil
@@ -22,7 +21,7 @@ from paddleseg.core.train import loss_computation
 from tqdm import tqdm
 
 from regenhance_data.cli import InputError, progress
-from regenhance_data.files import write_json
+from regenhance_data.files import read_json, write_json
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import IGNORED
 from regenhance_data.predictors import PredictorConfig, expected_level, load_weights, read_state, write_state
@@ -115,7 +114,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     start = _resume(settings.resume_model, iters, model, optimizer) if settings.resume_model else 0
     log_path = settings.save_dir / "train_log.json"
-    log = [row for row in _read_log(log_path) if row["iter"] <= start] if start else []
+    log = [row for row in read_json(log_path) if row["iter"] <= start] if start and log_path.exists() else []
     validations = [row for row in log if "ranking" in row]
     saved: deque[Path] = deque()
 
@@ -181,13 +180,6 @@ def _stop_diverged(save_dir: Path, iteration: int, log: list[dict[str, Any]]) ->
         f"{save_dir}: the loss is no number any more at iteration {iteration}; "
         "the checkpoints before it are kept, go on from one with --resume_model and a lower --learning_rate"
     )
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    try:
-        return json.loads(path.read_text()) if path.exists() else []
-    except ValueError:
-        raise InputError(f"{path}: is no JSON; delete it or resume with another --save_dir") from None
 
 
 def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:

@@ -218,5 +218,3 @@ def test_importance_that_does_not_fit_the_frames_is_refused(tmp_path, detector):
             evaluate(dataset, [Frame("", 0, "000000.png")], detector, "hr_images", BUDGETS)
     with pytest.raises(cli.InputError, match="no frame to evaluate"):
         evaluate(dataset, [], detector, "hr_images", BUDGETS)
-
-

@@ -65,7 +65,9 @@ def main(args: argparse.Namespace) -> None:
     evaluation.write_plots(result, args.save_dir / "evaluation")
     print(evaluation.table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
-    print("next: python deploy/benchmark.py --models all --save_dir runs/benchmark")
+    if args.model:
+        evaluated = f"--evaluation {args.save_dir}/evaluation.json"
+        print(f"next: python deploy/benchmark.py --models {args.model} {evaluated} --save_dir {args.save_dir}")
 
 
 if __name__ == "__main__":
