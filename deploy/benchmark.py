@@ -46,7 +46,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     if args.repeats < 1 or args.warmup < 0:
         raise InputError("--repeats and --warmup: expected at least 1 and at least 0")
-    f1_at_10 = read_f1(args.evaluation) if args.evaluation else None
     rows: list[dict[str, Any]] = []
     calls: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
     for path in args.models:
@@ -65,6 +64,7 @@ def main(args: argparse.Namespace) -> None:
                     "input_scale": 1.0,
                     "head": predictor.metadata["head"],
                     "input_hw": list(predictor.input_hw),
+                    "f1_at_10": read_f1(args.evaluation, path) if args.evaluation else None,
                 }
             )
     times_ms = measure(calls, args.warmup, args.repeats)
@@ -72,7 +72,6 @@ def main(args: argparse.Namespace) -> None:
         row["engine_ms_median"] = float(np.median(engine_ms)) / row["batch"]
         row["frame_ms_median"] = float(np.median(frame_ms)) / row["batch"]
         row["frame_ms_p95"] = float(np.percentile(frame_ms, 95)) / row["batch"]
-        row["f1_at_10"] = f1_at_10
     path = args.save_dir / "benchmark.json"
     write_json(path, rows)
     print(f"{'model':26s} {'backend':12s} {'head':10s} {'input':>9s} {'batch':>5s}  engine ms  frame ms   (p95)")
@@ -88,15 +87,15 @@ def main(args: argparse.Namespace) -> None:
 def measure(
     calls: list[tuple[Callable[[], Any], Callable[[], Any]]], warmup: int, repeats: int
 ) -> list[tuple[list[float], list[float]]]:
-    """Milliseconds of each repeat of each pair of calls, all taking turns."""
+    """Milliseconds of each repeat of each pair of calls, all taking turns, which of a pair goes first as well."""
     for _ in range(warmup):
         for pair in calls:
             for call in pair:
                 call()
     times_ms: list[tuple[list[float], list[float]]] = [([], []) for _ in calls]
-    for _ in cli.progress(range(repeats), "benchmark", unit="round"):
+    for turn in cli.progress(range(repeats), "benchmark", unit="round"):
         for pair, taken in zip(calls, times_ms, strict=True):
-            for call, into in zip(pair, taken, strict=True):
+            for call, into in list(zip(pair, taken, strict=True))[:: -1 if turn % 2 else 1]:
                 start = time.perf_counter()
                 call()
                 into.append(1000 * (time.perf_counter() - start))
@@ -112,10 +111,12 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
 
 
-def read_f1(path: Path) -> float | None:
-    """F1 of the predictor at a budget of 10 %, from evaluation.json; None where that budget was not evaluated."""
+def read_f1(path: Path, model: Path) -> float | None:
+    """F1 of `model` at a budget of 10 %, from evaluation.json; None where another model or budget was evaluated."""
     evaluation = read_json(path)
     try:
+        if Path(evaluation["settings"]["model"] or "").resolve() != model.resolve():
+            return None
         value = evaluation["curves"]["predictor"].get("0.1")
         return None if value is None else float(value)
     except (ValueError, KeyError, TypeError, AttributeError):

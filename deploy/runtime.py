@@ -60,7 +60,6 @@ class Predictor:
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         return np.concatenate([np.zeros((0, *self.grid.shape)), *done]).astype(np.float32)
 
-
     def predict_one(self, origin: np.ndarray) -> np.ndarray:
         """One origin image as the library has them, uint8 [H, W, 3] RGB → float32 [rows, cols] in [0, 1]."""
         return self.predict(origin[None, ..., ::-1])[0]

@@ -49,10 +49,11 @@ def load_street_upscaler(weights: Path = WEIGHTS) -> StreetUpscaler:
 
 
 def upscale(upscaler: StreetUpscaler, origins: np.ndarray) -> np.ndarray:
-    """uint8 [N, h, w, 3] → uint8 [N, 3h, 3w, 3]."""
+    """uint8 [N, h, w, 3] → uint8 [N, 3h, 3w, 3], on whatever device the network is."""
+    device = next(upscaler.parameters()).device
     with torch.inference_mode():
-        frames = torch.from_numpy(np.ascontiguousarray(origins)).permute(0, 3, 1, 2).float()
-        return upscaler(frames).clamp(0, 255).round().byte().permute(0, 2, 3, 1).numpy()
+        frames = torch.from_numpy(np.ascontiguousarray(origins)).to(device).permute(0, 3, 1, 2).float()
+        return upscaler(frames).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def train_street_upscaler(

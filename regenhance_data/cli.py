@@ -61,7 +61,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fail(parser.prog, f"{error.filename}: the disk or the quota is full; free some space and run this again")
-        if isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)):
+        if error.filename is not None:  # a path that cannot be read or written is the user's to mend
             fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
         raise
     except KeyboardInterrupt:

@@ -105,7 +105,10 @@ class Dataset:
         folder = self.root / ORIGIN
         if not folder.is_dir():
             return []
-        ids = sorted(p.name for p in folder.iterdir() if p.is_dir() and _CLIP_ID.fullmatch(p.name))
+        ids = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        for name in ids:
+            if not _CLIP_ID.fullmatch(name):
+                raise InputError(f"{folder / name}: name clips with letters, digits, '.', '_' and '-' alone")
         if not ids and any(_is_image(p) for p in folder.iterdir()):
             return [""]
         return [i for i in ids if any(_is_image(p) for p in (folder / i).iterdir())]
@@ -140,6 +143,11 @@ class Dataset:
         """Write train.txt, val.txt or test.txt."""
         lines = [f"{self._relative(ORIGIN, f)} {self._relative(LABELS, f)}\n" for f in frames]
         write_text(self.root / f"{name}.txt", "".join(lines))
+
+    def remove_lists(self) -> None:
+        """Remove train.txt, val.txt and test.txt, which vouch for labels that are about to change."""
+        for name in SPLITS:
+            (self.root / f"{name}.txt").unlink(missing_ok=True)
 
     def _relative(self, folder: str, frame: Frame) -> str:
         return self.path(folder, frame).relative_to(self.root).as_posix()
@@ -215,8 +223,15 @@ def read_importance(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     if not np.issubdtype(importance.dtype, np.floating):
         raise InputError(f"{path}: importance is {importance.dtype}, expected float32")
+    return checked_importance(path, importance), frames.astype(np.int64, copy=False)
+
+
+def checked_importance(path: Path, importance: np.ndarray) -> np.ndarray:
+    """`importance` [T, rows, cols] as float32. InputError for NaN, infinite (also as float32) or negative values."""
+    with np.errstate(over="ignore"):
+        importance = importance.astype(np.float32, copy=False)
     for wrong, what in ((~np.isfinite(importance), "NaN or infinite"), (importance < 0, "negative")):
         if wrong.any():
-            frame = int(frames[np.argwhere(wrong)[0][0]])
-            raise InputError(f"{path}: {what} importance in frame {frame}; importance is finite and >= 0")
-    return importance.astype(np.float32, copy=False), frames.astype(np.int64, copy=False)
+            place = int(np.argwhere(wrong)[0][0])
+            raise InputError(f"{path}: {what} importance in its frame {place}; importance is finite and >= 0")
+    return importance

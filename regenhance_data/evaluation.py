@@ -80,6 +80,8 @@ def evaluate(
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
+    if truth is not None and len({frame.clip for frame in frames}) > 1:
+        raise InputError("--truth: is of one clip, these frames are of several")
     oracle = {clip: _maps(dataset, clip) for clip in {f.clip for f in frames}}
     against: dict[str, list[Counts]] = {"clear": [], "truth": []}
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from regenhance_data.cli import InputError, progress, warn
-from regenhance_data.dataset import LABELS, ORIGIN, SPLITS, Dataset, clip_id
+from regenhance_data.dataset import LABELS, ORIGIN, Dataset, clip_id
 from regenhance_data.files import bounded_map, encode_jpeg, sha256, write_image
 from regenhance_data.video import frame_rate, read_video
 
@@ -78,15 +78,18 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
                 "give --overwrite to replace it, or rename the video"
             )
     clips = {**dataset.info.get("clips", {})}
-    if clips.pop(clip, None):
-        dataset.save(clips=clips)
-    _remove_derived(dataset, clip)
-
+    clips.pop(clip, None)
+    for other, its in clips.items():
+        if its.get("sha256") == made_by["sha256"]:
+            raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
     partial = {folder: dataset.root / folder / f".partial-{clip}" for folder in (ORIGIN, "hr_images")}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:
         count, source_hw, origin_hw, scale = _write_frames(dataset, video, settings, partial)
+        if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
+            dataset.save(clips=clips)
+            _remove_derived(dataset, clip)
         for name in ("hr_images", ORIGIN):  # origin last: its folder is what makes the clip exist
             if partial[name].exists():
                 shutil.rmtree(dataset.root / name / clip, ignore_errors=True)
@@ -115,9 +118,7 @@ def _remove_derived(dataset: Dataset, clip: str) -> None:
     for folder in DERIVED:
         shutil.rmtree(dataset.root / folder / clip, ignore_errors=True)
     dataset.importance_path(clip).unlink(missing_ok=True)
-    if (dataset.root / LABELS).is_dir():
-        for split in SPLITS:
-            (dataset.root / f"{split}.txt").unlink(missing_ok=True)
+    dataset.remove_lists()
 
 
 def _write_frames(

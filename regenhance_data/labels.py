@@ -12,8 +12,17 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from regenhance_data.cli import InputError, progress, warn
-from regenhance_data.dataset import LABELS, ORIGIN, SPLITS, Dataset, Frame, read_importance, write_importance
-from regenhance_data.files import bounded_map, write_bytes
+from regenhance_data.dataset import (
+    LABELS,
+    ORIGIN,
+    SPLITS,
+    Dataset,
+    Frame,
+    checked_importance,
+    read_importance,
+    write_importance,
+)
+from regenhance_data.files import bounded_map, read_image, write_bytes
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.levels import Kind, Normaliser, to_levels
 from regenhance_data.split import Ratios, split_blocks, split_clips
@@ -60,16 +69,14 @@ def read_importance_file(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise InputError(f"{path}: is no NumPy array ({' '.join(str(error).split())[:80]})") from None
     if importance.ndim != 3 or not np.issubdtype(importance.dtype, np.number):
         raise InputError(f"{path}: expected numbers [T, rows, cols], found {importance.dtype} {list(importance.shape)}")
-    if not (np.isfinite(importance).all() and (importance >= 0).all()):
-        raise InputError(f"{path}: importance is NaN, infinite or negative somewhere; it is finite and >= 0")
-    return importance.astype(np.float32), None
+    return checked_importance(path, importance), None
 
 
 def make_seg_dataset(
     dataset: Dataset,
     importance_file: Path | None = None,
     levels: int = 10,
-    mb_size: int = 16,
+    mb_size: int | None = None,
     normalise: Kind = "log",
     ratios: Ratios | None = None,
     gap: int = 10,
@@ -78,10 +85,12 @@ def make_seg_dataset(
     """Labels for every frame that has importance, split lists and dataset.yaml; return pixels a level for each split.
 
     The normaliser is fitted on the training frames alone. `gap` frames between the blocks of a clip are in no list.
-    `importance_file` takes the place of importance/<clip>.npz in a dataset of one clip. InputError for importance that
-    does not fit the frames; nothing is written then.
+    `mb_size`: of the macroblocks, by default what the importance was made with. `importance_file` takes the place of
+    importance/<clip>.npz in a dataset of one clip. InputError for importance that does not fit the frames, and for
+    settings that cannot be; nothing is written then.
     """
     ratios = ratios or Ratios(0.7, 0.15, 0.15)
+    mb_size = dataset.mb_size if mb_size is None else mb_size
     to_levels(np.zeros(0), levels)
     if mb_size < 1 or gap < 0:
         raise InputError(f"--mb_size {mb_size} --gap {gap}: expected at least 1 and at least 0")
@@ -91,14 +100,19 @@ def make_seg_dataset(
         normalise, np.concatenate([maps[f.clip][1][f].ravel() for f in split["train"]] or [np.zeros(0)])
     )
 
+    level_grids = {
+        frame: to_levels(normaliser(importance), levels)
+        for _, by_frame in maps.values()
+        for frame, importance in by_frame.items()
+    }  # all that can be refused is refused by now
+
     if importance_file is not None:  # what the labels come from is the dataset's importance from now on
         clip = dataset.clips()[0]
         by_frame = maps[clip][1]
         numbers = np.array([frame.number for frame in by_frame])
         write_importance(dataset.importance_path(clip), np.stack(list(by_frame.values())), numbers)
         dataset.save(importance={"file": importance_file.name})
-    for name in SPLITS:  # lists of an earlier run must not vouch for labels of this one
-        (dataset.root / f"{name}.txt").unlink(missing_ok=True)
+    dataset.remove_lists()
     _remove_labels_but(dataset, {dataset.path(LABELS, f) for _, by_frame in maps.values() for f in by_frame})
     split_of = {frame: name for name, frames in split.items() for frame in frames}
     pixels = {name: np.zeros(levels, np.int64) for name in SPLITS}
@@ -106,14 +120,12 @@ def make_seg_dataset(
     def jobs() -> Iterator[tuple[Path, np.ndarray, MacroblockGrid, int]]:
         for grid, by_frame in maps.values():
             areas = grid.areas.ravel()
-            for frame, importance in by_frame.items():
-                level_grid = to_levels(normaliser(importance), levels)
+            for frame in by_frame:
                 if frame in split_of:
-                    np.add.at(pixels[split_of[frame]], level_grid.ravel(), areas)
-                yield dataset.path(LABELS, frame), level_grid, grid, levels
+                    np.add.at(pixels[split_of[frame]], level_grids[frame].ravel(), areas)
+                yield dataset.path(LABELS, frame), level_grids[frame], grid, levels
 
-    total = sum(len(by_frame) for _, by_frame in maps.values())
-    for _ in progress(bounded_map(_write_label, jobs()), "labels", total):
+    for _ in progress(bounded_map(_write_label, jobs()), "labels", len(level_grids)):
         pass
     for name in SPLITS:
         dataset.write_split(name, split[name])
@@ -147,12 +159,19 @@ def _clip_importance(
         if len(importance) != len(frames):
             raise InputError(f"{path}: has importance of {len(importance)} frames, the clip has {len(frames)}")
         numbers = np.array([frame.number for frame in frames])
+    stems = {Path(frame.name).stem for frame in frames}
+    if len(stems) < len(frames) or any(" " in stem for stem in stems):
+        raise InputError(
+            f"{dataset.root / ORIGIN / clip}: file names need to be without spaces and to differ in more than the "
+            "suffix, so that each has a label and a line of a list"
+        )
     height, width = dataset.read(ORIGIN, frames[0]).shape[:2]
     grid = MacroblockGrid(height, width, mb_size)
     if importance.shape[1:] != grid.shape:
         raise InputError(
             f"{path}: importance on a grid of {importance.shape[1]}x{importance.shape[2]}, "
-            f"{width}x{height} frames with --mb_size {mb_size} have {grid.rows}x{grid.cols}"
+            f"{width}x{height} frames with --mb_size {mb_size} have {grid.rows}x{grid.cols}; "
+            "make it again with tools/make_importance.py --mb_size"
         )
     by_number = {frame.number: frame for frame in frames}
     strangers = set(numbers.tolist()) - by_number.keys()
@@ -236,12 +255,10 @@ def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np
     """(problems of one listed pair, pixels a value [256])."""
     nothing = np.zeros(256, np.int64)
     try:
-        origin = dataset.root / image
-        width, height = _size_wh(origin)
+        height, width = read_image(dataset.root / image).shape[:2]
         levels = read_label(dataset.root / label)
-    except (InputError, FileNotFoundError, UnidentifiedImageError, OSError) as error:
-        missing = f"{origin}: no such image" if isinstance(error, FileNotFoundError) else str(error)
-        return [missing], nothing
+    except InputError as error:
+        return [str(error)], nothing
     problems = []
     if levels.shape != (height, width):
         return [f"{dataset.root / label}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}"], nothing
@@ -252,9 +269,13 @@ def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np
     if not np.array_equal(levels, grid.spread(levels[:: grid.mb_size, :: grid.mb_size])):
         problems.append(f"{dataset.root / label}: is not constant over its {grid.mb_size}-pixel macroblocks")
     for folder in ("sr_images", "hr_images"):
-        clear = dataset.root / folder / Path(image).relative_to(ORIGIN).with_suffix(".png")
+        clear = dataset.root / folder / Path(image.removeprefix(f"{ORIGIN}/")).with_suffix(".png")
         if clear.exists():
-            clear_wh = _size_wh(clear)
+            try:
+                clear_wh = _size_wh(clear)
+            except (UnidentifiedImageError, OSError):
+                problems.append(f"{clear}: does not decode as an image; make it again")
+                continue
             if clear_wh != (width * dataset.scale, height * dataset.scale):
                 problems.append(f"{clear}: is {clear_wh[0]}x{clear_wh[1]}, not {dataset.scale} times {width}x{height}")
     return problems, np.bincount(levels.ravel(), minlength=256)

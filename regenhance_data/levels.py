@@ -68,14 +68,18 @@ class Normaliser:
         return cls("log", low, max(float(np.quantile(values, 0.999)), low * np.e))
 
     def __call__(self, importance: np.ndarray) -> np.ndarray:
-        """Importance of any shape → float64 in [0, 1] of the same shape."""
-        values = np.asarray(importance, dtype=np.float64)
+        """Importance of any shape → floats in [0, 1] of the same shape: float64, or for none as it came.
+
+        None keeps the dtype so that `to_levels` finds a stored float32 0.7 in the level that 0.7 belongs to.
+        """
         if self.kind == "none":
-            if values.size and values.max() > 1:
+            if np.max(importance, initial=0) > 1:
                 raise InputError(
-                    f"--normalize none takes importance in [0, 1], found {values.max():.4g}; use log, minmax or rank"
+                    f"--normalize none takes importance in [0, 1], found {importance.max():.4g}; "
+                    "use log, minmax or rank"
                 )
-            return values
+            return importance
+        values = np.asarray(importance, dtype=np.float64)
         if self.kind == "rank":
             return np.searchsorted(np.asarray(self.quantiles), values, side="left") / len(self.quantiles)
         if self.kind == "log":

@@ -56,6 +56,7 @@ def run_command(args: argparse.Namespace) -> None:
         raise InputError("--model_path is missing; paddleseg val needs the .pdparams to validate")
     # Paddle warns of a compiler cache that only its C++ extensions would use
     warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     import paddle
 
     from regenhance_data.predictors import PredictorConfig

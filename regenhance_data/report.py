@@ -98,10 +98,13 @@ def _shown_frame(dataset: Dataset) -> Frame:
 
 
 def _headline(evaluation: dict[str, Any]) -> str:
+    gains = {curve: evaluation["recovered"][curve][BUDGET] for curve in ("predictor", "random")}
+    if None in gains.values():
+        return "Enhancing every macroblock gains this detector nothing: there is nothing for a predictor to recover."
     return (
         f"Enhancing the {float(BUDGET):.0%} of the macroblocks that the predictor picks recovers "
-        f"{evaluation['recovered']['predictor'][BUDGET]:.0%} of the F1 that enhancing every macroblock would recover; "
-        f"a random {float(BUDGET):.0%} recovers {evaluation['recovered']['random'][BUDGET]:.0%}."
+        f"{gains['predictor']:.0%} of the F1 that enhancing every macroblock would recover; "
+        f"a random {float(BUDGET):.0%} recovers {gains['random']:.0%}."
     )
 
 

@@ -756,14 +756,13 @@ def _shadow(frame: np.ndarray, street: Street, camera: Camera, footprint: np.nda
 
 
 def render_scene(
-    seed: int, frames: int, height_px: int = 540, width_px: int = 960, fps: float = 10, traffic: float = 1.0
+    seed: int, frames: int, height_px: int = 540, width_px: int = 960, fps: float = 10
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The frames of the street that `seed` makes, one after the other.
 
     Yields (frame uint8 [height_px, width_px, 3] RGB, boxes float32 [n, 4] xyxy pixels, labels int64 [n], indices of
     CLASS_NAMES). A box bounds the pixels of an object that are seen; an object with less than MIN_VISIBLE of its
-    pixels seen has none. The same seed and size give the same pixels. `traffic`: the share of the vehicles and people
-    that are there, in [0, 1]; the street itself stays as it is.
+    pixels seen has none. The same seed and size give the same pixels.
     """
     rng = np.random.default_rng(seed)
     street = Street.of(rng)
@@ -772,8 +771,7 @@ def render_scene(
                     width_px * rng.uniform(0.4, 0.6))  # fmt: skip
     background = _paint_street(rng, street, camera, height_px, width_px)
     stills = _set_up_clutter(rng, street, camera, background)
-    there = np.random.default_rng([seed, 1])
-    movers = [mover for mover in _traffic(rng, street) if there.random() < traffic]
+    movers = _traffic(rng, street)
     for index in range(frames):
         yield _frame(street, camera, background, stills, movers, index / fps)
 

@@ -21,7 +21,7 @@ from paddleseg.core.train import loss_computation
 from tqdm import tqdm
 
 from regenhance_data.cli import InputError, progress
-from regenhance_data.files import read_json, write_json
+from regenhance_data.files import read_json, write_bytes, write_json
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import IGNORED
 from regenhance_data.predictors import PredictorConfig, expected_level, load_weights, read_state, write_state
@@ -114,9 +114,9 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     start = _resume(settings.resume_model, iters, model, optimizer) if settings.resume_model else 0
     log_path = settings.save_dir / "train_log.json"
-    log = [row for row in read_json(log_path) if row["iter"] <= start] if start and log_path.exists() else []
+    log = _start_folder(settings, start)
     validations = [row for row in log if "ranking" in row]
-    saved: deque[Path] = deque()
+    saved = deque(_checkpoints(settings.save_dir)) if start else deque()
 
     loader = paddle.io.DataLoader(
         _Prepared(training, config.transforms("train_dataset")),
@@ -156,22 +156,46 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             state = model.state_dict()
             if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
                 _stop_diverged(settings.save_dir, iteration, log)
-            checkpoint = settings.save_dir / f"iter_{iteration}"
-            write_state(checkpoint / "model.pdparams", state)
-            write_state(checkpoint / "model.pdopt", optimizer.state_dict())
-            saved.append(checkpoint)
-            if len(saved) > settings.keep_checkpoints:
-                shutil.rmtree(saved.popleft())
             row = {"iter": iteration, **validate(model, config, validation)}
             if row["ranking"] > max((v["ranking"] for v in validations), default=-np.inf):
                 write_state(settings.save_dir / "best_model" / "model.pdparams", state)
             validations.append(row)
             log.append(row)
             write_json(log_path, log)
+            # last, and its weights last of all: a checkpoint that is there has its validation and its optimizer
+            checkpoint = settings.save_dir / f"iter_{iteration}"
+            write_state(checkpoint / "model.pdopt", optimizer.state_dict())
+            write_state(checkpoint / "model.pdparams", state)
+            saved.append(checkpoint)
+            while len(saved) > settings.keep_checkpoints:
+                shutil.rmtree(saved.popleft())
             bar.write(f"iter {iteration}/{iters}  validation: {describe(row)}")
             model.train()
             since += time.monotonic() - paused
     return max(validations, key=lambda row: row["ranking"])
+
+
+def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
+    """Make `save_dir` what it was at iteration `start`; return the log up to there.
+
+    A training from the beginning leaves nothing of an earlier one that could be taken for its own. One that goes on
+    from a checkpoint of another folder brings that folder's log and best model along.
+    """
+    if not start or settings.resume_model is None:
+        for folder in (*_checkpoints(settings.save_dir), settings.save_dir / "best_model"):
+            shutil.rmtree(folder, ignore_errors=True)
+        return []
+    before, best = settings.resume_model.parent, Path("best_model") / "model.pdparams"
+    if before.resolve() != settings.save_dir.resolve() and (before / best).is_file():
+        write_bytes(settings.save_dir / best, (before / best).read_bytes())
+    log = read_json(before / "train_log.json") if (before / "train_log.json").exists() else []
+    return [row for row in log if row["iter"] <= start]
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """The iter_N folders, by N."""
+    found = [path for path in folder.glob("iter_*") if path.name.removeprefix("iter_").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
 
 
 def _stop_diverged(save_dir: Path, iteration: int, log: list[dict[str, Any]]) -> None:

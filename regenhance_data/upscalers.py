@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,10 @@ def _bicubic(frame: np.ndarray, scale: int) -> np.ndarray:
 def _builtin() -> Upscaler:
     import torch
 
-    from regenhance_data.builtin_upscaler import load_street_upscaler
+    from regenhance_data.builtin_upscaler import load_street_upscaler, upscale
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = load_street_upscaler().to(device).to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def upscale(frames: np.ndarray) -> np.ndarray:
-        clear = network(torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float())
-        return clear.round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
-
-    return upscale
+    return partial(upscale, load_street_upscaler().to(device).to(memory_format=torch.channels_last))
 
 
 def upscaler_record(spec: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Video files in and out: frames are streamed, one at a time, whatever the length of the clip."""
 
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
@@ -13,7 +14,8 @@ import numpy as np
 from regenhance_data.cli import InputError, warn
 from regenhance_data.files import written_whole
 
-# Playlists that pose as a video may name other files or hosts; only the file itself is ever opened.
+# Playlists that pose as a video may name other files or hosts.
+_PLAYLISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "sdp"}
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
 
@@ -25,6 +27,9 @@ def _open(path: Path) -> tuple[Any, Any]:
         container = av.open(str(path), options=_OPEN_OPTIONS)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path}: not a video that can be read ({_reason(error)}); is it complete?") from None
+    if _PLAYLISTS & set(container.format.name.split(",")):
+        container.close()
+        raise InputError(f"{path}: is a list of other files, not a video; give the videos themselves")
     if not container.streams.video:
         container.close()
         raise InputError(f"{path}: has no video stream; give a file with pictures")
@@ -66,31 +71,50 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 def _decode(path: Path) -> Iterator[av.VideoFrame]:
     """Decoded frames in the order they are shown, each with its own time; damaged packets are left out and told."""
     container, stream = _open(path)
-    count = damaged = 0
+    count, last_s = 0, 0.0
+    errors: list[Exception] = []
     with container:
-        packets = container.demux(stream)
-        while True:
+        for packet in _packets(container, stream, errors):
             try:
-                packet = next(packets, None)
-            except av.FFmpegError:
-                damaged += 1
-                break
-            if packet is None:
-                break
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                damaged += 1
+                frames = packet.decode() if packet is not None else stream.codec_context.decode(None)
+            except av.FFmpegError as error:
+                errors.append(error)
                 continue
             for frame in frames:
                 count += 1
+                last_s = max(last_s, frame.time or 0.0)
                 yield frame
+        missing_s = _promised_s(container, stream) - last_s
+        tolerated_s = 3 / float(stream.average_rate or 25) + 0.02 * last_s
         promised = stream.frames
     if count == 0:
         raise InputError(f"{path}: no frame of it decodes; record or copy it again")
-    if damaged or promised > count:
+    if errors or missing_s > tolerated_s:
         of = f" of {promised}" if promised > count else ""
         warn(f"{path}: damaged or cut short; the {count}{of} frames that decode are kept")
+
+
+def _packets(container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:
+    """The packets of a stream; where the file breaks off, a last None to flush the decoder."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            errors.append(error)
+            yield None
+            return
+        if packet is None:
+            return
+        yield packet
+
+
+def _promised_s(container: Any, stream: Any) -> float:
+    """When the last picture should be over, by the file's own head; 0 where it does not tell."""
+    if stream.duration is not None:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    alone = len(container.streams) == 1  # else the sound may be what lasts longer
+    return float(container.duration or 0) / av.time_base if alone else 0.0
 
 
 def _resample(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[av.VideoFrame]:
@@ -152,8 +176,12 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None and self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-        finally:
-            self._container.close()
-            self._whole.__exit__(kind, error, trace)
+            try:
+                if kind is None and self._stream is not None:
+                    self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+        except BaseException:  # what fails at the very end, on a full disk say, leaves no file either
+            self._whole.__exit__(*sys.exc_info())
+            raise
+        self._whole.__exit__(kind, error, trace)

@@ -111,14 +111,14 @@ def test_a_second_run_leaves_a_clip_as_it_is_and_another_video_is_refused(run, r
 def test_clips_of_one_name_get_their_folder_as_well(run, refused, tmp_path):
     for camera in ("cam1", "cam2"):
         (tmp_path / camera).mkdir()
-        encode(tmp_path / camera / "0001.mp4", noise(1, 32, 48))
+        encode(tmp_path / camera / "0001.mp4", noise(1, 32, 48, seed=int(camera[-1])))
     videos = [tmp_path / "cam1" / "0001.mp4", tmp_path / "cam2" / "0001.mp4"]
     run("tools/extract.py", "--video", *videos, "--data", tmp_path / "d")
     assert Dataset.open(tmp_path / "d").clips() == ["cam1_0001", "cam2_0001"]
     assert "rename" in refused("tools/extract.py", "--video", videos[0], videos[0], "--data", tmp_path / "d")
 
 
-@pytest.mark.parametrize("case", ["missing", "text", "empty", "folder", "playlist", "sound"])
+@pytest.mark.parametrize("case", ["missing", "text", "empty", "folder", "playlist", "list", "sound"])
 def test_what_is_no_video_is_refused_and_leaves_nothing(refused, tmp_path, case):
     video = tmp_path / "v.mp4"
     if case == "text":
@@ -131,6 +131,9 @@ def test_what_is_no_video_is_refused_and_leaves_nothing(refused, tmp_path, case)
         video.write_text(
             "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:9/secret.ts\n#EXT-X-ENDLIST\n"
         )
+    elif case == "list":
+        encode(tmp_path / "other.mp4", noise(3, 32, 48))
+        video.write_text("ffconcat version 1.0\nfile other.mp4\n")
     elif case == "sound":
         import wave
 
@@ -142,17 +145,44 @@ def test_what_is_no_video_is_refused_and_leaves_nothing(refused, tmp_path, case)
     assert not (tmp_path / "d").exists() or not any((tmp_path / "d").iterdir())
 
 
-def test_what_decodes_of_a_truncated_video_is_kept_and_said(run, tmp_path):
-    whole = tmp_path / "whole.mp4"
-    with VideoWriter(whole, 25) as video:
-        for image in noise(60, 96, 128):
-            video.write(image)
-    cut = tmp_path / "cut.mp4"
+def test_one_video_twice_is_refused_since_it_would_leak_between_splits(run, refused, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(3, 32, 48))
+    run("tools/extract.py", "--video", video, "--data", tmp_path / "d")
+    video.rename(tmp_path / "copy.mp4")
+    assert "as clip v" in refused("tools/extract.py", "--video", tmp_path / "copy.mp4", "--data", tmp_path / "d")
+
+
+def test_a_failed_replacement_leaves_the_clip_as_it_was(run, refused, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(3, 32, 48))
+    flags = ["tools/extract.py", "--video", video, "--data", tmp_path / "d"]
+    run(*flags)
+    before = {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    video.write_text("no video any more")
+    refused(*flags, "--overwrite")
+    assert {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_decodes_of_a_truncated_video_is_kept_and_said(run, tmp_path, suffix):
+    whole = tmp_path / f"whole{suffix}"
+    if suffix == ".mkv":
+        encode(whole, noise(60, 96, 128))
+    else:
+        with VideoWriter(whole, 25) as video:
+            for image in noise(60, 96, 128):
+                video.write(image)
+    cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
     result = run("tools/extract.py", "--video", cut, "--data", tmp_path / "d")
     count = len(Dataset.open(tmp_path / "d").frames("cut"))
     assert 10 < count < 60
-    assert f"the {count} of 60 frames that decode are kept" in result.stderr
+    told = f"the {count} of 60 frames" if suffix == ".mp4" else f"the {count} frames"  # Matroska does not count them
+    assert f"cut short; {told} that decode are kept" in result.stderr
+
+
+def test_a_whole_video_is_not_called_damaged(run, tmp_path):
+    for video in (encode(tmp_path / "a.mp4", noise(9, 32, 48)), encode(tmp_path / "b.mkv", noise(9, 32, 48, seed=1))):
+        assert "damaged" not in run("tools/extract.py", "--video", video, "--data", tmp_path / "d").stderr
 
 
 def test_a_video_whose_frames_do_not_decode_is_refused(refused, tmp_path):
@@ -223,6 +253,21 @@ def test_a_video_that_fails_half_way_leaves_no_file(tmp_path):
 
     with pytest.raises(KeyError):
         fail_half_way()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_video_that_cannot_be_finished_leaves_no_file(tmp_path):
+    code = (
+        "import resource, signal, sys; from pathlib import Path; import numpy as np;"
+        "from regenhance_data.video import VideoWriter;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "video = VideoWriter(Path(sys.argv[1]), 25, crf=1).__enter__();"
+        "[video.write(np.random.default_rng(i).integers(256, size=(64, 64, 3), dtype=np.uint8)) for i in range(30)];"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000));"
+        "video.__exit__(None, None, None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "v.mp4"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode != 0
     assert list(tmp_path.iterdir()) == []
 
 

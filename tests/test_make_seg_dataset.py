@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import yaml
-from conftest import fill_dataset, noise
+from conftest import ROOT, fill_dataset, noise
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -122,6 +122,41 @@ def test_a_second_run_with_other_settings_leaves_no_label_of_the_first(run, tmp_
     assert "sound" in run("tools/check_dataset.py", "--data", tmp_path).stdout
 
 
+def test_importance_on_the_edge_of_a_level_is_in_it_from_file_to_label(run, tmp_path):
+    edges = np.arange(11).reshape(11, 1, 1) / 10
+    for name in range(11):
+        write_image(tmp_path / "origin_images" / f"{name:02d}.png", noise(1, 9, 12)[0])
+    np.save(tmp_path / "edges.npy", edges)
+    flags = ("--importance", tmp_path / "edges.npy", "--normalize", "none", "--gap", 0)
+    run("tools/make_seg_dataset.py", "--data", tmp_path, *flags)
+    got = [int(read_label(tmp_path / "labels" / f"{name:02d}.png")[0, 0]) for name in range(11)]
+    assert got == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9]
+
+
+def test_a_refusal_leaves_a_finished_dataset_as_it_was(run, refused, tmp_path):
+    dataset = fill_dataset(tmp_path, {"cam": 40})
+    make(run, dataset)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    refused("tools/make_seg_dataset.py", "--data", tmp_path, "--normalize", "none")
+    refused("tools/extract.py", "--data", tmp_path, "--video", ROOT / "README.md")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("names", [("a b.png", "c.png"), ("a.png", "a.jpg")])
+def test_file_names_that_a_list_cannot_hold_are_refused(refused, tmp_path, names):
+    for name in names:
+        write_image(tmp_path / "origin_images" / name, noise(1, 9, 12)[0])
+    np.save(tmp_path / "i.npy", np.ones((2, 1, 1)))
+    flags = ("--importance", tmp_path / "i.npy", "--normalize", "none")
+    assert "file names" in refused("tools/make_seg_dataset.py", "--data", tmp_path, *flags)
+
+
+def test_importance_too_large_for_float32_is_refused(refused, tmp_path):
+    write_image(tmp_path / "origin_images" / "a.png", noise(1, 9, 12)[0])
+    np.save(tmp_path / "i.npy", np.full((1, 1, 1), 1e39))
+    assert "infinite" in refused("tools/make_seg_dataset.py", "--data", tmp_path, "--importance", tmp_path / "i.npy")
+
+
 BAD_IMPORTANCE = {
     "NaN": lambda a: np.where(np.arange(a.size).reshape(a.shape) == 7, np.nan, a),
     "negative": lambda a: a - 100,
@@ -217,6 +252,9 @@ BROKEN = {
     "leads out of the": append_line("test", "/etc/passwd labels/cam/000001.png"),
     "one space": append_line("test", "origin_images/my clip.png labels/cam/000001.png"),
     "does not decode": lambda dataset: dataset.path("labels", dataset.split_frames("val")[0]).write_bytes(b"\x89PNG"),
+    "does not decode as an image": lambda dataset: dataset.path(
+        "origin_images", dataset.split_frames("val")[0]
+    ).write_bytes(b"\x89PNG"),
     "no such file": lambda dataset: (dataset.root / "test.txt").unlink(),
     "NaN": lambda dataset: write_importance(
         dataset.importance_path("cam"), np.full((1, 5, 6), np.nan), np.zeros(1, int)

@@ -7,17 +7,19 @@ frames.
 """
 
 import argparse
-import json
+import hashlib
 import shlex
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from deploy.runtime import load_predictor
 from regenhance_data import cli
 from regenhance_data.dataset import SCALE, Dataset
-from regenhance_data.files import sha256, write_json
+from regenhance_data.files import read_json, sha256, write_json
 from regenhance_data.report import write_report
 from regenhance_data.video import read_video
 
@@ -26,6 +28,9 @@ python tools/demo.py --save_dir runs/demo
 python tools/demo.py --save_dir runs/mine --video my.mp4 --detector onnx:yolox_nano.onnx --classes person car truck
 make demo VIDEO=my.mp4 DETECTOR=onnx:yolox_nano.onnx
 """
+ROOT = Path(__file__).resolve().parent.parent
+KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
+JOURNAL = "stages.json"  # what is done already, in the folder of the demo
 CONFIG = "paddleseg_configs/pp_mobileseg_tiny.yml"
 ORIGINAL_HEIGHT_PX = 480  # a camera stream worth enhancing is smaller, an original worth shrinking is not
 
@@ -56,7 +61,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         height, frames = probe(args.video)
         clear = "hr_images" if height >= ORIGINAL_HEIGHT_PX else "sr_images"
         small = max(height // SCALE, 1) if clear == "hr_images" else height
-        begin, every = [], max(frames // args.max_frames, 1)
+        begin, every = [], -(-frames // args.max_frames)
         extract = f"tools/extract.py --data {data} --height {small} --every {every}".split()
         extract += ["--max_frames", str(args.max_frames), "--video", video]
         extract += ["--keep_hr", "--jpeg_quality", "75"] if clear == "hr_images" else []
@@ -78,7 +83,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         ["tools/evaluate.py", "--data", data, "--model", onnx, "--save_dir", str(out), *truth],
         f"deploy/benchmark.py --models {onnx} --backends openvino,onnxruntime --data {data} "
         f"--evaluation {out}/evaluation.json --save_dir {out}".split(),
-        ["deploy/trt_infer.py", "--model", onnx, "--save_dir", str(out), "--video", video],
+        [*f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split(), video],
     ]
 
 
@@ -101,27 +106,62 @@ def run_stage(words: list[str]) -> None:
         raise SystemExit(code)
 
 
+def command_line(words: list[str]) -> str:
+    """The words of a stage as a user would type them."""
+    return shlex.join(words if words[0] == "paddleseg" else ["python", *words])
+
+
+def fingerprint(args: argparse.Namespace) -> str:
+    """A hash of everything that the stages depend on besides their flags: video, detector, the kit itself."""
+    files = [path for folder in KIT_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
+    files = [path for path in files if path.suffix in (".py", ".yml", ".pt")]
+    files += [path for path in (args.video, Path(args.detector.partition(":")[2])) if path and path.is_file()]
+    return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
+
+
+def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -> list[dict[str, Any]]:
+    """The first stages that an earlier run did by the same commands on the same inputs.
+
+    Where there is none, what it left is removed: of another video or version there is nothing to go on with.
+    """
+    journal = args.save_dir / JOURNAL
+    if not journal.exists():
+        if (args.save_dir / "dataset").exists():
+            raise cli.InputError(f"{args.save_dir}: holds a dataset that no demo made; give --save_dir another folder")
+        return []
+    kept: list[dict[str, Any]] = []
+    for stage, command in zip(read_json(journal), commands, strict=False):
+        if (
+            args.restart
+            or not isinstance(stage, dict)
+            or (stage.get("command"), stage.get("inputs")) != (command, inputs)
+        ):
+            break
+        kept.append(stage)
+    if not kept:
+        for made in ("dataset", "predictor", "deploy"):
+            shutil.rmtree(args.save_dir / made, ignore_errors=True)
+    return kept
+
+
 def main(args: argparse.Namespace) -> None:
     if args.video and args.detector == "builtin":
         raise cli.InputError("the built-in detector knows the built-in street alone; give --detector onnx:PATH as well")
     if args.max_frames < 60:
         raise cli.InputError(f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames")
-    journal = args.save_dir / "stages.json"
-    done = json.loads(journal.read_text()) if journal.exists() and not args.restart else []
-    source = sha256(args.video) if args.video and args.video.is_file() else ""
+    planned, inputs = stages(args), fingerprint(args)
+    done = earlier_stages(args, [command_line(words) for words in planned], inputs)
     began = time.monotonic()
-    for number, words in enumerate(stages(args)):
-        command = shlex.join(words if words[0] == "paddleseg" else ["python", *words])
-        if number < len(done) and (done[number]["command"], done[number]["source"]) == (command, source):
-            print(f"\n$ {command}\n  done by an earlier run")
+    for number, words in enumerate(planned):
+        print(f"\n$ {command_line(words)}", flush=True)
+        if number < len(done):
+            print("  done by an earlier run")
             continue
-        del done[number:]  # what follows a stage that runs again is stale
-        print(f"\n$ {command}", flush=True)
         started = time.monotonic()
         run_stage(words)
-        seconds = time.monotonic() - started
-        done.append({"command": command, "source": source, "seconds": round(seconds, 1)})
-        write_json(journal, done)
+        seconds = round(time.monotonic() - started, 1)
+        done.append({"command": command_line(words), "inputs": inputs, "seconds": seconds})
+        write_json(args.save_dir / JOURNAL, done)
     predictor = load_predictor(args.save_dir / "deploy" / f"{Path(CONFIG).stem}.onnx")
     summary = write_report(args.save_dir, Dataset.open(args.save_dir / "dataset"), predictor.predict_one)
     minutes = (time.monotonic() - began) / 60

@@ -22,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin_images/")
     parser.add_argument("--importance", type=Path, help=".npz or .npy [T, rows, cols] to use instead of importance/")
     parser.add_argument("--levels", type=int, default=10, help="classes the importance is cut into")
-    parser.add_argument("--mb_size", type=int, default=16, help="macroblock size in origin pixels")
+    parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
     parser.add_argument("--normalize", choices=get_args(Kind), default="log", help="fitted on training frames alone")
     parser.add_argument("--split", nargs=3, type=float, default=[0.7, 0.15, 0.15], metavar=("TRAIN", "VAL", "TEST"))
     parser.add_argument("--split_by", choices=["block", "clip"], default="block", help="cut each clip or deal them out")

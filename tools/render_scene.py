@@ -24,7 +24,6 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--fps", type=int, default=10, help="frames a second of the scene's time")
     parser.add_argument("--height", type=int, default=540, help="of the rendered picture, 16:9")
     parser.add_argument("--scale", type=int, default=3, help="the camera delivers 1/scale of that size")
-    parser.add_argument("--traffic", type=float, default=0.5, help="share of the vehicles and people that are there")
     parser.add_argument("--crf", type=int, default=26, help="x264's constant rate factor: how much the camera squeezes")
     return parser
 
@@ -35,7 +34,6 @@ def main(args: argparse.Namespace) -> None:
         ("fps", 1, 120),
         ("scale", 1, 8),
         ("crf", 0, 51),
-        ("traffic", 0, 1),
     ):
         if not least <= getattr(args, flag) <= most:
             raise cli.InputError(f"--{flag} {getattr(args, flag)}: expected {least} to {most}")
@@ -44,9 +42,7 @@ def main(args: argparse.Namespace) -> None:
     origin_height = args.height // args.scale // 2 * 2
     origin_width = round(origin_height * 16 / 9 / 2) * 2
     boxes_of: dict[str, list[list[float]]] = {}
-    scene = render_scene(
-        args.seed, args.frames, origin_height * args.scale, origin_width * args.scale, args.fps, args.traffic
-    )
+    scene = render_scene(args.seed, args.frames, origin_height * args.scale, origin_width * args.scale, args.fps)
     with VideoWriter(args.save_dir / "camera.mp4", args.fps, args.crf) as video:
         for number, (frame, boxes, labels) in enumerate(cli.progress(scene, "render", args.frames)):
             video.write(cv2.resize(frame, (origin_width, origin_height), interpolation=cv2.INTER_AREA))

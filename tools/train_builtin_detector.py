@@ -1,4 +1,4 @@
-"""Train the built-in detector of the demo's street anew (the kit comes with weights made this way)."""
+"""Train the built-in detector of the demo's street anew (how the kit's own were made: docs/decisions.md)."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train the built-in ×3 upscaler of the demo's street anew (the kit comes with weights made this way).
+"""Train the built-in ×3 upscaler of the demo's street anew (how the kit's own were made: docs/decisions.md).
 
 First on pixels alone, then so that its frames look clear to the detector as well.
 """
