@@ -4,8 +4,12 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from conftest import encode, noise
+from tiny_detectors import write_detector
+
+from regenhance_data.dataset import Dataset
 
 STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
 STAGES += ["paddleseg train", "paddleseg val", "export_onnx", "evaluate", "benchmark", "trt_infer"]
@@ -82,6 +86,33 @@ def test_the_report_draws_itself_in_a_browser(demo, tmp_path):
     )
     # what the script writes under the slider once it has drawn the frame
     assert re.search(r"10 % · 24 of 240 macroblocks", page.stdout)
+
+
+def squares(count: int) -> list[np.ndarray]:
+    """Frames of 480 lines with dim red and blue squares that wander over grey."""
+    frames = []
+    for index in range(count):
+        image = np.full((480, 640, 3), 60, np.uint8)
+        for number in range(6):
+            top, left = 60 + 64 * number, (40 + 90 * number + 4 * index) % 600
+            image[top : top + 16, left : left + 16] = (170, 0, 0) if number % 2 else (0, 0, 170)
+        frames.append(image)
+    return frames
+
+
+def test_the_demo_takes_a_video_and_a_detector_of_ones_own(run, refused, tmp_path):
+    video = encode(tmp_path / "mine.mp4", squares(121), pixel_format="yuv444p")
+    detector = write_detector(tmp_path / "squares.onnx", "yolox", (480, 640))
+    flags = ["--video", video, "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
+    out = tmp_path / "demo"
+    run("tools/demo.py", "--save_dir", out, *flags)
+    dataset = Dataset.open(out / "dataset")
+    assert dataset.scale == 3
+    assert dataset.read("hr_images", dataset.frames("mine")[0]).shape == (480, 639, 3)  # 3 times 160x213
+    assert len(dataset.frames("mine")) == 61  # every second one of the whole video, not its first half
+    assert "mine.mp4" in (out / "report.html").read_text()
+    (out / "stages.json").unlink()
+    assert "no demo made" in refused("tools/demo.py", "--save_dir", out, *flags)
 
 
 def test_a_video_of_ones_own_needs_a_detector_of_ones_own(refused, tmp_path):
