@@ -157,7 +157,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
                 _stop_diverged(settings.save_dir, iteration, log)
             row = {"iter": iteration, **validate(model, config, validation)}
-            if row["ranking"] > max((v["ranking"] for v in validations), default=-np.inf):
+            if row["ranking"] > max(map(_ranking, validations), default=-np.inf):
                 write_state(settings.save_dir / "best_model" / "model.pdparams", state)
             validations.append(row)
             log.append(row)
@@ -172,24 +172,35 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             bar.write(f"iter {iteration}/{iters}  validation: {describe(row)}")
             model.train()
             since += time.monotonic() - paused
-    return max(validations, key=lambda row: row["ranking"])
+    return max(validations, key=_ranking)
 
 
 def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
     """Make `save_dir` what it was at iteration `start`; return the log up to there.
 
     A training from the beginning leaves nothing of an earlier one that could be taken for its own. One that goes on
-    from a checkpoint of another folder brings that folder's log and best model along.
+    has the best model of the iterations before it, also when it goes on in another folder.
     """
+    best_model = settings.save_dir / "best_model"
     if not start or settings.resume_model is None:
-        for folder in (*_checkpoints(settings.save_dir), settings.save_dir / "best_model"):
+        for folder in (*_checkpoints(settings.save_dir), best_model):
             shutil.rmtree(folder, ignore_errors=True)
         return []
-    before, best = settings.resume_model.parent, Path("best_model") / "model.pdparams"
-    if before.resolve() != settings.save_dir.resolve() and (before / best).is_file():
-        write_bytes(settings.save_dir / best, (before / best).read_bytes())
-    log = read_json(before / "train_log.json") if (before / "train_log.json").exists() else []
-    return [row for row in log if row["iter"] <= start]
+    before = settings.resume_model.parent
+    whole = read_json(before / "train_log.json") if (before / "train_log.json").exists() else []
+    log = [row for row in whole if row["iter"] <= start]
+    ranked = [max((row for row in rows if "ranking" in row), key=_ranking, default=None) for rows in (log, whole)]
+    if ranked[0] is None:
+        return log
+    kept = before / ("best_model" if ranked[0] == ranked[1] else f"iter_{ranked[0]['iter']}") / "model.pdparams"
+    if not kept.is_file():  # the next validation is then the best
+        return [row for row in log if "ranking" not in row]
+    write_bytes(best_model / kept.name, kept.read_bytes())
+    return log
+
+
+def _ranking(row: dict[str, Any]) -> float:
+    return float(row["ranking"])
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -91,6 +91,23 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
     for name, value in whole.items():
         if isinstance(value, np.ndarray):
             np.testing.assert_allclose(value, resumed[name], atol=1e-5, err_msg=name)
+    logs = [json.loads((f / "train_log.json").read_text()) for f in (folder, tmp_path)]
+    for row, again in zip(*logs, strict=True):
+        assert {key: again[key] for key in ("iter", "loss", "ranking") if key in row} == pytest.approx(
+            {key: row[key] for key in ("iter", "loss", "ranking") if key in row}, abs=1e-4
+        )
+    best, best_again = (read_state(f / "best_model" / "model.pdparams") for f in (folder, tmp_path))
+    name = next(key for key, value in best.items() if isinstance(value, np.ndarray))
+    np.testing.assert_allclose(best[name], best_again[name], atol=1e-5)
+
+
+def test_a_training_from_the_beginning_leaves_nothing_of_an_earlier_one(trained, dataset, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "run")
+    flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path / "run", "--batch_size", 2)
+    assert command("train", *flags, "--iters", 1) == 0
+    assert sorted(path.name for path in (tmp_path / "run").glob("iter_*")) == ["iter_1"]
+    best, last = ((tmp_path / "run" / name / "model.pdparams").read_bytes() for name in ("best_model", "iter_1"))
+    assert best == last
 
 
 def test_frames_of_several_sizes_train_together(tmp_path):
