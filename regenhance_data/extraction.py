@@ -64,8 +64,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     A clip that is there already, from the same file with the same settings, is left as it is; from another, it is
     refused unless `overwrite`, which also removes what was derived from its frames. InputError as `read_video`.
     """
-    if not video.is_file():
-        raise InputError(f"{video}: no such video")
+    source_fps = frame_rate(video)  # refuses what is no video
     # keys that a YAML reader gets back just so
     made_by = {"source": video.name, "sha256": sha256(video), **asdict(settings)}
     record = dataset.info.get("clips", {}).get(clip, {})
@@ -99,11 +98,10 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             shutil.rmtree(folder, ignore_errors=True)
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
-    fps = settings.fps or frame_rate(video)
     clips[clip] = {
         **made_by,
         "frames": count,
-        "frame_rate": round(fps / settings.every, 6),
+        "frame_rate": round((settings.fps or source_fps) / settings.every, 6),
         "source_hw": list(source_hw),
         "origin_hw": list(origin_hw),
     }
