@@ -11,7 +11,7 @@ DEMO_DIR ?= runs/demo
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
-	@echo "environment ready in .venv; next: make demo, or see what this machine has with: $(BIN)/python tools/doctor.py"
+	@echo "environment ready in .venv (source .venv/bin/activate); next: make demo, or python tools/doctor.py"
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \

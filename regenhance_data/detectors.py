@@ -175,7 +175,8 @@ def load_detector(settings: DetectorSettings) -> Detector:
 
         detector = OnnxDetector(Path(path), settings)
     else:
-        raise InputError(f"--detector {settings.spec}: no such detector; there are: {EXISTING}")
+        hint = f"did you mean onnx:{settings.spec}?" if Path(settings.spec).is_file() else f"there are: {EXISTING}"
+        raise InputError(f"--detector {settings.spec}: no such detector; {hint}")
     for name in settings.classes:
         class_number(name, detector.class_names)
     return detector

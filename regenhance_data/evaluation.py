@@ -228,7 +228,7 @@ def curve_figure(result: Mapping[str, Any]) -> Figure:
     for level, words in ((result["all"], "everything enhanced"), (result["none"], "nothing enhanced")):
         axes.axhline(level, color="#5b6675", linewidth=1, linestyle=(0, (4, 3)))
         axes.text(last, level, words, ha="right", va="bottom", color="#5b6675", fontsize=9)
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 0.7))  # beside the lines, never over them
     return figure
 
 

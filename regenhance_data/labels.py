@@ -196,7 +196,10 @@ def _split(
         frames = list(by_frame)
         blocks = split_blocks(len(frames), ratios, gap)
         if len(blocks["train"]) == len(frames) and ratios.train < 1:
-            warn(f"clip {clip or 'of the flat layout'}: {len(frames)} frames are too few to cut; all go to train")
+            warn(
+                f"clip {clip or 'of the flat layout'}: {len(frames)} frames are too few to cut with a gap of {gap}; "
+                "all go to train (give a smaller --gap, or more frames)"
+            )
         for name, block in blocks.items():
             split[name] += [frames[i] for i in block]
     return split

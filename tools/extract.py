@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
         print(f"next: python tools/make_importance.py --data {args.data} --detector onnx:YOUR_DETECTOR.onnx")
     else:
-        print(f"next: python tools/super_resolve.py --data {args.data} --model bicubic")
+        print(f"next: python tools/super_resolve.py --data {args.data} --model builtin")
 
 
 if __name__ == "__main__":
