@@ -134,6 +134,11 @@ class Dataset:
     def importance_path(self, clip: str) -> Path:
         return self.root / "importance" / f"{clip or FLAT_CLIP}.npz"
 
+    def importance(self, clip: str) -> dict[int, np.ndarray]:
+        """The importance of a clip's frames by number, float32 [rows, cols]; InputError as `read_importance`."""
+        importance, numbers = read_importance(self.importance_path(clip))
+        return dict(zip(numbers.tolist(), importance, strict=True))
+
     def grid(self, clip: str) -> MacroblockGrid:
         """The macroblock grid of a clip's origin images, from its first frame."""
         height, width = self.read(ORIGIN, self.frames(clip)[0]).shape[:2]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset import ORIGIN, Dataset, Frame, read_importance
+from regenhance_data.dataset import ORIGIN, Dataset, Frame
 from regenhance_data.detectors import BATCH, Detections, Detector, class_number
 from regenhance_data.enhancement import choose, composite
 from regenhance_data.files import bounded_map, written_whole
@@ -82,7 +82,7 @@ def evaluate(
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
     if truth is not None and len({frame.clip for frame in frames}) > 1:
         raise InputError("--truth: is of one clip, these frames are of several")
-    oracle = {clip: _maps(dataset, clip) for clip in {f.clip for f in frames}}
+    oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
     against: dict[str, list[Counts]] = {"clear": [], "truth": []}
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)
     for frame, pair in zip(frames, progress(pairs, "evaluate", len(frames)), strict=True):
@@ -147,11 +147,6 @@ def summary(frames: Sequence[Counts]) -> dict[str, Any]:
             recovered.setdefault(curve, {})[budget] = (values[point] - none) / (top - none) if top != none else None
             bounds.setdefault(curve, {})[budget] = intervals[point]
     return {"none": none, "all": top, "curves": curves, "recovered": recovered, "intervals_95": bounds}
-
-
-def _maps(dataset: Dataset, clip: str) -> dict[int, np.ndarray]:
-    importance, numbers = read_importance(dataset.importance_path(clip))
-    return dict(zip(numbers.tolist(), importance, strict=True))
 
 
 def _random_maps(frame: Frame, shape: tuple[int, int]) -> dict[str, list[np.ndarray]]:

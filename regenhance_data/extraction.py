@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -89,26 +88,25 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
         if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
             dataset.save(clips=clips)
             _remove_derived(dataset, clip)
-        for name in ("hr_images", ORIGIN):  # origin last: its folder is what makes the clip exist
-            if partial[name].exists():
-                shutil.rmtree(dataset.root / name / clip, ignore_errors=True)
-                os.replace(partial[name], dataset.root / name / clip)
+            shutil.rmtree(dataset.root / ORIGIN / clip)
+        if partial["hr_images"].exists():
+            shutil.rmtree(dataset.root / "hr_images" / clip, ignore_errors=True)
+            os.replace(partial["hr_images"], dataset.root / "hr_images" / clip)
+        clips[clip] = {
+            **made_by,
+            "frames": count,
+            "frame_rate": round((settings.fps or source_fps) / settings.every, 6),
+            "source_hw": list(source_hw),
+            "origin_hw": list(origin_hw),
+        }
+        dataset.save(clips=dict(sorted(clips.items())), **({"scale": scale} if settings.keep_hr else {}))
+        # last: its folder is what makes the clip exist, and a clip that exists has its record
+        os.replace(partial[ORIGIN], dataset.root / ORIGIN / clip)
     finally:
         for folder in partial.values():
             shutil.rmtree(folder, ignore_errors=True)
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
-    clips[clip] = {
-        **made_by,
-        "frames": count,
-        "frame_rate": round((settings.fps or source_fps) / settings.every, 6),
-        "source_hw": list(source_hw),
-        "origin_hw": list(origin_hw),
-    }
-    changes: dict[str, Any] = {"clips": dict(sorted(clips.items()))}
-    if settings.keep_hr:
-        changes["scale"] = scale
-    dataset.save(**changes)
     return count
 
 

@@ -15,11 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import ORIGIN, SPLITS, Dataset, Frame, blurred_frame, read_importance
+from regenhance_data.dataset import SPLITS, Dataset, Frame
 from regenhance_data.enhancement import choose
 from regenhance_data.evaluation import CURVES, Predict, curve_figure
 from regenhance_data.files import encode_jpeg, read_json, write_text
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance import FramePair, read_pair
 from regenhance_data.labels import level_colours, read_label
 from regenhance_data.levels import Normaliser
 from regenhance_data.overlay import heat, outline
@@ -36,16 +37,14 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
     """
     evaluation = read_json(folder / "evaluation.json")
     stages = read_json(folder / "stages.json")
-    frame = _shown_frame(dataset)
-    predicted = predict(dataset.read(ORIGIN, frame))
+    frame, oracle = _shown_frame(dataset)
+    pair = read_pair(dataset, frame, _clear_folder(dataset))
+    predicted = predict(pair.origin)
     headline = _headline(evaluation)
     info = dataset.info
     record = info["clips"][frame.clip]
     height, width = record["origin_hw"]
     template = Template((Path(__file__).with_name("report_template.html")).read_text(encoding="utf-8"))
-    clear = dataset.read(_clear_folder(dataset), frame)
-    blurred = blurred_frame(dataset.read(ORIGIN, frame), dataset.scale)
-    oracle = _importance_of(dataset, frame)
     text = template.substitute(
         title=f"Which macroblocks matter: {html.escape(record['source'])}",
         headline=html.escape(headline),
@@ -59,18 +58,18 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         curve_words=_curve_words(evaluation),
         curve_chart=_chart(curve_figure(evaluation)),
         curve_table=_curve_table(evaluation),
-        panels=_panels(dataset, frame, oracle, predicted),
+        panels=_panels(dataset, frame, pair, oracle, predicted),
         maps=json.dumps(
             {
                 "predictor": predicted.round(5).tolist(),
                 "oracle": (oracle / max(oracle.max(), 1e-12)).round(6).tolist(),
-                "size": dataset.mb_size * dataset.scale,
+                "size": pair.grid.mb_size,
             }
         ),
-        clear_width=clear.shape[1],
-        clear_height=clear.shape[0],
-        blurred_image=_picture(blurred),
-        clear_image=_picture(clear),
+        clear_width=pair.grid.width,
+        clear_height=pair.grid.height,
+        blurred_image=_picture(pair.blurred),
+        clear_image=_picture(pair.clear),
         video=_video(folder / "overlay.mp4"),
         training_words=_training_words(read_json(folder / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
@@ -87,14 +86,12 @@ def _clear_folder(dataset: Dataset) -> str:
     return str(dataset.info["importance"]["clear"])
 
 
-def _importance_of(dataset: Dataset, frame: Frame) -> np.ndarray:
-    importance, numbers = read_importance(dataset.importance_path(frame.clip))
-    return importance[np.flatnonzero(numbers == frame.number)[0]]
-
-
-def _shown_frame(dataset: Dataset) -> Frame:
-    """The test frame where most is at stake: the largest sum of importance."""
-    return max(dataset.split_frames("test"), key=lambda frame: _importance_of(dataset, frame).sum())
+def _shown_frame(dataset: Dataset) -> tuple[Frame, np.ndarray]:
+    """The test frame where most is at stake, the largest sum of importance, and its importance [rows, cols]."""
+    frames = dataset.split_frames("test")
+    importance = {clip: dataset.importance(clip) for clip in {frame.clip for frame in frames}}
+    pairs = [(frame, importance[frame.clip][frame.number]) for frame in frames]
+    return max(pairs, key=lambda pair: pair[1].sum())
 
 
 def _headline(evaluation: dict[str, Any]) -> str:
@@ -173,11 +170,8 @@ def _curve_table(evaluation: dict[str, Any]) -> str:
     return _table(head, rows)
 
 
-def _panels(dataset: Dataset, frame: Frame, oracle: np.ndarray, predicted: np.ndarray) -> str:
-    origin = dataset.read(ORIGIN, frame)
-    blurred = blurred_frame(origin, dataset.scale)
-    clear = dataset.read(_clear_folder(dataset), frame)
-    grid = dataset.grid(frame.clip).scaled(dataset.scale)
+def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) -> str:
+    blurred, clear, grid = pair.blurred, pair.clear, pair.grid
     # every map is shown through the normaliser, which is what the levels are cut from
     normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]

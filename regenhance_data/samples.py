@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.cli import InputError, progress, warn
-from regenhance_data.dataset import Dataset, read_importance
+from regenhance_data.dataset import Dataset
 from regenhance_data.files import bounded_map, read_image
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import IGNORED, read_label
@@ -68,10 +68,8 @@ class Samples:
         """
         known: dict[tuple[str, int], np.ndarray] = {}
         for clip in {frame.clip for frame in self.frames}:
-            path = self.dataset.importance_path(clip)
-            if path.is_file():
-                values, numbers = read_importance(path)
-                known |= {(clip, number): value for number, value in zip(numbers.tolist(), values, strict=True)}
+            if self.dataset.importance_path(clip).is_file():
+                known |= {(clip, number): cells for number, cells in self.dataset.importance(clip).items()}
         for frame, (_, label_path), (height, width) in zip(self.frames, self.paths, self.sizes_hw, strict=True):
             grid = MacroblockGrid(height, width, self.mb_size)
             cells = known.get((frame.clip, frame.number))

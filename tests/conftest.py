@@ -50,6 +50,21 @@ def refused(run) -> Callable[..., str]:
     return run_refused
 
 
+@pytest.fixture(scope="session")
+def detector_file(tmp_path_factory):
+    """The ONNX of a detector that finds red and blue squares, at any size."""
+    from tiny_detectors import write_detector
+
+    return write_detector(tmp_path_factory.mktemp("squares") / "d.onnx", "yolox", (64, 96))
+
+
+@pytest.fixture(scope="session")
+def detector(detector_file):
+    from regenhance_data.detectors import DetectorSettings, load_detector
+
+    return load_detector(DetectorSettings(f"onnx:{detector_file}"))
+
+
 def encode(
     path: Path, frames: Sequence[np.ndarray], fps: int = 25, pixel_format: str = "yuv420p", times: Sequence[int] = ()
 ) -> Path:

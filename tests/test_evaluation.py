@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tiny_detectors import BLUE, RED, squares, write_detector, write_predictor
+from tiny_detectors import BLUE, RED, squares, write_predictor
 
 from regenhance_data import cli
 from regenhance_data.dataset import Dataset, Frame, write_importance
@@ -102,16 +102,6 @@ def test_a_composite_is_clear_where_chosen_and_blurred_elsewhere():
     image = composite(clear, blurred, chosen, grid)
     assert (image[32:64, 128:] == 200).all()
     assert (image == 200).sum() == 32 * 12 * 3
-
-
-@pytest.fixture(scope="module")
-def detector_file(tmp_path_factory):
-    return write_detector(tmp_path_factory.mktemp("evaluation") / "d.onnx", "yolox", (64, 96))
-
-
-@pytest.fixture(scope="module")
-def detector(detector_file):
-    return load_detector(DetectorSettings(f"onnx:{detector_file}"))
 
 
 @pytest.fixture(scope="module")

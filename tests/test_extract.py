@@ -162,6 +162,18 @@ def test_a_failed_replacement_leaves_the_clip_as_it_was(run, refused, tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()} == before
 
 
+def test_a_run_that_was_cut_off_before_its_last_step_is_done_again_to_the_same_files(run, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(3, 64, 96))
+    flags = ["tools/extract.py", "--video", video, "--data", tmp_path / "d", "--height", 32, "--keep_hr"]
+    run(*flags)
+    before = {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()}
+    # what a kill leaves at worst: the record and the originals, the origin images under their temporary name
+    images = tmp_path / "d" / "origin_images"
+    (images / "v").rename(images / ".partial-v")
+    run(*flags)
+    assert {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_what_decodes_of_a_truncated_video_is_kept_and_said(run, tmp_path, suffix):
     whole = tmp_path / f"whole{suffix}"

@@ -2,27 +2,16 @@ import numpy as np
 import pytest
 import torch
 from conftest import noise
-from tiny_detectors import BLUE, RED, squares, write_detector
+from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data import cli
 from regenhance_data.dataset import Dataset, blurred_frame, read_importance
-from regenhance_data.detectors import DetectorSettings, load_detector
 from regenhance_data.files import read_yaml, write_image
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import FORMULAS, FramePair, clear_folder, importance_map, make_importance
 
 SCALE = 2
 CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
-
-
-@pytest.fixture(scope="session")
-def detector_file(tmp_path_factory):
-    return write_detector(tmp_path_factory.mktemp("importance") / "d.onnx", "yolox", (64, 96))
-
-
-@pytest.fixture(scope="session")
-def detector(detector_file):
-    return load_detector(DetectorSettings(f"onnx:{detector_file}"))
 
 
 @pytest.fixture

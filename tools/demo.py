@@ -152,6 +152,7 @@ def main(args: argparse.Namespace) -> None:
     planned, inputs = stages(args), fingerprint(args)
     done = earlier_stages(args, [command_line(words) for words in planned], inputs)
     began = time.monotonic()
+    write_json(args.save_dir / JOURNAL, done)  # before the first stage: what it leaves when it is cut off is the demo's
     for number, words in enumerate(planned):
         print(f"\n$ {command_line(words)}", flush=True)
         if number < len(done):
