@@ -2,10 +2,10 @@
 
 import argparse
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,9 +82,24 @@ class DetectorSettings:
             raise InputError("dataset.yaml: the recorded detector is broken; give --detector") from None
 
 
-class Detector(ABC):
-    """A network whose detections count. Subclasses give `class_names` and implement `dense`."""
+@dataclass(frozen=True)
+class Objective:
+    """Acc of one clear frame, and the same Acc in other frames: what was found on the clear frame stays fixed.
 
+    value: Acc, a scalar that is differentiable in the clear frame. detections: how many count (for segmentation, how
+    many pixels); 0 where there is nothing to follow. at: frames float32 [N, 3, H, W] RGB 0..255 of the clear frame's
+    size → Acc of the same detections in each, [N], differentiable in the frames.
+    """
+
+    value: torch.Tensor
+    detections: int
+    at: Callable[[torch.Tensor], torch.Tensor]
+
+
+class Detector(ABC):
+    """A network whose results count. Subclasses say what it finds (`detect`) and what Acc is (`accuracy`)."""
+
+    task = "detection"
     class_names: tuple[str, ...]
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -92,33 +107,66 @@ class Detector(ABC):
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @abstractmethod
-    def dense(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Everything the network puts out, before any threshold; the scores are differentiable in the frames.
+    def detect(self, frames: np.ndarray) -> list[Detections]:
+        """What is found in each frame: uint8 [N, H, W, 3] RGB → N Detections."""
 
-        frames: float32 [N, 3, H, W], RGB 0..255, on `device`. Returns boxes [N, A, 4] (x1, y1, x2, y2 in pixels of
-        the frames), scores [N, A] in [0, 1] and labels int64 [N, A]. A depends on H and W only.
+    @abstractmethod
+    def accuracy(self, clear: torch.Tensor) -> Objective:
+        """Acc of a clear frame float32 [1, 3, H, W] RGB 0..255, on `device`, that requires a gradient."""
+
+    def tensor(self, frames: np.ndarray) -> torch.Tensor:
+        """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device (channels last in memory)."""
+        return torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+
+
+class Dense(NamedTuple):
+    """Everything a detector of boxes puts out for N frames, before any threshold.
+
+    boxes: float32 [N, A, 4] (x1, y1, x2, y2 in pixels of the frames). scores: [N, A] in [0, 1], differentiable in the
+    frames. labels: int64 [N, A].
+    """
+
+    boxes: torch.Tensor
+    scores: torch.Tensor
+    labels: torch.Tensor
+
+
+class BoxDetector(Detector):
+    """A detector of boxes. Acc is the sum of the scores of the detections kept on the clear frame.
+
+    Thresholds and NMS choose the detections; the gradient flows through the scores of those chosen. Subclasses give
+    `class_names` and implement `dense`; those with two stages also `proposals`, which are fixed by the clear frame.
+    """
+
+    @abstractmethod
+    def dense(self, frames: torch.Tensor, proposals: Any = None) -> Dense:
+        """Everything the network puts out for frames float32 [N, 3, H, W], RGB 0..255, on `device`.
+
+        A place (0..A − 1) means the same in each frame of one size, given the same `proposals`.
         """
 
-    def kept(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """The dense output (boxes clipped to the frame, without gradient) and which of it counts in each frame.
+    def proposals(self, frames: torch.Tensor) -> Any:
+        """What the first of two stages proposes in each of the frames, without gradient; None where there is one."""
+        return None
 
-        Score threshold, classes, box area, then NMS within each class; the places int64 [n] by falling score.
+    def kept(self, dense: Dense, hw: tuple[int, int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """(boxes clipped to frames of `hw`, without gradient; the places int64 [n] that count in each frame).
+
+        Score threshold, classes, box area, then NMS within each class; places by falling score.
         """
-        boxes, scores, labels = self.dense(frames)
-        height, width = frames.shape[-2:]
-        boxes = clip_boxes_to_image(boxes.detach(), (height, width))
+        boxes = clip_boxes_to_image(dense.boxes.detach(), hw)
         areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
         # a box that lies outside the frame has no area left
-        candidates = (scores >= self.settings.score_threshold) & (areas > 0)
-        candidates &= areas <= self.settings.max_box_area * height * width
+        candidates = (dense.scores >= self.settings.score_threshold) & (areas > 0)
+        candidates &= areas <= self.settings.max_box_area * hw[0] * hw[1]
         if self.settings.classes:
-            candidates &= torch.isin(labels, self._wanted.to(labels.device))
+            candidates &= torch.isin(dense.labels, self._wanted.to(dense.labels.device))
         places = []
-        for n in range(len(frames)):
+        for n in range(len(boxes)):
             (some,) = candidates[n].nonzero(as_tuple=True)
-            chosen = batched_nms(boxes[n, some], scores[n, some].detach(), labels[n, some], self.settings.iou_threshold)
-            places.append(some[chosen])
-        return boxes, scores, labels, places
+            scores, labels = dense.scores[n, some].detach(), dense.labels[n, some]
+            places.append(some[batched_nms(boxes[n, some], scores, labels, self.settings.iou_threshold)])
+        return boxes, places
 
     @property
     def _wanted(self) -> torch.Tensor:
@@ -126,28 +174,25 @@ class Detector(ABC):
 
     @torch.inference_mode()
     def detect(self, frames: np.ndarray) -> list[Detections]:
-        """The detections of each frame: uint8 [N, H, W, 3] RGB → N Detections."""
         found = []
         for start in range(0, len(frames), BATCH):
-            boxes, scores, labels, places = self.kept(self.tensor(frames[start : start + BATCH]))
+            batch = self.tensor(frames[start : start + BATCH])
+            dense = self.dense(batch, self.proposals(batch))
+            boxes, places = self.kept(dense, (batch.shape[2], batch.shape[3]))
             for n, kept in enumerate(places):
-                found.append(Detections(*(t[n, kept].cpu().numpy() for t in (boxes, scores, labels))))
+                found.append(Detections(*(t[n, kept].cpu().numpy() for t in (boxes, dense.scores, dense.labels))))
         return found
 
-    def accuracy(self, frames: torch.Tensor) -> torch.Tensor:
-        """Acc, the sum of the scores of the detections kept: float32 [N, 3, H, W] RGB 0..255 → [N].
-
-        NMS and thresholds choose the detections; the gradient flows through the scores of those chosen.
-        """
-        _, scores, _, places = self.kept(frames)
-        return torch.stack([scores[n, kept].sum() for n, kept in enumerate(places)])
-
-    def tensor(self, frames: np.ndarray) -> torch.Tensor:
-        """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device (channels last in memory)."""
-        return torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+    def accuracy(self, clear: torch.Tensor) -> Objective:
+        proposals = self.proposals(clear.detach())
+        dense = self.dense(clear, proposals)
+        _, (kept,) = self.kept(dense, (clear.shape[2], clear.shape[3]))
+        return Objective(
+            dense.scores[0, kept].sum(), len(kept), lambda frames: self.dense(frames, proposals).scores[:, kept].sum(1)
+        )
 
 
-class BuiltinDetector(Detector):
+class BuiltinDetector(BoxDetector):
     """The kit's own street detector, for the demo and for trying the kit out."""
 
     def __init__(self, settings: DetectorSettings) -> None:
@@ -158,10 +203,9 @@ class BuiltinDetector(Detector):
         self._network = load_street_detector().to(self.device).to(memory_format=torch.channels_last)
         self._network.requires_grad_(False)
 
-    def dense(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def dense(self, frames: torch.Tensor, proposals: None = None) -> Dense:
         boxes, class_scores = self._network(frames)
-        scores, labels = class_scores.max(-1)
-        return boxes, scores, labels
+        return Dense(boxes, *class_scores.max(-1))
 
 
 def load_detector(settings: DetectorSettings) -> Detector:

@@ -13,7 +13,8 @@ from regenhance_data.dataset import ORIGIN, Dataset, Frame
 from regenhance_data.detectors import BATCH, Detections, Detector, class_number
 from regenhance_data.enhancement import choose, composite
 from regenhance_data.files import bounded_map, written_whole
-from regenhance_data.importance import FramePair, difference_map, read_pair
+from regenhance_data.formulas import FramePair, difference_map
+from regenhance_data.importance import read_pair
 
 MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's rule, and the paper's
 # Two draws halve what chance adds to the random curve's variance; each costs the detector runs of a whole curve.

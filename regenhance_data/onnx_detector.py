@@ -23,7 +23,7 @@ from onnx2torch import convert
 from torch.nn import functional
 
 from regenhance_data.cli import InputError
-from regenhance_data.detectors import Detector, DetectorSettings
+from regenhance_data.detectors import BoxDetector, Dense, DetectorSettings
 
 STRIDES = (8, 16, 32)
 PAD = 114.0  # the grey all three families were trained with
@@ -38,7 +38,7 @@ refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"""
 COCO_NAMES = tuple(COCO.replace("\n", "").split(","))
 
 
-class OnnxDetector(Detector):
+class OnnxDetector(BoxDetector):
     """A YOLO-style detector from an ONNX file; its layout, and which sizes and batches it can do, is found out by
     running it. InputError for a file that is missing, no ONNX, or no detector of a layout above.
     """
@@ -74,7 +74,7 @@ class OnnxDetector(Detector):
             raise InputError(f"{path}: its class scores leave 0..1; export the detector with its sigmoid")
         self.class_names = _class_names(model, classes.shape[-1])
 
-    def dense(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def dense(self, frames: torch.Tensor, proposals: None = None) -> Dense:
         height, width = frames.shape[-2:]
         if self._fixed_hw is None:
             target_hw = -(-height // 32) * 32, -(-width // 32) * 32
@@ -95,7 +95,7 @@ class OnnxDetector(Detector):
         scores, labels = _classes(self._layout, raw).max(-1)
         if self._layout != "yolov8":
             scores = scores * raw[..., 4]
-        return boxes, scores, labels
+        return Dense(boxes, scores, labels)
 
     def _run(self, frames: torch.Tensor) -> torch.Tensor:
         """The first output of rank 3."""

@@ -19,8 +19,9 @@ from regenhance_data.dataset import SPLITS, Dataset, Frame
 from regenhance_data.enhancement import choose
 from regenhance_data.evaluation import CURVES, Predict, curve_figure
 from regenhance_data.files import encode_jpeg, read_json, write_text
+from regenhance_data.formulas import FramePair
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance import FramePair, read_pair
+from regenhance_data.importance import read_pair
 from regenhance_data.labels import level_colours, read_label
 from regenhance_data.levels import Normaliser
 from regenhance_data.overlay import heat, outline

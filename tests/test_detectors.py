@@ -99,15 +99,17 @@ def test_of_overlapping_boxes_of_a_class_the_best_is_kept(files):
 def test_the_gradient_of_accuracy_is_its_slope(files, layout):
     detector = load(files[layout])
     dim = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RED), (56, 8, BLUE))]
-    frames = detector.tensor(np.stack([squares(64, 96, *dim), squares(64, 96, dim[0])])).requires_grad_()
-    accuracy = detector.accuracy(frames)
-    (gradient,) = torch.autograd.grad(accuracy.sum(), frames)
-    direction = torch.rand(frames.shape, generator=torch.Generator().manual_seed(0)).to(frames.device)
+    image = squares(64, 96, *dim)
+    clear = detector.tensor(image[None]).requires_grad_()
+    objective = detector.accuracy(clear)
+    (gradient,) = torch.autograd.grad(objective.value, clear)
+    direction = torch.rand(clear.shape, generator=torch.Generator().manual_seed(0)).to(clear.device)
     with torch.no_grad():
-        slope = (detector.accuracy(frames + 0.1 * direction) - detector.accuracy(frames - 0.1 * direction)) / 0.2
-    np.testing.assert_allclose((gradient * direction).sum((1, 2, 3)).cpu(), slope.cpu(), rtol=0.02)
-    found = detector.detect(frames.detach().permute(0, 2, 3, 1).byte().cpu().numpy())
-    np.testing.assert_allclose(accuracy.detach().cpu(), [d.scores.sum() for d in found], rtol=1e-5)
+        more, less = objective.at(torch.cat([clear + 0.1 * direction, clear - 0.1 * direction]))
+    np.testing.assert_allclose((gradient * direction).sum().cpu(), ((more - less) / 0.2).cpu(), rtol=0.02)
+    (found,) = detector.detect(image[None])
+    np.testing.assert_allclose(objective.value.detach().cpu(), found.scores.sum(), rtol=1e-5)
+    assert objective.detections == len(found.scores)
 
 
 def test_class_names_come_from_the_file_or_are_numbered(tmp_path, files):
@@ -192,7 +194,7 @@ def test_yolox_nano_finds_the_cars_of_the_highway_and_says_where_they_matter():
     assert len(mirrored.boxes) >= 3
     assert {detector.class_names[label] for label in found.labels} <= {"car", "truck", "bus"}
     clear = detector.tensor(frame[None]).requires_grad_()
-    (gradient,) = torch.autograd.grad(detector.accuracy(clear).sum(), clear)
+    (gradient,) = torch.autograd.grad(detector.accuracy(clear).value, clear)
     weight = gradient.abs().sum((0, 1)).cpu().numpy()
     for x1, y1, x2, y2 in found.boxes.astype(int):
         assert weight[y1:y2, x1:x2].mean() > 3 * weight.mean()

@@ -7,8 +7,9 @@ from tiny_detectors import BLUE, RED, squares
 from regenhance_data import cli
 from regenhance_data.dataset import Dataset, blurred_frame, read_importance
 from regenhance_data.files import read_yaml, write_image
+from regenhance_data.formulas import FORMULAS, FramePair, importance_map
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance import FORMULAS, FramePair, clear_folder, importance_map, make_importance
+from regenhance_data.importance import clear_folder, make_importance
 
 SCALE = 2
 CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
@@ -40,7 +41,7 @@ def noisy_pair():
 
 def slope(detector, image):
     frames = detector.tensor(image[None]).requires_grad_()
-    (gradient,) = torch.autograd.grad(detector.accuracy(frames).sum(), frames)
+    (gradient,) = torch.autograd.grad(detector.accuracy(frames).value, frames)
     return gradient[0].cpu().numpy().astype(np.float64)
 
 

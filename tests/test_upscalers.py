@@ -6,7 +6,8 @@ from conftest import noise
 from regenhance_data import cli
 from regenhance_data.dataset import Dataset
 from regenhance_data.files import read_image, write_image
-from regenhance_data.upscalers import load_upscaler, super_resolve
+from regenhance_data.super_resolution import super_resolve
+from regenhance_data.upscalers import load_upscaler
 
 
 @pytest.fixture

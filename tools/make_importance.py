@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, detectors, importance
+from regenhance_data import cli, detectors, formulas, importance
 from regenhance_data.dataset import Dataset
 
 EXAMPLES = """
@@ -17,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
     parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: hr_images where there is one)")
-    parser.add_argument("--formula", choices=importance.FORMULAS, default="product", help="what importance is")
+    parser.add_argument("--formula", choices=formulas.FORMULAS, default="product", help="what importance is")
     parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
     detectors.add_detector_arguments(parser)
     return parser

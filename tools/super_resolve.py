@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, upscalers
+from regenhance_data import cli, super_resolution, upscalers
 from regenhance_data.dataset import Dataset
 
 EXAMPLES = """
@@ -25,8 +25,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     scale = dataset.scale if args.scale is None else args.scale
-    frames = upscalers.super_resolve(dataset, args.model, scale, args.batch_size, args.overwrite)
-    print(f"{args.data}/{upscalers.SR}: {frames} frames at {scale} times the origin's size, by {args.model}")
+    frames = super_resolution.super_resolve(dataset, args.model, scale, args.batch_size, args.overwrite)
+    print(f"{args.data}/{super_resolution.SR}: {frames} frames at {scale} times the origin's size, by {args.model}")
     print(f"next: python tools/make_importance.py --data {args.data} --detector builtin")
 
 

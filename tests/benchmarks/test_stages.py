@@ -18,8 +18,8 @@ from PIL import Image
 from regenhance_data.dataset import Dataset, blurred_frame
 from regenhance_data.detectors import DetectorSettings, load_detector
 from regenhance_data.extraction import ExtractionSettings, extract
+from regenhance_data.formulas import FramePair, importance_map
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance import FramePair, importance_map
 from regenhance_data.labels import label_png, make_seg_dataset
 from regenhance_data.scene import render_scene
 from regenhance_data.video import VideoWriter, read_video
