@@ -1,14 +1,23 @@
-# make setup | demo | test | lint | bench | clean        the environment is .venv; no target needs another one first
-# make demo VIDEO=my.mp4 DETECTOR=onnx:model.onnx        the same on your own video and detector
+# make setup    the environment, in .venv; every other target makes it where it is missing
+# make demo     from nothing to runs/demo/report.html; on your own: make demo VIDEO=my.mp4 DETECTOR=onnx:model.onnx
+# make test     the tests
+# make lint     ruff and mypy
+# make bench    each stage beside its bound or the obvious way; prints ratios
+# make fuzz     damaged and hostile files against every command; FUZZ_INPUTS=1000
+# make clean    removes .venv, runs and caches
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 # The environment is reused while these stay the same and made anew when one changes.
 STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 DEMO_DIR ?= runs/demo
+FUZZ_INPUTS ?= 1000
 
-.PHONY: setup demo test lint bench clean
+.PHONY: help setup demo test lint bench fuzz clean
 .DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 
 setup: $(STAMP)
 	@echo "environment ready in .venv (source .venv/bin/activate); next: make demo, or python tools/doctor.py"
@@ -18,7 +27,7 @@ $(STAMP):
 		{ echo "this kit needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,cluster,dev]"
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg
 	@touch $@
 
@@ -36,6 +45,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz.py --inputs $(FUZZ_INPUTS)
 
 clean:
 	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -72,7 +72,7 @@ class _OnnxRuntimePredictor(Predictor):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors alone
+        options.log_severity_level = 4  # errors come as exceptions
         options.intra_op_num_threads = self.threads or 0
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
@@ -135,9 +135,14 @@ def load_predictor(path: Path | str, backend: str = "auto", threads: int | None 
         raise InputError(f"--backend {backend}: {wanted} is not installed; pip install {wanted}")
     model, metadata = _read(path)
     try:
-        return _PREDICTORS[installed[0] if backend == "auto" else backend](path, model, metadata, threads)
+        predictor = _PREDICTORS[installed[0] if backend == "auto" else backend](path, model, metadata, threads)
+        found = predictor._infer(np.zeros((predictor.batch, *predictor.input_hw, 3), np.uint8))
     except Exception as error:  # the engines' own errors have no base in common
-        raise InputError(f"{path}: does not load ({' '.join(str(error).split())[:120]}); export it again") from None
+        raise InputError(f"{path}: does not run ({' '.join(str(error).split())[:120]}); export it again") from None
+    expected = predictor.batch, *(predictor.input_hw if metadata["head"] == "pixels" else predictor.grid.shape)
+    if found.shape != expected or not np.isfinite(found).all():
+        raise InputError(f"{path}: puts out {list(found.shape)}, not finite {list(expected)}; export it again")
+    return predictor
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
@@ -155,6 +160,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
         or metadata.get("head") not in HEADS
         or ports != ["frames", "importance"]
         or min(_input_shape(model), default=0) < 1
+        or _input_shape(model)[3:] != [3]
         or not all(number.isdecimal() and int(number) > 0 for number in numbers)
     ):
         raise InputError(f"{path}: is no predictor of this kit; make one with deploy/export_onnx.py")

@@ -9,6 +9,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -31,7 +32,11 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
     """A parser whose --help shows every default and ends with `examples`; a usage error is one line, exit 2."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Defaults in the help of each flag, the examples left as they were typed."""
+        """Defaults that say something in the help of each flag, the examples left as they were typed."""
+
+        def _get_help_string(self, action: argparse.Action) -> str | None:
+            says_nothing = action.default is None or action.default is False
+            return action.help if says_nothing else super()._get_help_string(action)
 
     return _Parser(
         description=description,
@@ -42,7 +47,7 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 
 def warn(message: str) -> None:
     """One line on stderr about something that was mended or left out; the work goes on."""
-    tqdm.write(f"warning: {message}", file=sys.stderr)
+    tqdm.write(f"warning: {' '.join(message.split())}", file=sys.stderr)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
@@ -53,6 +58,8 @@ def progress(items: Iterable[T], description: str, total: int | None = None, uni
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
     """Parse `argv`, call `main(args)` and leave with the right exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if not sys.warnoptions:  # what libraries warn of is for those who write programs with them
+        warnings.simplefilter("ignore")
     args = parser.parse_args(argv)
     try:
         main(args)

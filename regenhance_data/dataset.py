@@ -11,27 +11,52 @@
 The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) is a dataset with one unnamed clip, "".
 """
 
+import hashlib
+import json
+import math
 import re
+import shutil
+import struct
+import tokenize
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
 
 from regenhance_data import __version__
 from regenhance_data.cli import InputError
-from regenhance_data.files import read_image, read_yaml, write_text, write_yaml, written_whole
+from regenhance_data.files import (
+    locked,
+    read_image,
+    read_yaml,
+    remove_unfinished,
+    write_text,
+    write_yaml,
+    written_whole,
+)
 from regenhance_data.grid import MacroblockGrid
 
-ORIGIN, LABELS = "origin_images", "labels"
+ORIGIN, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
+IMAGES = (ORIGIN, "sr_images", "hr_images", LABELS)
 SPLITS = ("train", "val", "test")
 MB_SIZE, SCALE, LEVELS = 16, 3, 10
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name that stands for the unnamed clip: importance/importance.npz
-_MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels"}
+PARTIAL = ".partial-"  # how the name of a folder of frames begins until all are there
+_MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels", "made"}
+_MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # of an importance file that can be one: four days of video, 16K frames
+_BLOCK_CELLS = 2**16  # of importance read at once: with what is made of them a few megabytes
+_END_BYTES = 64  # of a PNG, they hold its pixels' checksum wherever its last chunks begin
+_BROKEN_ARCHIVE = (
+    *(ValueError, KeyError, OSError, EOFError, TypeError, RuntimeError, SyntaxError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
+)
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -41,13 +66,18 @@ def clip_id(name: str) -> str:
     return cleaned or "clip"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Frame:
     """One origin image: its clip, its number (the file name, or its place in the order) and its file name."""
 
     clip: str
     number: int
     name: str
+
+    @property
+    def stem(self) -> str:
+        """The file name without its suffix, which each picture of the frame has."""
+        return self.name.rpartition(".")[0]
 
 
 class Dataset:
@@ -69,10 +99,51 @@ class Dataset:
             raise InputError(f"{dataset.root}: no frames in {ORIGIN}/; make them with tools/extract.py --data")
         return dataset
 
+    @classmethod
+    @contextmanager
+    def writing(cls, root: str | Path, new: bool = False) -> Iterator["Dataset"]:
+        """An existing dataset (or, if `new`, perhaps a new one) for the one run that writes to it.
+
+        It is locked until the end of the block, and rid of what a killed run left unfinished. InputError where another
+        run is at work on it, and as `open`.
+        """
+        make = cls if new else cls.open
+        make(root)  # refuses before there is a lock
+        with locked(Path(root) / ".lock"):
+            dataset = make(root)
+            dataset._remove_unfinished()
+            yield dataset
+
+    def _remove_unfinished(self) -> None:
+        remove_unfinished(self.root)
+        remove_unfinished(self.root / IMPORTANCE)
+        for images in IMAGES:
+            folder = self.root / images
+            for partial in folder.glob(f"{PARTIAL}*"):
+                shutil.rmtree(partial)
+            for clip in self.clips():
+                remove_unfinished(folder / clip)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
     def save(self, **changes: Any) -> None:
         """Set the given keys of dataset.yaml and write it, whole or not at all."""
         self.info = {"kit_version": __version__, **self.info, **changes}
         write_yaml(self.root / "dataset.yaml", self.info)
+
+    def renew(self, what: str, digests: Mapping[str, str], remove: Callable[[str], None], **changes: Any) -> None:
+        """Let dataset.yaml say that `what` of each clip is made from inputs of these digests, and make the `changes`.
+
+        What was made of others is removed first. So whatever is there was made from what dataset.yaml says, whenever
+        a run is cut off, and the next run of the same command goes on with it.
+        """
+        made = self.info.get("made", {})
+        for clip in self.clips():
+            if made.get(what, {}).get(clip) != digests[clip]:
+                remove(clip)
+        changes["made"] = {**made, what: dict(digests)}
+        if any(self.info.get(key) != value for key, value in changes.items()):
+            self.save(**changes)
 
     def _refuse_odd_info(self) -> None:
         """A dataset.yaml that somebody edited is refused at once, not half way through the work."""
@@ -81,6 +152,14 @@ class Dataset:
         for key in _MAPPINGS & self.info.keys():
             if not isinstance(self.info[key], dict):
                 raise InputError(f"{self.root / 'dataset.yaml'}: {key} is no mapping; make the dataset again")
+        for key in ("clips", "made"):
+            if not all(isinstance(value, dict) for value in self.info.get(key, {}).values()):
+                raise InputError(f"{self.root / 'dataset.yaml'}: {key} is broken; make the dataset again")
+        parted = self.info.get("split", {}).get("clips", {})
+        listed = list(parted.values()) if isinstance(parted, dict) else [None]
+        names = [name for given in listed if isinstance(given, list) for name in given]
+        if not all(isinstance(given, list) for given in listed) or len({*map(repr, names)}) < len(names):
+            raise InputError(f"{self.root / 'dataset.yaml'}: split is broken; remove it and make the labels again")
 
     def _number(self, key: str, default: int, least: int) -> int:
         value = self.info.get(key, default)
@@ -117,27 +196,38 @@ class Dataset:
         """The frames of a clip in order. Numbers come from file names of digits alone, else from the order."""
         directory = self.root / folder / clip
         names = sorted(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
-        stems = [Path(n).stem for n in names]
+        stems = [n.rpartition(".")[0] for n in names]
         if all(s.isdecimal() and s.isascii() and len(s) < 12 for s in stems):
             return sorted((Frame(clip, int(s), n) for s, n in zip(stems, names, strict=True)), key=lambda f: f.number)
         return [Frame(clip, i, n) for i, n in enumerate(names)]
 
     def path(self, folder: str, frame: Frame) -> Path:
         """Where the picture of `frame` lies in `folder` (everything but origin images is PNG)."""
-        name = frame.name if folder == ORIGIN else Path(frame.name).stem + ".png"
-        return self.root / folder / frame.clip / name
+        return self.root / _relative(folder, frame)
 
     def read(self, folder: str, frame: Frame) -> np.ndarray:
         """The picture of `frame` in `folder`: RGB, uint8 [H, W, 3]."""
         return read_image(self.path(folder, frame))
 
     def importance_path(self, clip: str) -> Path:
-        return self.root / "importance" / f"{clip or FLAT_CLIP}.npz"
+        return self.root / IMPORTANCE / f"{clip or FLAT_CLIP}.npz"
+
+    def importance_file(self, clip: str) -> "ImportanceFile":
+        return ImportanceFile(self.importance_path(clip))
 
     def importance(self, clip: str) -> dict[int, np.ndarray]:
         """The importance of a clip's frames by number, float32 [rows, cols]; InputError as `read_importance`."""
         importance, numbers = read_importance(self.importance_path(clip))
         return dict(zip(numbers.tolist(), importance, strict=True))
+
+    def fingerprint(self, folder: str, clip: str) -> str:
+        """A hash of the names, sizes and ends of a clip's pictures in `folder`: where it changes, they have changed.
+
+        A PNG ends with a checksum of all its pixels (zlib's Adler-32), so that no more of it needs to be read.
+        """
+        directory = self.root / folder / clip
+        files = sorted((p.name, p.stat().st_size, _end_of(p)) for p in directory.iterdir() if _is_image(p))
+        return digest(files)
 
     def grid(self, clip: str) -> MacroblockGrid:
         """The macroblock grid of a clip's origin images, from its first frame."""
@@ -146,16 +236,13 @@ class Dataset:
 
     def write_split(self, name: str, frames: Sequence[Frame]) -> None:
         """Write train.txt, val.txt or test.txt."""
-        lines = [f"{self._relative(ORIGIN, f)} {self._relative(LABELS, f)}\n" for f in frames]
+        lines = [f"{_relative(ORIGIN, f)} {_relative(LABELS, f)}\n" for f in frames]
         write_text(self.root / f"{name}.txt", "".join(lines))
 
     def remove_lists(self) -> None:
         """Remove train.txt, val.txt and test.txt, which vouch for labels that are about to change."""
         for name in SPLITS:
             (self.root / f"{name}.txt").unlink(missing_ok=True)
-
-    def _relative(self, folder: str, frame: Frame) -> str:
-        return self.path(folder, frame).relative_to(self.root).as_posix()
 
     def read_split(self, name: str) -> list[tuple[str, str]]:
         """The (image, label) pairs of a split list, relative to the root; none may lead out of the folder."""
@@ -180,17 +267,37 @@ class Dataset:
         """The path of an entry that an untrusted list names. InputError if it would leave the dataset folder."""
         pure = PurePosixPath(relative)
         path = self.root / relative
-        if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(self.root.resolve()):
+        try:
+            leads_out = not path.resolve().is_relative_to(self.root.resolve())
+        except (ValueError, OSError, RuntimeError):  # a null character; a link to itself
+            leads_out = True
+        if pure.is_absolute() or ".." in pure.parts or leads_out:
             raise InputError(f"{where}: {relative[:80]!r} leads out of the dataset folder; list only files inside it")
         return path
 
     def split_frames(self, name: str) -> list[Frame]:
         """The frames of a split list, in its order."""
-        known = {self._relative(ORIGIN, f): f for clip in self.clips() for f in self.frames(clip)}
+        known = {_relative(ORIGIN, f): f for clip in self.clips() for f in self.frames(clip)}
         try:
             return [known[image] for image, _ in self.read_split(name)]
         except KeyError as error:
             raise InputError(f"{self.root / (name + '.txt')}: lists {error.args[0]!r}, which does not exist") from None
+
+
+def _relative(folder: str, frame: Frame) -> str:
+    name = frame.name if folder == ORIGIN else f"{frame.stem}.png"
+    return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
+
+
+def _end_of(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _END_BYTES, 0))
+        return file.read().hex()
+
+
+def digest(value: Any) -> str:
+    """A short hash of a plain value (what JSON can hold), equal for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _is_image(path: Path) -> bool:
@@ -214,21 +321,73 @@ def read_importance(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     InputError when the file is missing, broken, of other shapes, or has values that are NaN, infinite or negative.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; make it with tools/make_importance.py")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            importance, frames = archive["importance"], archive["frames"]
-    except (ValueError, KeyError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: is no importance file ({' '.join(str(error).split())[:80]})") from None
-    if importance.ndim != 3 or frames.shape != importance.shape[:1] or not np.issubdtype(frames.dtype, np.integer):
-        raise InputError(
-            f"{path}: expected importance [T, rows, cols] and whole frame numbers [T], "
-            f"found {list(importance.shape)} and {list(frames.shape)}"
-        )
-    if not np.issubdtype(importance.dtype, np.floating):
-        raise InputError(f"{path}: importance is {importance.dtype}, expected float32")
-    return checked_importance(path, importance), frames.astype(np.int64, copy=False)
+    file = ImportanceFile(path)
+    maps = [importance for _, importance in file.blocks()]
+    return np.concatenate(maps) if maps else np.zeros(file.shape, np.float32), file.numbers
+
+
+class ImportanceFile:
+    """An importance file, read in blocks of frames: `shape` is (T, rows, cols), `numbers` the frame numbers int64 [T].
+
+    What its heads promise is checked before anything of that size is made. InputError as `read_importance`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; make it with tools/make_importance.py")
+        self.path = path
+        with self._member("importance") as member:
+            self.shape, dtype = _array_head(member)
+        with self._member("frames") as member:
+            numbers_shape, numbers_dtype = _array_head(member)
+            if len(self.shape) != 3 or numbers_shape != self.shape[:1] or not np.issubdtype(numbers_dtype, np.integer):
+                raise InputError(
+                    f"{path}: expected importance [T, rows, cols] and whole frame numbers [T], "
+                    f"found {list(self.shape)} and {list(numbers_shape)}"
+                )
+            if not np.issubdtype(dtype, np.floating):
+                raise InputError(f"{path}: importance is {dtype}, expected float32")
+            if self.shape[0] > _MOST_FRAMES or self.shape[1] * self.shape[2] > _MOST_CELLS:
+                raise InputError(f"{path}: is said to hold importance {list(self.shape)}, which no clip has")
+            self.numbers = _read_array(member, numbers_shape, numbers_dtype).astype(np.int64, copy=False)
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """(numbers int64 [n], importance float32 [n, rows, cols]), some megabytes at a time, in order."""
+        at_once = max(_BLOCK_CELLS // max(self.shape[1] * self.shape[2], 1), 1)
+        with self._member("importance") as member:
+            _, dtype = _array_head(member)
+            for start in range(0, self.shape[0], at_once):
+                numbers = self.numbers[start : start + at_once]
+                block = _read_array(member, (len(numbers), *self.shape[1:]), dtype)
+                yield numbers, checked_importance(self.path, block)
+
+    @contextmanager
+    def _member(self, name: str) -> Iterator[IO[bytes]]:
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as member:
+                yield member
+        except _BROKEN_ARCHIVE as error:
+            raise InputError(f"{self.path}: is no importance file ({' '.join(str(error).split())[:80]})") from None
+
+
+def _array_head(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, dtype) of the .npy that a file begins with. ValueError for what cannot be read in blocks."""
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = read(member)
+    if is_fortran and len(shape) > 1:
+        raise ValueError("its axes are in Fortran's order; save it with numpy.ascontiguousarray")
+    if dtype.hasobject or min(shape, default=0) < 0:
+        raise ValueError(f"it holds {dtype} {shape}")
+    return shape, dtype
+
+
+def _read_array(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    wanted = math.prod(shape) * dtype.itemsize
+    content = member.read(wanted)
+    if len(content) != wanted:
+        raise EOFError("it ends too early")
+    return np.frombuffer(content, dtype).reshape(shape)
 
 
 def checked_importance(path: Path, importance: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's r
 # Two draws halve what chance adds to the random curve's variance; each costs the detector runs of a whole curve.
 RANDOM_DRAWS = 2
 RESAMPLES = 1000  # of the bootstrap: its 95 % bounds move by less than 0.01 between seeds
+FEW_FRAMES = 20  # intervals from fewer move by several hundredths from one choice of frames to the next
+METRIC_NAMES = {"f1": "F1", "miou": "mIoU"}
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.4)
 CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which everyone can tell apart)
     "predictor": ("predictor", "#0072B2"),
@@ -30,9 +34,28 @@ CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which eve
 
 Point = tuple[str, float]  # a curve's name and a budget
 Masks = dict[Point, list[np.ndarray]]  # the macroblocks to make clear at each point, one or more draws
-Counts = dict[Point, np.ndarray]  # (true positives, false positives, false negatives) of one frame at each point
+# (true positives, false positives, false negatives) of one frame at each point, [3]; of segmentation, [classes, 3]
+Counts = dict[Point, np.ndarray]
 NONE, ALL = ("none", 0.0), ("all", 1.0)
 Predict = Callable[[np.ndarray], np.ndarray]  # origin image uint8 [H, W, 3] RGB → float32 [rows, cols]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What results are judged by. name: one of METRIC_NAMES. count: (found, reference) of a frame → its counts.
+    score: counts [..., *one frame's], summed over frames → [...] in [0, 1].
+    """
+
+    name: str
+    count: Callable[[Any, Any], np.ndarray]
+    score: Callable[[np.ndarray], np.ndarray]
+
+
+def metric_of(detector: Detector) -> Metric:
+    """F1 for boxes, mIoU for segmentation."""
+    if detector.task == "segmentation":
+        return Metric("miou", partial(count_pixels, classes=detector.counted_classes()), miou)
+    return Metric("f1", count_matches, f1)
 
 
 def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -64,6 +87,26 @@ def f1(counts: np.ndarray) -> np.ndarray:
     return np.divide(2 * true, 2 * true + wrong, out=np.ones(counts.shape[:-1]), where=true + wrong > 0)
 
 
+def count_pixels(found: np.ndarray, reference: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """(true positives, false positives, false negatives) of each of the classes in the pixels of two class maps uint8
+    [H, W]: int64 [classes, 3].
+    """
+    both, of_found, of_reference = (
+        np.bincount(some.ravel(), minlength=256)[classes] for some in (found[found == reference], found, reference)
+    )
+    return np.stack([both, of_found - both, of_reference - both], axis=-1)
+
+
+def miou(counts: np.ndarray) -> np.ndarray:
+    """The mean of TP / (TP + FP + FN) of counts [..., classes, 3] over the classes that the reference shows; 1 where it
+    shows none.
+    """
+    is_present = counts[..., 0] + counts[..., 2] > 0
+    ious = counts[..., 0] / counts.sum(-1).clip(min=1)
+    number = is_present.sum(-1)
+    return np.divide((ious * is_present).sum(-1), number, out=np.ones(counts.shape[:-2]), where=number > 0)
+
+
 def evaluate(
     dataset: Dataset,
     frames: Sequence[Frame],
@@ -73,7 +116,8 @@ def evaluate(
     predict: Predict | None = None,
     truth: Mapping[int, Detections] | None = None,
 ) -> dict[str, Any]:
-    """F1 of the detector on composites of clear and blurred, against its detections on the clear frames.
+    """F1 (of segmentation mIoU) of the detector on composites of clear and blurred, against its results on the clear
+    frames.
 
     Macroblocks are chosen by the `predictor` (where `predict` is given), the `oracle` (the importance files), the
     `difference` |clear − blurred| and at `random`; micro over `frames`. `truth`: true boxes by frame number; adds the
@@ -83,6 +127,7 @@ def evaluate(
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
     if truth is not None and len({frame.clip for frame in frames}) > 1:
         raise InputError("--truth: is of one clip, these frames are of several")
+    metric = metric_of(detector)
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
     against: dict[str, list[Counts]] = {"clear": [], "truth": []}
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)
@@ -101,12 +146,12 @@ def evaluate(
             references["truth"] = truth[frame.number]
         for name, reference in references.items():
             counts = {
-                point: np.mean([count_matches(found[mask.tobytes()], reference) for mask in some], axis=0)
+                point: np.mean([metric.count(found[mask.tobytes()], reference) for mask in some], axis=0)
                 for point, some in masks.items()
             }
             against[name].append(counts)
-    result = {"metric": "f1", "frames": len(frames), **summary(against["clear"])}
-    return result if truth is None else {**result, "truth": summary(against["truth"])}
+    result = {"metric": metric.name, "frames": len(frames), **summary(against["clear"], metric.score)}
+    return result if truth is None else {**result, "truth": summary(against["truth"], metric.score)}
 
 
 def masks_of(scores: Mapping[str, Sequence[np.ndarray]], budgets: Sequence[float], shape: tuple[int, int]) -> Masks:
@@ -116,10 +161,10 @@ def masks_of(scores: Mapping[str, Sequence[np.ndarray]], budgets: Sequence[float
     return masks | {(curve, b): [choose(m, b) for m in maps] for curve, maps in scores.items() for b in budgets}
 
 
-def detect_composites(detector: Detector, pair: FramePair, masks: Sequence[np.ndarray]) -> dict[bytes, Detections]:
-    """The detections on the composite of each mask, by the mask's bytes; equal masks are run once."""
+def detect_composites(detector: Detector, pair: FramePair, masks: Sequence[np.ndarray]) -> dict[bytes, Any]:
+    """What is found on the composite of each mask, by the mask's bytes; equal masks are run once."""
     distinct = list({mask.tobytes(): mask for mask in masks}.items())
-    found: dict[bytes, Detections] = {}
+    found: dict[bytes, Any] = {}
     for start in range(0, len(distinct), BATCH):
         keys, some = zip(*distinct[start : start + BATCH], strict=True)
         images = np.stack([composite(pair.clear, pair.blurred, mask, pair.grid) for mask in some])
@@ -127,16 +172,16 @@ def detect_composites(detector: Detector, pair: FramePair, masks: Sequence[np.nd
     return found
 
 
-def summary(frames: Sequence[Counts]) -> dict[str, Any]:
-    """F1 at every point, the share of the loss that is recovered, and the 95 % bootstrap interval over frames."""
+def summary(frames: Sequence[Counts], score: Callable[[np.ndarray], np.ndarray] = f1) -> dict[str, Any]:
+    """The score at every point, the share of the loss recovered, and the 95 % bootstrap interval over frames."""
     generator = np.random.default_rng(0)
     # how often each frame is drawn in each resample
     weights = generator.multinomial(len(frames), [1 / len(frames)] * len(frames), RESAMPLES)
     values, intervals = {}, {}
     for point in frames[0]:
         counts = np.stack([frame[point] for frame in frames]).astype(np.float64)
-        values[point] = float(f1(counts.sum(0)))
-        intervals[point] = [float(v) for v in np.percentile(f1(weights @ counts), [2.5, 97.5])]
+        values[point] = float(score(counts.sum(0)))
+        intervals[point] = [float(v) for v in np.percentile(score(np.tensordot(weights, counts, 1)), [2.5, 97.5])]
     none, top = values[NONE], values[ALL]
     curves: dict[str, dict[str, Any]] = {}
     recovered: dict[str, dict[str, Any]] = {}
@@ -167,8 +212,13 @@ def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
     """True boxes by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
     Boxes are in pixels of the clear frame; labels are places in "classes", whose names the detector must have. Classes
-    that the detector's settings leave out are left out. InputError where the file is anything else.
+    that the detector's settings leave out are left out. InputError where the file is anything else, and for a detector
+    that finds no boxes.
     """
+    if detector.task != "detection":
+        raise InputError(
+            f"{path}: true boxes are of detection, --detector {detector.settings.spec} is for {detector.task}"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = [str(name) for name in content["classes"]]
@@ -194,19 +244,22 @@ def _of_classes(found: Detections, classes: Sequence[int]) -> Detections:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """The F1 of each curve at each budget, for people."""
+    """The score of each curve at each budget, the best curve first, and its 95 % interval below, for people."""
     budgets = list(next(iter(result["curves"].values())))
-    lines = [f"{'F1':<12}" + "".join(f"{float(b):>8.0%}" for b in ["0", *budgets, "1"])]
+    lines = [f"{METRIC_NAMES[result['metric']]:<12}" + "".join(f"{float(b):>11.0%}" for b in ["0", *budgets, "1"])]
+    bounds = result["intervals_95"]
     for curve, points in sorted(result["curves"].items(), key=lambda c: -sum(c[1].values())):
         row = [result["none"], *(points[b] for b in budgets), result["all"]]
-        lines.append(f"{curve:<12}" + "".join(f"{v:>8.3f}" for v in row))
+        lines.append(f"{curve:<12}" + "".join(f"{v:>11.3f}" for v in row))
+        pairs = [bounds["none"], *(bounds[curve][b] for b in budgets), bounds["all"]]
+        lines.append(f"{'  95 %':<12}" + "".join(f"{f'{low:.2f}-{high:.2f}':>11}" for low, high in pairs))
     return "\n".join(lines)
 
 
 def curve_figure(result: Mapping[str, Any]) -> Figure:
     """The score over the share of macroblocks enhanced, a line a curve, its 95 % interval shaded."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = figure.add_subplot(xlabel="share of macroblocks enhanced, %", ylabel=result["metric"].upper())
+    axes = figure.add_subplot(xlabel="share of macroblocks enhanced, %", ylabel=METRIC_NAMES[result["metric"]])
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
     last = 0.0

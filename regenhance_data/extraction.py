@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from regenhance_data.cli import InputError, progress, warn
-from regenhance_data.dataset import LABELS, ORIGIN, Dataset, clip_id
+from regenhance_data.dataset import LABELS, ORIGIN, PARTIAL, Dataset
 from regenhance_data.files import bounded_map, encode_jpeg, sha256, write_image
 from regenhance_data.video import frame_rate, read_video
 
@@ -45,18 +45,6 @@ class ExtractionSettings:
                 raise InputError(f"--{flag} {value}: expected {least:g} to {most:g}")
 
 
-def clip_ids(videos: Sequence[Path]) -> dict[str, Path]:
-    """A clip id for each video: its file name, with its folder's name before it where two would be the same."""
-    stems = [clip_id(v.stem) for v in videos]
-    ids: dict[str, Path] = {}
-    for video, stem in zip(videos, stems, strict=True):
-        name = stem if stems.count(stem) == 1 else clip_id(f"{video.resolve().parent.name}_{video.stem}")
-        if name in ids:
-            raise InputError(f"{video}: would be clip {name!r}, as {ids[name]} is; rename one of them")
-        ids[name] = video
-    return ids
-
-
 def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> int:
     """Write the frames of one video as a clip of the dataset; return how many. Memory is flat in the clip's length.
 
@@ -80,7 +68,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     for other, its in clips.items():
         if its.get("sha256") == made_by["sha256"]:
             raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
-    partial = {folder: dataset.root / folder / f".partial-{clip}" for folder in (ORIGIN, "hr_images")}
+    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (ORIGIN, "hr_images")}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -1,12 +1,16 @@
 """Files that are written whole or not at all, and read without trusting them."""
 
+import fcntl
 import hashlib
 import json
 import os
+import platform
+import shlex
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +23,8 @@ from regenhance_data.cli import InputError
 T = TypeVar("T")
 R = TypeVar("R")
 
+UNFINISHED = ".writing-"  # how the name of a file begins until it is whole
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
@@ -26,17 +32,57 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     The temporary name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders look at it).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.filename in (None, str(temporary)):  # a failed write does not know its file
-            error.filename = str(path)
-        raise
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # a failed write names no file
+            with suppress(AttributeError):  # PyAV's errors let nobody tell them
+                error.filename = str(path)
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed run left half-written in a folder, which nobody else is writing to."""
+    for path in folder.glob(f"{UNFINISHED}*"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """The lock file `path`, held by this process alone until the end of the block; its folder is made if need be.
+
+    InputError, that names the holder, where another process has it. The kernel lets go of it however a process ends.
+    """
+    folder_is_new = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = " ".join(file.read(200).split()) or "of another user"
+            file.close()
+            message = f"{path.parent}: another run is at work there ({holder}); wait for it, or end it"
+            raise InputError(message) from None
+        # whoever held it before may have removed it since it was opened
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            break
+        file.close()
+    try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}: {shlex.join(sys.argv)}")
+        file.flush()
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
+        if folder_is_new and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -65,13 +111,34 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
+# PyYAML makes numbers, dates and keys with whatever Python has for that, and lets their errors through.
+_BROKEN_YAML = (
+    *(yaml.YAMLError, ValueError, LookupError, TypeError),
+    *(AttributeError, ArithmeticError, RecursionError),
+)
+
+
+class _Reader(yaml.SafeLoader):
+    """Refuses aliases: a few lines of them stand for more values than any memory holds, or for one inside itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*name); write the value out in its place")
+        return super().compose_node(parent, index)
+
+
+class _Writer(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file, read with the safe loader. InputError when it is missing or no mapping."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _Reader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except _BROKEN_YAML as error:
         raise InputError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a YAML mapping, found {type(value).__name__}")
@@ -80,7 +147,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def write_yaml(path: Path, value: dict[str, Any]) -> None:
     """Write a mapping as YAML in the order of its keys."""
-    write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    write_text(path, yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True))
 
 
 def sha256(path: Path) -> str:
@@ -117,7 +184,7 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     OpenCV, zlib and PyTorch let go of the interpreter, so reading, coding and writing images runs beside the caller.
     `workers`: by default one a core, at most 8.
     """
-    workers = workers or min(os.cpu_count() or 1, 8)
+    workers = workers or min(len(os.sched_getaffinity(0)), 8)
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:

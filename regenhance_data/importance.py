@@ -1,14 +1,17 @@
 """Importance of every frame of a dataset: from clear and blurred frames to importance/<clip>.npz."""
 
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset import ORIGIN, Dataset, Frame, blurred_frame, read_importance, write_importance
-from regenhance_data.detectors import Detector, detector_record
-from regenhance_data.files import bounded_map
+from regenhance_data.dataset import ORIGIN, Dataset, Frame, blurred_frame, digest, write_importance
+from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
+from regenhance_data.executors import Executor, chunks_of
+from regenhance_data.files import bounded_map, written_whole
 from regenhance_data.formulas import FramePair, importance_map
 from regenhance_data.grid import MacroblockGrid
 
@@ -44,49 +47,94 @@ def read_pair(dataset: Dataset, frame: Frame, clear: str) -> FramePair:
     return FramePair(origin, clear_image, blurred_frame(origin, scale), grid)
 
 
-def importance_record(dataset: Dataset, clear: str, formula: str) -> dict[str, Any]:
-    """What dataset.yaml says about how importance was made; where it changes, importance is made anew."""
-    record = {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size}
-    return record | ({"upscaler": dataset.info.get("upscaler")} if clear == "sr_images" else {})
+def make_importance(
+    dataset: Dataset, settings: DetectorSettings, formula: str, clear: str, executor: Executor | None = None
+) -> tuple[int, int, int]:
+    """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
-
-def make_importance(dataset: Dataset, detector: Detector, formula: str, clear: str) -> tuple[int, int]:
-    """Write importance/<clip>.npz of every clip; return (frames, frames without any detection).
-
-    A clip made before from the same frames with the same settings is kept; files made with others are removed first,
-    so that an interrupted run never leaves a mixture. Memory is flat in the clip's length but for its importance.
+    What was made before from the same pictures with the same settings is kept, to the chunk of a clip that was cut
+    off. Memory is flat in the clips' length but for the importance of one clip.
     """
     records = {
-        "detector": detector_record(detector.settings),
-        "importance": importance_record(dataset, clear, formula),
+        "detector": detector_record(settings),
+        "importance": {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size},
     }
-    if any(dataset.info.get(key) != record for key, record in records.items()):
-        for clip in dataset.clips():
-            dataset.importance_path(clip).unlink(missing_ok=True)
-        dataset.save(**records)
-    total = empty = 0
-    for clip in dataset.clips():
-        frames = dataset.frames(clip)
-        path = dataset.importance_path(clip)
-        if not _is_made(path, frames):
-            write_importance(path, *_clip_importance(dataset, detector, formula, clear, frames))
-        maps, _ = read_importance(path)
-        total += len(maps)
-        empty += int((maps.max(axis=(1, 2)) == 0).sum())
-    return total, empty
+    digests = {
+        clip: digest([records, dataset.fingerprint(ORIGIN, clip), _fingerprint(dataset, clear, clip)])
+        for clip in dataset.clips()
+    }
+    dataset.renew("importance", digests, partial(_remove, dataset), **records)
+    clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
+    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not _is_made(dataset, clip, frames)}
+    missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
+    make_worker = partial(_Worker, dataset.root, settings, formula, clear)
+    count = sum(map(len, missing))
+    for _ in progress(_made(dataset, (executor or Executor(workers=1)).map(make_worker, missing)), "importance", count):
+        pass
+    for clip, chunks in todo.items():
+        _join(dataset, clip, chunks)
+    empty = sum(int((maps.max((1, 2)) == 0).sum()) for c in clips for _, maps in dataset.importance_file(c).blocks())
+    return sum(map(len, clips.values())), count, empty
 
 
-def _is_made(path: Path, frames: list[Frame]) -> bool:
-    return path.exists() and np.array_equal(read_importance(path)[1], [f.number for f in frames])
+class _Worker:
+    """Gives the importance of a chunk of frames, float32 [n, rows, cols]."""
+
+    def __init__(self, root: Path, settings: DetectorSettings, formula: str, clear: str) -> None:
+        self._dataset, self._detector = Dataset(root), load_detector(settings)
+        self._formula, self._clear = formula, clear
+
+    def __call__(self, chunk: Sequence[Frame]) -> np.ndarray:
+        pairs = bounded_map(lambda frame: read_pair(self._dataset, frame, self._clear), chunk, workers=2)
+        maps = []
+        for frame, pair in zip(chunk, pairs, strict=True):
+            maps.append(importance_map(self._detector, pair, self._formula)[0])
+            _refuse_other_size(self._dataset, frame, maps[-1], maps[0])
+        return np.stack(maps)
 
 
-def _clip_importance(
-    dataset: Dataset, detector: Detector, formula: str, clear: str, frames: list[Frame]
-) -> tuple[np.ndarray, np.ndarray]:
-    pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)
-    maps: list[np.ndarray] = []
-    for frame, pair in zip(frames, progress(pairs, frames[0].clip or "importance", len(frames)), strict=True):
-        maps.append(importance_map(detector, pair, formula)[0])
-        if maps[-1].shape != maps[0].shape:
-            raise InputError(f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame")
-    return np.stack(maps), np.array([f.number for f in frames])
+def _made(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
+    """Write down each chunk that is ready, and tell the frames of it."""
+    for chunk, maps in results:
+        with written_whole(_part(dataset, chunk)) as temporary:
+            np.save(temporary, maps)
+        yield from chunk
+
+
+def _join(dataset: Dataset, clip: str, chunks: Sequence[Sequence[Frame]]) -> None:
+    parts = [np.load(_part(dataset, chunk), allow_pickle=False) for chunk in chunks]
+    for chunk, part in zip(chunks, parts, strict=True):
+        _refuse_other_size(dataset, chunk[0], part[0], parts[0][0])
+    numbers = np.array([frame.number for chunk in chunks for frame in chunk])
+    write_importance(dataset.importance_path(clip), np.concatenate(parts), numbers)
+    shutil.rmtree(_parts(dataset, clip))
+
+
+def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, first: np.ndarray) -> None:
+    if importance.shape != first.shape:
+        raise InputError(f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again")
+
+
+def _parts(dataset: Dataset, clip: str) -> Path:
+    """The folder of a clip's importance until all of it is there, a file a chunk."""
+    path = dataset.importance_path(clip)
+    return path.with_name(f".parts-{path.stem}")
+
+
+def _part(dataset: Dataset, chunk: Sequence[Frame]) -> Path:
+    return _parts(dataset, chunk[0].clip) / f"{chunk[0].number}-{chunk[-1].number}.npy"
+
+
+def _is_made(dataset: Dataset, clip: str, frames: Sequence[Frame]) -> bool:
+    if not dataset.importance_path(clip).exists():
+        return False
+    return np.array_equal(dataset.importance_file(clip).numbers, [f.number for f in frames])
+
+
+def _remove(dataset: Dataset, clip: str) -> None:
+    dataset.importance_path(clip).unlink(missing_ok=True)
+    shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
+
+
+def _fingerprint(dataset: Dataset, clear: str, clip: str) -> str | None:
+    return dataset.fingerprint(clear, clip) if (dataset.root / clear / clip).is_dir() else None

@@ -15,6 +15,7 @@ from paddleseg.cvlibs.config import merge_config_dicts
 from regenhance_data import paddleseg_compat
 from regenhance_data.cli import InputError
 from regenhance_data.files import read_yaml, written_whole
+from regenhance_data.unpickling import ARRAYS, restricted_load
 
 
 class _SafeConfig(Config):
@@ -97,27 +98,13 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[-160:]
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Loads dicts, strings, numbers and NumPy arrays; whatever else a pickle asks for is refused before it is made."""
-
-    _ALLOWED = frozenset({("numpy", "ndarray"), ("numpy", "dtype"), ("numpy.core.multiarray", "_reconstruct")})
-
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy._core", "numpy.core")  # NumPy 2 writes it so
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array")
-        return super().find_class(module, name)
-
-
 def read_state(path: Path) -> dict[str, Any]:
     """The content of a .pdparams or .pdopt file. Runs no code from it; InputError when it is anything else."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; train a predictor with 'paddleseg train'")
     try:
-        with path.open("rb") as file:
-            state = _ArraysOnly(file).load()
-    # a broken or hostile pickle can raise nearly anything
-    except Exception as error:
+        state = restricted_load(path, ARRAYS)
+    except pickle.UnpicklingError as error:
         raise InputError(f"{path}: is no Paddle checkpoint ({_reason(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise InputError(f"{path}: is no Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")

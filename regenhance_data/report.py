@@ -1,30 +1,27 @@
 """The demo's report: one HTML file that holds everything it shows, from the files that the stages left."""
 
-import base64
 import html
-import io
 import json
 import os
 import platform
 from pathlib import Path
-from string import Template
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from regenhance_data import page
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import SPLITS, Dataset, Frame
+from regenhance_data.dataset import Dataset, Frame
 from regenhance_data.enhancement import choose
-from regenhance_data.evaluation import CURVES, Predict, curve_figure
-from regenhance_data.files import encode_jpeg, read_json, write_text
+from regenhance_data.evaluation import CURVES, METRIC_NAMES, Predict, curve_figure
+from regenhance_data.files import read_json
 from regenhance_data.formulas import FramePair
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import read_pair
 from regenhance_data.labels import level_colours, read_label
 from regenhance_data.levels import Normaliser
-from regenhance_data.overlay import heat, outline
+from regenhance_data.overlay import OUTLINE_RGB, heat, outline
 
 BUDGET = "0.1"  # the budget that the headline speaks of
 MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
@@ -43,11 +40,12 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
     predicted = predict(pair.origin)
     headline = _headline(evaluation)
     info = dataset.info
-    record = info["clips"][frame.clip]
+    record, metric = info["clips"][frame.clip], _metric(evaluation)
     height, width = record["origin_hw"]
-    template = Template((Path(__file__).with_name("report_template.html")).read_text(encoding="utf-8"))
-    text = template.substitute(
-        title=f"Which macroblocks matter: {html.escape(record['source'])}",
+    page.write_page(
+        folder / "report.html",
+        f"Which macroblocks matter: {record['source']}",
+        "report_template.html",
         headline=html.escape(headline),
         made_of=html.escape(
             f"{record['frames']} frames of {width}×{height}, clear frames {dataset.scale} times as large "
@@ -57,9 +55,11 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         ),
         tiles=_tiles(evaluation),
         curve_words=_curve_words(evaluation),
-        curve_chart=_chart(curve_figure(evaluation)),
+        curve_chart=page.chart(curve_figure(evaluation), f"{metric} against the share of macroblocks enhanced"),
         curve_table=_curve_table(evaluation),
         panels=_panels(dataset, frame, pair, oracle, predicted),
+        scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
+        outline=", ".join(map(str, OUTLINE_RGB)),
         maps=json.dumps(
             {
                 "predictor": predicted.round(5).tolist(),
@@ -67,19 +67,18 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
                 "size": pair.grid.mb_size,
             }
         ),
-        clear_width=pair.grid.width,
-        clear_height=pair.grid.height,
-        blurred_image=_picture(pair.blurred),
-        clear_image=_picture(pair.clear),
-        video=_video(folder / "overlay.mp4"),
+        clear_width=str(pair.grid.width),
+        clear_height=str(pair.grid.height),
+        blurred_image=page.picture(pair.blurred),
+        clear_image=page.picture(pair.clear),
+        video=_video(folder / "overlay.mp4", dataset),
         training_words=_training_words(read_json(folder / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
-        levels_chart=_levels_chart(info),
+        levels_chart=page.levels_chart(info["level_pixels"]),
         latency_table=_latency_table(read_json(folder / "benchmark.json")),
         machine=f"{os.cpu_count()} cores, {platform.machine()}",
         stages_table=_stages_table(stages),
     )
-    write_text(folder / "report.html", text)
     return headline
 
 
@@ -95,13 +94,17 @@ def _shown_frame(dataset: Dataset) -> tuple[Frame, np.ndarray]:
     return max(pairs, key=lambda pair: pair[1].sum())
 
 
+def _metric(evaluation: dict[str, Any]) -> str:
+    return METRIC_NAMES[evaluation["metric"]]
+
+
 def _headline(evaluation: dict[str, Any]) -> str:
     gains = {curve: evaluation["recovered"][curve][BUDGET] for curve in ("predictor", "random")}
     if None in gains.values():
         return "Enhancing every macroblock gains this detector nothing: there is nothing for a predictor to recover."
     return (
         f"Enhancing the {float(BUDGET):.0%} of the macroblocks that the predictor picks recovers "
-        f"{gains['predictor']:.0%} of the F1 that enhancing every macroblock would recover; "
+        f"{gains['predictor']:.0%} of the {_metric(evaluation)} that enhancing every macroblock would recover; "
         f"a random {float(BUDGET):.0%} recovers {gains['random']:.0%}."
     )
 
@@ -113,14 +116,14 @@ def _tiles(evaluation: dict[str, Any]) -> str:
         values.append((" main" if curve == "predictor" else "", words, evaluation["curves"][curve][BUDGET]))
     values.append(("", "everything enhanced", evaluation["all"]))
     return "".join(
-        f'<div class="tile{kind}"><b>{value:.3f}</b><span>F1, {html.escape(words)}</span></div>'
+        f'<div class="tile{kind}"><b>{value:.3f}</b><span>{_metric(evaluation)}, {html.escape(words)}</span></div>'
         for kind, words, value in values
     )
 
 
 def _curve_words(evaluation: dict[str, Any]) -> str:
     words = (
-        f"{evaluation['metric'].upper()} of the detector on {evaluation['frames']} test frames, against what it finds "
+        f"{_metric(evaluation)} of the detector on {evaluation['frames']} test frames, against what it finds "
         "on the clear frames, when only the chosen macroblocks are clear. Oracle: the importance that the detector’s "
         "gradient gives with the clear frame at hand. Difference: where clear and blurred frames differ most."
     )
@@ -134,41 +137,15 @@ def _curve_words(evaluation: dict[str, Any]) -> str:
     return html.escape(words)
 
 
-def _chart(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return _data_uri(buffer.getvalue(), "image/svg+xml")
-
-
-def _axes(width: float, height: float, xlabel: str, ylabel: str) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    return figure, axes
-
-
-def _table(head: list[str], rows: list[tuple[bool, list[str]]]) -> str:
-    """An HTML table of escaped cells; a row is (strong, cells)."""
-    lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
-    for strong, cells in rows:
-        tag = '<tr class="strong">' if strong else "<tr>"
-        lines.append(tag + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-    return "<table>" + "".join(lines) + "</table>"
-
-
 def _curve_table(evaluation: dict[str, Any]) -> str:
     budgets = sorted(evaluation["curves"]["predictor"], key=float)
-    head = ["F1 when this share is enhanced", "0 %", *(f"{float(b):.0%}".replace("%", " %") for b in budgets), "100 %"]
+    shares = (f"{float(b):.0%}".replace("%", " %") for b in ("0", *budgets, "1"))
+    head = [f"{_metric(evaluation)} when this share is enhanced", *shares]
     rows = []
     for name, (words, _) in CURVES.items():
         values = [evaluation["none"], *(evaluation["curves"][name][b] for b in budgets), evaluation["all"]]
         rows.append((name == "predictor", [words, *(f"{value:.3f}" for value in values)]))
-    return _table(head, rows)
+    return page.table(head, rows)
 
 
 def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) -> str:
@@ -177,42 +154,35 @@ def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray,
     normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]
     chosen = outline(blurred, choose(predicted, float(BUDGET)), grid)
-    shown = [
+    panels = [
         (blurred, f"origin image, interpolated up {dataset.scale} times: the blurred frame"),
         (clear, "clear frame"),
         (heat(clear, normalised, grid), "importance from the detector’s gradient"),
         (_levels_picture(level_grid, grid, dataset.levels), f"label: {dataset.levels} levels"),
         (heat(blurred, predicted, grid), "prediction, from the origin image alone"),
         (chosen, f"overlay: the {float(BUDGET):.0%} of the macroblocks it would enhance, outlined"),
+        (page.zoom(blurred, oracle, grid), "around the most important macroblock: the blurred frame…"),
+        (page.zoom(clear, oracle, grid), "…and the clear frame"),
     ]
-    return "".join(
-        f'<figure><img alt="{html.escape(words)}" src="{_picture(picture)}"><figcaption>{html.escape(words)}'
-        "</figcaption></figure>"
-        for picture, words in shown
-    )
+    return "".join(page.shown(picture, words) for picture, words in panels)
 
 
 def _levels_picture(level_grid: np.ndarray, grid: MacroblockGrid, levels: int) -> np.ndarray:
     return level_colours(levels)[grid.spread(level_grid)]
 
 
-def _picture(image: np.ndarray) -> str:
-    return _data_uri(encode_jpeg(image, quality=88), "image/jpeg")
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _video(path: Path) -> str:
+def _video(path: Path, dataset: Dataset) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with deploy/trt_infer.py")
     if path.stat().st_size > MOST_VIDEO_BYTES:
         return f"<section><h2>On the whole clip</h2><p>The overlay video is {html.escape(path.name)}.</p></section>"
+    frames = dataset.info["split"]["frames"]
     return (
         "<section><h2>On the whole clip</h2><p>The exported ONNX at work: predicted importance as heat, the chosen "
-        "macroblocks outlined.</p><video controls muted loop playsinline preload='metadata' "
-        f"src='{_data_uri(path.read_bytes(), 'video/mp4')}'></video></section>"
+        f"macroblocks outlined. The predictor was trained on {frames['train']} of these frames, so this shows what it "
+        f"does; how well it does it, the curve above tells, from the {frames['test']} test frames alone.</p>"
+        "<video controls muted loop playsinline preload='metadata' "
+        f"src='{page.data_uri(path.read_bytes(), 'video/mp4')}'></video></section>"
     )
 
 
@@ -229,30 +199,20 @@ def _training_chart(log: list[dict[str, Any]]) -> str:
     """The loss, and on the right the ranking on the validation block, over iterations."""
     losses = [(row["iter"], row["loss"]) for row in log if "loss" in row]
     ranks = [(row["iter"], row["ranking"]) for row in log if "ranking" in row]
-    figure, axes = _axes(5, 3.4, "iteration", "loss")
+    figure = Figure(figsize=(5, 3.4), layout="constrained")
+    axes = page.plain_axes(figure.add_subplot(), "iteration", "loss")
     axes.plot(*zip(*losses, strict=True), color="#0072B2", linewidth=1.6)
     right = axes.twinx()
     right.spines["top"].set_visible(False)
     right.plot(*zip(*ranks, strict=True), "o-", color="#D55E00", markersize=4)
     right.set_ylabel("ranking on the validation block", color="#D55E00")
     axes.yaxis.label.set_color("#0072B2")
-    return _chart(figure)
-
-
-def _levels_chart(info: dict[str, Any]) -> str:
-    figure, axes = _axes(5, 3.4, "level", "share of the pixels, %")
-    for index, (name, colour) in enumerate(zip(SPLITS, ("#0072B2", "#E69F00", "#009E73"), strict=True)):
-        pixels = np.array(info["level_pixels"][name], dtype=float)
-        places = np.arange(len(pixels)) + (index - 1) * 0.27
-        axes.bar(places, 100 * pixels / max(pixels.sum(), 1), 0.27, color=colour, label=name)
-    axes.set_xticks(range(info["levels"]))
-    axes.legend(frameon=False)
-    return _chart(figure)
+    return page.chart(figure, "training curve")
 
 
 def _latency_table(rows: list[dict[str, Any]]) -> str:
     head = ["model", "backend", "precision", "engine, ms", "frame, ms", "frame p95, ms", "frames/s"]
-    return _table(
+    return page.table(
         head,
         [
             (
@@ -274,4 +234,5 @@ def _stages_table(stages: list[dict[str, Any]]) -> str:
         for stage in stages
     )
     total = sum(stage["seconds"] for stage in stages)
-    return f"<table>{rows}<tr class='strong'><td>together</td><td>{total:.0f} s</td></tr></table>"
+    total_row = f"<tr class='strong'><td>together</td><td>{total:.0f} s</td></tr>"
+    return f'<div class="scroll"><table>{rows}{total_row}</table></div>'

@@ -1,8 +1,9 @@
 """Splits without leakage: neighbouring frames are near-duplicates, so parts are contiguous, with a gap between them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import accumulate, pairwise
 
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import SPLITS
@@ -55,14 +56,23 @@ def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:
     return blocks
 
 
-def split_clips(clips: Sequence[str], ratios: Ratios) -> dict[str, list[str]]:
-    """Give whole clips to train, val and test, in an order that depends on their names alone."""
+def split_clips(
+    clips: Sequence[str], ratios: Ratios, earlier: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
+    """Give whole clips to train, val and test, in an order that depends on their names alone.
+
+    With an `earlier` split its clips stay where they are, and each new one goes where most is missing.
+    """
     parts = sum(share > 0 for share in ratios.shares)
     if len(clips) < parts:
         raise InputError(f"--split_by clip needs at least {parts} clips, there are {len(clips)}; use --split_by block")
     order = sorted(clips, key=lambda clip: sha256(clip.encode()).digest())
-    parted, start = {}, 0
-    for name, portion in zip(SPLITS, _portions(len(clips), ratios), strict=True):
-        parted[name] = sorted(order[start : start + portion])
-        start += portion
-    return parted
+    if not earlier:
+        starts = accumulate(_portions(len(clips), ratios), initial=0)
+        return {name: sorted(order[a:b]) for name, (a, b) in zip(SPLITS, pairwise(starts), strict=True)}
+    parted = {name: [clip for clip in earlier.get(name, ()) if clip in clips] for name in SPLITS}
+    wanted = dict(zip(SPLITS, _portions(len(clips), ratios), strict=True))
+    for clip in order:
+        if not any(clip in given for given in parted.values()):
+            parted[max(SPLITS, key=lambda name: wanted[name] - len(parted[name]))].append(clip)
+    return {name: sorted(given) for name, given in parted.items()}

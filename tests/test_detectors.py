@@ -5,17 +5,29 @@ import pytest
 import torch
 from conftest import ROOT
 from onnx import helper
-from tiny_detectors import BLUE, NAMES, RED, save_graph, squares, write_detector
+from tiny_detectors import (
+    BLUE,
+    NAMES,
+    RED,
+    cell_boxes,
+    save_graph,
+    slope_and_gradient,
+    squares,
+    write_detector,
+    write_predictor,
+)
 
 from regenhance_data import cli
 from regenhance_data.detectors import (
     DetectorSettings,
     add_detector_arguments,
+    class_number,
     detector_record,
     load_detector,
     settings_from,
 )
 from regenhance_data.video import read_video
+from regenhance_data.yolo_layouts import recognised
 
 LAYOUTS = ("yolox", "yolov5", "yolov8")
 SHARED = ROOT.parent / "shared" / "data"
@@ -67,11 +79,20 @@ def test_a_graph_of_one_size_gets_letterboxed_frames_and_boxes_are_mapped_back(f
     np.testing.assert_allclose(found.boxes, [[40, 72, 72, 104]], atol=1e-3)
 
 
+def test_a_yolox_that_decodes_in_its_graph_is_told_by_its_values():
+    boxes = torch.from_numpy(cell_boxes((64, 96)))
+    values = torch.rand(len(boxes), 7, generator=torch.Generator().manual_seed(0))
+    decoded = torch.cat([boxes + values[:, :4], values[:, 4:]], dim=1)
+    assert recognised(values[None], (64, 96)) == "yolox"
+    assert recognised(decoded[None], (64, 96)) == "yolox_decoded"
+    assert recognised(decoded[None], (64, 64)) is None
+
+
 def test_an_input_size_that_is_asked_for_is_used(files):
     frame = np.repeat(np.repeat(squares(32, 32, (8, 16, RED)), 2, axis=0), 2, axis=1)
-    (found,) = load(files["yolox"], input_size=(32, 32)).detect(frame[None])
+    (found,) = load(files["yolox"], input_size=(32, 32), max_box_area=1.0).detect(frame[None])
     np.testing.assert_allclose(found.boxes, [[8, 24, 40, 56]], atol=1e-3)
-    with pytest.raises(cli.InputError, match=r"no three-dimensional output for an input of 1x3x32x64"):
+    with pytest.raises(cli.InputError, match=r"gives no boxes and no class maps for an input of 1x3x32x64"):
         load(files["yolov8"], input_size=(32, 64))
 
 
@@ -100,13 +121,9 @@ def test_the_gradient_of_accuracy_is_its_slope(files, layout):
     detector = load(files[layout])
     dim = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RED), (56, 8, BLUE))]
     image = squares(64, 96, *dim)
-    clear = detector.tensor(image[None]).requires_grad_()
-    objective = detector.accuracy(clear)
-    (gradient,) = torch.autograd.grad(objective.value, clear)
-    direction = torch.rand(clear.shape, generator=torch.Generator().manual_seed(0)).to(clear.device)
-    with torch.no_grad():
-        more, less = objective.at(torch.cat([clear + 0.1 * direction, clear - 0.1 * direction]))
-    np.testing.assert_allclose((gradient * direction).sum().cpu(), ((more - less) / 0.2).cpu(), rtol=0.02)
+    slope, gradient = slope_and_gradient(detector, image)
+    assert slope == pytest.approx(gradient, rel=0.02)
+    objective = detector.accuracy(detector.tensor(image[None]).requires_grad_())
     (found,) = detector.detect(image[None])
     np.testing.assert_allclose(objective.value.detach().cpu(), found.scores.sum(), rtol=1e-5)
     assert objective.detections == len(found.scores)
@@ -133,12 +150,21 @@ def test_flags_change_recorded_settings_and_a_new_detector_replaces_them():
     assert (changed.spec, changed.classes, changed.score_threshold) == ("onnx:a.onnx", ("car",), 0.5)
     assert settings_from(parser.parse_args(["--detector", "builtin"]), recorded) == DetectorSettings()
     assert settings_from(parser.parse_args([])) == DetectorSettings()
+    assert settings_from(parser.parse_args(["--classes", "car,bus", "traffic light,", "3"])).classes == (
+        "car",
+        "bus",
+        "traffic light",
+        "3",
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"spec": "magic"}, "no such detector; there are: builtin, onnx:PATH"),
+        (
+            {"spec": "magic"},
+            "no such detector; there are: builtin, torchvision:NAME, detectron2:YAML, onnx:PATH, torchscript",
+        ),
         ({"spec": "onnx:"}, "no such detector"),
         ({"spec": "onnx:missing.onnx"}, "missing.onnx: no such file"),
         ({"score_threshold": 0}, "--score_threshold 0"),
@@ -147,6 +173,8 @@ def test_flags_change_recorded_settings_and_a_new_detector_replaces_them():
         ({"pixel_range": 100}, "pixel_range 100"),
         ({"layout": "ssd"}, "layout 'ssd'"),
         ({"input_size": (64, 50)}, "multiples of 32"),
+        ({"pixel_std": (1.0, 0.0, 1.0)}, "--pixel_std"),
+        ({"task": "segmentation"}, "is for detection, dataset.yaml says segmentation"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
@@ -158,30 +186,42 @@ def test_unknown_classes_are_refused_with_the_names_there_are(files):
     for name in ("cat", "2", "-1"):
         with pytest.raises(cli.InputError, match=f"--classes {name}: the detector has no such class; it has red, blue"):
             load(files["yolox"], classes=(name,))
+    with pytest.raises(cli.InputError, match=r"it has class_0, .*, class_9 and 81 more"):
+        class_number("cat", [f"class_{number}" for number in range(91)])
 
 
 def test_files_that_are_no_detector_are_refused(tmp_path, files):
     (tmp_path / "text.onnx").write_text("not a graph " * 20)
     (tmp_path / "empty.onnx").touch()
     (tmp_path / "cut.onnx").write_bytes(files["yolox"].read_bytes()[:-300])
-    relu = [helper.make_node("Relu", ["images"], ["output"])]
-    save_graph(tmp_path / "relu.onnx", relu, {}, (1, 3, 64, 64), {})
+    larger = [helper.make_node("Concat", ["images", "images"], ["output"], axis=2)]  # a map, and larger than the frame
+    save_graph(tmp_path / "larger.onnx", larger, {}, (1, 3, 64, 64), {})
+    twos = [
+        helper.make_node("ReduceMin", ["images"], ["least"]),
+        helper.make_node("Add", ["least", "twos"], ["output"]),
+    ]
+    save_graph(tmp_path / "logits.onnx", twos, {"twos": np.full((1, 6, 84), 2, np.float32)}, (1, 3, 64, 64), {})
     flat = [helper.make_node("Reshape", ["images", "shape"], ["output"])]
     save_graph(tmp_path / "flat.onnx", flat, {"shape": np.array([1, 3, -1])}, (1, 3, 64, 64), {})
     unknown = [helper.make_node("NonZero", ["images"], ["nonzero"]), helper.make_node("Det", ["nonzero"], ["output"])]
     save_graph(tmp_path / "unknown.onnx", unknown, {}, (1, 3, 64, 64), {})
-    for name in ("text", "empty", "cut", "relu", "flat", "unknown"):
+    for name in ("text", "empty", "cut", "larger", "logits", "flat", "unknown"):
         with pytest.raises(cli.InputError, match=f"{name}.onnx: "):
             load(tmp_path / f"{name}.onnx")
+    with pytest.raises(cli.InputError, match="is a predictor of this kit"):
+        load(write_predictor(tmp_path / "predictor.onnx", (50, 70)))
+    with pytest.raises(cli.InputError, match="did you mean onnx:"):
+        load_detector(DetectorSettings(str(files["yolox"])))
     with pytest.raises(cli.InputError, match="is no detector of layout yolov5: it puts out"):
         load(files["yolov8"], layout="yolov5")
 
 
 def test_the_builtin_detector_finds_things_of_its_classes():
     detector = load_detector(DetectorSettings())
-    boxes, scores, labels = detector.dense(detector.tensor(squares(70, 90, (8, 8, RED))[None]))
-    assert boxes.shape == (*scores.shape, 4)
-    assert labels.max() < len(detector.class_names)
+    dense = detector.dense(detector.tensor(squares(70, 90, (8, 8, RED))[None]))
+    boxes, labels = dense.decode(0, torch.arange(len(dense.scores[0])))
+    assert boxes.shape == (*dense.scores[0].shape, 4)
+    assert labels.max() < len(detector.class_names) == dense.rivals
 
 
 @needs_shared_data

@@ -11,7 +11,7 @@ from regenhance_data import cli
 from regenhance_data.dataset import Dataset, Frame, write_importance
 from regenhance_data.detectors import Detections, DetectorSettings, load_detector
 from regenhance_data.enhancement import choose, composite
-from regenhance_data.evaluation import count_matches, evaluate, f1, iou_matrix, read_truth
+from regenhance_data.evaluation import count_matches, count_pixels, evaluate, f1, iou_matrix, miou, read_truth
 from regenhance_data.files import write_image
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import make_importance
@@ -75,6 +75,20 @@ def test_matching_is_by_class_by_score_and_from_half_an_overlap_on():
     assert f1(count_matches(boxes(), reference)) == 0
 
 
+class_maps = arrays(np.uint8, (4, 5), elements=st.integers(0, 3))
+
+
+@given(class_maps, class_maps)
+def test_miou_is_the_mean_overlap_of_the_classes_that_the_reference_shows(found, reference):
+    counts = count_pixels(found, reference, range(4))
+    overlaps = [
+        ((found == c) & (reference == c)).sum() / ((found == c) | (reference == c)).sum() for c in np.unique(reference)
+    ]
+    np.testing.assert_allclose(miou(counts), np.mean(overlaps))
+    assert miou(count_pixels(found, found, range(4))) == 1
+    assert miou(count_pixels(found, np.zeros_like(found), [3])) == 1  # class 3 counts alone, and there is none
+
+
 @given(arrays(np.float32, (5, 7), elements=st.floats(0, 10, width=32)), st.floats(0, 1))
 def test_a_budget_chooses_exactly_its_share_of_the_best_macroblocks(scores, budget):
     chosen = choose(scores, budget)
@@ -119,7 +133,7 @@ def dataset(tmp_path_factory, detector):
     dataset = Dataset.open(root)
     dataset.save(scale=2)
     dataset.write_split("test", dataset.frames("")[:4])
-    make_importance(dataset, detector, "product", "hr_images")
+    make_importance(dataset, detector.settings, "product", "hr_images")
     return Dataset.open(root)
 
 
@@ -161,6 +175,9 @@ def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     assert set(written["truth"]["curves"]) == set(written["curves"])
     assert written["truth"]["all"] < 1
     assert f"{written['curves']['oracle']['0.4']:.3f}" in result.stdout
+    low, high = written["intervals_95"]["oracle"]["0.1"]
+    assert f"{low:.2f}-{high:.2f}" in result.stdout
+    assert "warning: 2 frames are few" in result.stderr
     assert (tmp_path / "e" / "evaluation.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "e" / "evaluation.svg").read_text()
 

@@ -82,7 +82,7 @@ def test_a_frame_without_detections_has_no_importance(detector, formula):
 
 def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
     result = run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
-    assert "6 frames, 33.3% of them without a detection" in result.stdout
+    assert "6 frames; 33.3% have no detection (all zero)" in result.stdout
     for clip in ("a", "b"):
         importance, frames = read_importance(dataset.importance_path(clip))
         assert frames.tolist() == [0, 1, 2]
@@ -91,26 +91,26 @@ def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset,
         assert np.unravel_index(importance[1].argmax(), (4, 5)) == (1, 1)  # the dim square's; the bright one is sure
     info = read_yaml(dataset.root / "dataset.yaml")
     assert info["detector"]["spec"] == f"onnx:{detector_file}"
-    assert (info["importance"]["formula"], info["importance"]["clear"]) == ("product", "hr_images")
+    assert (info["importance"]["formula"], info["importance"]["clear"]) == ("gain", "hr_images")
 
 
 def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, detector):
-    make_importance(dataset, detector, "product", "hr_images")
+    make_importance(dataset, detector.settings, "product", "hr_images")
     made = {clip: dataset.importance_path(clip).stat().st_mtime_ns for clip in ("a", "b")}
     dataset.importance_path("b").unlink()
-    make_importance(Dataset.open(dataset.root), detector, "product", "hr_images")
+    make_importance(Dataset.open(dataset.root), detector.settings, "product", "hr_images")
     assert dataset.importance_path("a").stat().st_mtime_ns == made["a"]
     first, _ = read_importance(dataset.importance_path("b"))
-    make_importance(Dataset.open(dataset.root), detector, "gradient", "hr_images")
+    make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
     second, _ = read_importance(dataset.importance_path("b"))
     assert not np.allclose(first, second)
 
 
 def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):
-    make_importance(dataset, detector, "product", "hr_images")
+    make_importance(dataset, detector.settings, "product", "hr_images")
     (dataset.root / "hr_images" / "a" / "000001.png").write_bytes(b"broken")
     with pytest.raises(cli.InputError, match=r"000001.png: does not decode"):
-        make_importance(Dataset.open(dataset.root), detector, "gradient", "hr_images")
+        make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
     assert not dataset.importance_path("a").exists()
     assert not dataset.importance_path("b").exists()
 
@@ -118,7 +118,7 @@ def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detec
 def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, detector):
     write_image(dataset.root / "hr_images" / "a" / "000002.png", squares(100, 138))
     with pytest.raises(cli.InputError, match=r"000002.png: is 138x100, expected 140x100"):
-        make_importance(dataset, detector, "product", "hr_images")
+        make_importance(dataset, detector.settings, "product", "hr_images")
 
 
 def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
@@ -127,4 +127,4 @@ def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
         clear_folder(dataset, "sr_images")
     (dataset.root / "hr_images" / "b" / "000001.png").unlink()
     with pytest.raises(cli.InputError, match=r"b/000001.png: no such image"):
-        make_importance(dataset, detector, "product", "hr_images")
+        make_importance(dataset, detector.settings, "product", "hr_images")

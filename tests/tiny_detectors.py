@@ -1,17 +1,20 @@
 """Small ONNX graphs: detectors that find coloured 8×8 squares (what they must say is known without running them), and
-a predictor.
+a predictor; torchvision's models with weights whose scores vary; what a gradient is compared with.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from regenhance_data.onnx_detector import INPUT_OF, STRIDES
+from regenhance_data.yolo_layouts import LAYOUTS, STRIDES
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 NAMES = ("red", "blue")
+SSD, LRASPP = "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large"
 
 
 def write_detector(path: Path, layout: str, hw: tuple[int, int], any_batch: bool = False, names: bool = True) -> Path:
@@ -19,7 +22,7 @@ def write_detector(path: Path, layout: str, hw: tuple[int, int], any_batch: bool
 
     A yolox graph runs at any size. The others have the boxes of `hw` baked in, as exported grids have.
     """
-    order, white = INPUT_OF[layout]
+    order, white = LAYOUTS[layout].channel_order, LAYOUTS[layout].white
     red, blue = (2, 0) if order == "BGR" else (0, 2)
     # logits 20 · colour − 12: 0.9997 for a full square, 0.05 for the grey of the padding, 0.001 for a quarter square
     weights = np.zeros((3, 3, 1, 1), np.float32)
@@ -121,3 +124,59 @@ def squares(height: int, width: int, *places: tuple[int, int, tuple[int, int, in
     for x, y, colour in places:
         frame[y : y + 8, x : x + 8] = colour
     return frame
+
+
+def own_model(name: str, **options: object):
+    """torchvision's model of three classes with random weights, in evaluation mode."""
+    import torchvision
+
+    return torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=3, **options).eval()
+
+
+def state_of(name: str) -> dict:
+    """A state dict whose activations neither vanish nor explode, and whose scores vary."""
+    import torch
+
+    torch.manual_seed(0)
+    network = own_model(name)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the statistics of this one batch
+    network.train()
+    with torch.no_grad():
+        features = network.backbone(torch.randn(4, 3, 128, 128))
+        if name in (SSD, LRASPP):
+            (network.head if name == SSD else network.classifier)(list(features.values()) if name == SSD else features)
+        for part, module in network.named_modules():
+            if part.endswith(("cls_logits", "cls_score")):
+                module.weight.mul_(8)
+            if part.endswith("bbox_reg"):
+                module.bias.fill_(1.0)  # else most boxes of FCOS are empty
+    return network.state_dict()
+
+
+@contextmanager
+def doubles() -> Iterator[None]:
+    """Finite differences of deep networks need more digits than float32 has."""
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def slope_and_gradient(detector, frame: np.ndarray, step: float = 0.1, dtype: str = "float32") -> tuple[float, float]:
+    """The slope of Acc along its gradient at a frame uint8 [H, W, 3]: by finite differences, and by the gradient."""
+    import torch
+
+    clear = detector.tensor(frame[None]).to(getattr(torch, dtype)).requires_grad_()
+    objective = detector.accuracy(clear)
+    assert objective.detections > 0
+    (gradient,) = torch.autograd.grad(objective.value, clear)
+    direction = gradient / gradient.abs().max()
+    with torch.no_grad():
+        same, more, less = objective.at(torch.cat([clear, clear + step * direction, clear - step * direction]))
+    np.testing.assert_allclose(same.cpu(), objective.value.detach().cpu(), rtol=1e-5)
+    return float((more - less) / (2 * step)), float((gradient * direction).sum())

@@ -6,6 +6,7 @@ from pathlib import Path
 from regenhance_data import cli
 from regenhance_data.dataset import SPLITS, Dataset
 from regenhance_data.labels import check_dataset
+from regenhance_data.survey import thin_splits
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
 MOST_LINES = 20  # a screenful; the rest is counted
@@ -27,6 +28,8 @@ def main(args: argparse.Namespace) -> None:
     if problems:
         raise cli.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
     frames = {name: len(dataset.read_split(name)) for name in SPLITS}
+    for thin in thin_splits(frames):
+        cli.warn(str(thin))
     print(f"{args.data}: sound. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
 
 

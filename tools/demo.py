@@ -39,12 +39,20 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--save_dir", type=Path, default=Path("runs/demo"), help="gets everything, report.html too")
     parser.add_argument("--video", type=Path, help="your own video instead of the built-in street")
-    parser.add_argument("--detector", default="builtin", help="builtin or onnx:PATH")
+    parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
     parser.add_argument("--max_frames", type=int, default=360, help="frames to work on, evenly over the video")
     parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
     parser.add_argument("--restart", action="store_true", help="do again what an earlier run has done already")
     return parser
+
+
+def check_detector(args: argparse.Namespace) -> None:
+    """Refuse a detector or classes that do not exist now, not after the frames are made."""
+    from regenhance_data import detectors  # torch, for which --help need not wait
+
+    given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
+    detectors.load_detector(detectors.settings_from(argparse.Namespace(**given)))
 
 
 def stages(args: argparse.Namespace) -> list[list[str]]:
@@ -149,6 +157,9 @@ def main(args: argparse.Namespace) -> None:
         raise cli.InputError("the built-in detector knows the built-in street alone; give --detector onnx:PATH as well")
     if args.max_frames < 60:
         raise cli.InputError(f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames")
+    if args.video:
+        next(iter(read_video(args.video)), None)  # what cannot be read is refused now, and all of it read later
+    check_detector(args)
     planned, inputs = stages(args), fingerprint(args)
     done = earlier_stages(args, [command_line(words) for words in planned], inputs)
     began = time.monotonic()

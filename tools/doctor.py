@@ -20,10 +20,11 @@ PURPOSE = {
     "torch": "detectors, upscalers, importance",
     "paddle": "train and export predictors",
     "deploy": "run predictors on OpenVINO and ONNX Runtime",
-    "tensorrt": "run predictors on NVIDIA GPUs",
-    "cluster": "work on many machines",
+    "tensorrt": "run predictors on NVIDIA GPUs (optional)",
+    "cluster": "work on many machines (optional)",
     "dev": "tests and lint",
 }
+OPTIONAL = ("tensorrt", "cluster")
 
 
 def requirements() -> dict[str, list[str]]:
@@ -87,7 +88,7 @@ def report() -> str:
         lines.append("environment  .venv is not there yet: make setup")
     elif Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
         lines.append("environment  this is not the project's own; ask there: .venv/bin/python tools/doctor.py")
-    pinned = pins()
+    pinned, lacking = pins(), [] if right_python else ["Python 3.11 or 3.12"]
     for extra, packages in requirements().items():
         lines.append(f"\n{extra} — {PURPOSE.get(extra, '')}")
         missing = []
@@ -103,13 +104,16 @@ def report() -> str:
                 lines.append(f"  ok       {name} {version}")
         if missing:
             lines.append(f"  get it:  {_how_to_get(extra, missing)}")
+            lacking += [] if extra in OPTIONAL else missing
+    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    lines.append(f"\nnot ready: {lacking[0]}{more} missing; run make setup" if lacking else "\nready: make demo")
     return "\n".join(lines)
 
 
 def _how_to_get(extra: str, missing: list[str]) -> str:
     if missing == ["paddleseg"]:
         return ".venv/bin/pip install -c constraints.txt --no-deps paddleseg"
-    if extra not in ("tensorrt", "cluster"):
+    if extra not in OPTIONAL:
         return "make setup"
     return f'.venv/bin/pip install -c constraints.txt -e ".[{extra}]"'
 

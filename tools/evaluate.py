@@ -28,7 +28,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--truth",
         type=Path,
-        help='JSON of true boxes on clear frames: {"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
+        help="JSON of true boxes on clear frames, not for segmentation: "
+        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
     )
     detectors.add_detector_arguments(parser)
     return parser
@@ -43,9 +44,13 @@ def main(args: argparse.Namespace) -> None:
     clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
     settings = detectors.settings_from(args, dataset.info.get("detector"))
     detector = detectors.load_detector(settings)
-    record = detectors.detector_record(settings)
+    record = detectors.detector_record(detector.settings)
     if record != dataset.info.get("detector"):
         cli.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
+    if len(frames) < evaluation.FEW_FRAMES:
+        cli.warn(
+            f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
+        )
     truth = evaluation.read_truth(args.truth, detector) if args.truth else None
     predict = load_predictor(args.model, args.backend).predict_one if args.model else None
 

@@ -5,18 +5,24 @@ from pathlib import Path
 
 from regenhance_data import cli
 from regenhance_data.dataset import Dataset
-from regenhance_data.extraction import ExtractionSettings, clip_ids, extract
+from regenhance_data.extraction import ExtractionSettings, extract
+from regenhance_data.manifest import ClipSource, sources_of_folder, sources_of_manifest, sources_of_videos
 
 EXAMPLES = """
 python tools/extract.py --video camera.mp4 --data my_dataset
 python tools/extract.py --video day.mp4 night.mkv --data my_dataset --fps 5 --max_frames 1000
 python tools/extract.py --video original_1080p.mp4 --data my_dataset --height 360 --keep_hr
+python tools/extract.py --video_dir recordings --data my_dataset --fps 2
+python tools/extract.py --manifest clips.yaml --data my_dataset
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--video", nargs="+", type=Path, required=True, help="one or many video files, a clip each")
+    videos = parser.add_mutually_exclusive_group(required=True)
+    videos.add_argument("--video", nargs="+", type=Path, help="one or many video files, a clip each")
+    videos.add_argument("--video_dir", type=Path, help="a folder: each video file in it is a clip")
+    videos.add_argument("--manifest", type=Path, help="a YAML file: clips: [{video: day.mp4, id: day, fps: 5}, …]")
     parser.add_argument("--data", type=Path, required=True, help="dataset folder, made if it is not there")
     parser.add_argument("--height", type=int, default=360, help="of the origin image; the width follows the aspect")
     parser.add_argument("--fps", type=float, help="frames a second to take, by time stamp (default: every frame)")
@@ -28,13 +34,30 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def clip_sources(args: argparse.Namespace, settings: ExtractionSettings) -> list[ClipSource]:
+    if args.manifest:
+        return sources_of_manifest(args.manifest, settings)
+    return sources_of_folder(args.video_dir, settings) if args.video_dir else sources_of_videos(args.video, settings)
+
+
 def main(args: argparse.Namespace) -> None:
     settings = ExtractionSettings(args.height, args.fps, args.every, args.max_frames, args.keep_hr, args.jpeg_quality)
-    dataset = Dataset(args.data)
-    for clip, video in clip_ids(args.video).items():
-        count = extract(dataset, clip, video, settings, args.overwrite)
-        height, width = dataset.info["clips"][clip]["origin_hw"]
-        print(f"{args.data}/origin_images/{clip}: {count} frames of {width}x{height}")
+    sources = clip_sources(args, settings)
+    with Dataset.writing(args.data, new=True) as dataset:
+        refused = []
+        for source in sources:
+            try:
+                count = extract(dataset, source.clip, source.video, source.settings, args.overwrite)
+            except cli.InputError as error:  # one bad recording among a hundred stops none of the others
+                refused.append(error)
+                if len(sources) > 1:
+                    cli.warn(str(error))
+                continue
+            height, width = dataset.info["clips"][source.clip]["origin_hw"]
+            print(f"{args.data}/origin_images/{source.clip}: {count} frames of {width}x{height}")
+    if refused:
+        several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
+        raise refused[0] if len(sources) == 1 else cli.InputError(several)
     if args.keep_hr:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
         print(f"next: python tools/make_importance.py --data {args.data} --detector onnx:YOUR_DETECTOR.onnx")

@@ -10,6 +10,7 @@ from regenhance_data.labels import make_seg_dataset
 from regenhance_data.levels import Kind
 from regenhance_data.split import Ratios
 
+FEW_FRAMES = 20  # F1 over fewer swings by more than predictors differ
 EXAMPLES = """
 python tools/make_seg_dataset.py --data my_dataset
 python tools/make_seg_dataset.py --data my_dataset --levels 5 --normalize rank --split 0.8 0.1 0.1
@@ -20,7 +21,7 @@ python tools/make_seg_dataset.py --data flat_dataset --importance my_importance.
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin_images/")
-    parser.add_argument("--importance", type=Path, help=".npz or .npy [T, rows, cols] to use instead of importance/")
+    parser.add_argument("--importance", type=Path, help=".npz, .npy, .pth or .pkl to use instead of importance/")
     parser.add_argument("--levels", type=int, default=10, help="classes the importance is cut into")
     parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
     parser.add_argument("--normalize", choices=get_args(Kind), default="log", help="fitted on training frames alone")
@@ -31,23 +32,27 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    dataset = Dataset.open(args.data)
-    counts = make_seg_dataset(
-        dataset,
-        args.importance,
-        args.levels,
-        args.mb_size,
-        args.normalize,
-        Ratios(*args.split),
-        args.gap,
-        args.split_by,
-    )
+    with Dataset.writing(args.data) as dataset:
+        is_new = make_seg_dataset(
+            dataset,
+            args.importance,
+            args.levels,
+            args.mb_size,
+            args.normalize,
+            Ratios(*args.split),
+            args.gap,
+            args.split_by,
+        )
     print("pixels a level, %    " + " ".join(f"{level:5d}" for level in range(args.levels)))
-    for name, pixels in counts.items():
-        frames = dataset.info["split"]["frames"][name]
+    frames = dataset.info["split"]["frames"]
+    for name, pixels in dataset.info["level_pixels"].items():
         shares = " ".join(f"{100 * p / max(sum(pixels), 1):5.1f}" for p in pixels)
-        print(f"{name:5s} {frames:6d} frames  {shares}")
-    print(f"wrote {args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml")
+        print(f"{name:5s} {frames[name]:6d} frames  {shares}")
+    if frames["unused"]:
+        print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
+    if frames["test"] < FEW_FRAMES:
+        cli.warn(f"{frames['test']} test frames are few: what is measured on them is uncertain; extract more frames")
+    print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
     print(
         f"next: python tools/check_dataset.py --data {args.data}\n"
         f"      paddleseg train --config paddleseg_configs/pp_mobileseg_tiny.yml --dataset_root {args.data} "

@@ -3,30 +3,36 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, super_resolution, upscalers
+from regenhance_data import cli, executors, super_resolution, upscalers
 from regenhance_data.dataset import Dataset
 
 EXAMPLES = """
 python tools/super_resolve.py --data my_dataset --model builtin
 python tools/super_resolve.py --data my_dataset --model bicubic --scale 4
+python tools/super_resolve.py --data my_dataset --model edsr:edsr_baseline_x3.pt --scale 3
+python tools/super_resolve.py --data my_dataset --model spandrel:4x-realesrgan.pth --scale 4 --tile_size 128
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin images")
-    parser.add_argument("--model", required=True, help=f"the upscaler: {upscalers.EXISTING}")
     parser.add_argument("--scale", type=int, help="(default: the dataset's, 3 where it says nothing)")
     parser.add_argument("--batch_size", type=int, default=1, help="frames that go through the network together")
     parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ that this tool did not make")
+    upscalers.add_upscaler_arguments(parser)
+    executors.add_executor_arguments(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    dataset = Dataset.open(args.data)
-    scale = dataset.scale if args.scale is None else args.scale
-    frames = super_resolution.super_resolve(dataset, args.model, scale, args.batch_size, args.overwrite)
-    print(f"{args.data}/{super_resolution.SR}: {frames} frames at {scale} times the origin's size, by {args.model}")
+    executor = executors.executor_from(args)
+    with Dataset.writing(args.data) as dataset:
+        scale = dataset.scale if args.scale is None else args.scale
+        settings = upscalers.upscaler_settings_from(args, scale)
+        frames, made = super_resolution.super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
+    there = "" if made == frames else f", {frames - made} of them were there already"
+    print(f"{args.data}/sr_images: {frames} frames at {scale} times the origin's size, by {args.model}{there}")
     print(f"next: python tools/make_importance.py --data {args.data} --detector builtin")
 
 

@@ -4,19 +4,21 @@ make bench
 """
 
 import io
+import os
+import shutil
+import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import fill_dataset
 from PIL import Image
+from test_memory import images_and_importance
 
 from regenhance_data.dataset import Dataset, blurred_frame
-from regenhance_data.detectors import DetectorSettings, load_detector
+from regenhance_data.detectors import BoxDetector, DetectorSettings, load_detector
 from regenhance_data.extraction import ExtractionSettings, extract
 from regenhance_data.formulas import FramePair, importance_map
 from regenhance_data.grid import MacroblockGrid
@@ -47,57 +49,121 @@ def street() -> list[np.ndarray]:
     return [frame for frame, _, _ in render_scene(1000, 30)]
 
 
-def test_importance_beside_the_detectors_bare_forward_and_backward(street):
-    detector = load_detector(DetectorSettings())
+@pytest.mark.parametrize(
+    "spec", ["builtin", "torchvision:ssdlite320_mobilenet_v3_large", "torchvision:fcos_resnet50_fpn"]
+)
+def test_importance_beside_the_detectors_bare_forward_and_backward(street, spec):
+    detector = load_detector(DetectorSettings(spec, 0.01, weights=None if spec == "builtin" else "none"))
     clear = street[-1]
     origin = cv2.resize(clear, (320, 180), interpolation=cv2.INTER_AREA)
     pair = FramePair(origin, clear, blurred_frame(origin, 3), MacroblockGrid(540, 960, 48))
+    assert isinstance(detector, BoxDetector)
 
     def bare() -> None:
         frames = detector.tensor(clear[None]).requires_grad_()
-        torch.autograd.grad(detector.dense(frames)[1].sum(), frames)
+        scores = detector.dense(frames).scores[0]
+        torch.autograd.grad(scores.sum(), frames)
 
-    compare(15, bare_forward_and_backward=bare, importance=lambda: importance_map(detector, pair))
+    medians = compare(
+        9,
+        bare_forward_and_backward=bare,
+        product_one_point=lambda: importance_map(detector, pair, "product"),
+        gain_two_points=lambda: importance_map(detector, pair, "gain"),
+    )
+    bare_ms, product_ms, gain_ms = medians.values()
+    print(f"  {spec}: product {product_ms / bare_ms:.2f}, gain {gain_ms / bare_ms / 2:.2f} of its passes alone")
 
 
-def test_labels_beside_kron_and_pillows_default(tmp_path):
+def test_a_label_beside_pillows_encoder_and_beside_kron_with_pillows_default():
     grid = MacroblockGrid(360, 640)
     levels = np.random.default_rng(0).integers(0, 10, grid.shape, dtype=np.uint8)
-
-    def plain() -> None:
-        Image.fromarray(np.kron(levels, np.ones((16, 16), np.uint8))[:360]).save(io.BytesIO(), "PNG")
-
-    spread = Image.fromarray(grid.spread(levels))
+    encoded = Image.open(io.BytesIO(label_png(levels, grid, 10)))
+    encoded.load()
     compare(
-        100,
-        png_encoder_alone=lambda: spread.save(io.BytesIO(), "PNG", compress_level=1),
+        200,
+        pillows_png_encoder_alone=lambda: encoded.save(io.BytesIO(), "PNG", compress_level=1),
         label=lambda: label_png(levels, grid, 10),
-        kron_and_pillows_default=plain,
+        kron_and_pillows_default=lambda: kron_png(levels, grid, io.BytesIO()),
     )
-    dataset = fill_dataset(tmp_path, {"cam": 200}, 360, 640)
-    start = time.perf_counter()
-    make_seg_dataset(dataset)
-    print(f"  a whole dataset: {1000 * (time.perf_counter() - start) / 200:.2f} ms a frame, with files and lists")
 
 
-def test_extraction_beside_decoding_and_png(tmp_path, street):
-    video = tmp_path / "street.mp4"
-    with VideoWriter(video, 10) as writer:
-        for frame in street:
-            writer.write(frame)
+@pytest.mark.timeout(600)
+def test_a_dataset_of_labels_beside_its_encoder_and_a_plain_loop(tmp_path):
+    count, runs, cores = 2000, iter(range(1000)), sorted(os.sched_getaffinity(0))
+    dataset = Dataset(images_and_importance(tmp_path / "data", count))
+    grid = MacroblockGrid(360, 640)
+    levels = np.random.default_rng(0).integers(0, 10, (count, *grid.shape), dtype=np.uint8)
+    pngs = [Image.open(io.BytesIO(label_png(one, grid, 10))) for one in levels[:50]]
+    for png in pngs:
+        png.load()
 
-    def decode_and_encode() -> None:
-        for frame in read_video(video):
-            cv2.imencode(".png", cv2.resize(frame, (320, 180)), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    def encoder_alone() -> None:
+        for number in range(count):
+            pngs[number % len(pngs)].save(io.BytesIO(), "PNG", compress_level=1)
 
-    runs = iter(range(100))
+    def plain_loop() -> None:
+        folder = tmp_path / f"plain{next(runs)}"
+        folder.mkdir()
+        for number, one in enumerate(levels):
+            kron_png(one, grid, folder / f"{number}.png")
 
     def whole() -> None:
-        extract(Dataset(tmp_path / str(next(runs))), "street", Path(video), ExtractionSettings(height=180))
+        if (dataset.root / "labels").exists():  # removing them would cost as much as making them
+            os.rename(dataset.root / "labels", tmp_path / f"made{next(runs)}")
+        make_seg_dataset(Dataset(dataset.root))
+
+    def on(cores: list[int], call: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            os.sched_setaffinity(0, cores)
+            call()
+
+        return run
+
+    try:
+        medians = compare(
+            3,
+            pillows_png_encoder_alone_on_one_core=on(cores[:1], encoder_alone),
+            make_seg_dataset_on_one_core=on(cores[:1], whole),
+            make_seg_dataset_on_two_cores=on(cores[:2], whole),
+            kron_and_pillows_default_on_one_core=on(cores[:1], plain_loop),
+        )
+    finally:
+        os.sched_setaffinity(0, cores)
+    encoder, one, two, plain = (ms / count for ms in medians.values())
+    print(f"  a label takes {one:.2f} ms on one core, {encoder / one:.2f} of the encoder's limit; on two cores it is")
+    print(f"  {one / two:.2f} times as fast; the plain loop takes {plain / one:.2f} times as long")
+
+
+def kron_png(levels: np.ndarray, grid: MacroblockGrid, file: object) -> None:
+    Image.fromarray(np.kron(levels, np.ones((16, 16), np.uint8))[: grid.height, : grid.width]).save(file, "PNG")
+
+
+def test_extraction_beside_ffmpegs_own_decoding_and_png(tmp_path):
+    if not shutil.which("ffmpeg"):
+        pytest.skip("there is no ffmpeg to compare with")
+    video, runs = tmp_path / "street.mp4", iter(range(1000))
+    with VideoWriter(video, 10) as writer:
+        for frame, _, _ in render_scene(1000, 120):
+            writer.write(frame)
+
+    def decoding() -> None:
+        for _ in read_video(video):
+            pass
+
+    def ffmpeg(*flags: str) -> None:
+        folder = tmp_path / f"ffmpeg{next(runs)}"
+        folder.mkdir()
+        words = ["ffmpeg", "-v", "error", "-i", str(video), *flags, str(folder / "%06d.png")]
+        subprocess.run(words, check=True, stdin=subprocess.DEVNULL)
+
+    def ours(height: int) -> None:
+        extract(Dataset(tmp_path / f"data{next(runs)}"), "street", video, ExtractionSettings(height=height))
 
     compare(
         5,
-        decode_alone=lambda: sum(1 for _ in read_video(video)),
-        decode_resize_png_in_one_thread=decode_and_encode,
-        extraction=whole,
+        ffmpeg_decoding_and_png_of_540_lines=lambda: ffmpeg(),
+        extraction_of_540_lines=lambda: ours(540),
+        ffmpeg_to_180_lines=lambda: ffmpeg("-vf", "scale=-2:180:flags=area"),
+        extraction_to_180_lines=lambda: ours(180),
+        decoding_alone=decoding,
     )

@@ -1,0 +1,47 @@
+"""TorchScript files, read with what care they need: such a file is a program."""
+
+import re
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regenhance_data.cli import InputError
+
+# What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened.
+_OUTSIDE = re.compile(rb"(?:torch|aten|ops\.\w+)\.(save|load|from_file)\b|torch\.classes|__torch__\.torch\.classes")
+_MOST_CODE_BYTES = 2**26  # of one source file in it; large models have some hundred kilobytes
+
+
+def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
+    """The module in a TorchScript file, on this machine's device; `extra` files are filled in.
+
+    InputError for a file that is none, or whose code reaches outside of tensors.
+    """
+    for text in _code(path):
+        if found := _OUTSIDE.search(text):
+            raise InputError(f"{path}: its code calls {found.group().decode()}; a model has no need of it")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # that TorchScript grows old is nothing a user can mend
+            return torch.jit.load(path, "cuda" if torch.cuda.is_available() else "cpu", extra)
+    except Exception as error:  # PyTorch raises many kinds for a broken archive
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(f"{path}: PyTorch cannot load this TorchScript file ({reason})") from None
+
+
+def _code(path: Path) -> list[bytes]:
+    """The source files in the archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [file for file in archive.infolist() if file.filename.endswith(".py")]
+            if any(file.file_size > _MOST_CODE_BYTES for file in files):
+                raise ValueError
+            code = [archive.read(file) for file in files]
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, EOFError, zlib.error):
+        code = []
+    if not code:
+        raise InputError(f"{path}: is no TorchScript file; make one with torch.jit.script or torch.jit.trace")
+    return code

@@ -1,0 +1,228 @@
+"""A dataset survives what happens to it: killed runs, two runs at once, pictures that change, clips that come later."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT, encode, fill_dataset, noise
+
+from regenhance_data.dataset import SPLITS, Dataset, read_importance, write_importance
+from regenhance_data.files import locked, write_image
+
+
+def content(root):
+    """Every file of a folder and its bytes."""
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    frames = noise(40, 64, 96)
+    for number, frame in enumerate(frames):
+        frame[24:32, 2 * number : 2 * number + 8] = (230, 20, 20)  # what the detector looks for
+    return [encode(folder / "a.mp4", frames), encode(folder / "b.mp4", frames[::-1][:25])]
+
+
+@pytest.fixture(scope="module")
+def commands(videos, detector_file):
+    """The whole way to a dataset, each stage in two processes where it can be."""
+
+    detector = ["--detector", f"onnx:{detector_file}", "--score_threshold", "0.01"]
+
+    def of(root):
+        return [
+            ["tools/extract.py", "--data", root, "--height", "32", "--video", *videos],
+            ["tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "2", "--workers", "2"],
+            ["tools/make_importance.py", "--data", root, "--workers", "2", *detector],
+            ["tools/make_seg_dataset.py", "--data", root, "--gap", "2"],
+        ]
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def undisturbed(run, commands, tmp_path_factory):
+    """The dataset of an undisturbed run, and the seconds of each stage."""
+    root = tmp_path_factory.mktemp("undisturbed") / "data"
+    seconds = []
+    for words in commands(root):
+        start = time.monotonic()
+        run(*words)
+        seconds.append(time.monotonic() - start)
+    return root, seconds
+
+
+def test_runs_killed_at_any_moment_end_in_the_same_bytes(run, commands, undisturbed, tmp_path):
+    """Twenty kills: five in each stage, each run going on from what the one before left."""
+    expected, seconds = undisturbed
+    root, start = tmp_path / "data", tmp_path / "start"
+    root.mkdir()
+    moments = random.Random(0)
+    for words, usual in zip(commands(root), seconds, strict=True):
+        shutil.copytree(root, start)
+        kills = 0
+        while kills < 5:
+            process = subprocess.Popen(
+                [sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            time.sleep(usual * moments.uniform(0.3, 1.0))  # the first third is the interpreter's start
+            if process.poll() is None:
+                process.kill()
+                kills += 1
+            else:  # it was done: the rest of the kills meet the stage at its start again
+                shutil.rmtree(root)
+                shutil.copytree(start, root)
+            process.wait()
+        run(*words)
+        shutil.rmtree(start)
+    made, wanted = content(root), content(expected)
+    assert made.keys() == wanted.keys()
+    assert [name for name in wanted if made[name] != wanted[name]] == []
+
+
+def test_the_same_commands_again_change_nothing(run, commands, undisturbed):
+    root, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    for words, there in zip(commands(root), ("40 frames", "already", "already", "there already"), strict=True):
+        assert there in run(*words).stdout
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_run_on_one_dataset_is_refused_and_names_the_first(run, refused, tmp_path):
+    root = fill_dataset(tmp_path / "data", {"cam": 5}).root
+    with locked(root / ".lock"):
+        for words in (
+            ["tools/make_seg_dataset.py"],
+            ["tools/make_importance.py", "--detector", "builtin"],
+            ["tools/super_resolve.py", "--model", "bicubic"],
+            ["tools/extract.py", "--video", "x.mp4"],
+        ):
+            line = refused(words[0], "--data", root, *words[1:])
+            assert f"another run is at work there (process {os.getpid()} on " in line
+    run("tools/make_seg_dataset.py", "--data", root, "--gap", "0")
+    assert not (root / ".lock").exists()
+
+
+def test_the_lock_of_a_killed_run_holds_nobody_up(run, tmp_path):
+    root = fill_dataset(tmp_path / "data", {"cam": 5}).root
+    code = (
+        "import pathlib, time; from regenhance_data.files import locked\n"
+        f"with locked(pathlib.Path({str(root / '.lock')!r})): print('held', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (root / ".lock").exists()
+    run("tools/make_seg_dataset.py", "--data", root, "--gap", "0")
+    assert not (root / ".lock").exists()
+
+
+def test_what_is_half_written_is_removed_by_the_next_run(run, tmp_path):
+    root = fill_dataset(tmp_path / "data", {"cam": 5}).root
+    for half in (".writing-7-dataset.yaml", "labels/cam/.writing-7-000001.png", "importance/.writing-7-cam.npz"):
+        (root / half).parent.mkdir(parents=True, exist_ok=True)
+        (root / half).write_bytes(b"half")
+    run("tools/make_seg_dataset.py", "--data", root, "--gap", "0")
+    assert not list(root.rglob(".writing*"))
+
+
+def test_only_what_depends_on_a_changed_picture_is_made_again(run, commands, tmp_path):
+    root = tmp_path / "data"
+    for words in commands(root):
+        run(*words)
+    dataset = Dataset(root)
+    before = {clip: dataset.importance_path(clip).stat().st_mtime_ns for clip in dataset.clips()}
+    picture = root / "origin_images" / "b" / "000003.png"
+    write_image(picture, np.zeros_like(dataset.read("origin_images", dataset.frames("b")[3])))
+    outputs = [run(*words).stdout for words in commands(root)[1:]]
+    assert "40 of them were there already" in outputs[0]
+    assert "40 of them were there already" in outputs[1]
+    assert "written" in outputs[2]
+    assert dataset.importance_path("a").stat().st_mtime_ns == before["a"]
+    assert dataset.importance_path("b").stat().st_mtime_ns != before["b"]
+    numbers = read_importance(dataset.importance_path("b"))[1]
+    assert numbers.tolist() == list(range(25))
+
+
+@pytest.mark.parametrize("compression", [0, 1, 9])
+def test_one_changed_pixel_changes_the_fingerprint_even_where_the_size_stays(tmp_path, compression):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 3})
+    path = dataset.path("origin_images", dataset.frames("cam")[1])
+    image = noise(1, 90, 161)[0]
+    prints = []
+    for value in (10, 11):
+        image[40, 50] = value
+        path.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes())
+        prints.append(dataset.fingerprint("origin_images", "cam"))
+    assert prints[0] != prints[1] == dataset.fingerprint("origin_images", "cam")
+
+
+@pytest.mark.parametrize("split_by", ["block", "clip"])
+def test_a_clip_that_comes_later_moves_no_frame_of_the_others(run, tmp_path, split_by):
+    dataset = fill_dataset(tmp_path / "data", {f"cam{n}": 20 for n in range(4)})
+    words = ("tools/make_seg_dataset.py", "--data", dataset.root, "--gap", "1", "--split_by", split_by)
+    run(*words)
+    before = {name: dataset.read_split(name) for name in SPLITS}
+    fill_dataset(tmp_path / "more", {"a_first": 20, "zlast": 20})
+    for clip in ("a_first", "zlast"):
+        for folder, name in (("origin_images", clip), ("importance", f"{clip}.npz")):
+            os.rename(tmp_path / "more" / folder / name, dataset.root / folder / name)
+    run(*words)
+    after = {name: dataset.read_split(name) for name in SPLITS}
+    for name in SPLITS:
+        assert set(before[name]) <= set(after[name])
+    assert sum(map(len, after.values())) > sum(map(len, before.values()))
+
+
+def test_labels_are_made_again_where_one_is_missing_or_importance_is_other(run, tmp_path):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 30})
+    words = ("tools/make_seg_dataset.py", "--data", dataset.root, "--gap", "1")
+    run(*words)
+    whole = content(dataset.root)
+    (dataset.root / "labels" / "cam" / "000007.png").unlink()
+    assert "written" in run(*words).stdout
+    assert content(dataset.root) == whole
+    path = dataset.importance_path("cam")
+    importance, numbers = read_importance(path)
+    write_importance(path, importance[:, ::-1], numbers)
+    assert "written" in run(*words).stdout
+    assert content(dataset.root) != whole
+
+
+def test_a_worker_that_is_killed_is_told_and_its_work_goes_on_later(run, commands, undisturbed, tmp_path):
+    root = tmp_path / "data"
+    extract, super_resolve, importance, labels = commands(root)
+    run(*extract)
+    run(*super_resolve)
+    process = subprocess.Popen(
+        [sys.executable, *map(str, importance)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        workers = [
+            int(pid)
+            for pid in children.read_text().split()
+            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        ]
+        if workers:
+            os.kill(workers[0], signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "a worker process was ended from outside" in errors
+    assert "Traceback" not in errors
+    for words in (importance, labels):
+        run(*words)
+    assert content(root) == content(undisturbed[0])

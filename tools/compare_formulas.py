@@ -1,0 +1,74 @@
+"""Which formula of importance serves your detector best: the formulas side by side, and a greedy search as a bound."""
+
+import argparse
+from pathlib import Path
+
+from regenhance_data import cli, detectors, evaluation, formula_comparison, formulas, importance
+from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.files import write_json, write_text
+
+EXAMPLES = """
+python tools/compare_formulas.py --data my_dataset --detector builtin --every 5 --save_dir runs/formulas
+python tools/compare_formulas.py --data my_dataset --every 20 --greedy 4 --save_dir runs/formulas
+python tools/compare_formulas.py --data my_dataset --formulas product path path:0.5 --save_dir runs/formulas
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
+    parser.add_argument("--save_dir", type=Path, required=True, help="for formulas.json and formulas.txt")
+    parser.add_argument(
+        "--formulas",
+        nargs="+",
+        default=formulas.FORMULAS,
+        help="the first is the one the others are compared with; path:0.1,0.9 takes the gradient at these points",
+    )
+    parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="all", help="which frames")
+    parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
+    parser.add_argument("--greedy", type=int, default=0, help="frames of a greedy search, minutes each on a CPU")
+    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: hr_images where there is one)")
+    detectors.add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    if not all(0 < budget < 1 for budget in args.budgets):
+        raise cli.InputError("--budgets: expected shares between 0 and 1")
+    if args.every < 1 or args.greedy < 0:
+        raise cli.InputError("--every: expected at least 1, and --greedy at least 0")
+    chosen = list(dict.fromkeys(formulas.formula_spec(*formulas.parsed(formula)) for formula in args.formulas))
+    dataset = Dataset.open(args.data)
+    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
+    recorded = dataset.info.get("detector")
+    if recorded is None and not hasattr(args, "spec"):
+        raise cli.InputError(f"--detector is missing; there are: {detectors.EXISTING}")
+    settings = detectors.settings_from(args, recorded)
+    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
+    detector = detectors.load_detector(settings)
+
+    result = formula_comparison.compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)
+    result["settings"] = {
+        "data": str(args.data),
+        "split": args.split,
+        "every": args.every,
+        "clear": clear,
+        "scale": dataset.scale,
+        "mb_size": dataset.mb_size,
+        "detector": detectors.detector_record(detector.settings),
+    }
+    table = formula_comparison.table(result)
+    write_json(args.save_dir / "formulas.json", result)
+    write_text(args.save_dir / "formulas.txt", table + "\n")
+    print(table)
+    print(f"{args.save_dir}/formulas.json, formulas.txt: {len(frames)} frames")
+    best = max(chosen, key=lambda formula: sum(result["curves"][formula].values()))
+    name, points = formulas.parsed(best)
+    flags = f"--formula {name}" + (f" --points {' '.join(map(str, points))}" if best != name else "")
+    print(f"next: python tools/make_importance.py --data {args.data} {flags}")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

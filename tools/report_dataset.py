@@ -1,0 +1,36 @@
+"""A dataset on one page: frames, importance and labels side by side, what made it, and what to mend.
+
+Shows a dataset at any stage, from extracted frames on.
+"""
+
+import argparse
+from pathlib import Path
+
+from regenhance_data import cli
+from regenhance_data.dataset import Dataset
+from regenhance_data.dataset_report import write_dataset_report
+
+EXAMPLES = """
+python tools/report_dataset.py --data my_dataset
+python tools/report_dataset.py --data my_dataset --save runs/my_dataset.html
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder")
+    parser.add_argument("--save", type=Path, help="the HTML file to write (default: report.html in the dataset folder)")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    path = args.save or args.data / "report.html"
+    if path.is_dir():
+        raise cli.InputError(f"{path}: is a folder; give --save the name of an HTML file")
+    for warned in write_dataset_report(Dataset.open(args.data), path):
+        cli.warn(str(warned))
+    print(f"{path}: open it in a browser")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
