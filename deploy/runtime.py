@@ -153,12 +153,12 @@ def _read(path: Path) -> tuple[onnx.ModelProto, dict[str, str]]:
     except DecodeError:
         raise InputError(f"{path}: is no ONNX file; export it again with deploy/export_onnx.py") from None
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    ports = [value.name for value in (*model.graph.input, *model.graph.output)]
+    ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     numbers = [metadata.get(key, "") for key in ("mb_size", "scale", "levels")]
     if (
         metadata.get("kit") != KIT
         or metadata.get("head") not in HEADS
-        or ports != ["frames", "importance"]
+        or ports != [("frames", onnx.TensorProto.UINT8), ("importance", onnx.TensorProto.FLOAT)]
         or min(_input_shape(model), default=0) < 1
         or _input_shape(model)[3:] != [3]
         or not all(number.isdecimal() and int(number) > 0 for number in numbers)

@@ -138,8 +138,10 @@ class Detector(ABC):
         """Acc of a clear frame float32 [1, 3, H, W] RGB 0..255, on `device`, that requires a gradient."""
 
     def tensor(self, frames: np.ndarray) -> torch.Tensor:
-        """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device (channels last in memory)."""
-        return torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2).float()
+        """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device."""
+        given = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        # planes, not pixels, lie together: as fast or faster in every detector that was tried on a processor
+        return given.to(torch.float32, memory_format=torch.contiguous_format)
 
     def counted_classes(self) -> list[int]:
         """The places in `class_names` of the classes that count."""
@@ -240,7 +242,7 @@ class BuiltinDetector(BoxDetector):
 
         super().__init__(settings)
         self.class_names = tuple(CLASS_NAMES)
-        self._network = load_street_detector().to(self.device).to(memory_format=torch.channels_last)
+        self._network = load_street_detector().to(self.device)
         self._network.requires_grad_(False)
 
     def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:

@@ -133,7 +133,7 @@ def _network(name: str, config: Any) -> Any:
         _load_weights(network, Path(config.MODEL.WEIGHTS), name)
     else:
         warn(f"detectron2:{name} has random weights; what it finds means nothing")
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return network.eval().requires_grad_(False)
 
 
 def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:

@@ -114,14 +114,16 @@ def importance_map(detector: Detector, pair: FramePair, formula: str = DEFAULT_F
         objective = detector.accuracy(clear.requires_grad_(CLEAR in points))
     if not objective.detections:
         return np.zeros(pair.grid.shape, np.float32), 0
-    change = clear.detach() - detector.tensor(pair.blurred[None])
+    blurred = None if points == (CLEAR,) and name != "first_order" else detector.tensor(pair.blurred[None])
+    change = None if blurred is None or name == "path" else clear.detach() - blurred
     moved, brought = [], []
     for point in sorted(points, reverse=True):  # the clear frame's first: it lets go of that graph's memory
-        effect = _gradient(objective, clear, change, point)
-        if name in ("first_order", "gain"):
-            effect = (effect * change).sum(1, keepdim=True)
+        effect = _gradient(objective, clear, blurred, point)
+        if change is not None:
+            effect = effect.mul_(change).sum(1, keepdim=True)
         moved.append(cell_norms(effect, pair.grid.mb_size))
-        brought.append(_cell_means(effect, pair.grid.mb_size))
+        if name == "gain":
+            brought.append(_cell_means(effect, pair.grid.mb_size))
     importance = torch.cat(moved).mean(0)
     if name == "gain":
         importance += SUM_WEIGHT * torch.cat(brought).mean(0).clamp(min=0)
@@ -129,9 +131,9 @@ def importance_map(detector: Detector, pair: FramePair, formula: str = DEFAULT_F
     return cells * difference_map(pair) if name in ("product", "path") else cells, objective.detections
 
 
-def _gradient(objective: Objective, clear: torch.Tensor, change: torch.Tensor, point: float) -> torch.Tensor:
-    """∂Acc/∂x [1, 3, H, W] at a point of the way from blurred (0) to clear (1)."""
-    if point == CLEAR:
+def _gradient(objective: Objective, clear: torch.Tensor, blurred: torch.Tensor | None, point: float) -> torch.Tensor:
+    """∂Acc/∂x [1, 3, H, W] at a point of the way from `blurred` (0) to `clear` (1), where it is not needed."""
+    if blurred is None or point == CLEAR:
         return torch.autograd.grad(objective.value, clear)[0]
-    between = (clear.detach() - (1 - point) * change).requires_grad_()
+    between = blurred.lerp(clear.detach(), point).requires_grad_()
     return torch.autograd.grad(objective.at(between).sum(), between)[0]

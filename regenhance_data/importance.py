@@ -89,6 +89,11 @@ class _Worker:
         maps = []
         for frame, pair in zip(chunk, pairs, strict=True):
             maps.append(importance_map(self._detector, pair, self._formula)[0])
+            if not np.isfinite(maps[-1]).all():
+                raise InputError(
+                    f"{self._dataset.path(ORIGIN, frame)}: its importance is NaN or infinite; the weights of "
+                    f"--detector {self._detector.settings.spec} are damaged"
+                )
             _refuse_other_size(self._dataset, frame, maps[-1], maps[0])
         return np.stack(maps)
 

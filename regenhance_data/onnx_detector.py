@@ -27,9 +27,7 @@ def load(name: str, settings: DetectorSettings) -> Detector:
     # onnx2torch's own indexing, of no use to who runs a command
     warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
     network = _converted(model, path).to("cuda" if torch.cuda.is_available() else "cpu")
-    return load_exported(
-        Source(path, network.to(memory_format=torch.channels_last), _static_hw(model), _names(model)), settings
-    )
+    return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
 
 
 def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:

@@ -165,7 +165,7 @@ class _TorchvisionDetector(BoxDetector):
     def __init__(self, network: torch.nn.Module, classes: tuple[str, ...], settings: DetectorSettings) -> None:
         super().__init__(settings)
         self.class_names = classes
-        self._network: Any = network.to(self.device).to(memory_format=torch.channels_last)
+        self._network: Any = network.to(self.device)
         if settings.input_size:
             transform: Any = self._network.transform
             height, width = settings.input_size
@@ -243,7 +243,7 @@ class TorchvisionSegmenter(Segmenter):
     def __init__(self, network: torch.nn.Module, classes: tuple[str, ...], settings: DetectorSettings) -> None:
         super().__init__(settings)
         self.class_names = classes
-        self._network = network.to(self.device).to(memory_format=torch.channels_last)
+        self._network = network.to(self.device)
         if settings.input_size:
             height, width = settings.input_size
             _try(settings, lambda: self.logits(torch.zeros(1, 3, height, width, device=self.device)))
