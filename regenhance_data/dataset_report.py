@@ -4,6 +4,7 @@ It shows a dataset at any stage. Of the pictures only the shown ones are read.
 """
 
 import html
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -45,8 +46,9 @@ def write_dataset_report(dataset: Dataset, path: Path) -> list[Warned]:
         f"Dataset {name}",
         "dataset_report_template.html",
         lead=html.escape(_lead(survey)),
-        next_step=html.escape(_next_step(survey)),
-        notes=_notes(warned),
+        next_step=_next_step(survey),
+        notes=_notes(warned, is_whole=bool(survey.split_of)),
+        sheet_title="Frames, from the least important to the most" if survey.has_importance else "Frames",
         sheet=_sheet(survey, shown),
         zoomed=_zoomed(survey, pairs),
         splits=_splits(survey),
@@ -98,18 +100,22 @@ def _lead(survey: Survey) -> str:
 
 
 def _next_step(survey: Survey) -> str:
-    data = f"--data {survey.dataset.root}"
+    """What is lacking and the command that makes it, as HTML."""
+    data = f"--data {shlex.quote(str(survey.dataset.root))}"
     if survey.split_of:
-        return f"Next: python tools/check_dataset.py {data}, then paddleseg train --dataset_root {survey.dataset.root}"
-    if survey.has_importance:
-        return f"There are no labels yet. Next: python tools/make_seg_dataset.py {data}"
-    if survey.clear:
-        return f"There is no importance yet. Next: python tools/make_importance.py {data} --detector onnx:PATH"
-    return f"There are no clear frames yet. Next: python tools/super_resolve.py {data} --model builtin"
+        lacks, command = "", f"check_dataset.py {data}"
+    elif survey.has_importance:
+        lacks, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
+    elif survey.clear:
+        lacks, command = "There is no importance yet. ", f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx"
+    else:
+        lacks, command = "There are no clear frames yet. ", f"super_resolve.py {data} --model builtin"
+    return f"{lacks}Next: <code>python tools/{html.escape(command)}</code>"
 
 
-def _notes(warned: Sequence[Warned]) -> str:
-    if not warned:
+def _notes(warned: Sequence[Warned], is_whole: bool) -> str:
+    """The warnings; that there are none is said of a whole dataset only, as of others little is known yet."""
+    if is_whole and not warned:
         return '<ul class="notes"><li class="fine">Nothing stands out that would spoil a predictor.</li></ul>'
     lines = [
         f"<li><b>{html.escape(w.what[0].upper() + w.what[1:])}.</b> "
@@ -150,6 +156,9 @@ def _sheet(survey: Survey, frames: Sequence[Frame]) -> str:
     """The contact sheet: a row a frame, with what there is of frame, clear frame, importance and label."""
     dataset, totals = survey.dataset, survey.totals()
     maps = _maps(dataset, frames)
+    if not (maps or survey.clear or survey.pixels):
+        images = (page.shown(dataset.read(ORIGIN, frame), _place(frame), SHEET_PX) for frame in frames)
+        return f'<div class="grid">{"".join(images)}</div>'
     normaliser = _normaliser(dataset, maps.values()) if maps else None
     heads = ["origin image"]
     heads += ["importance"] if maps else ["clear frame"] if survey.clear else []
@@ -157,7 +166,7 @@ def _sheet(survey: Survey, frames: Sequence[Frame]) -> str:
     cells = [f'<p class="head">{head}</p>' for head in heads]
     ranks = sorted(totals.values())
     for frame in frames:
-        words = [f"{frame.clip or 'frame'} {frame.number}", survey.split_of.get(frame, "in no split")]
+        words = [_place(frame), survey.split_of.get(frame, "in no split")]
         if frame in totals:
             share = np.searchsorted(ranks, totals[frame]) / max(len(ranks) - 1, 1)
             words.append("no detection" if totals[frame] == 0 else f"more at stake than in {share:.0%} of the frames")
@@ -167,8 +176,12 @@ def _sheet(survey: Survey, frames: Sequence[Frame]) -> str:
         cells += [_cell(image, head) for image, head in zip(_row(survey, frame, maps, normaliser), heads, strict=True)]
     scales = page.heat_scale("importance 0", "1, most important") if maps else ""
     scales += page.level_scale(dataset.levels) if survey.pixels else ""
-    columns = f"grid-template-columns: repeat({len(heads)}, minmax(0, 1fr))"
+    columns = f"grid-template-columns: repeat({len(heads)}, minmax(0, {SHEET_PX}px))"
     return f'<p>{scales}</p><div class="sheet" style="{columns}">{"".join(cells)}</div>'
+
+
+def _place(frame: Frame) -> str:
+    return f"{frame.clip or 'frame'} {frame.number}"
 
 
 def _row(
@@ -205,9 +218,8 @@ def _zoomed(survey: Survey, pairs: Sequence[tuple[Frame, np.ndarray, np.ndarray]
     for frame, blurred, clear in shown:
         grid = MacroblockGrid(clear.shape[0], clear.shape[1], survey.dataset.mb_size * survey.dataset.scale)
         importance = maps.get(frame, grid.mean(np.abs(clear.astype(np.int16) - blurred).sum(2)))
-        place = f"{frame.clip or 'frame'} {frame.number}"
-        figures.append(page.shown(page.zoom(blurred, importance, grid), f"{place}: blurred frame"))
-        figures.append(page.shown(page.zoom(clear, importance, grid), f"{place}: clear frame"))
+        figures.append(page.shown(page.zoom(blurred, importance, grid), f"{_place(frame)}: blurred frame"))
+        figures.append(page.shown(page.zoom(clear, importance, grid), f"{_place(frame)}: clear frame"))
     what = "the most important macroblock" if maps else "the macroblock that differs most"
     return _section(
         "What enhancement adds",

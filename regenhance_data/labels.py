@@ -138,22 +138,31 @@ def make_seg_dataset(
     _remove_other_labels(dataset, sources)
     pixels = {name: np.zeros(levels, np.int64) for name in SPLITS}
 
-    def jobs() -> Iterator[tuple[list[Path], np.ndarray, MacroblockGrid, int]]:
+    def jobs() -> Iterator[tuple[_Source, list[Frame], np.ndarray]]:
         for source in sources.values():
-            areas = source.grid.areas.ravel()
             for numbers, importance in source.blocks():
                 frames = [source.frames[number] for number in numbers.tolist()]
-                level_grids = to_levels(normaliser(importance), levels)
-                for frame, level_grid in zip(frames, level_grids, strict=True):
-                    if frame in split_of:
-                        np.add.at(pixels[split_of[frame]], level_grid.ravel(), areas)
-                paths = [dataset.path(LABELS, frame) for frame in frames]
-                for start in range(0, len(paths), _LABELS_A_JOB):
+                for start in range(0, len(frames), _LABELS_A_JOB):
                     part = slice(start, start + _LABELS_A_JOB)
-                    yield paths[part], level_grids[part], source.grid, levels
+                    yield source, frames[part], importance[part]
 
-    written = (path for paths in bounded_map(_write_labels, jobs()) for path in paths)
-    for _ in progress(written, "labels", sum(len(s.frames) for s in sources.values())):
+    def write_labels(job: tuple[_Source, list[Frame], np.ndarray]) -> tuple[list[Frame], np.ndarray]:
+        """Write the labels of some frames; returns these, and how many pixels each has of each level [n, levels]."""
+        source, frames, importance = job
+        level_grids = to_levels(normaliser(importance), levels)
+        for frame, level_grid in zip(frames, level_grids, strict=True):
+            write_bytes(dataset.path(LABELS, frame), label_png(level_grid, source.grid, levels))
+        of_levels = level_grids[:, None] == np.arange(levels)[:, None, None]
+        return frames, (of_levels * source.grid.areas).sum((2, 3))
+
+    def written() -> Iterator[Frame]:
+        for frames, counts in bounded_map(write_labels, jobs()):
+            for frame, count in zip(frames, counts, strict=True):
+                if frame in split_of:
+                    pixels[split_of[frame]] += count
+            yield from frames
+
+    for _ in progress(written(), "labels", sum(len(s.frames) for s in sources.values())):
         pass
     for name in SPLITS:
         dataset.write_split(name, split[name])
@@ -175,13 +184,6 @@ def make_seg_dataset(
         made={**dataset.info.get("made", {}), LABELS: digests},
     )
     return True
-
-
-def _write_labels(job: tuple[list[Path], np.ndarray, MacroblockGrid, int]) -> list[Path]:
-    paths, level_grids, grid, level_count = job
-    for path, level_grid in zip(paths, level_grids, strict=True):
-        write_bytes(path, label_png(level_grid, grid, level_count))
-    return paths
 
 
 def _all_there(dataset: Dataset, sources: dict[str, _Source]) -> bool:

@@ -26,6 +26,7 @@ SPLIT_COLOURS = dict(zip(SPLITS, ("#0072B2", "#E69F00", "#009E73"), strict=True)
 STEPS = 256  # of a colour scale
 # Of the frame's height. A quarter is a few macroblocks, where the eye sees what enhancement adds.
 ZOOMED = 0.25
+LEAST_CHART = 0.65  # of its size: matplotlib's 10 pt look like 8.5 px, the least that is read with ease
 
 
 def write_page(path: Path, title: str, template: str, **parts: str) -> None:
@@ -60,12 +61,16 @@ def shown(image: np.ndarray, words: str, most_width_px: int | None = None) -> st
 
 
 def chart(figure: Figure, words: str) -> str:
-    """A matplotlib figure as SVG; `words` say to those who cannot see it what it shows."""
+    """A matplotlib figure as SVG; `words` say to those who cannot see it what it shows.
+
+    It scrolls where the page is too narrow for its text to be read.
+    """
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    source = data_uri(buffer.getvalue(), "image/svg+xml")
-    return f'<figure><img class="chart" alt="{html.escape(words)}" src="{source}"></figure>'
+    least_px = round(figure.get_figwidth() * 96 * LEAST_CHART)
+    look = f'style="min-width: {least_px}px" src="{data_uri(buffer.getvalue(), "image/svg+xml")}"'
+    return f'<figure class="scroll"><img class="chart" alt="{html.escape(words)}" {look}></figure>'
 
 
 def plain_axes(axes: Any, xlabel: str, ylabel: str) -> Any:

@@ -170,7 +170,8 @@ def importance(rng: random.Random) -> Words:
     else:
         shape = rng.choice(((0, 3, 4), (6, 3, 4), (6, 2, 3), (6, 0, 0), (6,), (1, 1, 1, 1)))
         kind = rng.choice((np.float64, np.float16, np.int8, np.complex64, object, "U3", np.bool_))
-        maps = np.full(shape, rng.choice((0, 1, np.nan, -1, 7)), np.float64).astype(kind)
+        with np.errstate(invalid="ignore"):
+            maps = np.full(shape, rng.choice((0, 1, np.nan, -1, 7)), np.float64).astype(kind)
         np.savez(path, importance=maps, frames=np.arange(rng.choice((6, 6, 5))) - rng.choice((0, 0, 3)))
     return use_of_dataset(rng)
 
@@ -397,7 +398,11 @@ def attempt(index: int, run_seed: int, place: Path) -> tuple[str, str]:
 
 
 def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int) -> int:
-    """Do some work in a process of its own, which writes what came of it into `place`; its id."""
+    """Do some work in a process of its own, which writes what came of it into `place`; its id.
+
+    Forked, so that imports are paid once: not to be called where PyTorch has computed with several threads already,
+    which a fork leaves behind while it waits for them.
+    """
     sys.stdout.flush()
     pid = os.fork()
     if pid:
@@ -409,11 +414,11 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
             os.dup2(os.open(place / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
         sys.stdout, sys.stderr = open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
         faulthandler.disable()  # that a signal ended it is seen from outside
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(limit_s)
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(limit_s)
         result = work()
         Path(place, "result.json").write_text(json.dumps(result))
         code = 0

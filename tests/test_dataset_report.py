@@ -56,6 +56,7 @@ def reported(dataset, tmp_path):
 def test_a_whole_dataset_is_shown_on_one_page_without_a_network(dataset, tmp_path):
     page, warned = reported(dataset, tmp_path)
     assert warned == ""
+    assert "Nothing stands out" in page.text
     assert page.headings == [
         "Frames, from the least important to the most",
         "What enhancement adds",
@@ -69,9 +70,8 @@ def test_a_whole_dataset_is_shown_on_one_page_without_a_network(dataset, tmp_pat
     assert "url(" not in page.text
     assert "@import" not in page.text
     words = " ".join(page.words)
-    assert "180 frames of 2 clips: 122 train, 28 val, 22 test" in words or re.search(
-        r"180 frames of 2 clips: \d+", words
-    )
+    assert "180 frames of 2 clips: " in words
+    assert f"{len(dataset.read_split('test'))} test" in words
     assert "level 9" in words
     assert "upscaler bicubic" in words
     assert len(page.text) < 5_000_000
@@ -92,7 +92,7 @@ def test_the_contact_sheet_goes_from_the_least_to_the_most_important_frame_of_al
 @pytest.mark.parametrize(
     ("stage", "next_command", "headings"),
     [
-        ("frames", "super_resolve.py", ["Frames, from the least important to the most", "What made it"]),
+        ("frames", "super_resolve.py", ["Frames", "What made it"]),
         ("clear", "make_importance.py", ["What enhancement adds"]),
         ("importance", "make_seg_dataset.py", ["Importance over time", "Importance over the frame"]),
     ],
@@ -114,6 +114,7 @@ def test_the_flat_layout_is_shown(tmp_path):
         write_image(tmp_path / "flat" / "origin_images" / f"{number}.png", image)
     page, _ = reported(Dataset.open(tmp_path / "flat"), tmp_path)
     assert "5 frames of one clip" in " ".join(page.words)
+    assert "Nothing stands out" not in page.text  # little is known of it yet
 
 
 def change_importance(dataset, clip, change):

@@ -1,7 +1,31 @@
-from pathlib import Path
+import json
 
-import fuzz
 import pytest
+from conftest import ROOT
+
+WRONG = [
+    ("", "accepted", ""),
+    ("import sys; sys.exit('x.py: error: nothing there')", "failed", "exit 1"),
+    ("import sys; print('x.py: error: nothing there', file=sys.stderr); sys.exit(2)", "refused", "nothing there"),
+    ("import sys; print('x.py: error: one\\nand two', file=sys.stderr); sys.exit(2)", "failed", "other words"),
+    ("1 / 0", "failed", "ZeroDivisionError"),
+    ("import os; os.abort()", "failed", "SIGABRT"),
+    ("import time; time.sleep(60)", "failed", "more than 2 s"),
+    ("open('ran', 'w')", "failed", "ran"),
+    ("import os; os.makedirs('data'); open('data/a.png', 'wb').write(b'half')", "failed", "does not open"),
+    ("import os; os.makedirs('data'); open('data/.writing-1-a.png', 'wb')", "failed", "left unfinished"),
+]
+JUDGE = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import fuzz
+sandbox, scripts = Path(sys.argv[1]), sorted(Path(sys.argv[1]).glob("*.py"))
+fuzz.TARGETS = {path.stem: lambda rng, path=path: [path] for path in scripts}
+fuzz.LIMIT_S = 2
+(sandbox / "seeds").mkdir()
+print(json.dumps(sorted(fuzz.outcomes(list(range(len(scripts))), 0, sandbox, 1))))
+"""
 
 
 def test_no_damaged_or_hostile_file_breaks_a_command(run):
@@ -13,27 +37,18 @@ def test_no_damaged_or_hostile_file_breaks_a_command(run):
     assert int(refused) > 20
 
 
-@pytest.mark.parametrize(
-    ("script", "outcome", "why"),
-    [
-        ("", "accepted", ""),
-        ("import sys; sys.exit('x.py: error: nothing there')", "failed", "exit 1"),
-        ("import sys; print('x.py: error: nothing there', file=sys.stderr); sys.exit(2)", "refused", "nothing there"),
-        ("import sys; print('x.py: error: one\\nand two', file=sys.stderr); sys.exit(2)", "failed", "other words"),
-        ("1 / 0", "failed", "ZeroDivisionError"),
-        ("import os; os.abort()", "failed", "SIGABRT"),
-        ("import time; time.sleep(60)", "failed", "more than 1 s"),
-        ("open('ran', 'w')", "failed", "ran"),
-        ("import os; os.makedirs('data'); open('data/a.png', 'wb').write(b'half')", "failed", "does not open"),
-        ("import os; os.makedirs('data'); open('data/.writing-1-a.png', 'wb')", "failed", "left unfinished"),
-    ],
-)
-def test_whatever_a_command_may_not_do_is_seen(tmp_path, monkeypatch, script, outcome, why):
-    path = tmp_path / "x.py"
-    path.write_text(script)
-    monkeypatch.setattr(fuzz, "TARGETS", {"x": lambda rng: [path]})
-    monkeypatch.setattr(fuzz, "LIMIT_S", 1)
-    Path(tmp_path, "seeds").mkdir()
-    ((index, found, reason, _),) = fuzz.outcomes([7], 0, tmp_path, 1)
-    assert (index, found) == (7, outcome), reason
+@pytest.fixture(scope="module")
+def judged(run, tmp_path_factory):
+    """(index, outcome, why, seconds) of each script of WRONG in the place of a command, judged in a fresh process."""
+    sandbox = tmp_path_factory.mktemp("judged")
+    for number, (script, _, _) in enumerate(WRONG):
+        (sandbox / f"{number}.py").write_text(script)
+    return json.loads(run("-c", JUDGE, sandbox, ROOT / "tests").stdout)
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)))
+def test_whatever_a_command_may_not_do_is_seen(judged, number):
+    index, outcome, reason, _ = judged[number]
+    script, expected, why = WRONG[number]
+    assert (index, outcome) == (number, expected), f"{script}: {reason}"
     assert why in reason

@@ -1,0 +1,14 @@
+import numpy as np
+import pytest
+
+from regenhance_data.enhancement import choose
+from regenhance_data.report import order_of_choice
+
+
+@pytest.mark.parametrize("scores", [np.zeros((5, 7)), np.eye(9), np.arange(35.0).reshape(7, 5) % 6, np.ones((1, 1))])
+def test_the_reports_slider_enhances_what_the_kit_would_choose(scores):
+    order = order_of_choice(scores)
+    assert sorted(order) == list(range(scores.size))
+    for percent in range(101):
+        chosen = choose(scores, percent / 100)
+        assert set(order[: chosen.sum()]) == set(np.flatnonzero(chosen))
