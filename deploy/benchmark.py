@@ -112,13 +112,13 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
 
 
 def read_f1(path: Path, model: Path) -> float | None:
-    """F1 of `model` at a budget of 10 %, from evaluation.json; None where another model or budget was evaluated."""
+    """F1 of `model` at a budget of 10 %, from evaluation.json; None where another model, budget or metric is in it."""
     evaluation = read_json(path)
     try:
         if Path(evaluation["settings"]["model"] or "").resolve() != model.resolve():
             return None
         value = evaluation["curves"]["predictor"].get("0.1")
-        return None if value is None else float(value)
+        return None if value is None or evaluation["metric"] != "f1" else float(value)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
 

@@ -36,6 +36,7 @@ from regenhance_data.files import (
     read_image,
     read_yaml,
     remove_unfinished,
+    sha256,
     write_text,
     write_yaml,
     written_whole,
@@ -43,16 +44,19 @@ from regenhance_data.files import (
 from regenhance_data.grid import MacroblockGrid
 
 ORIGIN, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
-IMAGES = (ORIGIN, "sr_images", "hr_images", LABELS)
+CLEAR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
+IMAGES = (ORIGIN, *CLEAR_FOLDERS, LABELS)
 SPLITS = ("train", "val", "test")
 MB_SIZE, SCALE, LEVELS = 16, 3, 10
+MOST_MB_SIZE = 1024
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name that stands for the unnamed clip: importance/importance.npz
 PARTIAL = ".partial-"  # how the name of a folder of frames begins until all are there
 _MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels", "made"}
 _MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # of an importance file that can be one: four days of video, 16K frames
 _BLOCK_CELLS = 2**16  # of importance read at once: with what is made of them a few megabytes
-_END_BYTES = 64  # of a PNG, they hold its pixels' checksum wherever its last chunks begin
+_PIXELS_AT = 33  # where in a PNG its second chunk begins
+_END_BYTES = 64  # of a PNG without words or times, they hold its pixels' checksum
 _BROKEN_ARCHIVE = (
     *(ValueError, KeyError, OSError, EOFError, TypeError, RuntimeError, SyntaxError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
@@ -147,37 +151,40 @@ class Dataset:
 
     def _refuse_odd_info(self) -> None:
         """A dataset.yaml that somebody edited is refused at once, not half way through the work."""
-        for key, default, least in (("scale", SCALE, 1), ("mb_size", MB_SIZE, 1), ("levels", LEVELS, 2)):
-            self._number(key, default, least)
+        self.scale, self.mb_size, self.levels  # noqa: B018  each refuses what it cannot be
         for key in _MAPPINGS & self.info.keys():
             if not isinstance(self.info[key], dict):
                 raise InputError(f"{self.root / 'dataset.yaml'}: {key} is no mapping; make the dataset again")
         for key in ("clips", "made"):
             if not all(isinstance(value, dict) for value in self.info.get(key, {}).values()):
                 raise InputError(f"{self.root / 'dataset.yaml'}: {key} is broken; make the dataset again")
+        gap = self.info.get("split", {}).get("gap", 0)
+        if type(gap) is not int or gap < 0:
+            raise InputError(f"{self.root / 'dataset.yaml'}: split.gap is {gap!r}; make the labels again")
         parted = self.info.get("split", {}).get("clips", {})
         listed = list(parted.values()) if isinstance(parted, dict) else [None]
         names = [name for given in listed if isinstance(given, list) for name in given]
         if not all(isinstance(given, list) for given in listed) or len({*map(repr, names)}) < len(names):
             raise InputError(f"{self.root / 'dataset.yaml'}: split is broken; remove it and make the labels again")
 
-    def _number(self, key: str, default: int, least: int) -> int:
+    def _number(self, key: str, default: int, least: int, most: int) -> int:
         value = self.info.get(key, default)
-        if type(value) is not int or value < least:
-            raise InputError(f"{self.root / 'dataset.yaml'}: {key} is {value!r}, expected a whole number >= {least}")
+        if type(value) is not int or not least <= value <= most:
+            expected = f"expected a whole number from {least} to {most}"
+            raise InputError(f"{self.root / 'dataset.yaml'}: {key} is {str(value)[:40]}, {expected}")
         return value
 
     @property
     def scale(self) -> int:
-        return self._number("scale", SCALE, 1)
+        return self._number("scale", SCALE, 1, 16)
 
     @property
     def mb_size(self) -> int:
-        return self._number("mb_size", MB_SIZE, 1)
+        return self._number("mb_size", MB_SIZE, 1, MOST_MB_SIZE)
 
     @property
     def levels(self) -> int:
-        return self._number("levels", LEVELS, 2)
+        return self._number("levels", LEVELS, 2, 255)
 
     def clips(self) -> list[str]:
         """The ids of the clips that have a folder of frames, sorted; [""] for the flat layout."""
@@ -221,13 +228,30 @@ class Dataset:
         return dict(zip(numbers.tolist(), importance, strict=True))
 
     def fingerprint(self, folder: str, clip: str) -> str:
-        """A hash of the names, sizes and ends of a clip's pictures in `folder`: where it changes, they have changed.
-
-        A PNG ends with a checksum of all its pixels (zlib's Adler-32), so that no more of it needs to be read.
-        """
+        """A hash of the names and contents of a clip's pictures in `folder`: where it changes, they have changed."""
         directory = self.root / folder / clip
-        files = sorted((p.name, p.stat().st_size, _end_of(p)) for p in directory.iterdir() if _is_image(p))
-        return digest(files)
+        return digest(sorted((p.name, p.stat().st_size, _mark(p)) for p in directory.iterdir() if _is_image(p)))
+
+    def importance_digest(self, clip: str, detector: Mapping[str, Any], importance: Mapping[str, Any]) -> str:
+        """What the importance of a clip depends on: dataset.yaml's `detector` and `importance`, and the pictures."""
+        clear = str(importance.get("clear"))
+        clear_frames = self.fingerprint(clear, clip) if (self.root / clear / clip).is_dir() else None
+        return digest([detector, importance, self.fingerprint(ORIGIN, clip), clear_frames])
+
+    def refuse_stale_importance(self, clip: str) -> None:
+        """InputError where the importance of a clip is recorded to be of other pictures than are there now.
+
+        Nothing is known of importance from elsewhere, nor once the clear frames were removed to free the disk.
+        """
+        made = self.info.get("made", {}).get(IMPORTANCE, {}).get(clip)
+        detector, importance = (self.info.get(key) for key in ("detector", IMPORTANCE))
+        if made is None or detector is None or importance is None or not self.importance_path(clip).exists():
+            return
+        has_clear = (self.root / str(importance.get("clear")) / clip).is_dir()
+        if has_clear and made != self.importance_digest(clip, detector, importance):
+            raise InputError(
+                f"{self.importance_path(clip)}: is of other frames than these; run tools/make_importance.py again"
+            )
 
     def grid(self, clip: str) -> MacroblockGrid:
         """The macroblock grid of a clip's origin images, from its first frame."""
@@ -289,10 +313,19 @@ def _relative(folder: str, frame: Frame) -> str:
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
 
 
-def _end_of(path: Path) -> str:
+def _mark(path: Path) -> str:
+    """What tells one content of a picture from another.
+
+    Of a PNG that is nothing but pixels, as this kit writes them, the end alone is read: it holds a checksum of all
+    pixels (zlib's Adler-32). Other writers put words or times before the pixels, and perhaps behind them: like files of
+    other formats, theirs are hashed whole.
+    """
     with path.open("rb") as file:
+        head = file.read(_PIXELS_AT + 8)
         file.seek(max(path.stat().st_size - _END_BYTES, 0))
-        return file.read().hex()
+        end = file.read()
+    is_plain = head.startswith(b"\x89PNG") and head.endswith(b"IDAT") and end.endswith(b"IEND\xaeB`\x82")
+    return end.hex() if is_plain else sha256(path)
 
 
 def digest(value: Any) -> str:

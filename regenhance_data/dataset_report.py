@@ -193,6 +193,10 @@ def _row(
     grid = MacroblockGrid(origin.shape[0], origin.shape[1], dataset.mb_size)
     yield origin
     if normaliser is not None:
+        if frame in maps and maps[frame].shape != grid.shape:
+            raise InputError(
+                f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again"
+            )
         yield heat(origin, normaliser(maps[frame]), grid) if frame in maps else origin
     elif survey.clear:
         yield dataset.read(survey.clear, frame)

@@ -97,6 +97,8 @@ class DetectorSettings:
             known.update({key: tuple(value) for key, value in known.items() if isinstance(value, list)})
             known["classes"] = tuple(str(name) for name in known.get("classes", ()))
             known["spec"] = str(known.get("spec", cls.spec))
+            if not isinstance(known.get("weights"), str | None):
+                raise TypeError
             return cls(**known)
         except TypeError:
             raise InputError("dataset.yaml: the recorded detector is broken; give --detector") from None

@@ -22,7 +22,6 @@ MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's r
 # Two draws halve what chance adds to the random curve's variance; each costs the detector runs of a whole curve.
 RANDOM_DRAWS = 2
 RESAMPLES = 1000  # of the bootstrap: its 95 % bounds move by less than 0.01 between seeds
-FEW_FRAMES = 20  # intervals from fewer move by several hundredths from one choice of frames to the next
 METRIC_NAMES = {"f1": "F1", "miou": "mIoU"}
 BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.4)
 CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which everyone can tell apart)

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Generic, TypeVar
@@ -117,8 +117,11 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def executor_from(args: argparse.Namespace) -> Executor[Any]:
-    """The executor that the flags of `add_executor_arguments` give."""
-    return Executor(args.executor, args.workers, args.address)
+    """The executor that the flags of `add_executor_arguments` give. InputError where no cluster answers."""
+    executor: Executor[Any] = Executor(args.executor, args.workers, args.address)
+    if executor.address is not None:
+        _refuse_silence(executor.address)
+    return executor
 
 
 # --- processes on this machine ------------------------------------------------------------------------------------
@@ -184,7 +187,9 @@ def _work(chunk: Sequence[Frame]) -> Any:
 class _Actor:
     """What runs on the cluster: a worker, made when the first chunk comes, so that its errors come back as ours."""
 
-    def __init__(self, make_worker: Callable[[], Worker[Any]]) -> None:
+    def __init__(self, make_worker: Callable[[], Worker[Any]], folder: str) -> None:
+        with suppress(OSError):  # where relative paths begin; a machine without it may do with absolute ones
+            os.chdir(folder)
         self._make_worker = make_worker
         self._worker: Worker[Any] | None = None
 
@@ -206,7 +211,7 @@ def _on_ray(
         count = min(workers or gpus or int(resources.get("CPU", 1)), len(chunks))
         # a node that is lost gives its chunks to another
         options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_restarts": 3, "max_task_retries": 3}
-        actors = [ray.remote(_Actor).options(**options).remote(make_worker) for _ in range(count)]
+        actors = [ray.remote(_Actor).options(**options).remote(make_worker, os.getcwd()) for _ in range(count)]
         try:
             made = ActorPool(actors).map(lambda actor, chunk: actor.work.remote(chunk), chunks)
             yield from zip(chunks, made, strict=True)
@@ -230,15 +235,27 @@ def _cluster(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     try:
-        if host:  # Ray itself would try for minutes
-            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"--address {address}: no Ray cluster answers ({reason})") from None
+        raise _no_cluster(address, error) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_silence(address: str) -> None:
+    """InputError where nobody answers at the address of a cluster, for which Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:  # 'auto', 'local'
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str | None, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:120]
+    return InputError(f"--address {address}: no Ray cluster answers ({reason})")

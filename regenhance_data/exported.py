@@ -4,6 +4,7 @@ Three kinds are known by what comes out: a tensor of rank 3 in a YOLO layout; fi
 scripted models give them; a tensor of rank 4 [N, C, h, w] (or a dict with it under 'out'), which is segmentation.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,12 +90,12 @@ class Network:
 
     def _does_batches(self) -> bool:
         """A graph with its batch baked in fails at another, or puts out other numbers."""
-        if not isinstance(self.output, torch.Tensor):
-            return True
         pair = _noise(2, self.own_hw).to(self.device)
         both = self.attempt(pair)
-        if both is None or both.shape[0] != 2:
+        if both is None or len(both) != 2:
             return False
+        if not isinstance(both, torch.Tensor):
+            return True
         return torch.allclose(both[1:], self.attempt(pair[1:]), atol=1e-3)
 
     def set_any_size(self, fits: Callable[[Any, tuple[int, int]], bool], multiple: int = 32) -> None:
@@ -126,7 +127,10 @@ class Network:
         inputs = self._inputs(frames, fit)
         if self.batches:
             return self.picked(self.source.run(inputs)), fit
-        return torch.cat([self.picked(self.source.run(one[None])) for one in inputs]), fit
+        outputs = [self.picked(self.source.run(one[None])) for one in inputs]
+        if isinstance(self.output, torch.Tensor):
+            return torch.cat(outputs), fit
+        return [one for output in outputs for one in output], fit
 
     def _inputs(self, frames: torch.Tensor, fit: "Fit") -> torch.Tensor:
         if fit.inner_hw != fit.frame_hw:
@@ -317,9 +321,12 @@ def load_exported(source: Source, settings: DetectorSettings) -> Detector:
 
 
 def names_from(value: Any) -> dict[int, str]:
-    """Class names by number, from Ultralytics' {0: 'person', …} or ['person', …]; {} for anything else."""
+    """Class names by number, from Ultralytics' {0: 'person', …} or ['person', …]; {} for anything else.
+
+    Numbers have at most four digits: nobody has more classes, and a forged file has no list made of billions.
+    """
     pairs = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
-    return {int(number): str(name) for number, name in pairs if str(number).isdecimal()}
+    return {int(number): str(name) for number, name in pairs if re.fullmatch("[0-9]{1,4}", str(number))}
 
 
 def checked_file(path: Path, kind: str) -> Path:

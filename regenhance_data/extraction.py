@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,17 +49,19 @@ class ExtractionSettings:
 def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> int:
     """Write the frames of one video as a clip of the dataset; return how many. Memory is flat in the clip's length.
 
-    A clip that is there already, from the same file with the same settings, is left as it is; from another, it is
-    refused unless `overwrite`, which also removes what was derived from its frames. InputError as `read_video`.
+    A clip that is there already, from the same file with the same settings, is left as it is, and written again where
+    frames are missing; from another, it is refused unless `overwrite`, which also removes what was derived from its
+    frames. InputError as `read_video`.
     """
     source_fps = frame_rate(video)  # refuses what is no video
     # keys that a YAML reader gets back just so
     made_by = {"source": video.name, "sha256": sha256(video), **asdict(settings)}
     record = dataset.info.get("clips", {}).get(clip, {})
+    is_same = {key: record.get(key) for key in made_by} == made_by
     if clip in dataset.clips():
-        if {key: record.get(key) for key in made_by} == made_by and len(dataset.frames(clip)) == record["frames"]:
+        if is_same and _is_whole(dataset, clip, record):
             return int(record["frames"])
-        if not overwrite:
+        if not is_same and not overwrite:
             raise InputError(
                 f"{dataset.root / ORIGIN / clip}: is there already, from another video or other settings; "
                 "give --overwrite to replace it, or rename the video"
@@ -74,8 +77,9 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     try:
         count, source_hw, origin_hw, scale = _write_frames(dataset, video, settings, partial)
         if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
-            dataset.save(clips=clips)
-            _remove_derived(dataset, clip)
+            if not is_same:
+                dataset.save(clips=clips)
+                _remove_derived(dataset, clip)
             shutil.rmtree(dataset.root / ORIGIN / clip)
         if partial["hr_images"].exists():
             shutil.rmtree(dataset.root / "hr_images" / clip, ignore_errors=True)
@@ -96,6 +100,17 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
     return count
+
+
+def _is_whole(dataset: Dataset, clip: str, record: dict[str, Any]) -> bool:
+    """Whether all frames are there that the record of a clip tells of, and it tells what it should."""
+    folders = [ORIGIN, "hr_images"] if record["keep_hr"] else [ORIGIN]
+    size = record.get("origin_hw")
+    return (
+        all(len(dataset.frames(clip, folder)) == record.get("frames") for folder in folders)
+        and isinstance(size, list)
+        and [type(side) for side in size] == [int, int]
+    )
 
 
 def _remove_derived(dataset: Dataset, clip: str) -> None:

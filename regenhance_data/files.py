@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and read without trusting them."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -55,12 +56,18 @@ def remove_unfinished(folder: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """The lock file `path`, held by this process alone until the end of the block; its folder is made if need be.
 
-    InputError, that names the holder, where another process has it. The kernel lets go of it however a process ends.
+    InputError, that names the holder, where another process has it, and where it is a link: one that a dataset brings
+    along would have another file written over. The kernel lets go of it however a process ends.
     """
     folder_is_new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        file = path.open("a+")
+        try:
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise InputError(f"{path}: is a link, no lock of this kit; remove it") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,7 +167,10 @@ def read_image(path: Path) -> np.ndarray:
     """An image file as RGB, uint8 [H, W, 3]. InputError when it is missing or does not decode."""
     if not path.is_file():
         raise InputError(f"{path}: no such image")
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    except cv2.error:  # a head that promises a giant
+        image = None
     if image is None:
         raise InputError(f"{path}: does not decode as an image; extract it again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

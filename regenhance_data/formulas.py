@@ -114,8 +114,9 @@ def importance_map(detector: Detector, pair: FramePair, formula: str = DEFAULT_F
         objective = detector.accuracy(clear.requires_grad_(CLEAR in points))
     if not objective.detections:
         return np.zeros(pair.grid.shape, np.float32), 0
-    blurred = None if points == (CLEAR,) and name != "first_order" else detector.tensor(pair.blurred[None])
-    change = None if blurred is None or name == "path" else clear.detach() - blurred
+    by_effect = name in ("first_order", "gain")
+    blurred = detector.tensor(pair.blurred[None]) if by_effect or points != (CLEAR,) else None
+    change = clear.detach() - blurred if by_effect and blurred is not None else None
     moved, brought = [], []
     for point in sorted(points, reverse=True):  # the clear frame's first: it lets go of that graph's memory
         effect = _gradient(objective, clear, blurred, point)

@@ -8,20 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset import ORIGIN, Dataset, Frame, blurred_frame, digest, write_importance
+from regenhance_data.dataset import (
+    CLEAR_FOLDERS,
+    IMPORTANCE,
+    ORIGIN,
+    Dataset,
+    Frame,
+    blurred_frame,
+    write_importance,
+)
 from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
 from regenhance_data.executors import Executor, chunks_of
 from regenhance_data.files import bounded_map, written_whole
 from regenhance_data.formulas import FramePair, importance_map
 from regenhance_data.grid import MacroblockGrid
 
-CLEAR_FOLDERS = ("sr_images", "hr_images")
-
 
 def clear_folder(dataset: Dataset, wanted: str | None = None) -> str:
     """The folder of clear frames: the wanted one, else hr_images where there is one, else sr_images."""
     if wanted not in CLEAR_FOLDERS:
-        wanted = "hr_images" if (dataset.root / "hr_images").is_dir() else "sr_images"
+        wanted = next((name for name in CLEAR_FOLDERS if (dataset.root / name).is_dir()), "sr_images")
     if not (dataset.root / wanted).is_dir():
         raise InputError(f"{dataset.root / wanted}: no such folder; make it with tools/super_resolve.py --data")
     return wanted
@@ -48,24 +54,31 @@ def read_pair(dataset: Dataset, frame: Frame, clear: str) -> FramePair:
 
 
 def make_importance(
-    dataset: Dataset, settings: DetectorSettings, formula: str, clear: str, executor: Executor | None = None
+    dataset: Dataset,
+    settings: DetectorSettings,
+    formula: str,
+    clear: str,
+    executor: Executor | None = None,
+    overwrite: bool = False,
 ) -> tuple[int, int, int]:
     """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
     What was made before from the same pictures with the same settings is kept, to the chunk of a clip that was cut
-    off. Memory is flat in the clips' length but for the importance of one clip.
+    off; what dataset.yaml does not know is refused unless `overwrite`. Memory is flat in the clips' length but for the
+    importance of one clip.
     """
-    records = {
-        "detector": detector_record(settings),
-        "importance": {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size},
-    }
-    digests = {
-        clip: digest([records, dataset.fingerprint(ORIGIN, clip), _fingerprint(dataset, clear, clip)])
-        for clip in dataset.clips()
-    }
-    dataset.renew("importance", digests, partial(_remove, dataset), **records)
+    made = dataset.info.get("made", {}).get(IMPORTANCE, {})
+    for path in (dataset.importance_path(clip) for clip in dataset.clips() if clip not in made):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: was not made by this tool; move it away or give --overwrite")
+    detector = detector_record(settings)
+    record = {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size}
+    digests = {clip: dataset.importance_digest(clip, detector, record) for clip in dataset.clips()}
+    dataset.renew(IMPORTANCE, digests, partial(_remove, dataset), detector=detector, importance=record)
     clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
     todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not _is_made(dataset, clip, frames)}
+    for clip in clips.keys() - todo.keys():  # a run that was killed between the last two lines of _join left them
+        shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
     missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
     make_worker = partial(_Worker, dataset.root, settings, formula, clear)
     count = sum(map(len, missing))
@@ -139,7 +152,3 @@ def _is_made(dataset: Dataset, clip: str, frames: Sequence[Frame]) -> bool:
 def _remove(dataset: Dataset, clip: str) -> None:
     dataset.importance_path(clip).unlink(missing_ok=True)
     shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
-
-
-def _fingerprint(dataset: Dataset, clear: str, clip: str) -> str | None:
-    return dataset.fingerprint(clear, clip) if (dataset.root / clear / clip).is_dir() else None

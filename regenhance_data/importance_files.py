@@ -137,7 +137,7 @@ class _Allowed(Mapping[tuple[str, str], Callable[..., Any]]):
 
     _made: Mapping[tuple[str, str], Callable[..., Any]] = {
         **ARRAYS,
-        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "OrderedDict"): lambda *_: OrderedDict(),  # its entries follow, one by one
         ("torch.storage", "_load_from_bytes"): _load_storage,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     }

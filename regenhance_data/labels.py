@@ -14,7 +14,18 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from regenhance_data.cli import InputError, progress, warn
-from regenhance_data.dataset import IMPORTANCE, LABELS, ORIGIN, SPLITS, Dataset, Frame, digest, write_importance
+from regenhance_data.dataset import (
+    CLEAR_FOLDERS,
+    IMPORTANCE,
+    LABELS,
+    MOST_MB_SIZE,
+    ORIGIN,
+    SPLITS,
+    Dataset,
+    Frame,
+    digest,
+    write_importance,
+)
 from regenhance_data.files import bounded_map, read_image, sha256, write_bytes
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance_files import read_importance_file
@@ -112,11 +123,12 @@ def make_seg_dataset(
     ratios = ratios or Ratios(0.7, 0.15, 0.15)
     mb_size = dataset.mb_size if mb_size is None else mb_size
     to_levels(np.zeros(0), levels)
-    if mb_size < 1 or gap < 0:
-        raise InputError(f"--mb_size {mb_size} --gap {gap}: expected at least 1 and at least 0")
+    if not 1 <= mb_size <= MOST_MB_SIZE or gap < 0:
+        raise InputError(f"--mb_size {mb_size} --gap {gap}: expected 1 to {MOST_MB_SIZE}, and at least 0")
     sources = {clip: _source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
     settings = {"levels": levels, "normalise": normalise, "ratios": asdict(ratios), "gap": gap, "by": split_by}
-    digests = {"all": digest([settings, {clip: [s.digest, mb_size] for clip, s in sources.items()}])}
+    grids = {clip: [s.digest, s.grid.height, s.grid.width, mb_size] for clip, s in sources.items()}
+    digests = {"all": digest([settings, grids])}
     is_same = dataset.info.get("made", {}).get(LABELS) == digests
     if is_same and _all_there(dataset, sources) and _has_counts(dataset.info):
         return False
@@ -227,6 +239,7 @@ def _source(dataset: Dataset, clip: str, file: Path | None, mb_size: int) -> _So
     frames = dataset.frames(clip)
     _refuse_odd_names(dataset, clip, frames)
     if file is None:
+        dataset.refuse_stale_importance(clip)
         path, stored = dataset.importance_path(clip), dataset.importance_file(clip)
         numbers, shape, blocks = stored.numbers, stored.shape, stored.blocks
     else:
@@ -365,7 +378,7 @@ def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np
     grid = MacroblockGrid(height, width, dataset.mb_size)
     if not np.array_equal(levels, grid.spread(levels[:: grid.mb_size, :: grid.mb_size])):
         problems.append(f"{dataset.root / label}: is not constant over its {grid.mb_size}-pixel macroblocks")
-    for folder in ("sr_images", "hr_images"):
+    for folder in CLEAR_FOLDERS:
         clear = dataset.root / folder / Path(image.removeprefix(f"{ORIGIN}/")).with_suffix(".png")
         if clear.exists():
             try:

@@ -26,7 +26,8 @@ def super_resolve(
     """Write sr_images/ for every clip; return (frames, frames made now). Memory is flat in the clips' length.
 
     Frames of an earlier run of the same upscaler on the same origin images are kept, others are removed first; those
-    that dataset.yaml does not know are refused unless `overwrite`.
+    that dataset.yaml does not know are refused unless `overwrite`. InputError, before anything is removed, for an
+    upscaler that does not work.
     """
     if batch_size < 1:
         raise InputError(f"--batch_size {batch_size}: expected at least 1")
@@ -34,6 +35,7 @@ def super_resolve(
         raise InputError(f"--scale {settings.scale}: hr_images/ are at {dataset.scale} times the origin's size")
     if (dataset.root / SR).exists() and dataset.info.get("upscaler") is None and not overwrite:
         raise InputError(f"{dataset.root / SR}: was not made by this tool; move it away or give --overwrite")
+    load_upscaler(settings)  # refuses here what a worker would refuse when the frames of before are gone
     records = {"upscaler": upscaler_record(settings), "scale": settings.scale}
     digests = {clip: digest([records, dataset.fingerprint(ORIGIN, clip)]) for clip in dataset.clips()}
     dataset.renew(SR, digests, lambda clip: shutil.rmtree(dataset.root / SR / clip, ignore_errors=True), **records)

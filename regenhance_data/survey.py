@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import LABELS, SPLITS, Dataset, Frame
+from regenhance_data.dataset import CLEAR_FOLDERS, LABELS, SPLITS, Dataset, Frame
 from regenhance_data.files import bounded_map
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import read_label
 
-CLEAR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
 FEWEST_TEST_FRAMES = 20  # F1 on fewer moves by several hundredths from one choice of frames to the next
 MOST_LEVEL_0 = 0.95
 MOST_IN_GAPS = 0.25

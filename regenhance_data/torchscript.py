@@ -11,8 +11,17 @@ import torch
 
 from regenhance_data.cli import InputError
 
-# What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened.
-_OUTSIDE = re.compile(rb"(?:torch|aten|ops\.\w+)\.(save|load|from_file)\b|torch\.classes|__torch__\.torch\.classes")
+# What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` stands for what
+# may lie between two words. Of the libraries under `ops` only the known ones are let through, since others reach
+# anywhere (torchvision's ops.image.write_file does); a `torch` or `ops` that no dot follows is to get another name.
+_FORBIDDEN = r"""
+    \b (?: torch | ops ~ \. ~ \w+ ) ~ \. ~ (?: save | load | from_file ) \b
+  | \b torch ~ \. ~ classes \b
+  | (?: (?<! [\w.] ) | \b torch ~ \. ~ ) ops ~ \.
+    ~ (?! (?: aten | prim | prims | torchvision | quantized ) \b ) \w+ ~ \.
+  | (?: [=(,\[{] | \belse\b ) ~ (?: torch | (?: torch ~ \. ~ )? ops (?: ~ \. ~ \w+ )? ) \b (?! ~ \. )
+"""
+_OUTSIDE = re.compile(_FORBIDDEN.replace("~", r"(?:[\s\\]|\#.*\n)*").encode(), re.VERBOSE)
 _MOST_CODE_BYTES = 2**26  # of one source file in it; large models have some hundred kilobytes
 
 
@@ -23,7 +32,8 @@ def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
     """
     for text in _code(path):
         if found := _OUTSIDE.search(text):
-            raise InputError(f"{path}: its code calls {found.group().decode()}; a model has no need of it")
+            called = "".join(found.group().decode(errors="replace").split())[:80]
+            raise InputError(f"{path}: its code calls {called}; a model has no need of it")
     try:
         with warnings.catch_warnings(action="ignore"):  # that TorchScript grows old is nothing a user can mend
             return torch.jit.load(path, "cuda" if torch.cuda.is_available() else "cpu", extra)

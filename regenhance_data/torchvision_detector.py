@@ -231,7 +231,7 @@ class TwoStageDetector(_TorchvisionDetector):
 
         def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             rows, labels = places // classes, places % classes + 1
-            boxes = heads.box_coder.decode_single(deltas[n][rows], fixed[n][rows]).reshape(len(rows), -1, 4)
+            boxes = heads.box_coder.decode_single(deltas[n][rows], fixed[n][rows]).reshape(len(rows), classes + 1, 4)
             return boxes[torch.arange(len(rows), device=rows.device), labels] * ratio, labels
 
         return Dense([some.flatten() for some in scores.split(counts)], decode, proposals=fixed)

@@ -1,9 +1,9 @@
 """Pickles read without running code from them: what they may ask for is listed, and nothing else is made."""
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -29,16 +29,46 @@ def restricted_load(source: Path | BinaryIO, allowed: Allowed, encoding: str = "
 
 
 # The unpickler written in Python: the one in C makes room for whatever memo number a broken file names, gigabytes.
-class _Restricted(pickle._Unpickler):
+_Unpickler: Any = pickle._Unpickler
+
+
+class _Restricted(_Unpickler):
     def __init__(self, file: BinaryIO, allowed: Allowed, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._allowed = allowed
+
+    # A few nested tuples, each twice in the next, take for ever to hash: what is hashed is plain, or flat.
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {**_Unpickler.dispatch}
+    for _opcode in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
+        del dispatch[_opcode[0]]
+
+    def load_setitem(self) -> None:
+        _refuse_deep(self.stack[-2:-1])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        _refuse_deep(self.stack[::2])
+        super().load_setitems()
+
+    def load_dict(self) -> None:
+        _refuse_deep(self.stack[::2])
+        super().load_dict()
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.DICT[0]] = load_dict
 
     def find_class(self, module: str, name: str) -> Any:
         key = (module.replace("numpy._core", "numpy.core"), name)
         if key not in self._allowed:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not read")
         return self._allowed[key]
+
+
+def _refuse_deep(keys: Sequence[Any]) -> None:
+    for key in keys:
+        if isinstance(key, tuple) and any(isinstance(part, tuple) for part in key):
+            raise pickle.UnpicklingError("it has a tuple of tuples for a key, which is not read")
 
 
 class _Dtype:

@@ -58,6 +58,7 @@ def hostile_pickle(rng: random.Random) -> bytes:
             b"\x80\x04\x8e" + struct.pack("<Q", 2**62) + b"x.",
             b"\x80\x04Nr\xff\xff\xff\x7f.",
             b"cposix\nsystem\n(S'touch ran'\ntR.",
+            b"\x80\x04})" + b"2\x86" * 60 + b"Ns.",  # a key that takes for ever to hash
         ]
     )
 

@@ -88,6 +88,7 @@ def use_of_dataset(rng: random.Random) -> Words:
         ["make_importance", "--workers", 1, "--detector", "onnx:seeds/detector.onnx", "--formula", "path"],
         ["evaluate", "--save_dir", "save", "--budgets", 0.2, "--split", rng.choice(("train", "val", "test"))],
         ["extract", "--video", "seeds/night.mkv", "--overwrite"],
+        ["extract", "--video", "seeds/day.mp4", "seeds/night.mkv"],
     ]
     name, *flags = rng.choice(uses)
     return [f"tools/{name}.py", "--data", "data", *flags]
@@ -145,6 +146,8 @@ def dataset_yaml(rng: random.Random) -> Words:
 @target
 def split_lists(rng: random.Random) -> Words:
     spoil_either(rng, seed_dataset() / rng.choice(("train.txt", "val.txt", "test.txt")), spoil_text, ODD_PATHS)
+    if rng.random() < 0.1:
+        Path("data/.lock").symlink_to("../ran")
     return use_of_dataset(rng)
 
 

@@ -4,11 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_detectors import doubles, slope_and_gradient
 
 from regenhance_data import builtin_detector, builtin_upscaler
 from regenhance_data.builtin_training import TRAINING_SEEDS, camera_view, save_weights, training_samples
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import blurred_frame
+from regenhance_data.detectors import DetectorSettings, load_detector
 from regenhance_data.scene import render_scene
 
 
@@ -55,6 +57,14 @@ def found_share(detector, frame, boxes, labels) -> float:
 def test_the_detector_finds_most_objects_on_sharp_frames_of_unseen_streets(detector, unseen):
     shares = [found_share(detector, clear, boxes, labels) for clear, boxes, labels, _ in unseen]
     assert np.mean(shares) > 0.75
+
+
+def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
+    with doubles():
+        detector = load_detector(DetectorSettings())
+        slope, gradient = slope_and_gradient(detector, unseen[0][0], 1e-4, "float64")
+    assert gradient > 0
+    assert slope == pytest.approx(gradient, rel=0.02)
 
 
 def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_blurred_one(detector, upscaler, unseen):

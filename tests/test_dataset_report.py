@@ -179,6 +179,13 @@ def test_the_command_writes_into_the_dataset_and_refuses_a_broken_one_without_a_
     assert "is a folder" in refused("tools/report_dataset.py", "--data", dataset.root, "--save", dataset.root)
 
 
+def test_a_clip_whose_frames_differ_in_size_is_refused_by_the_frame(run, refused, tmp_path):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 3})
+    for frame in dataset.frames("cam")[1:]:
+        write_image(dataset.path("origin_images", frame), noise(1, 40, 60)[0])
+    assert "differs in size from the clip's first frame" in refused("tools/report_dataset.py", "--data", dataset.root)
+
+
 def test_thin_splits_are_warned_of_by_the_check_too(run, tmp_path):
     dataset = fill_dataset(tmp_path / "data", {"cam": 30})
     run("tools/make_seg_dataset.py", "--data", dataset.root, "--gap", "1")

@@ -80,6 +80,19 @@ def test_no_cluster_at_an_address_is_one_line(refused, tmp_path):
     assert "no Ray cluster answers" in refused(*words, "--address", "127.0.0.1:1", timeout=60)
 
 
+class Here:
+    """A worker: the folder that relative paths begin in."""
+
+    def __call__(self, chunk):
+        return os.getcwd()
+
+
+def test_relative_paths_mean_the_same_on_a_cluster(cluster, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (_, folder), *_ = Executor("ray", 1).map(Here, chunks_of(FRAMES))
+    assert folder == str(tmp_path)
+
+
 def test_processes_and_a_ray_cluster_give_the_files_of_one_process_bit_for_bit(run, cluster, tmp_path):
     for clip, count in (("a", CHUNK + 3), ("b", 5)):
         for number, image in enumerate(noise(count, 50, 70)):

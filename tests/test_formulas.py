@@ -46,7 +46,7 @@ def change(pair):
     return pair.clear.astype(np.float64).transpose(2, 0, 1) - pair.blurred.transpose(2, 0, 1)
 
 
-@pytest.mark.parametrize("points", [None, (0.0,), (0.25, 1.0, 0.6)])
+@pytest.mark.parametrize("points", [None, (0.0,), (1.0,), (0.25, 1.0, 0.6)])
 @pytest.mark.parametrize("size", [(50, 70), (33, 47)])
 def test_importance_is_what_its_formula_says(detector, size, points):
     pair = noisy_pair(*size)

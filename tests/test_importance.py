@@ -1,14 +1,10 @@
 import numpy as np
 import pytest
-import torch
-from conftest import noise
 from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset, blurred_frame, read_importance
+from regenhance_data.dataset import Dataset, read_importance, write_importance
 from regenhance_data.files import read_yaml, write_image
-from regenhance_data.formulas import FORMULAS, FramePair, importance_map
-from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import clear_folder, make_importance
 
 SCALE = 2
@@ -28,56 +24,6 @@ def dataset(tmp_path):
     dataset = Dataset.open(tmp_path)
     dataset.save(scale=SCALE)
     return dataset
-
-
-def noisy_pair():
-    """A dim square (whose score has a slope) over noise, in frames with partial macroblocks."""
-    (clear,) = noise(1, *CLEAR_HW)
-    clear[48:56, 64:72] = (160, 0, 0)
-    clear[16:24, 136:140] = (10, 10, 200)
-    origin = np.ascontiguousarray(clear[::2, ::2])
-    return FramePair(origin, clear, blurred_frame(origin, SCALE), MacroblockGrid(50, 70).scaled(SCALE))
-
-
-def slope(detector, image):
-    frames = detector.tensor(image[None]).requires_grad_()
-    (gradient,) = torch.autograd.grad(detector.accuracy(frames).value, frames)
-    return gradient[0].cpu().numpy().astype(np.float64)
-
-
-def test_importance_is_what_its_formula_says(detector):
-    pair = noisy_pair()
-    gradient = slope(detector, pair.clear)
-    change = pair.clear.astype(np.float64).transpose(2, 0, 1) - pair.blurred.transpose(2, 0, 1)
-    steepness, difference = (pair.grid.mean(np.abs(x).sum(0)) for x in (gradient, change))
-    expected = {
-        "product": steepness * difference,
-        "gradient": steepness,
-        "first_order": pair.grid.mean(np.abs((gradient * change).sum(0))),
-    }
-    for formula, cells in expected.items():
-        importance, detections = importance_map(detector, pair, formula)
-        np.testing.assert_allclose(importance, cells, rtol=1e-4, atol=1e-9)
-        assert detections >= 1
-        assert importance.max() > 0
-
-
-def test_path_is_product_where_the_way_is_straight(detector):
-    pair = noisy_pair()
-    unchanged = FramePair(pair.origin, pair.clear, pair.clear, pair.grid)
-    assert importance_map(detector, unchanged, "path")[0].max() == 0
-    almost = FramePair(pair.origin, pair.clear, pair.clear - (pair.clear > 100).astype(np.uint8), pair.grid)
-    product, path = (importance_map(detector, almost, formula)[0] for formula in ("product", "path"))
-    np.testing.assert_allclose(path, product, rtol=0.1)
-
-
-@pytest.mark.parametrize("formula", FORMULAS)
-def test_a_frame_without_detections_has_no_importance(detector, formula):
-    pair = noisy_pair()
-    black = FramePair(pair.origin, np.zeros_like(pair.clear), pair.blurred, pair.grid)
-    importance, detections = importance_map(detector, black, formula)
-    assert importance.shape == (4, 5)
-    assert (importance.max(), detections) == (0, 0)
 
 
 def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
@@ -104,6 +50,25 @@ def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, de
     make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
     second, _ = read_importance(dataset.importance_path("b"))
     assert not np.allclose(first, second)
+
+
+def test_importance_from_elsewhere_is_replaced_on_demand_alone(run, refused, dataset, detector_file):
+    write_importance(dataset.importance_path("b"), np.ones((3, 4, 5)), np.arange(3))
+    words = ("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
+    assert "b.npz: was not made by this tool; move it away or give --overwrite" in refused(*words)
+    assert dataset.importance("b")[0].min() == 1
+    run(*words, "--overwrite")
+    assert dataset.importance("b")[0].max() == 0
+    run(*words)
+
+
+def test_what_a_kill_left_beside_finished_importance_is_removed(dataset, detector):
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    left = dataset.importance_path("a").with_name(".parts-a")
+    left.mkdir()
+    (left / "0-2.npy").write_bytes(b"half")
+    make_importance(Dataset.open(dataset.root), detector.settings, "product", "hr_images")
+    assert not left.exists()
 
 
 def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):

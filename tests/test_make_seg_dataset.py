@@ -1,3 +1,5 @@
+import zlib
+
 import numpy as np
 import pytest
 import yaml
@@ -272,6 +274,16 @@ def test_check_dataset_finds_what_is_broken(run, tmp_path, what):
     assert "Traceback" not in result.stderr
 
 
+def test_a_picture_that_promises_a_giant_is_refused(run, refused, tmp_path):
+    dataset = fill_dataset(tmp_path, {"cam": 45})
+    make(run, dataset, "--gap", 4)
+    path = dataset.path("origin_images", dataset.frames("cam")[0])
+    head = b"IHDR" + (200_000).to_bytes(4, "big") * 2 + b"\x08\x02\0\0\0"
+    path.write_bytes(path.read_bytes()[:12] + head + zlib.crc32(head).to_bytes(4, "big") + path.read_bytes()[33:])
+    assert "000000.png: does not decode" in run("tools/check_dataset.py", "--data", tmp_path, code=2).stderr
+    assert "000000.png: does not decode" in refused("tools/make_seg_dataset.py", "--data", tmp_path, "--gap", 4)
+
+
 def test_clear_frames_of_another_size_are_found(run, tmp_path):
     dataset = fill_dataset(tmp_path, {"cam": 30})
     make(run, dataset, "--gap", 2)
@@ -282,7 +294,11 @@ def test_clear_frames_of_another_size_are_found(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "yaml_text", ["[1, 2]", "a: !!python/object/apply:os.system ['true']", "levels: many", "\x00", "levels: 1"]
+    "yaml_text",
+    [
+        *("[1, 2]", "a: !!python/object/apply:os.system ['true']", "\x00", "levels: many", "levels: 1"),
+        *("mb_size: 1000000000", "scale: 0", "split: {gap: x}", "split: {gap: [1]}", "clips: {cam: 1}"),
+    ],
 )
 def test_a_broken_dataset_yaml_is_refused(refused, tmp_path, yaml_text):
     fill_dataset(tmp_path, {"cam": 30})

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -21,6 +23,21 @@ from regenhance_data.files import locked, write_image
 def content(root):
     """Every file of a folder and its bytes."""
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def states(root):
+    """Every file of a folder, its size and when it changed; but for the lock."""
+    found = {}
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):
+            found[path] = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+    return {path: state for path, state in found.items() if path.name != ".lock"}
+
+
+def same_bytes(root, expected):
+    made, wanted = content(root), content(expected)
+    assert made.keys() == wanted.keys()
+    assert [name for name in wanted if made[name] != wanted[name]] == []
 
 
 @pytest.fixture(scope="module")
@@ -62,31 +79,73 @@ def undisturbed(run, commands, tmp_path_factory):
 
 
 def test_runs_killed_at_any_moment_end_in_the_same_bytes(run, commands, undisturbed, tmp_path):
-    """Twenty kills: five in each stage, each run going on from what the one before left."""
+    """Twenty kills: five in each stage, each run going on from what the one before left.
+
+    They come at random from the first file on that a run makes or changes: what is before it can lose nothing.
+    """
     expected, seconds = undisturbed
     root, start = tmp_path / "data", tmp_path / "start"
     root.mkdir()
-    moments = random.Random(0)
+    moments, met = random.Random(0), 0
     for words, usual in zip(commands(root), seconds, strict=True):
         shutil.copytree(root, start)
         kills = 0
         while kills < 5:
+            before, began = states(root), time.monotonic()
             process = subprocess.Popen(
                 [sys.executable, *map(str, words)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
-            time.sleep(usual * moments.uniform(0.3, 1.0))  # the first third is the interpreter's start
+            while process.poll() is None and states(root) == before:
+                time.sleep(0.001)
+            time.sleep(moments.uniform(0, max(0.8 * usual - (time.monotonic() - began), 0.2)))
             if process.poll() is None:
                 process.kill()
                 kills += 1
+                met += states(root) != before
             else:  # it was done: the rest of the kills meet the stage at its start again
                 shutil.rmtree(root)
                 shutil.copytree(start, root)
             process.wait()
         run(*words)
         shutil.rmtree(start)
-    made, wanted = content(root), content(expected)
-    assert made.keys() == wanted.keys()
-    assert [name for name in wanted if made[name] != wanted[name]] == []
+    same_bytes(root, expected)
+    assert met >= 10  # not one of them may have met nothing but a process that starts
+
+
+# what a command runs as, to be ended by the kernel before or after the n-th time that it renames a file or folder
+ENDS = """
+import os, runpy, signal, sys
+when, place, script, *sys.argv = sys.argv[1], int(sys.argv[2]), sys.argv[3], *sys.argv[3:]
+real, count = os.replace, 0
+def replace(*paths):
+    global count
+    count += 1
+    if (when, count) == ("before", place):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(*paths)
+    if (when, count) == ("after", place):
+        os.kill(os.getpid(), signal.SIGKILL)
+os.replace = replace
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+def test_runs_killed_beside_a_rename_end_in_the_same_bytes(run, commands, undisturbed, tmp_path):
+    """The first, the second, the third rename of each stage, and so on to the tenth; and the last of all."""
+    root = tmp_path / "data"
+    for words in commands(root):
+        alone = ["1" if word == "2" and flag == "--workers" else word for flag, word in pairwise(["", *words])]
+        for place in (1, 2, 3, 5, 10):
+            for when in ("before", "after"):
+                command = [sys.executable, "-c", ENDS, when, str(place), *map(str, alone)]
+                process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+                assert process.returncode in (0, -signal.SIGKILL), process.stderr
+                if process.returncode == 0:
+                    break
+            if process.returncode == 0:
+                break
+        run(*words)
+    same_bytes(root, undisturbed[0])
 
 
 def test_the_same_commands_again_change_nothing(run, commands, undisturbed):
@@ -154,6 +213,72 @@ def test_only_what_depends_on_a_changed_picture_is_made_again(run, commands, tmp
     assert numbers.tolist() == list(range(25))
 
 
+def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_left_alone(refused, tmp_path):
+    root = fill_dataset(tmp_path / "data", {"cam": 5}).root
+    (tmp_path / "letter.txt").write_text("dear")
+    (root / ".lock").symlink_to("../letter.txt")
+    assert ".lock: is a link" in refused("tools/make_seg_dataset.py", "--data", root, "--gap", "0")
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_an_upscaler_that_is_refused_leaves_the_clear_frames_of_another(run, refused, tmp_path):
+    root = fill_dataset(tmp_path / "data", {"cam": 3}).root
+    run("tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "2")
+    before = content(root)
+    (tmp_path / "bad.pt").write_bytes(b"no weights")
+    ray = ("bicubic", "--scale", "3", "--executor", "ray", "--address", "127.0.0.1:1")
+    for words in (("builtin", "--scale", "4"), (f"edsr:{tmp_path}/bad.pt",), ray):
+        refused("tools/super_resolve.py", "--data", root, "--model", *words)
+    assert content(root) == before
+
+
+def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, refused, commands, tmp_path):
+    root = tmp_path / "data"
+    for words in commands(root):
+        run(*words)
+    clear_frames = tmp_path / "clear"
+    shutil.copytree(root / "sr_images", clear_frames)
+    run("tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "3")
+    stale = "a.npz: is of other frames than these; run tools/make_importance.py again"
+    assert stale in refused("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
+    assert stale in run("tools/check_dataset.py", "--data", root, code=2).stderr
+    shutil.rmtree(root / "sr_images")  # clear frames may go when they have done their work
+    run("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
+    run("tools/check_dataset.py", "--data", root)
+
+
+def test_the_same_extraction_heals_a_clip_and_leaves_what_came_of_it(run, videos, tmp_path):
+    root = tmp_path / "data"
+    words = ("tools/extract.py", "--data", root, "--height", "32", "--keep_hr", "--video", *videos)
+    run(*words)
+    write_image(root / "sr_images" / "a" / "000000.png", np.zeros((64, 96, 3), np.uint8))
+    whole = content(root)
+    (root / "origin_images" / "a" / "000003.png").unlink()
+    run(*words)
+    assert content(root) == whole
+    shutil.rmtree(root / "hr_images")
+    run(*words)
+    assert content(root) == whole
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".png", ".jpg"])
+def test_a_changed_picture_of_another_writer_changes_the_fingerprint(tmp_path, suffix):
+    """PNGs with words behind the pixels, as ImageMagick writes them, and formats without a checksum."""
+    dataset = fill_dataset(tmp_path / "data", {"cam": 1})
+    dataset.path("origin_images", dataset.frames("cam")[0]).unlink()
+    path = dataset.root / "origin_images" / "cam" / f"000000{suffix}"
+    words = [b"\0\0\0\4gAMA\0\0\xb1\x8f\x0b\xfca\x05", b"\0\0\0\x60tEXt" + b"date:create\0" + 84 * b"2" + b"crc."]
+    image, prints = np.zeros((70, 93, 3), np.uint8), []
+    for value in (10, 200):
+        image[20:30, 50:60] = value
+        made = cv2.imencode(suffix, image, [cv2.IMWRITE_PNG_COMPRESSION, 0])[1].tobytes()
+        if suffix == ".png":
+            made = made[:33] + words[0] + made[33:-12] + words[1] + made[-12:]
+        path.write_bytes(made)
+        prints.append(dataset.fingerprint("origin_images", "cam"))
+    assert prints[0] != prints[1] == dataset.fingerprint("origin_images", "cam")
+
+
 @pytest.mark.parametrize("compression", [0, 1, 9])
 def test_one_changed_pixel_changes_the_fingerprint_even_where_the_size_stays(tmp_path, compression):
     dataset = fill_dataset(tmp_path / "data", {"cam": 3})
@@ -219,7 +344,7 @@ def test_a_worker_that_is_killed_is_told_and_its_work_goes_on_later(run, command
             os.kill(workers[0], signal.SIGKILL)
             break
         time.sleep(0.02)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=150)
     assert process.returncode == 2
     assert "a worker process was ended from outside" in errors
     assert "Traceback" not in errors

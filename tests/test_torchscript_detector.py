@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from regenhance_data.cli import InputError
 from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
+from regenhance_data.exported import names_from
 
 HW = (64, 96)
 DIM = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RED), (56, 8, BLUE))]
@@ -128,3 +129,49 @@ def test_a_torchscript_file_with_a_broken_part_is_refused(tmp_path, traced):
             broken.writestr(name, b"broken" if name.endswith("data.pkl") else archive.read(name))
     with pytest.raises(InputError, match="PyTorch cannot load this TorchScript file"):
         load(tmp_path / "broken.pt")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "torch . \\\n save(x, 'ran')",
+        "(torch  # this\n  .save)(x, 'ran')",
+        "ops.image.write_file('ran', x)",
+        "ops.aten.from_file('ran')",
+        "t = torch\n    t.save(x, 'ran')",
+        "o = [ops]",
+        "o = ops.image",
+        "o = getattr(torch.ops, 'image')",
+        "torch.classes.a.b()",
+    ],
+)
+def test_code_that_reaches_outside_of_tensors_is_found_however_it_is_written(tmp_path, traced, code):
+    with zipfile.ZipFile(traced) as archive, zipfile.ZipFile(tmp_path / "evil.pt", "w") as evil:
+        for name in archive.namelist():
+            more = f"\n    {code}\n".encode() if name.endswith(".py") else b""
+            evil.writestr(name, archive.read(name) + more)
+    with pytest.raises(InputError, match="its code calls"):
+        load(tmp_path / "evil.pt", input_size=HW)
+
+
+class FirstAlone(torch.nn.Module):
+    """Final detections of the first frame, whatever else is in the batch: a box as bright as its top left pixel."""
+
+    def forward(self, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "boxes": torch.tensor([[2.0, 2.0, 12.0, 12.0]]),
+            "scores": frames[0, 0, 0, :1],
+            "labels": torch.ones(1, dtype=torch.int64),
+        }
+
+
+def test_final_detections_of_a_network_that_knows_no_batches_are_those_of_each_frame(tmp_path):
+    torch.jit.script(FirstAlone()).save(tmp_path / "first.pt")
+    frames = np.stack([np.full((64, 96, 3), value, np.uint8) for value in (102, 204, 0)])
+    found = load(tmp_path / "first.pt").detect(frames)
+    assert [one.scores.tolist() for one in found] == [pytest.approx([0.4]), pytest.approx([0.8]), []]
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1000000000000", "-1", "x"])
+def test_a_class_number_that_no_detector_has_is_left_out(number):
+    assert names_from({number: "x", "1": "car"}) == {1: "car"}

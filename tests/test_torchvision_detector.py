@@ -78,12 +78,21 @@ def test_what_is_found_is_what_torchvision_finds(files, name):
     assert not np.array_equal(mirrored.scores, found.scores)
 
 
-@pytest.mark.parametrize("name", [*BOXES, LRASPP])
+@pytest.mark.parametrize("name", [*BOXES, LRASPP, "deeplabv3_mobilenet_v3_large"])
 def test_the_gradient_of_accuracy_is_its_slope(files, name):
     with doubles():
         slope, gradient = slope_and_gradient(load(name, files, score_threshold=0.05), picture(), 1e-5, "float64")
     assert gradient > 0
     assert slope == pytest.approx(gradient, rel=0.02)
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_a_frame_that_shows_nothing_has_no_detection(files, name):
+    detector = load(name, files, score_threshold=1.0)
+    (found,) = detector.detect(picture()[None])
+    assert found.boxes.shape == (0, 4)
+    objective = detector.accuracy(detector.tensor(picture()[None]).requires_grad_())
+    assert (objective.detections, float(objective.value.detach())) == (0, 0)
 
 
 def test_segmentation_is_what_torchvision_makes_of_the_resized_frame(files):

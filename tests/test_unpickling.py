@@ -52,6 +52,20 @@ def test_a_huge_memo_number_costs_no_memory():
         restricted_load(io.BytesIO(b"Nr\xff\xff\xff\xff"), ARRAYS)
 
 
+@pytest.mark.parametrize("key_in", [b"}%sNs.", b"}(%sNu.", b"(%sNd.", b"\x8f(%s\x90.", b"(%s\x91."], ids=repr)
+def test_keys_that_take_for_ever_to_hash_are_refused(key_in):
+    """Forty tuples, each twice in the next."""
+    deep = b")" + b"2\x86" * 40
+    with pytest.raises(pickle.UnpicklingError):
+        restricted_load(io.BytesIO(b"\x80\x04" + key_in.replace(b"%s", deep)), ARRAYS)
+
+
+def test_flat_keys_are_read():
+    value = {("video", 7): [((1, 2), (3,))], 3: {}, "a": None, (): 0}
+    for protocol in range(6):
+        assert restricted_load(io.BytesIO(pickle.dumps(value, protocol)), ARRAYS) == value
+
+
 def test_a_type_that_says_it_holds_objects_is_not_believed():
     """NumPy takes a type's flags from the pickle: bytes of the file's choice would become addresses."""
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, detectors, evaluation, formula_comparison, formulas, importance
-from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
 from regenhance_data.files import write_json, write_text
 
 EXAMPLES = """
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="all", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument("--greedy", type=int, default=0, help="frames of a greedy search, minutes each on a CPU")
-    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: hr_images where there is one)")
+    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
     detectors.add_detector_arguments(parser)
     return parser
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from deploy.runtime import load_predictor
 from regenhance_data import cli, detectors, evaluation, importance
-from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
 from regenhance_data.files import write_json
+from regenhance_data.survey import FEWEST_TEST_FRAMES
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
@@ -21,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_dir", type=Path, required=True, help="for evaluation.json, .png and .svg")
     parser.add_argument("--model", type=Path, help="the predictor's ONNX file (default: the baselines alone)")
     parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
-    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     record = detectors.detector_record(detector.settings)
     if record != dataset.info.get("detector"):
         cli.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
-    if len(frames) < evaluation.FEW_FRAMES:
+    if len(frames) < FEWEST_TEST_FRAMES:
         cli.warn(
             f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
         )

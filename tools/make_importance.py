@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, detectors, executors, formulas, importance
-from regenhance_data.dataset import Dataset
+from regenhance_data.dataset import CLEAR_FOLDERS, MOST_MB_SIZE, Dataset
 
 EXAMPLES = """
 python tools/make_importance.py --data my_dataset --detector builtin
@@ -17,7 +17,7 @@ python tools/make_importance.py --data my_dataset --detector builtin --executor 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
-    parser.add_argument("--clear", choices=importance.CLEAR_FOLDERS, help="(default: hr_images where there is one)")
+    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: hr_images where there is one)")
     parser.add_argument(
         "--formula", choices=formulas.FORMULAS, default=formulas.DEFAULT_FORMULA, help="what importance is"
     )
@@ -30,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         + ", ".join(f"{' '.join(map(str, formulas.POINTS[name]))} for {name}" for name in formulas.ALONG_THE_WAY)
         + ")",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace importance that this tool did not make")
     parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
     detectors.add_detector_arguments(parser)
     executors.add_executor_arguments(parser)
@@ -39,8 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     formula = formulas.formula_spec(args.formula, args.points)
     executor = executors.executor_from(args)
-    if args.mb_size is not None and args.mb_size < 1:
-        raise cli.InputError(f"--mb_size {args.mb_size}: expected at least 1")
+    if args.mb_size is not None and not 1 <= args.mb_size <= MOST_MB_SIZE:
+        raise cli.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
         recorded = dataset.info.get("detector")
         if recorded is None and not hasattr(args, "spec"):
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
         clear = importance.clear_folder(dataset, args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
-        frames, made, empty = importance.make_importance(dataset, settings, formula, clear, executor)
+        frames, made, empty = importance.make_importance(dataset, settings, formula, clear, executor, args.overwrite)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
     print(f"next: python tools/make_seg_dataset.py --data {args.data}")

@@ -9,8 +9,8 @@ from regenhance_data.dataset import Dataset
 from regenhance_data.labels import make_seg_dataset
 from regenhance_data.levels import Kind
 from regenhance_data.split import Ratios
+from regenhance_data.survey import thin_splits
 
-FEW_FRAMES = 20  # F1 over fewer swings by more than predictors differ
 EXAMPLES = """
 python tools/make_seg_dataset.py --data my_dataset
 python tools/make_seg_dataset.py --data my_dataset --levels 5 --normalize rank --split 0.8 0.1 0.1
@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
         print(f"{name:5s} {frames[name]:6d} frames  {shares}")
     if frames["unused"]:
         print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
-    if frames["test"] < FEW_FRAMES:
-        cli.warn(f"{frames['test']} test frames are few: what is measured on them is uncertain; extract more frames")
+    for warned in thin_splits(frames):
+        cli.warn(str(warned))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
     print(
         f"next: python tools/check_dataset.py --data {args.data}\n"
