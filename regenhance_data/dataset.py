@@ -121,6 +121,8 @@ class Dataset:
     def _remove_unfinished(self) -> None:
         remove_unfinished(self.root)
         remove_unfinished(self.root / IMPORTANCE)
+        for partial in self.root.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial)
         for images in IMAGES:
             folder = self.root / images
             for partial in folder.glob(f"{PARTIAL}*"):
@@ -346,7 +348,8 @@ def blurred_frame(origin: np.ndarray, scale: int) -> np.ndarray:
 def write_importance(path: Path, importance: np.ndarray, frames: np.ndarray) -> None:
     """Write `importance` [T, rows, cols] (kept as float32) and the frame numbers [T] (int64), whole or not at all."""
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, importance=importance.astype(np.float32), frames=frames.astype(np.int64))
+        # not compressed: it would save a thousandth of what the frames take, and cost half of what labels do
+        np.savez(file, importance=importance.astype(np.float32), frames=frames.astype(np.int64))
 
 
 def read_importance(path: Path) -> tuple[np.ndarray, np.ndarray]:

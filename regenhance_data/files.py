@@ -98,6 +98,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Write `content` to `path` at once: for files in a folder that gets its name when all of them are there."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        error.filename = str(path)  # a failed write names no file
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all."""
     write_bytes(path, text.encode())
