@@ -157,7 +157,8 @@ def paddle_importance(
     """What Paddle says, by head: uint8 RGB [n, H, W, 3] → 'macroblock' [n, rows, cols], 'pixels' [n, H, W].
 
     The macroblock head's reference takes the long way that its matrices shorten: the expected level of the network's
-    low-resolution logits, upsampled to the full frame by Paddle, averaged over each block.
+    low-resolution logits, upsampled to the full frame by Paddle, averaged over each block. A network that goes straight
+    to the macroblocks says the same of all pixels of one.
     """
     import paddle
     import paddle.nn.functional as F
@@ -172,12 +173,16 @@ def paddle_importance(
         with paddle.no_grad(), _noted_interpolations() as calls:
             logits = model(paddle.to_tensor(image[None]))[0]
         with paddle.no_grad():
-            pixels.append(expected_level(logits)[0].numpy())
+            level = expected_level(logits)[0].numpy()
+            if level.shape == grid.shape:
+                blocks.append(level)
+                level = grid.spread(level)
+            pixels.append(level)
             if calls and calls[-1][1] is logits:
                 low, _, keywords = calls[-1]
                 align = keywords.get("align_corners", False)
-                level = expected_level(low)[:, None]
-                full = F.interpolate(level, frame.shape[:2], mode="bilinear", align_corners=align)
+                low_level = expected_level(low)[:, None]
+                full = F.interpolate(low_level, frame.shape[:2], mode="bilinear", align_corners=align)
                 blocks.append(grid.mean(full[0, 0].numpy()))
     return {"macroblock": np.array(blocks), "pixels": np.stack(pixels)}
 

@@ -58,11 +58,16 @@ def predictor_graph(
 ) -> onnx.ModelProto:
     """Wrap a network: uint8 NHWC BGR `frames` → `importance` float32, [N, rows, cols] or with head 'pixels' [N, H, W].
 
-    The macroblock head takes the logits before the network's final upsampling. InputError where there is none.
+    The macroblock head takes the logits before the network's final upsampling, or as they are where the network goes
+    straight to the macroblocks. InputError where there is neither.
     """
     graph = network.graph
     batch, _, height, width = _shape(graph.input[0])
-    logits, levels = graph.output[0].name, _shape(graph.output[0])[1]
+    logits, (_, levels, *logits_hw) = graph.output[0].name, _shape(graph.output[0])
+    grid = MacroblockGrid(height, width, mb_size)
+    is_on_grid = tuple(logits_hw) == grid.shape
+    if is_on_grid and head == "pixels":
+        raise InputError("this network knows macroblocks and no pixels; export it with --head macroblock")
     constants: list[onnx.TensorProto] = []
 
     def constant(name: str, value: np.ndarray) -> str:
@@ -79,7 +84,7 @@ def predictor_graph(
     ]
     nodes = list(graph.node)
     shape: list[int] = [batch, height, width]
-    if head == "macroblock":
+    if head == "macroblock" and not is_on_grid:
         resize = _final_resize(graph, logits)
         nodes.remove(resize)
         logits = resize.input[0]
@@ -90,7 +95,9 @@ def predictor_graph(
         helper.make_node("ReduceSum", ["kit.weighted", constant("axis", np.array([1]))], ["kit.expected"], keepdims=0),
     ]
     last = "kit.expected"
-    if head == "macroblock":
+    if is_on_grid:
+        shape = [batch, *grid.shape]
+    elif head == "macroblock":
         low_hw = _low_size_hw(network, resize)
         coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
         rows, cols = (

@@ -40,6 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_interval", type=int, default=100, help="iterations between checkpoints")
     parser.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest iter_N folders to keep")
     parser.add_argument("--log_iters", type=int, default=20, help="iterations between lines of the log")
+    parser.add_argument(
+        "--ema_decay", type=float, default=0.0, help="of averaged weights, to be kept as the best: 0.99"
+    )
     parser.add_argument("--num_workers", type=int, default=0, help="processes that read frames")
     parser.add_argument("--resume_model", type=Path, help="folder iter_N of an interrupted training")
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
@@ -97,6 +100,7 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
         args.num_workers,
         args.keep_checkpoint_max,
         args.resume_model,
+        args.ema_decay,
     )
     best = train(config, _samples(args, config, "train"), _samples(args, config, "val"), settings)
     model_path = args.save_dir / "best_model" / "model.pdparams"

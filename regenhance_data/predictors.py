@@ -12,7 +12,10 @@ import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.cvlibs.config import merge_config_dicts
 
-from regenhance_data import paddleseg_compat
+from regenhance_data import (
+    mb_nano,  # noqa: F401  PaddleSeg then knows its components
+    paddleseg_compat,
+)
 from regenhance_data.cli import InputError
 from regenhance_data.files import read_yaml, written_whole
 from regenhance_data.unpickling import ARRAYS, restricted_load

@@ -31,7 +31,10 @@ from regenhance_data.samples import Samples
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a training runs. `save_interval`, `log_iters` count iterations; `keep_checkpoints` of iter_N are left."""
+    """How a training runs. `save_interval`, `log_iters` count iterations; `keep_checkpoints` of iter_N are left.
+
+    ema_decay: of the moving average of the weights that is validated and kept as the best model, 0 for no average.
+    """
 
     save_dir: Path
     seed: int = 0
@@ -40,11 +43,40 @@ class TrainSettings:
     num_workers: int = 0
     keep_checkpoints: int = 5
     resume_model: Path | None = None
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"--ema_decay {self.ema_decay}: expected 0 (no average) or more, below 1")
         for name, least in (("seed", 0), ("save_interval", 1), ("log_iters", 1), ("num_workers", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
+
+
+class _Average:
+    """The exponential moving average of a network's state: smoother than any one moment of a short training.
+
+    `state` is what it stands at. The first iterations count for more, as if the average had just begun.
+    """
+
+    def __init__(self, model: Any, decay: float, state: dict[str, Any] | None = None, steps: int = 0) -> None:
+        self._decay, self._steps = decay, steps
+        self._model_state = model.state_dict()
+        self.state = {name: tensor.clone() for name, tensor in self._model_state.items()}
+        for name, value in (state or {}).items():
+            self.state[name].set_value(value)
+
+    @paddle.no_grad()
+    def follow(self) -> None:
+        """Move on by the network's present state."""
+        self._steps += 1
+        decay = min(self._decay, self._steps / (10 + self._steps))
+        for name, tensor in self._model_state.items():
+            average = self.state[name]
+            if average.dtype == paddle.float32:
+                average.scale_(decay).add_(tensor * (1 - decay))
+            else:
+                average.set_value(tensor)
 
 
 class _Prepared(paddle.io.Dataset):
@@ -105,14 +137,16 @@ class _Batches(paddle.io.BatchSampler):
 def train(config: PredictorConfig, training: Samples, validation: Samples, settings: TrainSettings) -> dict[str, Any]:
     """Train to the config's `iters`; return the validation of the best checkpoint ({'iter', 'ranking', …}).
 
-    Writes iter_N/model.pdparams and .pdopt every `save_interval` iterations, best_model/ (the best `ranking` of the
-    validation frames, see ranking.agreement) and train_log.json (rows of iter, loss, lr; rows of a validation).
+    Writes iter_N/model.pdparams, .pdopt and .pdema every `save_interval` iterations, best_model/ (of the averaged
+    weights, .pdema, the best `ranking` of the validation frames, see ranking.agreement) and train_log.json (rows of
+    iter, loss, lr; rows of a validation).
     InputError when the loss stops being a number; the checkpoints written before are kept.
     """
     iters, batch_size = config.seg.iters, config.seg.batch_size
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     start = _resume(settings.resume_model, iters, model, optimizer) if settings.resume_model else 0
+    average = _average(settings, model, start)
     log_path = settings.save_dir / "train_log.json"
     log = _start_folder(settings, start)
     validations = [row for row in log if "ranking" in row]
@@ -137,6 +171,8 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()
+        if average is not None:
+            average.follow()
         if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
             optimizer._learning_rate.step()
         images_seen += images.shape[0]
@@ -156,15 +192,21 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             state = model.state_dict()
             if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
                 _stop_diverged(settings.save_dir, iteration, log)
+            judged = state if average is None else average.state
+            now = {name: tensor.clone() for name, tensor in state.items()}
+            model.set_state_dict(judged)
             row = {"iter": iteration, **validate(model, config, validation)}
             if row["ranking"] > max(map(_ranking, validations), default=-np.inf):
-                write_state(settings.save_dir / "best_model" / "model.pdparams", state)
+                write_state(settings.save_dir / "best_model" / "model.pdparams", judged)
+            model.set_state_dict(now)
             validations.append(row)
             log.append(row)
             write_json(log_path, log)
             # last, and its weights last of all: a checkpoint that is there has its validation and its optimizer
             checkpoint = settings.save_dir / f"iter_{iteration}"
             write_state(checkpoint / "model.pdopt", optimizer.state_dict())
+            if average is not None:
+                write_state(checkpoint / "model.pdema", average.state)
             write_state(checkpoint / "model.pdparams", state)
             saved.append(checkpoint)
             while len(saved) > settings.keep_checkpoints:
@@ -173,6 +215,21 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             model.train()
             since += time.monotonic() - paused
     return max(validations, key=_ranking)
+
+
+def _average(settings: TrainSettings, model: Any, start: int) -> _Average | None:
+    """The average of a training from the beginning, or of the one that goes on; None where none is asked for."""
+    if not settings.ema_decay:
+        return None
+    if not start or settings.resume_model is None:
+        return _Average(model, settings.ema_decay)
+    path = settings.resume_model / "model.pdema"
+    state = read_state(path)
+    state.pop("StructuredToParameterName@@", None)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    if {name: np.shape(value) for name, value in state.items()} != expected:
+        raise InputError(f"{path}: is of another network than this config's")
+    return _Average(model, settings.ema_decay, state, start)
 
 
 def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
@@ -192,10 +249,11 @@ def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
     ranked = [max((row for row in rows if "ranking" in row), key=_ranking, default=None) for rows in (log, whole)]
     if ranked[0] is None:
         return log
-    kept = before / ("best_model" if ranked[0] == ranked[1] else f"iter_{ranked[0]['iter']}") / "model.pdparams"
+    name = "model.pdema" if settings.ema_decay else "model.pdparams"
+    kept = before / ("best_model/model.pdparams" if ranked[0] == ranked[1] else f"iter_{ranked[0]['iter']}/{name}")
     if not kept.is_file():  # the next validation is then the best
         return [row for row in log if "ranking" not in row]
-    write_bytes(best_model / kept.name, kept.read_bytes())
+    write_bytes(best_model / "model.pdparams", kept.read_bytes())
     return log
 
 
@@ -235,7 +293,10 @@ def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:
 
 
 def predict_level(model: Any, images: Any) -> tuple[Any, Any]:
-    """(logits, expected level) of prepared images: [N, 3, H, W] → [N, K, H, W] and [N, H, W] in [0, 1]."""
+    """(logits, expected level) of prepared images: [N, 3, H, W] → [N, K, h, w] and [N, h, w] in [0, 1].
+
+    h, w are H, W, or rows and columns of the macroblocks where the network goes straight to these.
+    """
     with paddle.no_grad():
         logits = model(images)[0]
         return logits, expected_level(logits)
@@ -251,12 +312,14 @@ def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str,
         for index, truth in enumerate(progress(samples.importance(), "validate", len(samples))):
             image, label = prepared[index, 0]
             logits, level = predict_level(model, paddle.to_tensor(image[None]))
+            grid = MacroblockGrid(label.shape[0], label.shape[1], samples.mb_size)
+            is_on_grid = tuple(level.shape[1:]) == grid.shape
+            if is_on_grid:
+                label = label[:: grid.mb_size, :: grid.mb_size]
             known = label != IGNORED
             both = label[known] * config.num_classes + logits.argmax(1)[0].numpy()[known]
             confusion.ravel()[:] += np.bincount(both, minlength=confusion.size)
-            height, width = label.shape
-            grid = MacroblockGrid(height, width, samples.mb_size)
-            yield grid.mean(level[0].numpy()), truth
+            yield level[0].numpy() if is_on_grid else grid.mean(level[0].numpy()), truth
 
     ranks = agreement(pairs())
     union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()

@@ -17,8 +17,9 @@ from regenhance_data import paddleseg_command, paddleseg_compat
 from regenhance_data.labels import make_seg_dataset
 from regenhance_data.predictors import read_state
 
-CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
+CONFIGS = sorted(path for path in (ROOT / "paddleseg_configs").glob("*.yml") if path.stem != "mb_nano")
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
+MB_NANO = ROOT / "paddleseg_configs" / "mb_nano.yml"
 SHORT = ("--iters", 4, "--save_interval", 2, "--log_iters", 1, "--batch_size", 2)
 
 
@@ -101,6 +102,20 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
     np.testing.assert_allclose(best[name], best_again[name], atol=1e-5)
 
 
+def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset, tmp_path):
+    flags = ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT, "--ema_decay", 0.9)
+    run("paddleseg", "train", *flags, "--save_dir", tmp_path / "whole")
+    run("paddleseg", "train", *flags, "--save_dir", tmp_path / "on", "--resume_model", tmp_path / "whole" / "iter_2")
+    averages = [read_state(tmp_path / run / "iter_4" / "model.pdema") for run in ("whole", "on")]
+    now = read_state(tmp_path / "whole" / "iter_4" / "model.pdparams")
+    name = "head.weight"
+    np.testing.assert_allclose(averages[0][name], averages[1][name], atol=1e-5)
+    assert np.abs(averages[0][name] - now[name]).max() > 1e-4
+    best = read_state(tmp_path / "whole" / "best_model" / "model.pdparams")
+    checkpoints = [read_state(tmp_path / "whole" / f"iter_{n}" / "model.pdema")[name] for n in (2, 4)]
+    assert any(np.array_equal(best[name], checkpoint) for checkpoint in checkpoints)
+
+
 def test_a_training_from_the_beginning_leaves_nothing_of_an_earlier_one(trained, dataset, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path / "run", "--batch_size", 2)
@@ -178,6 +193,7 @@ def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, t
         (("--config", "absent.yml"), "absent.yml: no such file"),
         (("--config", "README.txt"), "a config is a .yml file"),
         (("--iters", "0"), "--iters 0"),
+        (("--ema_decay", "1"), "--ema_decay 1"),
         (("--opts", "model.type=NoSuchNetwork"), "NoSuchNetwork"),
         (("--opts", "model.num_classes=7"), "num_classes"),
         (("--opts", "train_dataset.type=Cityscapes"), "Cityscapes"),
