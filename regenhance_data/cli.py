@@ -7,6 +7,7 @@ wrong with it and how to mend it), 1 on a bug (a traceback).
 import argparse
 import errno
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -43,6 +44,11 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
         epilog="examples:\n" + "\n".join("  " + line.strip() for line in examples.strip().splitlines()),
         formatter_class=Formatter,
     )
+
+
+def quoted(path: object) -> str:
+    """A path as a shell takes it, for the lines that say which command comes next."""
+    return shlex.quote(str(path))
 
 
 def warn(message: str) -> None:

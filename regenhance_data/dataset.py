@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 
 from regenhance_data import __version__
-from regenhance_data.cli import InputError
+from regenhance_data.cli import InputError, warn
 from regenhance_data.files import (
     locked,
     read_image,
@@ -144,9 +144,11 @@ class Dataset:
         a run is cut off, and the next run of the same command goes on with it.
         """
         made = self.info.get("made", {})
-        for clip in self.clips():
-            if made.get(what, {}).get(clip) != digests[clip]:
-                remove(clip)
+        stale = [clip for clip in self.clips() if made.get(what, {}).get(clip) != digests[clip]]
+        if any(clip in made.get(what, {}) for clip in stale):
+            warn(f"{self.root / what}: is of other settings or frames and is made anew")
+        for clip in stale:
+            remove(clip)
         changes["made"] = {**made, what: dict(digests)}
         if any(self.info.get(key) != value for key, value in changes.items()):
             self.save(**changes)

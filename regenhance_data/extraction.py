@@ -168,6 +168,11 @@ def _origin_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[in
 
 def _scale(dataset: Dataset, source_hw: tuple[int, int], origin_hw: tuple[int, int], video: Path) -> int:
     scale = round(source_hw[0] / origin_hw[0])
+    if scale * origin_hw[0] > source_hw[0]:
+        warn(
+            f"{video}: the clear frames are {scale} x {origin_hw[0]} = {scale * origin_hw[0]} pixels high, more than "
+            f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
+        )
     if scale < 2:
         raise InputError(
             f"{video}: --keep_hr needs a video at least twice as high as the origin image, "
@@ -175,6 +180,7 @@ def _scale(dataset: Dataset, source_hw: tuple[int, int], origin_hw: tuple[int, i
         )
     if dataset.info.get("clips") and dataset.info.get("scale", scale) != scale:
         raise InputError(
-            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; choose --height so that they agree"
+            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
+            f"--height {source_hw[0] // dataset.scale}, or a dataset of its own (a predictor is exported for one size)"
         )
     return scale

@@ -29,7 +29,8 @@ def clear_folder(dataset: Dataset, wanted: str | None = None) -> str:
     if wanted not in CLEAR_FOLDERS:
         wanted = next((name for name in CLEAR_FOLDERS if (dataset.root / name).is_dir()), "sr_images")
     if not (dataset.root / wanted).is_dir():
-        raise InputError(f"{dataset.root / wanted}: no such folder; make it with tools/super_resolve.py --data")
+        how = "tools/extract.py --keep_hr" if wanted == "hr_images" else "tools/super_resolve.py --data"
+        raise InputError(f"{dataset.root / wanted}: no such folder; make it with {how}")
     return wanted
 
 

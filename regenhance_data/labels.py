@@ -104,6 +104,10 @@ class _Source:
     blocks: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
     digest: str
 
+    def made_from(self) -> str:
+        """What the labels of the clip depend on but for the settings."""
+        return digest([self.digest, self.grid.height, self.grid.width, self.grid.mb_size])
+
 
 def make_seg_dataset(
     dataset: Dataset,
@@ -129,8 +133,7 @@ def make_seg_dataset(
         raise InputError(f"--mb_size {mb_size} --gap {gap}: expected 1 to {MOST_MB_SIZE}, and at least 0")
     sources = {clip: _source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
     settings = {"levels": levels, "normalise": normalise, "ratios": asdict(ratios), "gap": gap, "by": split_by}
-    grids = {clip: [s.digest, s.grid.height, s.grid.width, mb_size] for clip, s in sources.items()}
-    digests = {"all": digest([settings, grids])}
+    digests = {"settings": digest(settings), "clips": {clip: source.made_from() for clip, source in sources.items()}}
     is_same = dataset.info.get("made", {}).get(LABELS) == digests
     if is_same and _all_there(dataset, sources) and _has_counts(dataset.info):
         return False
@@ -324,7 +327,8 @@ def check_dataset(dataset: Dataset) -> list[str]:
 
     Checked: every listed pair exists inside the folder and decodes; label and origin image have one size; label
     values < levels and constant over each macroblock; no frame in two splits; the gap between the blocks of a clip;
-    pixels a level as dataset.yaml counts them; clear frames of `scale` times the size; importance that fits.
+    pixels a level as dataset.yaml counts them; clear frames of `scale` times the size; importance that fits the frames,
+    and that the labels were made from.
     """
     problems: list[str] = []
     listed: dict[str, str] = {}
@@ -352,17 +356,28 @@ def check_dataset(dataset: Dataset) -> list[str]:
             )
     problems += _check_gap(dataset, listed)
     for clip in dataset.clips():
-        if dataset.importance_path(clip).exists():
-            try:
-                _check_importance(dataset, clip)
-            except InputError as error:
-                problems.append(str(error))
+        try:
+            _check_importance(dataset, clip)
+        except InputError as error:
+            problems.append(str(error))
     return problems
 
 
 def _check_importance(dataset: Dataset, clip: str) -> None:
-    for _ in _source(dataset, clip, None, dataset.mb_size).blocks():
-        pass
+    """InputError where importance is broken, was lost, or is not what the labels of the clip were made from."""
+    path, made = dataset.importance_path(clip), dataset.info.get("made", {})
+    labelled = made.get(LABELS, {}).get("clips")
+    if path.exists():
+        source = _source(dataset, clip, None, dataset.mb_size)
+        for _ in source.blocks():
+            pass
+        if "file" in dataset.info.get(IMPORTANCE, {}):  # labels were made from that file, of which this is a copy
+            return
+        if isinstance(labelled, dict) and labelled.get(clip) != source.made_from():
+            what = "is other importance than its labels were made from" if clip in labelled else "has no labels yet"
+            raise InputError(f"{path}: {what}; run tools/make_seg_dataset.py again")
+    elif clip in made.get(IMPORTANCE, {}) or (isinstance(labelled, dict) and clip not in labelled):
+        raise InputError(f"{path}: is not there (yet); run tools/make_importance.py")
 
 
 def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np.ndarray]:

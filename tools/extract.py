@@ -58,11 +58,14 @@ def main(args: argparse.Namespace) -> None:
     if refused:
         several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
         raise refused[0] if len(sources) == 1 else cli.InputError(several)
+    data = cli.quoted(args.data)
     if args.keep_hr:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
-        print(f"next: python tools/make_importance.py --data {args.data} --detector onnx:YOUR_DETECTOR.onnx")
+        detector = "" if dataset.info.get("detector") else " --detector onnx:YOUR_DETECTOR.onnx"
+        print(f"next: python tools/make_importance.py --data {data}{detector}")
     else:
-        print(f"next: python tools/super_resolve.py --data {args.data} --model builtin")
+        known = dataset.info.get("upscaler", {}).get("spec", "builtin")
+        print(f"next: python tools/super_resolve.py --data {data} --model {known}")
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def main(args: argparse.Namespace) -> None:
         frames, made, empty = importance.make_importance(dataset, settings, formula, clear, executor, args.overwrite)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
-    print(f"next: python tools/make_seg_dataset.py --data {args.data}")
+    if empty == frames:
+        cli.warn("nothing was found in any frame; lower --score_threshold, or look at --classes and the clear frames")
+    print(f"next: python tools/make_seg_dataset.py --data {cli.quoted(args.data)}")
 
 
 if __name__ == "__main__":
