@@ -136,14 +136,18 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP's threads
     turn = context.Value("i", 0)
     pool = ProcessPoolExecutor(workers, context, _start, (make_worker, turn, _gpus()))
-    # a worker that ends while it is being started is told below; the signal would end this process without a word
-    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # a worker that ends while another is being started is told below; the signal would end this process without a word,
+    # and the pool's own thread falls over itself
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN), threading.excepthook
+    threading.excepthook = lambda told: None
     try:
         yield from zip(chunks, pool.map(_work, chunks), strict=True)
     except BaseException as error:
         for process in multiprocessing.active_children():  # the pool would wait for one that was started too late
             process.terminate()
-        if isinstance(error, BrokenProcessPool | BrokenPipeError):
+        # of the pool itself an OSError names no file; a worker's own does
+        of_pool = isinstance(error, OSError | ValueError) and getattr(error, "filename", None) is None
+        if isinstance(error, BrokenProcessPool | BrokenPipeError) or (of_pool and pool._broken):
             raise InputError(
                 "a worker process was ended from outside, most likely for want of memory; give fewer --workers and "
                 "run the same command again: what is done is kept"
@@ -151,7 +155,8 @@ def _in_processes(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        signal.signal(signal.SIGPIPE, before)
+        signal.signal(signal.SIGPIPE, before[0])
+        threading.excepthook = before[1]
 
 
 def _start(make_worker: Callable[[], Worker[Any]], turn: Any, gpus: Sequence[str]) -> None:
