@@ -253,7 +253,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"order of the macroblocks against the pixels head: Spearman {report['spearman_to_pixels_head']:.4f}")
     rows, cols = grid.shape
     print(f"wrote {path} ({grid.width}x{grid.height} frames → {rows}x{cols} macroblocks), {report_path}")
-    print(f"next: python deploy/trt_infer.py --model {path} --video VIDEO --save_dir {args.save_dir}")
+    cli.suggest(["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir])
 
 
 if __name__ == "__main__":

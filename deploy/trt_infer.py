@@ -85,7 +85,8 @@ def main(args: argparse.Namespace) -> None:
     rate = len(result) / (time.monotonic() - started)
     print(f"{len(result)} frames with {predictor.backend}, {rate:.1f} a second with decoding and drawing")
     print(f"wrote {importance_path}, {overlay_path}")
-    print(f"next: python deploy/benchmark.py --models {args.model} --video {args.video} --save_dir {args.save_dir}")
+    where = ["--video", args.video, "--save_dir", args.save_dir]
+    cli.suggest(["python", "deploy/benchmark.py", "--models", args.model, *where])
 
 
 if __name__ == "__main__":

@@ -46,9 +46,9 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
 
 
-def quoted(path: object) -> str:
-    """A path as a shell takes it, for the lines that say which command comes next."""
-    return shlex.quote(str(path))
+def suggest(*commands: Sequence[object]) -> None:
+    """Say which commands come next, as words; printed so that a shell takes them, paths with spaces too."""
+    print("next: " + "\n      ".join(shlex.join(map(str, words)) for words in commands))
 
 
 def warn(message: str) -> None:

@@ -121,12 +121,10 @@ class Dataset:
     def _remove_unfinished(self) -> None:
         remove_unfinished(self.root)
         remove_unfinished(self.root / IMPORTANCE)
-        for partial in self.root.glob(f"{PARTIAL}*"):
+        folders = [self.root / images for images in IMAGES]
+        for partial in (path for folder in (self.root, *folders) for path in folder.glob(f"{PARTIAL}*")):
             shutil.rmtree(partial)
-        for images in IMAGES:
-            folder = self.root / images
-            for partial in folder.glob(f"{PARTIAL}*"):
-                shutil.rmtree(partial)
+        for folder in folders:
             for clip in self.clips():
                 remove_unfinished(folder / clip)
             if folder.is_dir() and not any(folder.iterdir()):

@@ -138,7 +138,7 @@ def _in_processes(
     pool = ProcessPoolExecutor(workers, context, _start, (make_worker, turn, _gpus()))
     # a worker that ends while another is being started is told below; the signal would end this process without a word,
     # and the pool's own thread falls over itself
-    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN), threading.excepthook
+    on_pipe, on_thread = signal.signal(signal.SIGPIPE, signal.SIG_IGN), threading.excepthook
     threading.excepthook = lambda told: None
     try:
         yield from zip(chunks, pool.map(_work, chunks), strict=True)
@@ -155,8 +155,8 @@ def _in_processes(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        signal.signal(signal.SIGPIPE, before[0])
-        threading.excepthook = before[1]
+        signal.signal(signal.SIGPIPE, on_pipe)
+        threading.excepthook = on_thread
 
 
 def _start(make_worker: Callable[[], Worker[Any]], turn: Any, gpus: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """Importance becomes label PNGs, split lists and the numbers of dataset.yaml: the PaddleSeg dataset, and its proof."""
 
+import os
 import shutil
 import struct
 import zlib
@@ -185,7 +186,7 @@ def make_seg_dataset(
         pass
     for clip, folder in partial.items():
         shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
-        folder.rename(dataset.root / LABELS / clip)
+        os.replace(folder, dataset.root / LABELS / clip)
     for name in SPLITS:
         dataset.write_split(name, split[name])
     of_clip = {name: sorted({frame.clip for frame in split[name]}) for name in SPLITS}

@@ -105,11 +105,9 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
     best = train(config, _samples(args, config, "train"), _samples(args, config, "val"), settings)
     model_path = args.save_dir / "best_model" / "model.pdparams"
     print(f"wrote {model_path} (iteration {best['iter']}: {describe(best)}), {args.save_dir}/train_log.json")
-    dataset_root = f" --dataset_root {args.dataset_root}" if args.dataset_root else ""
-    print(
-        f"next: python deploy/export_onnx.py --config {args.config} --model_path {model_path}{dataset_root} "
-        f"--save_dir {args.save_dir}"
-    )
+    where = ["--dataset_root", args.dataset_root] if args.dataset_root else []
+    where += ["--save_dir", args.save_dir]
+    cli.suggest(["python", "deploy/export_onnx.py", "--config", args.config, "--model_path", model_path, *where])
 
 
 def _validate(args: argparse.Namespace, config: "PredictorConfig") -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +57,14 @@ class TrainSettings:
 class _Average:
     """The exponential moving average of a network's state: smoother than any one moment of a short training.
 
-    `state` is what it stands at. The first iterations count for more, as if the average had just begun.
+    It begins at the network's present state, which is that after `steps` iterations. `state` is what it stands at. The
+    first iterations count for more, as if the average had just begun.
     """
 
-    def __init__(self, model: Any, decay: float, state: dict[str, Any] | None = None, steps: int = 0) -> None:
+    def __init__(self, model: Any, decay: float, steps: int) -> None:
         self._decay, self._steps = decay, steps
         self._model_state = model.state_dict()
         self.state = {name: tensor.clone() for name, tensor in self._model_state.items()}
-        for name, value in (state or {}).items():
-            self.state[name].set_value(value)
 
     @paddle.no_grad()
     def follow(self) -> None:
@@ -72,11 +72,21 @@ class _Average:
         self._steps += 1
         decay = min(self._decay, self._steps / (10 + self._steps))
         for name, tensor in self._model_state.items():
-            average = self.state[name]
-            if average.dtype == paddle.float32:
-                average.scale_(decay).add_(tensor * (1 - decay))
-            else:
-                average.set_value(tensor)
+            self.state[name].scale_(decay).add_(tensor * (1 - decay))
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The network has the average for its state until the end of the block."""
+        now = {name: tensor.clone() for name, tensor in self._model_state.items()}
+        self._give(self.state)
+        try:
+            yield
+        finally:
+            self._give(now)
+
+    def _give(self, state: dict[str, Any]) -> None:
+        for name, tensor in self._model_state.items():
+            tensor.set_value(state[name])
 
 
 class _Prepared(paddle.io.Dataset):
@@ -192,13 +202,10 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             state = model.state_dict()
             if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
                 _stop_diverged(settings.save_dir, iteration, log)
-            judged = state if average is None else average.state
-            now = {name: tensor.clone() for name, tensor in state.items()}
-            model.set_state_dict(judged)
-            row = {"iter": iteration, **validate(model, config, validation)}
-            if row["ranking"] > max(map(_ranking, validations), default=-np.inf):
-                write_state(settings.save_dir / "best_model" / "model.pdparams", judged)
-            model.set_state_dict(now)
+            with average.in_place() if average else nullcontext():
+                row = {"iter": iteration, **validate(model, config, validation)}
+                if row["ranking"] > max(map(_ranking, validations), default=-np.inf):
+                    write_state(settings.save_dir / "best_model" / "model.pdparams", state)
             validations.append(row)
             log.append(row)
             write_json(log_path, log)
@@ -221,15 +228,12 @@ def _average(settings: TrainSettings, model: Any, start: int) -> _Average | None
     """The average of a training from the beginning, or of the one that goes on; None where none is asked for."""
     if not settings.ema_decay:
         return None
-    if not start or settings.resume_model is None:
-        return _Average(model, settings.ema_decay)
-    path = settings.resume_model / "model.pdema"
-    state = read_state(path)
-    state.pop("StructuredToParameterName@@", None)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    if {name: np.shape(value) for name, value in state.items()} != expected:
-        raise InputError(f"{path}: is of another network than this config's")
-    return _Average(model, settings.ema_decay, state, start)
+    if settings.resume_model is None:
+        return _Average(model, settings.ema_decay, 0)
+    load_weights(model, settings.resume_model / "model.pdema")
+    average = _Average(model, settings.ema_decay, start)
+    load_weights(model, settings.resume_model / "model.pdparams")
+    return average
 
 
 def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(frames)} frames")
     best = max(chosen, key=lambda formula: sum(result["curves"][formula].values()))
     name, points = formulas.parsed(best)
-    flags = f"--formula {name}" + (f" --points {' '.join(map(str, points))}" if best != name else "")
-    print(f"next: python tools/make_importance.py --data {args.data} {flags}")
+    flags = ["--formula", name, *(["--points", *points] if best != name else [])]
+    cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *flags])
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ def main(args: argparse.Namespace) -> None:
     print(evaluation.table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
-        evaluated = f"--evaluation {args.save_dir}/evaluation.json"
-        print(f"next: python deploy/benchmark.py --models {args.model} {evaluated} --save_dir {args.save_dir}")
+        evaluated = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
+        cli.suggest(["python", "deploy/benchmark.py", "--models", args.model, *evaluated])
 
 
 if __name__ == "__main__":

@@ -58,14 +58,13 @@ def main(args: argparse.Namespace) -> None:
     if refused:
         several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
         raise refused[0] if len(sources) == 1 else cli.InputError(several)
-    data = cli.quoted(args.data)
     if args.keep_hr:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
-        detector = "" if dataset.info.get("detector") else " --detector onnx:YOUR_DETECTOR.onnx"
-        print(f"next: python tools/make_importance.py --data {data}{detector}")
+        detector = [] if dataset.info.get("detector") else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
+        cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *detector])
     else:
         known = dataset.info.get("upscaler", {}).get("spec", "builtin")
-        print(f"next: python tools/super_resolve.py --data {data} --model {known}")
+        cli.suggest(["python", "tools/super_resolve.py", "--data", args.data, "--model", known])
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
     if empty == frames:
         cli.warn("nothing was found in any frame; lower --score_threshold, or look at --classes and the clear frames")
-    print(f"next: python tools/make_seg_dataset.py --data {cli.quoted(args.data)}")
+    cli.suggest(["python", "tools/make_seg_dataset.py", "--data", args.data])
 
 
 if __name__ == "__main__":

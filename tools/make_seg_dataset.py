@@ -53,11 +53,10 @@ def main(args: argparse.Namespace) -> None:
     for warned in thin_splits(frames):
         cli.warn(str(warned))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
-    data = cli.quoted(args.data)
-    print(
-        f"next: python tools/check_dataset.py --data {data}\n"
-        f"      paddleseg train --config paddleseg_configs/pp_mobileseg_tiny.yml --dataset_root {data} "
-        "--save_dir runs/predictor"
+    train = ["paddleseg", "train", "--config", "paddleseg_configs/pp_mobileseg_tiny.yml"]
+    cli.suggest(
+        ["python", "tools/check_dataset.py", "--data", args.data],
+        [*train, "--dataset_root", args.data, "--save_dir", "runs/predictor"],
     )
 
 

@@ -57,10 +57,8 @@ def main(args: argparse.Namespace) -> None:
     write_json(args.save_dir / "truth.json", truth)
     print(f"{args.save_dir}/camera.mp4: {args.frames} frames of {origin_width}x{origin_height}")
     print(f"{args.save_dir}/truth.json: the true boxes, in pixels of the {args.scale} times larger clear frame")
-    print(
-        f"next: python tools/extract.py --video {args.save_dir}/camera.mp4 --data {args.save_dir}/dataset "
-        f"--height {origin_height}"
-    )
+    video, data = args.save_dir / "camera.mp4", args.save_dir / "dataset"
+    cli.suggest(["python", "tools/extract.py", "--video", video, "--data", data, "--height", origin_height])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
         frames, made = super_resolution.super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/sr_images: {frames} frames at {scale} times the origin's size, by {args.model}{there}")
-    print(f"next: python tools/make_importance.py --data {cli.quoted(args.data)} --detector builtin")
+    cli.suggest(["python", "tools/make_importance.py", "--data", args.data, "--detector", "builtin"])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> None:
     detector = builtin_detector.train_street_detector(samples, args.iterations, args.seed)
     path = builtin_training.save_weights(detector, args.save_dir / builtin_detector.WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    print(f"next: python tools/train_builtin_upscaler.py --detector {path} --save_dir {args.save_dir}")
+    cli.suggest(["python", "tools/train_builtin_upscaler.py", "--detector", path, "--save_dir", args.save_dir])
 
 
 if __name__ == "__main__":
