@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
                     "backend": backend,
                     "precision": predictor.metadata.get("precision", "fp32"),
                     "batch": predictor.batch,
-                    "input_scale": 1.0,
+                    "input_scale": float(predictor.metadata.get("input_scale", 1)),
                     "head": predictor.metadata["head"],
                     "input_hw": list(predictor.input_hw),
                     "f1_at_10": read_f1(args.evaluation, path) if args.evaluation else None,

@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
     parser.add_argument("--head", choices=HEADS, default="macroblock")
     parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
+    parser.add_argument("--input_scale", type=float, help="of the training (default: what predictor.yaml says, or 1)")
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
     return parser
 
@@ -83,30 +84,20 @@ def network_onnx(model: Any, batch_size: int, input_hw: tuple[int, int]) -> onnx
     """The bare network, [N, 3, H, W] → logits [N, K, H, W]. InputError where Paddle2ONNX cannot convert it."""
     # Paddle2ONNX folds constants with Polygraphy, which would run pip and change the environment.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
-    import paddle
     import paddle2onnx
 
-    class Logits(paddle.nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
+    from regenhance_data.inference_model import GRAPH, WEIGHTS, save_graph
 
-        def forward(self, x: Any) -> Any:
-            return self.model(x)[0]
-
-    layer = Logits()
-    layer.eval()
     with tempfile.TemporaryDirectory() as folder:
-        stem = f"{folder}/network"
-        spec = paddle.static.InputSpec([batch_size, 3, *input_hw], "float32", "x")
+        graph, weights, made = (f"{folder}/{name}" for name in (GRAPH, WEIGHTS, "network.onnx"))
         try:
             with _quiet_unless_it_fails():
-                paddle.jit.save(layer, stem, input_spec=[spec])
-                paddle2onnx.export(f"{stem}.json", f"{stem}.pdiparams", f"{stem}.onnx", opset_version=17)
+                save_graph(model, Path(folder), [batch_size, 3, *input_hw])
+                paddle2onnx.export(graph, weights, made, opset_version=17)
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
             reason = " ".join(str(error).split())[-120:]
             raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); what it said is above") from None
-        return onnx.load(f"{stem}.onnx")
+        return onnx.load(made)
 
 
 @contextmanager
@@ -154,7 +145,7 @@ def _noted_interpolations() -> Iterator[list[tuple[Any, Any, dict[str, Any]]]]:
 def paddle_importance(
     model: Any, config: "PredictorConfig", frames: np.ndarray, grid: MacroblockGrid
 ) -> dict[str, np.ndarray]:
-    """What Paddle says, by head: uint8 RGB [n, H, W, 3] → 'macroblock' [n, rows, cols], 'pixels' [n, H, W].
+    """What Paddle says of the macroblocks, by head: uint8 RGB [n, H, W, 3] → float [n, rows, cols] each.
 
     The macroblock head's reference takes the long way that its matrices shorten: the expected level of the network's
     low-resolution logits, upsampled to the full frame by Paddle, averaged over each block. A network that goes straight
@@ -163,27 +154,30 @@ def paddle_importance(
     import paddle
     import paddle.nn.functional as F
 
+    from regenhance_data.batches import prepared_image
     from regenhance_data.predictors import expected_level
 
-    transforms = config.transforms("val_dataset")
     model.eval()
     blocks, pixels = [], []
     for frame in frames:
-        image = transforms({"img": frame[:, :, ::-1].astype(np.float32)})["img"]
+        image = prepared_image(frame, config, "val_dataset")
+        height, width = image.shape[1:]
+        seen = MacroblockGrid(height, width, grid.mb_size // config.shrink)
         with paddle.no_grad(), _noted_interpolations() as calls:
             logits = model(paddle.to_tensor(image[None]))[0]
         with paddle.no_grad():
             level = expected_level(logits)[0].numpy()
             if level.shape == grid.shape:
+                pixels.append(level)
                 blocks.append(level)
-                level = grid.spread(level)
-            pixels.append(level)
+                continue
+            pixels.append(seen.mean(level))
             if calls and calls[-1][1] is logits:
                 low, _, keywords = calls[-1]
                 align = keywords.get("align_corners", False)
                 low_level = expected_level(low)[:, None]
-                full = F.interpolate(low_level, frame.shape[:2], mode="bilinear", align_corners=align)
-                blocks.append(grid.mean(full[0, 0].numpy()))
+                full = F.interpolate(low_level, image.shape[1:], mode="bilinear", align_corners=align)
+                blocks.append(seen.mean(full[0, 0].numpy()))
     return {"macroblock": np.array(blocks), "pixels": np.stack(pixels)}
 
 
@@ -193,7 +187,7 @@ def parity(path: Path, head: str, frames: np.ndarray, reference: dict[str, np.nd
     for backend in installed_backends() or ["auto"]:
         predictor = load_predictor(path, backend)
         found = predictor.predict(frames[..., ::-1])
-        expected = reference[head] if head == "macroblock" else predictor.grid.mean(reference[head])
+        expected = reference[head]
         difference = float(np.abs(found - expected).max())
         report["max_abs_difference"][backend] = difference
         if not difference <= TOLERANCE:
@@ -201,7 +195,7 @@ def parity(path: Path, head: str, frames: np.ndarray, reference: dict[str, np.nd
                 f"the exported graph in {backend} differs from Paddle by {difference:.2g}, rounding is at most "
                 f"{TOLERANCE:g}; nothing was written: the exporter misread this network, try another paddle2onnx"
             )
-        ranks = [spearman(a, b) for a, b in zip(found, predictor.grid.mean(reference["pixels"]), strict=True)]
+        ranks = [spearman(a, b) for a, b in zip(found, reference["pixels"], strict=True)]
         known = [rank for rank in ranks if rank is not None]
         report["spearman_to_pixels_head"] = float(np.mean(known)) if known else None
     return report
@@ -213,9 +207,10 @@ def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1 or (args.input_size and min(args.input_size) < 1):
         raise InputError("--batch_size and --input_size: expected at least 1")
     warnings.filterwarnings("ignore", message="No ccache found")
-    from regenhance_data.predictors import PredictorConfig, load_weights
+    from regenhance_data.predictors import PredictorConfig, load_weights, trained_input_scale
 
-    config = PredictorConfig(args.config, opts=args.opts)
+    scale = trained_input_scale(args.model_path, args.input_scale)
+    config = PredictorConfig(args.config, scale, opts=args.opts)
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
     frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
     height, width = frames.shape[1:3]
@@ -237,10 +232,12 @@ def main(args: argparse.Namespace) -> None:
         "scale": dataset.scale if dataset else SCALE,
         "input_height": grid.height,
         "input_width": grid.width,
+        "input_scale": scale,
         "precision": "fp32",
     }
-    network = network_onnx(model, args.batch_size, (grid.height, grid.width))
-    graph = predictor_graph(network, normalise, args.head, grid.mb_size, metadata)
+    seen = [-(-size // config.shrink) for size in (height, width)]
+    network = network_onnx(model, args.batch_size, (seen[0], seen[1]))
+    graph = predictor_graph(network, normalise, args.head, grid, metadata, config.shrink)
     path = args.save_dir / f"{config.name}.onnx"
     with written_whole(path) as temporary:
         onnx.save(graph, str(temporary))

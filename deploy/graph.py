@@ -3,7 +3,7 @@
 Works on the ONNX of any segmentation network `[N, 3, H, W] → logits [N, K, H, W]`; needs neither Paddle nor torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +54,24 @@ def macroblock_matrix(size: int, out: int, mb_size: int, coordinates: str = "hal
 
 
 def predictor_graph(
-    network: onnx.ModelProto, normalisation: Normalisation, head: str, mb_size: int, metadata: dict[str, Any]
+    network: onnx.ModelProto,
+    normalisation: Normalisation,
+    head: str,
+    grid: MacroblockGrid,
+    metadata: dict[str, Any],
+    shrink: int = 1,
 ) -> onnx.ModelProto:
     """Wrap a network: uint8 NHWC BGR `frames` → `importance` float32, [N, rows, cols] or with head 'pixels' [N, H, W].
 
-    The macroblock head takes the logits before the network's final upsampling, or as they are where the network goes
-    straight to the macroblocks. InputError where there is neither.
+    grid: of the frames; the network sees them at 1/shrink of their size, the mean of each `shrink`×`shrink` pixels
+    (samples.shrunk_frame). The macroblock head takes the logits before the network's final upsampling, or as they are
+    where the network goes straight to the macroblocks. InputError where there is neither.
     """
     graph = network.graph
     batch, _, height, width = _shape(graph.input[0])
     logits, (_, levels, *logits_hw) = graph.output[0].name, _shape(graph.output[0])
-    grid = MacroblockGrid(height, width, mb_size)
+    if shrink > 1 and head == "pixels":
+        raise InputError("a network that sees a smaller frame knows no pixels of it; export it with --head macroblock")
     is_on_grid = tuple(logits_hw) == grid.shape
     if is_on_grid and head == "pixels":
         raise InputError("this network knows macroblocks and no pixels; export it with --head macroblock")
@@ -75,15 +82,17 @@ def predictor_graph(
         return constants[-1].name
 
     mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (normalisation.mean, normalisation.std))
+    small = "kit.small" if shrink > 1 else "kit.float"
     before = [
         helper.make_node("Transpose", [INPUT], ["kit.nchw"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["kit.nchw"], ["kit.float"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", ["kit.float", constant("rgb", np.array([2, 1, 0]))], ["kit.bgr_to_rgb"], axis=1),
+        *_shrinking(grid, shrink, constant),
+        helper.make_node("Gather", [small, constant("rgb", np.array([2, 1, 0]))], ["kit.bgr_to_rgb"], axis=1),
         helper.make_node("Mul", ["kit.bgr_to_rgb", constant("scale", 1 / (255 * std))], ["kit.scaled"]),
         helper.make_node("Add", ["kit.scaled", constant("shift", -mean / std)], [graph.input[0].name]),
     ]
     nodes = list(graph.node)
-    shape: list[int] = [batch, height, width]
+    shape: list[int] = [batch, grid.height, grid.width]
     if head == "macroblock" and not is_on_grid:
         resize = _final_resize(graph, logits)
         nodes.remove(resize)
@@ -101,7 +110,7 @@ def predictor_graph(
         low_hw = _low_size_hw(network, resize)
         coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
         rows, cols = (
-            macroblock_matrix(low, full, mb_size, coordinates).astype(np.float32)
+            macroblock_matrix(low, full, grid.mb_size // shrink, coordinates).astype(np.float32)
             for low, full in zip(low_hw, (height, width), strict=True)
         )
         after += [
@@ -116,7 +125,7 @@ def predictor_graph(
     whole = helper.make_graph(
         _needed([*before, *nodes, *after]),
         "region_importance_predictor",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, height, width, 3])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, grid.height, grid.width, 3])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
         [*graph.initializer, *constants],
     )
@@ -128,6 +137,19 @@ def predictor_graph(
     helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
     onnx.checker.check_model(model)
     return model
+
+
+def _shrinking(grid: MacroblockGrid, shrink: int, constant: Callable[[str, np.ndarray], str]) -> list[onnx.NodeProto]:
+    """'kit.float' → 'kit.small', its last pixels repeated to a multiple of `shrink` first."""
+    if shrink == 1:
+        return []
+    down, right = -grid.height % shrink, -grid.width % shrink
+    nodes, last = [], "kit.float"
+    if down or right:
+        pads = constant("pads", np.array([0, 0, 0, 0, 0, 0, down, right]))
+        nodes, last = [helper.make_node("Pad", [last, pads], ["kit.whole"], mode="edge")], "kit.whole"
+    size = [shrink, shrink]
+    return [*nodes, helper.make_node("AveragePool", [last], ["kit.small"], kernel_shape=size, strides=size)]
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int]:

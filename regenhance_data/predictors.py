@@ -13,12 +13,16 @@ from paddleseg.cvlibs import Config, SegBuilder
 from paddleseg.cvlibs.config import merge_config_dicts
 
 from regenhance_data import (
+    __version__,
     mb_nano,  # noqa: F401  PaddleSeg then knows its components
     paddleseg_compat,
 )
 from regenhance_data.cli import InputError
-from regenhance_data.files import read_yaml, written_whole
+from regenhance_data.dataset import MB_SIZE
+from regenhance_data.files import read_yaml, write_yaml, written_whole
 from regenhance_data.unpickling import ARRAYS, restricted_load
+
+RECORD = "predictor.yaml"
 
 
 class _SafeConfig(Config):
@@ -50,12 +54,16 @@ class _QuietBuilder(SegBuilder):
 class PredictorConfig:
     """A PaddleSeg YAML. `builder` makes the pieces it names: model, loss, optimizer, lr_scheduler.
 
-    `overrides` are Config's own: learning_rate, batch_size, iters, opts (a list of 'key.subkey=value').
+    input_scale: the network sees the frame at this part of its size, 1 or one over a whole number (`shrink`); the
+    macroblocks stay the frame's. `overrides` are Config's own: learning_rate, batch_size, iters, opts (a list of
+    'key.subkey=value'). `pretrained`: part of the model ('backbone', '' for all) → URL or path of weights to begin
+    with; the model is built without, since those who load a trained one do not need them.
     InputError for a config that PaddleSeg refuses, or that is not over a dataset of type `Dataset`.
     """
 
-    def __init__(self, path: Path, **overrides: Any) -> None:
+    def __init__(self, path: Path, input_scale: float = 1.0, **overrides: Any) -> None:
         self.path = path
+        self.shrink = _shrink_of(input_scale)
         if path.suffix not in (".yml", ".yaml"):
             raise InputError(f"{path}: a config is a .yml file, like paddleseg_configs/pp_mobileseg_tiny.yml")
         read_yaml(path)  # a missing file is told as every other
@@ -67,6 +75,8 @@ class PredictorConfig:
             self.num_classes = int(self.seg.dic["train_dataset"]["num_classes"])
             if self.num_classes < 2 or min(self.seg.batch_size, self.seg.iters) < 1:
                 raise InputError(f"{path}: needs num_classes >= 2 and batch_size, iters >= 1")
+            self.pretrained = _taken_out(self.seg.dic["model"])
+            self._shrink_macroblocks()
         except (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path}: PaddleSeg refuses this config ({_reason(error)})") from None
         self.builder = _QuietBuilder(self.seg)
@@ -74,6 +84,15 @@ class PredictorConfig:
     @property
     def name(self) -> str:
         return self.path.stem
+
+    def _shrink_macroblocks(self) -> None:
+        """The kit's own pieces count macroblocks in pixels of their input."""
+        for piece in (self.seg.dic["model"], *self.seg.dic["loss"]["types"]):
+            if piece["type"] in ("MbNano", "MacroblockLoss"):
+                size = piece.get("mb_size", MB_SIZE)
+                if size % self.shrink:
+                    raise InputError(f"--input_scale 1/{self.shrink}: macroblocks of {size} pixels are cut by it")
+                piece["mb_size"] = size // self.shrink
 
     def build(self, piece: str) -> Any:
         """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot make it."""
@@ -95,6 +114,22 @@ class PredictorConfig:
             return Compose([self.builder.build_component(one) for one in settings])
         except (RuntimeError, TypeError, KeyError) as error:
             raise InputError(f"{self.path}: {key}.transforms: {_reason(error)}") from None
+
+
+def _shrink_of(input_scale: float) -> int:
+    shrink = round(1 / input_scale) if 0 < input_scale <= 1 else 0
+    if not shrink or abs(input_scale * shrink - 1) > 0.01:
+        raise InputError(f"--input_scale {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
+    return shrink
+
+
+def _taken_out(model: dict[str, Any]) -> dict[str, str]:
+    """Take the entries `pretrained` out of a model's config; {part: source} of those that say something."""
+    sources = {"": model.pop("pretrained", None)}
+    for part, settings in model.items():
+        if isinstance(settings, dict):
+            sources[part] = settings.pop("pretrained", None)
+    return {part: str(source) for part, source in sources.items() if source}
 
 
 def _reason(error: Exception) -> str:
@@ -120,6 +155,34 @@ def write_state(path: Path, state: Any) -> None:
         paddle.save(state, str(temporary))
 
 
+def write_model(folder: Path, state: Any, config: PredictorConfig) -> None:
+    """Write `folder`/model.pdparams and, before it, predictor.yaml: what is to be known of it besides its weights."""
+    record = {
+        "config": config.name,
+        "model": config.seg.dic["model"]["type"],
+        "num_classes": config.num_classes,
+        "input_scale": 1 / config.shrink,
+        "kit_version": __version__,
+    }
+    write_yaml(folder / RECORD, record)
+    write_state(folder / "model.pdparams", state)
+
+
+def trained_input_scale(model_path: Path, given: float | None) -> float:
+    """The --input_scale that a trained model was trained with, from the predictor.yaml beside it; `given` where there
+    is none, or 1. InputError where both say something and differ.
+    """
+    path = model_path.parent / RECORD
+    if not path.is_file():
+        return 1.0 if given is None else given
+    scale = read_yaml(path).get("input_scale")
+    if not isinstance(scale, float | int) or isinstance(scale, bool):
+        raise InputError(f"{path}: input_scale is {scale!r}, expected a number; train again, or remove this file")
+    if given is not None and abs(given - scale) > 0.01:
+        raise InputError(f"{model_path}: was trained with --input_scale {scale:g}, not {given:g}")
+    return float(scale)
+
+
 def load_weights(model: Any, path: Path) -> None:
     """Put the weights of a .pdparams into `model`. InputError when they are not exactly this network's."""
     state = read_state(path)
@@ -140,13 +203,10 @@ def load_weights(model: Any, path: Path) -> None:
     model.set_state_dict(state)
 
 
-def expected_level(logits: Any, axis: int = 1) -> Any:
-    """What a predictor says of a pixel: Σ k·p_k / (K − 1) in [0, 1], p the softmax over the K levels at `axis`.
+def expected_level(logits: Any) -> Any:
+    """What a predictor says of a pixel or macroblock: Σ k·p_k / (K − 1) in [0, 1], p the softmax over the K levels.
 
     paddle [N, K, H, W] → paddle [N, H, W].
     """
-    levels = logits.shape[axis]
-    weights = paddle.linspace(0, 1, levels, dtype=logits.dtype)
-    shape = [1] * logits.ndim
-    shape[axis] = levels
-    return (paddle.nn.functional.softmax(logits, axis=axis) * weights.reshape(shape)).sum(axis=axis)
+    weights = paddle.linspace(0, 1, logits.shape[1], dtype=logits.dtype).reshape([1, -1, 1, 1])
+    return (paddle.nn.functional.softmax(logits, axis=1) * weights).sum(axis=1)

@@ -82,3 +82,21 @@ class Samples:
                 levels = grid.mean(np.where(label == IGNORED, 0, label))
                 cells = np.divide(levels, counted, out=np.full(grid.shape, np.nan), where=counted > 0)
             yield cells
+
+
+def shrunk_frame(image: np.ndarray, factor: int) -> np.ndarray:
+    """A frame at 1/factor of its size, the mean of each `factor`×`factor` pixels: [H, W, 3] → float32 [h, w, 3].
+
+    h = ceil(H / factor), so that the macroblocks stay those of the frame; the last pixels are repeated to fill it.
+    """
+    if factor == 1:
+        return image.astype(np.float32)
+    down, right = (-size % factor for size in image.shape[:2])
+    image = np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge")
+    height, width = (size // factor for size in image.shape[:2])
+    return image.reshape(height, factor, width, factor, 3).mean((1, 3), dtype=np.float32)
+
+
+def shrunk_label(label: np.ndarray, factor: int) -> np.ndarray:
+    """The label that goes with a shrunk frame: uint8 [H, W] → [h, w]. A macroblock is a whole number of its pixels."""
+    return label[::factor, ::factor]

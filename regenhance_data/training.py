@@ -1,40 +1,44 @@
-"""Train and validate a predictor over PaddleSeg's pieces.
+"""Train a predictor over PaddleSeg's pieces, in one process or several.
 
 PaddleSeg 2.8's own core.train and core.val fail on Paddle 3's 0-d tensors, and judge by mIoU; what counts here is the
 order of a frame's macroblocks.
 """
 
-import random
 import re
 import shutil
+import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import paddle
-from paddleseg.core.train import loss_computation
 from tqdm import tqdm
 
-from regenhance_data.cli import InputError, progress
+from regenhance_data.batches import Batches, PreparedFrames
+from regenhance_data.cli import InputError
 from regenhance_data.files import read_json, write_bytes, write_json
-from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import IGNORED
-from regenhance_data.predictors import PredictorConfig, expected_level, load_weights, read_state, write_state
-from regenhance_data.ranking import agreement
+from regenhance_data.predictors import RECORD, PredictorConfig, load_weights, read_state, write_model, write_state
+from regenhance_data.pretrained import load_pretrained
 from regenhance_data.samples import Samples
+from regenhance_data.stepping import Stepper
+from regenhance_data.validation import describe, validate
+
+EMA_DECAY = 0.99  # of PaddleSeg; 0.999 would still hold much of the random start after some hundred iterations
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """How a training runs. `save_interval`, `log_iters` count iterations; `keep_checkpoints` of iter_N are left.
 
-    ema_decay: of the moving average of the weights that is validated and kept as the best model, 0 for no average.
+    use_ema: a moving average of the weights is what is validated and kept as the best model. precision, amp_level: as
+    paddle.amp has them. accumulate_steps: so many batches make one iteration. early_stop_intervals: validations without
+    a better one after which to stop. use_vdl: log for VisualDL.
     """
 
     save_dir: Path
@@ -44,12 +48,18 @@ class TrainSettings:
     num_workers: int = 0
     keep_checkpoints: int = 5
     resume_model: Path | None = None
-    ema_decay: float = 0.0
+    use_ema: bool = False
+    precision: str = "fp32"
+    amp_level: str = "O1"
+    accumulate_steps: int = 1
+    early_stop_intervals: int | None = None
+    use_vdl: bool = False
+    pretrained: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ema_decay < 1:
-            raise InputError(f"--ema_decay {self.ema_decay}: expected 0 (no average) or more, below 1")
-        for name, least in (("seed", 0), ("save_interval", 1), ("log_iters", 1), ("num_workers", 0)):
+        least_of = {"seed": 0, "save_interval": 1, "log_iters": 1, "num_workers": 0, "accumulate_steps": 1}
+        least_of |= {"early_stop_intervals": 1} if self.early_stop_intervals is not None else {}
+        for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
 
@@ -61,8 +71,8 @@ class _Average:
     first iterations count for more, as if the average had just begun.
     """
 
-    def __init__(self, model: Any, decay: float, steps: int) -> None:
-        self._decay, self._steps = decay, steps
+    def __init__(self, model: Any, steps: int) -> None:
+        self._steps = steps
         self._model_state = model.state_dict()
         self.state = {name: tensor.clone() for name, tensor in self._model_state.items()}
 
@@ -70,7 +80,7 @@ class _Average:
     def follow(self) -> None:
         """Move on by the network's present state."""
         self._steps += 1
-        decay = min(self._decay, self._steps / (10 + self._steps))
+        decay = min(EMA_DECAY, self._steps / (10 + self._steps))
         for name, tensor in self._model_state.items():
             self.state[name].scale_(decay).add_(tensor * (1 - decay))
 
@@ -89,59 +99,102 @@ class _Average:
             tensor.set_value(state[name])
 
 
-class _Prepared(paddle.io.Dataset):
-    """Frames through the config's transforms. An item is asked for by (index, seed) and depends on nothing else."""
+class _Log:
+    """train_log.json, VisualDL's records where they are asked for, and the bar."""
 
-    def __init__(self, samples: Samples, transforms: Any) -> None:
-        self._samples, self._transforms = samples, transforms
+    def __init__(
+        self, rows: list[dict[str, Any]], settings: TrainSettings, iters: int, frames: int, writes: bool
+    ) -> None:
+        self.rows, self._settings, self._iters, self._frames = rows, settings, iters, frames
+        self._writes = writes
+        self._path = settings.save_dir / "train_log.json"
+        self._vdl = _vdl_writer(settings.save_dir) if settings.use_vdl and self._writes else None
+        self._recent: list[float] = []
+        self._since = time.monotonic()
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        index, seed = key
-        random.seed(seed)  # PaddleSeg's transforms draw from both
-        np.random.seed(seed)
-        image, label = self._samples.read(index)
-        bgr = image[:, :, ::-1].astype(np.float32)
-        data = self._transforms({"img": bgr, "label": label, "gt_fields": ["label"], "trans_info": []})
-        return data["img"], data["label"].astype(np.int64)
+    @property
+    def validations(self) -> list[dict[str, Any]]:
+        return [row for row in self.rows if "ranking" in row]
 
-    def __len__(self) -> int:
-        return len(self._samples)
+    def iteration(self, bar: tqdm, iteration: int, loss: float, lr: float) -> None:
+        """Note one iteration; a line for each `log_iters` of them, and for the last."""
+        self._recent.append(loss)
+        bar.set_postfix(loss=f"{loss:.4f}", lr=f"{lr:.6f}", refresh=False)
+        bar.update()
+        if iteration % self._settings.log_iters and iteration != self._iters:
+            return
+        rate = len(self._recent) * self._frames / (time.monotonic() - self._since)
+        row = {"iter": iteration, "loss": float(np.mean(self._recent)), "lr": lr, "images_per_s": round(rate, 2)}
+        self.rows.append(row)
+        self._scalars("Train", row)
+        left_s = (self._iters - iteration) * self._frames / rate
+        if self._writes:
+            bar.write(
+                f"iter {iteration}/{self._iters}  loss {row['loss']:.4f}  lr {lr:.6f}  {rate:.1f} images/s  "
+                f"{tqdm.format_interval(left_s)} left"
+            )
+        self._recent, self._since = [], time.monotonic()
+
+    def validation(self, bar: tqdm, row: dict[str, Any]) -> None:
+        """Note a validation; the time it took does not count as training."""
+        self.rows.append(row)
+        self._scalars("Evaluate", row)
+        bar.write(f"iter {row['iter']}/{self._iters}  validation: {describe(row)}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What runs in the block is no training time."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
+
+    def save(self) -> None:
+        if self._writes:
+            write_json(self._path, self.rows)
+
+    def _scalars(self, tag: str, row: dict[str, Any]) -> None:
+        if self._vdl is not None:
+            for name, value in row.items():
+                if name != "iter":
+                    self._vdl.add_scalar(f"{tag}/{name}", value, row["iter"])
 
 
-class _Batches(paddle.io.BatchSampler):
-    """Iterations `start`+1 … `stop`, each a list of (index, seed); one batch has frames of one size.
+@dataclass
+class _Keeper:
+    """What one process of a training writes: its checkpoints, and the best of them."""
 
-    Every epoch is a new order, made from the seed and its number alone, so that a resumed training goes on with the
-    very batches the uninterrupted one would have had.
-    """
+    config: PredictorConfig
+    settings: TrainSettings
+    model: Any
+    optimizer: Any
+    average: _Average | None
+    log: _Log
 
-    def __init__(self, sizes_hw: list[tuple[int, int]], batch_size: int, start: int, stop: int, seed: int) -> None:
-        self._sizes_hw, self._size, self._seed = sizes_hw, batch_size, seed
-        self._start, self._stop = start, stop
+    def validate(self, iteration: int, validation: Samples, bar: tqdm) -> None:
+        """Judge the network, or its average, and keep it if it is the best so far."""
+        self._refuse_broken(iteration)
+        with self.average.in_place() if self.average else nullcontext():
+            row = {"iter": iteration, **validate(self.model, self.config, validation)}
+            if row["ranking"] > max(map(_ranking, self.log.validations), default=-np.inf):
+                write_model(self.settings.save_dir / "best_model", self.model.state_dict(), self.config)
+        self.log.validation(bar, row)
 
-    def __len__(self) -> int:
-        return self._stop - self._start
+    def save(self, iteration: int) -> None:
+        """Write iter_N, and remove the oldest ones."""
+        self._refuse_broken(iteration)
+        self.log.save()
+        # last, and its weights last of all: a checkpoint that is there has its validation and its optimizer
+        checkpoint = self.settings.save_dir / f"iter_{iteration}"
+        write_state(checkpoint / "model.pdopt", self.optimizer.state_dict())
+        if self.average is not None:
+            write_state(checkpoint / "model.pdema", self.average.state)
+        write_model(checkpoint, self.model.state_dict(), self.config)
+        for old in _checkpoints(self.settings.save_dir)[: -self.settings.keep_checkpoints]:
+            shutil.rmtree(old)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        iteration, epoch = 0, 0
-        while iteration < self._stop:
-            for batch in self._epoch(np.random.default_rng([self._seed, epoch])):
-                iteration += 1
-                if self._start < iteration <= self._stop:
-                    draws = np.random.default_rng([self._seed, epoch, iteration]).integers(2**31, size=len(batch))
-                    yield list(zip(batch, draws.tolist(), strict=True))
-            epoch += 1
-
-    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
-        of_size: dict[tuple[int, int], list[int]] = {}
-        for index in rng.permutation(len(self._sizes_hw)).tolist():
-            of_size.setdefault(self._sizes_hw[index], []).append(index)
-        batches = []
-        for group in of_size.values():
-            # the last frames of an order that fill no batch wait for the next epoch
-            whole = max(len(group) - len(group) % self._size, min(len(group), self._size))
-            batches += [group[at : at + self._size] for at in range(0, whole, self._size)]
-        return [batches[at] for at in rng.permutation(len(batches))]
+    def _refuse_broken(self, iteration: int) -> None:
+        if not all(np.isfinite(tensor.numpy()).all() for tensor in self.model.state_dict().values()):
+            _stop_diverged(self.settings.save_dir, iteration, self.log)
 
 
 def train(config: PredictorConfig, training: Samples, validation: Samples, settings: TrainSettings) -> dict[str, Any]:
@@ -149,89 +202,117 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
 
     Writes iter_N/model.pdparams, .pdopt and .pdema every `save_interval` iterations, best_model/ (of the averaged
     weights, .pdema, the best `ranking` of the validation frames, see ranking.agreement) and train_log.json (rows of
-    iter, loss, lr; rows of a validation).
-    InputError when the loss stops being a number; the checkpoints written before are kept.
+    iter, loss, lr; rows of a validation). Under paddle.distributed.launch the first process alone writes and validates.
+    InputError when the loss stops being a number; the checkpoints written before are kept. On SIGTERM or SIGINT the
+    iteration is finished and kept, and SystemExit leaves with what a shell expects of it.
     """
-    iters, batch_size = config.seg.iters, config.seg.batch_size
+    iters = config.seg.iters
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
-    start = _resume(settings.resume_model, iters, model, optimizer) if settings.resume_model else 0
-    average = _average(settings, model, start)
-    log_path = settings.save_dir / "train_log.json"
-    log = _start_folder(settings, start)
-    validations = [row for row in log if "ranking" in row]
-    saved = deque(_checkpoints(settings.save_dir)) if start else deque()
+    start = _begin(config, model, optimizer, settings)
+    stepper = Stepper(model, losses, optimizer, settings.accumulate_steps, settings.precision, settings.amp_level)
+    is_first = stepper.rank == 0
+    frames = config.seg.batch_size * stepper.parts
+    log = _Log(_start_folder(settings, start) if is_first else [], settings, iters, frames, is_first)
+    keeper = _Keeper(config, settings, model, optimizer, _average(settings, model, start) if is_first else None, log)
 
-    loader = paddle.io.DataLoader(
-        _Prepared(training, config.transforms("train_dataset")),
-        batch_sampler=_Batches(training.sizes_hw, batch_size, start, iters, settings.seed),
-        num_workers=settings.num_workers,
-    )
-    bar = tqdm(loader, "train", iters, initial=start, unit="iter", disable=not sys.stderr.isatty(), leave=False)
+    order = Batches(training.sizes_hw, frames, start, iters, settings.seed, stepper.parts, stepper.mine)
+    prepared = PreparedFrames(training, config, "train_dataset")
+    batches = iter(paddle.io.DataLoader(prepared, batch_sampler=order, num_workers=settings.num_workers))
+    is_shown = is_first and sys.stderr.isatty()
+    bar = tqdm(total=iters, desc="train", initial=start, unit="iter", disable=not is_shown, leave=False)
     model.train()
-    recent: list[float] = []
-    since, images_seen = time.monotonic(), 0
-    for iteration, (images, labels) in enumerate(bar, start + 1):
-        paddle.seed(settings.seed + iteration)  # dropout of a resumed training is that of the uninterrupted one
-        lr = optimizer.get_lr()
-        loss = sum(loss_computation(model(images), labels, None, losses))
-        recent.append(float(loss))
-        if not np.isfinite(recent[-1]):
-            _stop_diverged(settings.save_dir, iteration, log)
-        loss.backward()
-        optimizer.step()
-        optimizer.clear_grad()
-        if average is not None:
-            average.follow()
-        if isinstance(optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
-            optimizer._learning_rate.step()
-        images_seen += images.shape[0]
-
-        if iteration % settings.log_iters == 0 or iteration == iters:
-            rate = images_seen / (time.monotonic() - since)
-            row = {"iter": iteration, "loss": float(np.mean(recent)), "lr": float(lr), "images_per_s": round(rate, 2)}
-            log.append(row)
-            left_s = (iters - iteration) * batch_size / rate
-            bar.write(
-                f"iter {iteration}/{iters}  loss {row['loss']:.4f}  lr {lr:.6f}  {rate:.1f} images/s  "
-                f"{tqdm.format_interval(left_s)} left"
-            )
-            recent, images_seen, since = [], 0, time.monotonic()
-        if iteration % settings.save_interval == 0 or iteration == iters:
-            paused = time.monotonic()
-            state = model.state_dict()
-            if not all(np.isfinite(tensor.numpy()).all() for tensor in state.values()):
+    with bar, _told_to_stop() as told:
+        for iteration in range(start + 1, iters + 1):
+            lr = float(optimizer.get_lr())
+            loss = stepper.step(list(islice(batches, settings.accumulate_steps)), settings.seed + iteration)
+            if not np.isfinite(loss):
                 _stop_diverged(settings.save_dir, iteration, log)
-            with average.in_place() if average else nullcontext():
-                row = {"iter": iteration, **validate(model, config, validation)}
-                if row["ranking"] > max(map(_ranking, validations), default=-np.inf):
-                    write_state(settings.save_dir / "best_model" / "model.pdparams", state)
-            validations.append(row)
-            log.append(row)
-            write_json(log_path, log)
-            # last, and its weights last of all: a checkpoint that is there has its validation and its optimizer
-            checkpoint = settings.save_dir / f"iter_{iteration}"
-            write_state(checkpoint / "model.pdopt", optimizer.state_dict())
-            if average is not None:
-                write_state(checkpoint / "model.pdema", average.state)
-            write_state(checkpoint / "model.pdparams", state)
-            saved.append(checkpoint)
-            while len(saved) > settings.keep_checkpoints:
-                shutil.rmtree(saved.popleft())
-            bar.write(f"iter {iteration}/{iters}  validation: {describe(row)}")
-            model.train()
-            since += time.monotonic() - paused
-    return max(validations, key=_ranking)
+            if keeper.average is not None:
+                keeper.average.follow()
+            log.iteration(bar, iteration, loss, lr)
+            is_stopped = stepper.any(bool(told))
+            is_judged = iteration % settings.save_interval == 0 or iteration == iters
+            if is_judged or is_stopped:
+                stepper.share_statistics()
+                with log.paused():
+                    if is_first and is_judged:
+                        keeper.validate(iteration, validation, bar)
+                    if is_first:
+                        keeper.save(iteration)
+                model.train()
+            if is_stopped and iteration < iters:
+                _leave(settings, iteration, told, is_first)
+            if is_judged and stepper.any(is_first and _is_over(settings, log)):
+                bar.write(f"iter {iteration}: no better validation in the last {settings.early_stop_intervals}")
+                break
+    return max(log.validations, key=_ranking) if is_first else {}
+
+
+def _begin(config: PredictorConfig, model: Any, optimizer: Any, settings: TrainSettings) -> int:
+    """Give the network what it begins with, of an earlier training or pretrained; return the iteration it stands at."""
+    if settings.resume_model:
+        return _resume(settings.resume_model, config.seg.iters, model, optimizer)
+    if settings.pretrained:
+        for part, source in config.pretrained.items():
+            count = load_pretrained(model, part, source)
+            print(f"{part or 'model'}: begins with {count} pretrained weights of {source}")
+    return 0
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """A list that fills with the SIGTERM or SIGINT that arrives inside the block; a second one ends the process."""
+    told: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        told.append(number)
+        signal.signal(number, before[number])
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(settings: TrainSettings, iteration: int, told: list[int], is_first: bool) -> None:
+    if is_first:
+        print(
+            f"stopped at iteration {iteration}; to go on, give the same command with "
+            f"--resume_model {settings.save_dir / f'iter_{iteration}'}",
+            file=sys.stderr,
+        )
+    raise SystemExit(128 + (told or [signal.SIGTERM])[0])  # what a shell says of a process that a signal ended
+
+
+def _is_over(settings: TrainSettings, log: _Log) -> bool:
+    """Whether the last validations were no better than one before them."""
+    if settings.early_stop_intervals is None:
+        return False
+    ranks = [_ranking(row) for row in log.validations]
+    return len(ranks) - 1 - int(np.argmax(ranks)) >= settings.early_stop_intervals
+
+
+def _vdl_writer(folder: Path) -> Any:
+    try:
+        from visualdl import LogWriter
+    except ImportError:
+        raise InputError("--use_vdl: VisualDL is not installed; pip install visualdl, or leave this out") from None
+    return LogWriter(str(folder))
 
 
 def _average(settings: TrainSettings, model: Any, start: int) -> _Average | None:
     """The average of a training from the beginning, or of the one that goes on; None where none is asked for."""
-    if not settings.ema_decay:
+    if not settings.use_ema:
         return None
     if settings.resume_model is None:
-        return _Average(model, settings.ema_decay, 0)
+        return _Average(model, 0)
     load_weights(model, settings.resume_model / "model.pdema")
-    average = _Average(model, settings.ema_decay, start)
+    average = _Average(model, start)
     load_weights(model, settings.resume_model / "model.pdparams")
     return average
 
@@ -253,10 +334,12 @@ def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
     ranked = [max((row for row in rows if "ranking" in row), key=_ranking, default=None) for rows in (log, whole)]
     if ranked[0] is None:
         return log
-    name = "model.pdema" if settings.ema_decay else "model.pdparams"
+    name = "model.pdema" if settings.use_ema else "model.pdparams"
     kept = before / ("best_model/model.pdparams" if ranked[0] == ranked[1] else f"iter_{ranked[0]['iter']}/{name}")
     if not kept.is_file():  # the next validation is then the best
         return [row for row in log if "ranking" not in row]
+    if (record := kept.with_name(RECORD)).is_file():
+        write_bytes(best_model / RECORD, record.read_bytes())
     write_bytes(best_model / "model.pdparams", kept.read_bytes())
     return log
 
@@ -271,8 +354,8 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
 
 
-def _stop_diverged(save_dir: Path, iteration: int, log: list[dict[str, Any]]) -> None:
-    write_json(save_dir / "train_log.json", log)
+def _stop_diverged(save_dir: Path, iteration: int, log: _Log) -> None:
+    log.save()
     raise InputError(
         f"{save_dir}: the loss is no number any more at iteration {iteration}; "
         "the checkpoints before it are kept, go on from one with --resume_model and a lower --learning_rate"
@@ -294,43 +377,3 @@ def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:
     except (AssertionError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is not of this config's optimizer ({' '.join(str(error).split())[:100]})") from None
     return start
-
-
-def predict_level(model: Any, images: Any) -> tuple[Any, Any]:
-    """(logits, expected level) of prepared images: [N, 3, H, W] → [N, K, h, w] and [N, h, w] in [0, 1].
-
-    h, w are H, W, or rows and columns of the macroblocks where the network goes straight to these.
-    """
-    with paddle.no_grad():
-        logits = model(images)[0]
-        return logits, expected_level(logits)
-
-
-def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str, float]:
-    """Ranking of the macroblocks against the true importance, per frame, and mIoU of the levels for the record."""
-    prepared = _Prepared(samples, config.transforms("val_dataset"))
-    confusion = np.zeros((config.num_classes, config.num_classes), np.int64)
-    model.eval()
-
-    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for index, truth in enumerate(progress(samples.importance(), "validate", len(samples))):
-            image, label = prepared[index, 0]
-            logits, level = predict_level(model, paddle.to_tensor(image[None]))
-            grid = MacroblockGrid(label.shape[0], label.shape[1], samples.mb_size)
-            is_on_grid = tuple(level.shape[1:]) == grid.shape
-            if is_on_grid:
-                label = label[:: grid.mb_size, :: grid.mb_size]
-            known = label != IGNORED
-            both = label[known] * config.num_classes + logits.argmax(1)[0].numpy()[known]
-            confusion.ravel()[:] += np.bincount(both, minlength=confusion.size)
-            yield level[0].numpy() if is_on_grid else grid.mean(level[0].numpy()), truth
-
-    ranks = agreement(pairs())
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    miou = float((confusion.diagonal()[union > 0] / union[union > 0]).mean()) if union.any() else 0.0
-    return {**ranks, "miou": miou}
-
-
-def describe(row: dict[str, Any]) -> str:
-    """A validation in one line."""
-    return "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))

@@ -70,7 +70,7 @@ NORMALISATION = Normalisation([0.5, 0.4, 0.3], [0.5, 0.6, 0.7])
 @pytest.mark.parametrize("head", ["macroblock", "pixels"])
 def test_the_graph_takes_camera_pixels_and_ends_at_the_chosen_resolution(head):
     height, width = 40, 52
-    model = predictor_graph(network(height, width), NORMALISATION, head, 16, {"kit": "x"})
+    model = predictor_graph(network(height, width), NORMALISATION, head, MacroblockGrid(height, width), {"kit": "x"})
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     blue, red = (np.zeros((1, height, width, 3), np.uint8) for _ in range(2))
     blue[..., 0], red[..., 2] = 255, 255
@@ -84,4 +84,4 @@ def test_the_graph_takes_camera_pixels_and_ends_at_the_chosen_resolution(head):
 
 def test_a_network_that_does_not_end_in_an_upsampling_is_refused():
     with pytest.raises(InputError, match="--head pixels"):
-        predictor_graph(network(32, 32, upsamples=False), NORMALISATION, "macroblock", 16, {})
+        predictor_graph(network(32, 32, upsamples=False), NORMALISATION, "macroblock", MacroblockGrid(32, 32), {})

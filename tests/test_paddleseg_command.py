@@ -103,7 +103,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
 
 
 def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset, tmp_path):
-    flags = ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT, "--ema_decay", 0.9)
+    flags = ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT, "--use_ema")
     run("paddleseg", "train", *flags, "--save_dir", tmp_path / "whole")
     run("paddleseg", "train", *flags, "--save_dir", tmp_path / "on", "--resume_model", tmp_path / "whole" / "iter_2")
     averages = [read_state(tmp_path / run / "iter_4" / "model.pdema") for run in ("whole", "on")]
@@ -193,7 +193,11 @@ def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, t
         (("--config", "absent.yml"), "absent.yml: no such file"),
         (("--config", "README.txt"), "a config is a .yml file"),
         (("--iters", "0"), "--iters 0"),
-        (("--ema_decay", "1"), "--ema_decay 1"),
+        (("--accumulate_steps", "0"), "--accumulate_steps 0"),
+        (("--early_stop_intervals", "0"), "--early_stop_intervals 0"),
+        (("--precision", "fp16"), "needs --device gpu"),
+        (("--input_scale", "0.4"), "--input_scale 0.4"),
+        (("--config", MB_NANO, "--input_scale", "0.03125"), "macroblocks of 16 pixels are cut"),
         (("--opts", "model.type=NoSuchNetwork"), "NoSuchNetwork"),
         (("--opts", "model.num_classes=7"), "num_classes"),
         (("--opts", "train_dataset.type=Cityscapes"), "Cityscapes"),

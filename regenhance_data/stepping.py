@@ -1,0 +1,109 @@
+"""One optimizer step of a training: in one process or several, at full precision or mixed, over one batch or more."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import paddle
+from paddleseg.core.train import loss_computation
+
+# PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
+_AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)
+
+
+class Stepper:
+    """One optimizer step: forward and backward of its batches, in this process or with others.
+
+    rank, ranks: which of how many processes this is. Each has an equal part of an iteration's frames. Gradients are
+    averaged over all parts, and so are the running statistics of normalisations: it makes no difference whether a part
+    is a batch of one process or of another.
+    """
+
+    def __init__(
+        self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str, amp_level: str
+    ) -> None:
+        environment = paddle.distributed.ParallelEnv()
+        self.rank, self.ranks = environment.rank, environment.nranks
+        self._model, self._losses, self._optimizer = model, losses, optimizer
+        self._steps, self._precision, self._amp_level = accumulate_steps, precision, amp_level
+        if self.ranks > 1 and paddle.get_device().startswith("gpu"):  # there is no such thing on CPUs
+            paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self._parallel = paddle.DataParallel(model) if self.ranks > 1 else model
+        self._scaler = paddle.amp.GradScaler(enable=precision == "fp16", init_loss_scaling=1024)
+
+    @property
+    def parts(self) -> int:
+        """How many batches, of all processes, make one iteration."""
+        return self.ranks * self._steps
+
+    @property
+    def mine(self) -> range:
+        """Those that this process has."""
+        return range(self.rank * self._steps, (self.rank + 1) * self._steps)
+
+    def step(self, batches: list[Any], seed: int) -> float:
+        """Do one iteration; returns its loss. `seed`: of dropout, the same for a resumed training."""
+        total = 0.0
+        statistics = [buffer.clone() for buffer in self._statistics()] if len(batches) > 1 else []
+        sums = [paddle.zeros_like(buffer) for buffer in statistics]
+        for number, (images, labels) in enumerate(batches, 1):
+            paddle.seed(seed * self.parts + self.mine[number - 1])
+            with self._alone() if number < len(batches) else nullcontext():
+                loss = self._loss(images, labels)
+                self._scaler.scale(loss / len(batches)).backward()
+            total += float(loss) / len(batches)
+            for buffer, before, summed in zip(self._statistics(), statistics, sums, strict=False):
+                summed.add_(buffer)
+                buffer.set_value(before)
+        for buffer, summed in zip(self._statistics(), sums, strict=False):
+            buffer.set_value(summed / len(batches))
+        if self.ranks > 1:
+            total = self._mean(paddle.to_tensor(total)).item()
+        if not np.isfinite(total):
+            return total
+        # its first step names its state, which is looked for under these names when a training goes on
+        with paddle.utils.unique_name.guard():
+            self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.clear_grad()
+        if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
+            self._optimizer._learning_rate.step()
+        return total
+
+    def _loss(self, images: Any, labels: Any) -> Any:
+        with paddle.amp.auto_cast(
+            enable=self._precision != "fp32",
+            custom_white_list=_AMP_WHITE,
+            custom_black_list=_AMP_BLACK,
+            level=self._amp_level,
+            dtype="bfloat16" if self._precision == "bf16" else "float16",
+        ):
+            return sum(loss_computation(self._parallel(images), labels, None, self._losses))
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """Gradients stay in this process: they are exchanged with the last batch of an iteration."""
+        return self._parallel.no_sync() if self.ranks > 1 else nullcontext()
+
+    def _mean(self, tensor: Any) -> Any:
+        paddle.distributed.all_reduce(tensor)
+        return tensor.scale_(1 / self.ranks)
+
+    def any(self, here: bool) -> bool:
+        """Whether `here` is true in any process."""
+        if self.ranks == 1:
+            return here
+        told = paddle.to_tensor(float(here))
+        paddle.distributed.all_reduce(told)
+        return bool(told > 0)
+
+    @paddle.no_grad()
+    def share_statistics(self) -> None:
+        """Give every process the mean of the running statistics, of which each has seen its own frames alone."""
+        if self.ranks > 1:
+            for buffer in self._statistics():
+                buffer.set_value(self._mean(buffer.clone()))
+
+    def _statistics(self) -> list[Any]:
+        """Running means and variances: state that is not trained, which Paddle keeps among the parameters."""
+        state = self._model.state_dict().values()
+        return [tensor for tensor in state if tensor.stop_gradient and tensor.dtype == paddle.float32]
