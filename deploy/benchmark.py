@@ -115,9 +115,9 @@ def read_f1(path: Path, model: Path) -> float | None:
     """F1 of `model` at a budget of 10 %, from evaluation.json; None where another model, budget or metric is in it."""
     evaluation = read_json(path)
     try:
-        if Path(evaluation["settings"]["model"] or "").resolve() != model.resolve():
-            return None
-        value = evaluation["curves"]["predictor"].get("0.1")
+        models = evaluation["settings"]["models"].items()
+        curve = next((name for name, path in models if Path(path).resolve() == model.resolve()), None)
+        value = evaluation["curves"][curve].get("0.1") if curve else None
         return None if value is None or evaluation["metric"] != "f1" else float(value)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None

@@ -16,6 +16,7 @@ from regenhance_data.detectors import BATCH, Detections, Detector, class_number
 from regenhance_data.enhancement import choose, composite
 from regenhance_data.files import bounded_map, written_whole
 from regenhance_data.formulas import FramePair, difference_map
+from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import read_pair
 
 MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's rule, and the paper's
@@ -28,8 +29,10 @@ CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which eve
     "predictor": ("predictor", "#0072B2"),
     "oracle": ("oracle importance", "#222222"),
     "difference": ("difference alone", "#E69F00"),
+    "boxes": ("boxes on the blurred frame", "#CC79A7"),
     "random": ("random", "#999999"),
 }
+OTHER_COLOURS = ("#009E73", "#D55E00", "#56B4E9", "#8C6BB1", "#B5A000", "#7F4F24")  # of further models, by their names
 
 Point = tuple[str, float]  # a curve's name and a budget
 Masks = dict[Point, list[np.ndarray]]  # the macroblocks to make clear at each point, one or more draws
@@ -112,15 +115,16 @@ def evaluate(
     detector: Detector,
     clear: str,
     budgets: Sequence[float] = BUDGETS,
-    predict: Predict | None = None,
+    models: Mapping[str, Predict] | None = None,
     truth: Mapping[int, Detections] | None = None,
 ) -> dict[str, Any]:
     """F1 (of segmentation mIoU) of the detector on composites of clear and blurred, against its results on the clear
     frames.
 
-    Macroblocks are chosen by the `predictor` (where `predict` is given), the `oracle` (the importance files), the
-    `difference` |clear − blurred| and at `random`; micro over `frames`. `truth`: true boxes by frame number; adds the
-    same figures against them. Returns what evaluation.json holds, but for the settings. Streams frame by frame.
+    Macroblocks are chosen by each of `models` (a curve's name → what predicts), the `oracle` (the importance files),
+    the `difference` |clear − blurred|, the `boxes` found on the blurred frame (detection only) and at `random`; micro
+    over `frames`. `truth`: true boxes by frame number; adds the same figures against them. Returns what evaluation.json
+    holds, but for the settings. Streams frame by frame.
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
@@ -134,10 +138,13 @@ def evaluate(
         scores = _random_maps(frame, pair.grid.shape)
         scores["difference"] = [difference_map(pair)]
         scores["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, dataset, frame, "its importance file")]
-        if predict:
-            scores["predictor"] = [_checked(predict(pair.origin), pair, dataset, frame, "the model")]
+        for name, predict in (models or {}).items():
+            scores[name] = [_checked(predict(pair.origin), pair, dataset, frame, f"the model of '{name}'")]
+        found = detect_composites(detector, pair, masks_of({}, [], pair.grid.shape)[NONE])
+        if detector.task == "detection":
+            scores["boxes"] = [covered_by(next(iter(found.values())), pair.grid)]
         masks = masks_of(scores, budgets, pair.grid.shape)
-        found = detect_composites(detector, pair, [mask for some in masks.values() for mask in some])
+        found = detect_composites(detector, pair, [mask for some in masks.values() for mask in some], found)
         references = {"clear": found[masks[ALL][0].tobytes()]}
         if truth is not None:
             if frame.number not in truth:
@@ -160,10 +167,27 @@ def masks_of(scores: Mapping[str, Sequence[np.ndarray]], budgets: Sequence[float
     return masks | {(curve, b): [choose(m, b) for m in maps] for curve, maps in scores.items() for b in budgets}
 
 
-def detect_composites(detector: Detector, pair: FramePair, masks: Sequence[np.ndarray]) -> dict[bytes, Any]:
-    """What is found on the composite of each mask, by the mask's bytes; equal masks are run once."""
-    distinct = list({mask.tobytes(): mask for mask in masks}.items())
-    found: dict[bytes, Any] = {}
+def covered_by(found: Detections, grid: MacroblockGrid) -> np.ndarray:
+    """How much of each macroblock boxes cover, times their scores, summed: float64 [rows, cols].
+
+    `found` and `grid` are in pixels of the same picture. What one would enhance who has the detector and nothing else.
+    """
+    (lefts, tops), (rights, bottoms) = found.boxes.astype(np.float64)[:, :2].T, found.boxes.astype(np.float64)[:, 2:].T
+    col_starts, row_starts = (np.arange(count) * grid.mb_size for count in (grid.cols, grid.rows))
+    # [boxes, cols] and [boxes, rows] of pixels
+    across = np.minimum(rights[:, None], col_starts + grid.mb_size) - np.maximum(lefts[:, None], col_starts)
+    down = np.minimum(bottoms[:, None], row_starts + grid.mb_size) - np.maximum(tops[:, None], row_starts)
+    return np.einsum("n,nr,nc->rc", found.scores.astype(np.float64), down.clip(0), across.clip(0)) / grid.mb_size**2
+
+
+def detect_composites(
+    detector: Detector, pair: FramePair, masks: Sequence[np.ndarray], known: Mapping[bytes, Any] | None = None
+) -> dict[bytes, Any]:
+    """What is found on the composite of each mask, by the mask's bytes; equal masks, and `known` ones, are not run
+    again.
+    """
+    found: dict[bytes, Any] = dict(known or {})
+    distinct = [item for item in {mask.tobytes(): mask for mask in masks}.items() if item[0] not in found]
     for start in range(0, len(distinct), BATCH):
         keys, some = zip(*distinct[start : start + BATCH], strict=True)
         images = np.stack([composite(pair.clear, pair.blurred, mask, pair.grid) for mask in some])
@@ -245,13 +269,14 @@ def _of_classes(found: Detections, classes: Sequence[int]) -> Detections:
 def table(result: Mapping[str, Any]) -> str:
     """The score of each curve at each budget, the best curve first, and its 95 % interval below, for people."""
     budgets = list(next(iter(result["curves"].values())))
-    lines = [f"{METRIC_NAMES[result['metric']]:<12}" + "".join(f"{float(b):>11.0%}" for b in ["0", *budgets, "1"])]
+    wide = max(12, *(len(curve) + 1 for curve in result["curves"]))
+    lines = [f"{METRIC_NAMES[result['metric']]:<{wide}}" + "".join(f"{float(b):>11.0%}" for b in ["0", *budgets, "1"])]
     bounds = result["intervals_95"]
     for curve, points in sorted(result["curves"].items(), key=lambda c: -sum(c[1].values())):
         row = [result["none"], *(points[b] for b in budgets), result["all"]]
-        lines.append(f"{curve:<12}" + "".join(f"{v:>11.3f}" for v in row))
+        lines.append(f"{curve:<{wide}}" + "".join(f"{v:>11.3f}" for v in row))
         pairs = [bounds["none"], *(bounds[curve][b] for b in budgets), bounds["all"]]
-        lines.append(f"{'  95 %':<12}" + "".join(f"{f'{low:.2f}-{high:.2f}':>11}" for low, high in pairs))
+        lines.append(f"{'  95 %':<{wide}}" + "".join(f"{f'{low:.2f}-{high:.2f}':>11}" for low, high in pairs))
     return "\n".join(lines)
 
 
@@ -262,10 +287,8 @@ def curve_figure(result: Mapping[str, Any]) -> Figure:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
     last = 0.0
-    for curve, (words, colour) in CURVES.items():
-        points = result["curves"].get(curve)
-        if points is None:
-            continue
+    for curve, (words, colour) in _looks(result["curves"]).items():
+        points = result["curves"][curve]
         shares = [0.0, *(100 * float(budget) for budget in points)]
         bounds = result["intervals_95"]
         lows, highs = zip(bounds["none"], *(bounds[curve][budget] for budget in points), strict=True)
@@ -278,6 +301,13 @@ def curve_figure(result: Mapping[str, Any]) -> Figure:
         axes.text(last, level, words, ha="right", va="bottom", color="#5b6675", fontsize=9)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 0.7))  # beside the lines, never over them
     return figure
+
+
+def _looks(curves: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What each curve is called and its colour, the known ones first."""
+    known = {curve: look for curve, look in CURVES.items() if curve in curves}
+    others = [curve for curve in curves if curve not in CURVES]
+    return known | {curve: (curve, OTHER_COLOURS[at % len(OTHER_COLOURS)]) for at, curve in enumerate(others)}
 
 
 def write_plots(result: Mapping[str, Any], stem: Path) -> None:

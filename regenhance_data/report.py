@@ -135,7 +135,8 @@ def _curve_words(evaluation: dict[str, Any]) -> str:
     words = (
         f"{_metric(evaluation)} of the detector on {evaluation['frames']} test frames, against what it finds "
         "on the clear frames, when only the chosen macroblocks are clear. Oracle: the importance that the detector’s "
-        "gradient gives with the clear frame at hand. Difference: where clear and blurred frames differ most."
+        "gradient gives with the clear frame at hand. Difference: where clear and blurred frames differ most. "
+        "Boxes: where the detector already finds something on the blurred frame."
     )
     truth = evaluation.get("truth")
     if truth:
@@ -153,6 +154,8 @@ def _curve_table(evaluation: dict[str, Any]) -> str:
     head = [f"{_metric(evaluation)} when this share is enhanced", *shares]
     rows = []
     for name, (words, _) in CURVES.items():
+        if name not in evaluation["curves"]:  # segmentation has no boxes
+            continue
         values = [evaluation["none"], *(evaluation["curves"][name][b] for b in budgets), evaluation["all"]]
         rows.append((name == "predictor", [words, *(f"{value:.3f}" for value in values)]))
     return page.table(head, rows)

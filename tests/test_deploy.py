@@ -149,14 +149,24 @@ def test_a_video_of_another_aspect_is_refused_and_nothing_is_written(made, tmp_p
 
 @pytest.mark.parametrize(("metric", "expected"), [("f1", 0.9), ("miou", None)])
 def test_what_is_no_f1_is_not_called_so(tmp_path, metric, expected):
-    evaluation = {"metric": metric, "curves": {"predictor": {"0.1": 0.9}}, "settings": {"model": "m.onnx"}}
+    evaluation = {
+        "metric": metric,
+        "curves": {"predictor": {"0.1": 0.9}},
+        "settings": {"models": {"predictor": "m.onnx"}},
+    }
     (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
     assert benchmark.read_f1(tmp_path / "evaluation.json", Path("m.onnx")) == expected
 
 
 def test_the_benchmark_has_a_row_for_every_model_and_backend(made, tmp_path):
     (tmp_path / "evaluation.json").write_text(
-        json.dumps({"metric": "f1", "curves": {"predictor": {"0.1": 0.9}}, "settings": {"model": str(made.blocks)}})
+        json.dumps(
+            {
+                "metric": "f1",
+                "curves": {"predictor": {"0.1": 0.9}},
+                "settings": {"models": {"predictor": str(made.blocks)}},
+            }
+        )
     )
     words = ["--models", made.blocks, made.pixels, "--evaluation", tmp_path / "evaluation.json", "--repeats", 2]
     words += ["--warmup", 0, "--save_dir", tmp_path, "--backends", *BACKENDS]

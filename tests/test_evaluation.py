@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,16 @@ from regenhance_data import cli
 from regenhance_data.dataset import Dataset, Frame, write_importance
 from regenhance_data.detectors import Detections, DetectorSettings, load_detector
 from regenhance_data.enhancement import choose, composite
-from regenhance_data.evaluation import count_matches, count_pixels, evaluate, f1, iou_matrix, miou, read_truth
+from regenhance_data.evaluation import (
+    count_matches,
+    count_pixels,
+    covered_by,
+    evaluate,
+    f1,
+    iou_matrix,
+    miou,
+    read_truth,
+)
 from regenhance_data.files import write_image
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import make_importance
@@ -141,7 +151,7 @@ def test_the_oracle_finds_what_matters_and_chance_does_not(dataset, detector):
     result = evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS)
     assert (result["metric"], result["frames"], result["none"], result["all"]) == ("f1", 8, 0, 1)
     curves = result["curves"]
-    assert set(curves) == {"oracle", "difference", "random"}
+    assert set(curves) == {"oracle", "difference", "boxes", "random"}
     assert set(curves["oracle"]) == {"0.05", "0.1", "0.4"}
     assert curves["oracle"]["0.4"] == 1
     assert curves["oracle"]["0.1"] > curves["difference"]["0.1"]
@@ -154,24 +164,49 @@ def test_the_oracle_finds_what_matters_and_chance_does_not(dataset, detector):
     assert result == evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS)
 
 
+def test_models_named_alike_are_called_by_their_folders(tmp_path):
+    from tools.evaluate import named
+
+    paths = [Path("a/m.onnx"), Path("b/m.onnx"), Path("c/m.onnx"), Path("c/n.onnx")]
+    assert list(named(paths)) == ["predictor", "b/m", "c/m", "n"]
+    for twice in (["a.onnx", "b.onnx", "b.onnx"], ["a.onnx", "oracle.onnx"]):
+        with pytest.raises(cli.InputError, match="give each once"):
+            named([Path(name) for name in twice])
+
+
+@given(st.lists(st.tuples(*[st.floats(0, 90)] * 4, st.floats(0, 1)), max_size=5))
+def test_boxes_cover_macroblocks_by_the_pixels_in_them(rows):
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h, _ in rows]).reshape(-1, 4).round().clip(0, 90)
+    scores = np.array([row[4] for row in rows])
+    grid = MacroblockGrid(96, 96)
+    pixels = np.zeros((96, 96))
+    for (left, top, right, bottom), score in zip(boxes.astype(int), scores, strict=True):
+        pixels[top:bottom, left:right] += score
+    found = Detections(boxes, scores, np.zeros(len(boxes), int))
+    np.testing.assert_allclose(covered_by(found, grid), grid.mean(pixels), atol=1e-9)
+
+
 def test_a_predictor_is_judged_by_the_macroblocks_it_chooses(dataset, detector):
     frames = dataset.frames("")
-    flat = evaluate(dataset, frames, detector, "hr_images", BUDGETS, predict=lambda origin: np.zeros((4, 5)))
+    flat = evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((4, 5))})
     assert flat["curves"]["predictor"]["0.05"] < flat["curves"]["oracle"]["0.05"]
-    with pytest.raises(cli.InputError, match=r"000000.png: the model gives 5x5 macroblocks, expected 4x5"):
-        evaluate(dataset, frames, detector, "hr_images", BUDGETS, predict=lambda origin: np.zeros((5, 5)))
+    with pytest.raises(cli.InputError, match=r"000000.png: the model of 'predictor' gives 5x5 mac.*, expected 4x5"):
+        evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((5, 5))})
 
 
 def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     truth = {"classes": ["red", "blue"], "frames": {str(n): [[10, 20, 26, 36, 0]] if n else [] for n in range(8)}}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     model = write_predictor(tmp_path / "model.onnx", (50, 70))
-    flags = ("--every", 2, "--budgets", *BUDGETS, "--truth", tmp_path / "truth.json", "--model", model)
+    other = write_predictor(tmp_path / "other.onnx", (50, 70))
+    flags = ("--every", 2, "--budgets", *BUDGETS, "--truth", tmp_path / "truth.json", "--model", model, other)
     result = run("tools/evaluate.py", "--data", dataset.root, *flags, "--save_dir", tmp_path / "e")
     written = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert (written["frames"], written["settings"]["split"]) == (2, "test")
     assert written["settings"]["detector"] == dataset.info["detector"]
-    assert set(written["curves"]) == {"predictor", "oracle", "difference", "random"}
+    assert set(written["curves"]) == {"predictor", "other", "oracle", "difference", "boxes", "random"}
+    assert written["settings"]["models"] == {"predictor": str(model), "other": str(other)}
+    assert written["curves"]["other"] == written["curves"]["predictor"]
     assert set(written["truth"]["curves"]) == set(written["curves"])
     assert written["truth"]["all"] < 1
     assert f"{written['curves']['oracle']['0.4']:.3f}" in result.stdout

@@ -1,6 +1,7 @@
 """How much detector accuracy a budget of enhanced macroblocks brings back, for a predictor and for baselines."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.runtime import load_predictor
@@ -12,6 +13,7 @@ from regenhance_data.survey import FEWEST_TEST_FRAMES
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
 python tools/evaluate.py --data my_dataset --model predictor.onnx --budgets 0.05 0.1 --every 5 --save_dir runs/quick
+python tools/evaluate.py --data my_dataset --model predictor.onnx accmodel.onnx --save_dir runs/comparison
 python tools/evaluate.py --data my_dataset --split all --save_dir runs/baselines
 """
 
@@ -20,7 +22,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with importance files")
     parser.add_argument("--save_dir", type=Path, required=True, help="for evaluation.json, .png and .svg")
-    parser.add_argument("--model", type=Path, help="the predictor's ONNX file (default: the baselines alone)")
+    parser.add_argument(
+        "--model",
+        nargs="+",
+        type=Path,
+        help="the predictor's ONNX file, and others to compare it with, like AccModel (default: the baselines alone)",
+    )
     parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
@@ -34,6 +41,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     detectors.add_detector_arguments(parser)
     return parser
+
+
+def named(paths: Sequence[Path]) -> dict[str, Path]:
+    """{curve: model}: the first is the predictor, others are called by their files, and folders where these agree."""
+    stems = [path.stem for path in paths]
+    names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
+    models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
+    if len(models) < len(paths) or models.keys() & (evaluation.CURVES.keys() - {"predictor"}):
+        raise cli.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
+    return models
 
 
 def main(args: argparse.Namespace) -> None:
@@ -53,9 +70,10 @@ def main(args: argparse.Namespace) -> None:
             f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
         )
     truth = evaluation.read_truth(args.truth, detector) if args.truth else None
-    predict = load_predictor(args.model, args.backend).predict_one if args.model else None
+    models = named(args.model or [])
+    predicts = {curve: load_predictor(path, args.backend).predict_one for curve, path in models.items()}
 
-    result = evaluation.evaluate(dataset, frames, detector, clear, args.budgets, predict, truth)
+    result = evaluation.evaluate(dataset, frames, detector, clear, args.budgets, predicts, truth)
     result["settings"] = {
         "data": str(args.data),
         "split": args.split,
@@ -64,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
         "scale": dataset.scale,
         "mb_size": dataset.mb_size,
         "detector": record,
-        "model": str(args.model) if args.model else None,
+        "models": {curve: str(path) for curve, path in models.items()},
         "backend": args.backend,
     }
     write_json(args.save_dir / "evaluation.json", result)
@@ -73,7 +91,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
         evaluated = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
-        cli.suggest(["python", "deploy/benchmark.py", "--models", args.model, *evaluated])
+        cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, *evaluated])
 
 
 if __name__ == "__main__":
