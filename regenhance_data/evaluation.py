@@ -124,7 +124,7 @@ def evaluate(
     Macroblocks are chosen by each of `models` (a curve's name → what predicts), the `oracle` (the importance files),
     the `difference` |clear − blurred|, the `boxes` found on the blurred frame (detection only) and at `random`; micro
     over `frames`. `truth`: true boxes by frame number; adds the same figures against them. Returns what evaluation.json
-    holds, but for the settings. Streams frame by frame.
+    holds, but for the settings. Streams frame by frame; each of `models` is asked once a frame, in their order.
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
@@ -312,7 +312,11 @@ def _looks(curves: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 def write_plots(result: Mapping[str, Any], stem: Path) -> None:
     """`curve_figure` as `stem`.png and `stem`.svg."""
-    figure = curve_figure(result)
+    save_figure(curve_figure(result), stem)
+
+
+def save_figure(figure: Figure, stem: Path) -> None:
+    """A figure as `stem`.png and `stem`.svg."""
     for suffix in (".png", ".svg"):
         with written_whole(stem.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, dpi=150)

@@ -1,0 +1,54 @@
+"""What it costs to predict some frames only and carry the map along: F1 of the detector over predictions a second."""
+
+import argparse
+from pathlib import Path
+
+from deploy.runtime import load_predictor
+from regenhance_data import cli, detectors, importance, reuse_evaluation
+from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
+from regenhance_data.files import write_json
+from regenhance_data.reuse import Reuse
+
+EXAMPLES = """
+python tools/evaluate_reuse.py --data my_dataset --model predictor.onnx --save_dir runs/reuse
+python tools/evaluate_reuse.py --data D --model M.onnx --budget 0.05 --every 1 5 25 --change 0.02 0.1 --save_dir S
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with importance files")
+    parser.add_argument("--model", type=Path, required=True, help="the predictor's ONNX file")
+    parser.add_argument("--save_dir", type=Path, required=True, help="for reuse.json, reuse.png and reuse.svg")
+    parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks that are enhanced")
+    parser.add_argument("--every", nargs="+", type=int, default=(1, 2, 5, 10, 25), help="predict every n-th frame")
+    parser.add_argument(
+        "--change", nargs="*", type=float, default=(0.02, 0.04, 0.06), help="predict when brightness changed so much"
+    )
+    parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
+    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames; they are a clip's own")
+    detectors.add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    if not 0 < args.budget < 1:
+        raise cli.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
+    policies = {f"every {n}": Reuse(n) for n in args.every}
+    policies |= {f"change {share:g}": Reuse(None, share) for share in args.change}
+    dataset = Dataset.open(args.data)
+    frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
+    frames = frames if args.split == "all" else dataset.split_frames(args.split)
+    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
+    detector = detectors.load_detector(detectors.settings_from(args, dataset.info.get("detector")))
+    predict = load_predictor(args.model, args.backend).predict_one
+    result = reuse_evaluation.evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
+    write_json(args.save_dir / "reuse.json", result)
+    reuse_evaluation.write_plots(result, args.save_dir / "reuse")
+    print(reuse_evaluation.table(result))
+    print(f"{args.save_dir}/reuse.json, reuse.png, reuse.svg: {result['frames']} frames")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
