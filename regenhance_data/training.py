@@ -27,7 +27,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import IGNORED
 from regenhance_data.predictors import PredictorConfig, expected_level, load_weights, read_state, write_state
 from regenhance_data.ranking import agreement
-from regenhance_data.samples import Samples
+from regenhance_data.samples import Samples, one_size_batches
 
 
 @dataclass(frozen=True)
@@ -125,23 +125,12 @@ class _Batches(paddle.io.BatchSampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         iteration, epoch = 0, 0
         while iteration < self._stop:
-            for batch in self._epoch(np.random.default_rng([self._seed, epoch])):
+            for batch in one_size_batches(self._sizes_hw, self._size, np.random.default_rng([self._seed, epoch])):
                 iteration += 1
                 if self._start < iteration <= self._stop:
                     draws = np.random.default_rng([self._seed, epoch, iteration]).integers(2**31, size=len(batch))
                     yield list(zip(batch, draws.tolist(), strict=True))
             epoch += 1
-
-    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
-        of_size: dict[tuple[int, int], list[int]] = {}
-        for index in rng.permutation(len(self._sizes_hw)).tolist():
-            of_size.setdefault(self._sizes_hw[index], []).append(index)
-        batches = []
-        for group in of_size.values():
-            # the last frames of an order that fill no batch wait for the next epoch
-            whole = max(len(group) - len(group) % self._size, min(len(group), self._size))
-            batches += [group[at : at + self._size] for at in range(0, whole, self._size)]
-        return [batches[at] for at in rng.permutation(len(batches))]
 
 
 def train(config: PredictorConfig, training: Samples, validation: Samples, settings: TrainSettings) -> dict[str, Any]:
