@@ -28,6 +28,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.ranking import spearman
 
 if TYPE_CHECKING:
+    from regenhance_data.accmodel import AccModel
     from regenhance_data.predictors import PredictorConfig
 
 EXAMPLES = """
@@ -39,6 +40,7 @@ COMPARED_FRAMES = 4
 # 1e-5 on PP-MobileSeg-Tiny; a misread operator (the epsilon of a normalisation, see Paddle2ONNX issue 1618) is off by
 # far more than this.
 TOLERANCE = 1e-3
+_EXPORTERS = {"Paddle": "paddle2onnx", "PyTorch": "torch"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -181,8 +183,12 @@ def paddle_importance(
     return {"macroblock": np.array(blocks), "pixels": np.stack(pixels)}
 
 
-def parity(path: Path, head: str, frames: np.ndarray, reference: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Compare the ONNX file with Paddle in every runtime that is installed. InputError when one differs."""
+def parity(
+    path: Path, head: str, frames: np.ndarray, reference: dict[str, np.ndarray], framework: str = "Paddle"
+) -> dict[str, Any]:
+    """Compare the ONNX file with `reference`, what the framework says by head (see `paddle_importance`), in every
+    runtime that is installed. InputError when one differs.
+    """
     report: dict[str, Any] = {"head": head, "frames": len(frames), "tolerance": TOLERANCE, "max_abs_difference": {}}
     for backend in installed_backends() or ["auto"]:
         predictor = load_predictor(path, backend)
@@ -192,13 +198,73 @@ def parity(path: Path, head: str, frames: np.ndarray, reference: dict[str, np.nd
         report["max_abs_difference"][backend] = difference
         if not difference <= TOLERANCE:
             raise InputError(
-                f"the exported graph in {backend} differs from Paddle by {difference:.2g}, rounding is at most "
-                f"{TOLERANCE:g}; nothing was written: the exporter misread this network, try another paddle2onnx"
+                f"the exported graph in {backend} differs from {framework} by {difference:.2g}, rounding is at most "
+                f"{TOLERANCE:g}; no graph was written: the exporter misread this network, try another "
+                f"{_EXPORTERS[framework]}"
             )
         ranks = [spearman(a, b) for a, b in zip(found, reference["pixels"], strict=True)]
         known = [rank for rank in ranks if rank is not None]
         report["spearman_to_pixels_head"] = float(np.mean(known)) if known else None
     return report
+
+
+def described(
+    name: str, head: str, levels: int, grid: MacroblockGrid, scale: int, input_scale: float = 1.0
+) -> dict[str, Any]:
+    """What a predictor's file says about it: its metadata, and the head of its parity report."""
+    return {
+        "kit": KIT,
+        "kit_version": __version__,
+        "model": name,
+        "head": head,
+        "levels": levels,
+        "mb_size": grid.mb_size,
+        "scale": scale,
+        "input_height": grid.height,
+        "input_width": grid.width,
+        "input_scale": input_scale,
+        "precision": "fp32",
+    }
+
+
+def write_compared(
+    path: Path,
+    graph: onnx.ModelProto,
+    about: dict[str, Any],
+    frames: np.ndarray,
+    reference: dict[str, np.ndarray],
+    framework: str = "Paddle",
+) -> None:
+    """Write a predictor's graph and its parity report, and say so; InputError, and no graph, where `parity` says no.
+
+    about: see `described`; the rest as `parity`.
+    """
+    with written_whole(path) as temporary:
+        onnx.save(graph, str(temporary))
+        report = parity(temporary, about["head"], frames, reference, framework)
+    report_path = path.with_suffix(".parity.json")
+    write_json(report_path, {**about, **report})
+    for backend, difference in report["max_abs_difference"].items():
+        print(f"{backend:12s} differs from {framework} by at most {difference:.1e} on {len(frames)} frames")
+    if report["spearman_to_pixels_head"] is not None:
+        print(f"order of the macroblocks against the pixels head: Spearman {report['spearman_to_pixels_head']:.4f}")
+    height, width, (rows, cols) = about["input_height"], about["input_width"], reference["macroblock"].shape[1:]
+    print(f"wrote {path} ({width}x{height} frames → {rows}x{cols} macroblocks), {report_path}")
+
+
+def export_accmodel(model: "AccModel", dataset: Dataset, path: Path) -> None:
+    """Write AccModel as a predictor of frames of the dataset's size, compared with PyTorch as `write_compared` does."""
+    from regenhance_data.accmodel import MEAN, NAME, STD, network_onnx
+
+    frames = compared_frames(dataset, None)
+    height, width = frames.shape[1:3]
+    grid = MacroblockGrid(height, width, model.mb_size)
+    importance = model.importance(frames)
+    about = described(NAME, "macroblock", 2, grid, dataset.scale)
+    network = onnx.load_model_from_string(network_onnx(model.network, (height, width)))
+    graph = predictor_graph(network, Normalisation([MEAN] * 3, [STD] * 3), "macroblock", grid, about)
+    reference = {"macroblock": importance, "pixels": importance}
+    write_compared(path, graph, about, frames, reference, "PyTorch")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -222,34 +288,12 @@ def main(args: argparse.Namespace) -> None:
     if args.head == "macroblock" and not reference["macroblock"].size:
         raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
 
-    metadata = {
-        "kit": KIT,
-        "kit_version": __version__,
-        "model": config.name,
-        "head": args.head,
-        "levels": config.num_classes,
-        "mb_size": grid.mb_size,
-        "scale": dataset.scale if dataset else SCALE,
-        "input_height": grid.height,
-        "input_width": grid.width,
-        "input_scale": scale,
-        "precision": "fp32",
-    }
+    about = described(config.name, args.head, config.num_classes, grid, dataset.scale if dataset else SCALE, scale)
     seen = [-(-size // config.shrink) for size in (height, width)]
     network = network_onnx(model, args.batch_size, (seen[0], seen[1]))
-    graph = predictor_graph(network, normalise, args.head, grid, metadata, config.shrink)
+    graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
     path = args.save_dir / f"{config.name}.onnx"
-    with written_whole(path) as temporary:
-        onnx.save(graph, str(temporary))
-        report = parity(temporary, args.head, frames, reference)
-    report_path = path.with_suffix(".parity.json")
-    write_json(report_path, {**metadata, **report})
-    for backend, difference in report["max_abs_difference"].items():
-        print(f"{backend:12s} differs from Paddle by at most {difference:.1e} on {len(frames)} frames")
-    if report["spearman_to_pixels_head"] is not None:
-        print(f"order of the macroblocks against the pixels head: Spearman {report['spearman_to_pixels_head']:.4f}")
-    rows, cols = grid.shape
-    print(f"wrote {path} ({grid.width}x{grid.height} frames → {rows}x{cols} macroblocks), {report_path}")
+    write_compared(path, graph, about, frames, reference)
     cli.suggest(["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir])
 
 

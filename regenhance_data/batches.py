@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 
 from regenhance_data.predictors import PredictorConfig
-from regenhance_data.samples import Samples, shrunk_frame, shrunk_label
+from regenhance_data.samples import Samples, one_size_batches, shrunk_frame, shrunk_label
 
 
 def prepared_image(image: np.ndarray, config: PredictorConfig, key: str) -> np.ndarray:
@@ -69,7 +69,7 @@ class Batches(paddle.io.BatchSampler):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         iteration, epoch = 0, 0
         while iteration < self._stop:
-            for batch in self._epoch(np.random.default_rng([self._seed, epoch])):
+            for batch in one_size_batches(self._sizes_hw, self._size, np.random.default_rng([self._seed, epoch])):
                 iteration += 1
                 if self._start < iteration <= self._stop:
                     draws = np.random.default_rng([self._seed, epoch, iteration]).integers(2**31, size=len(batch))
@@ -78,14 +78,3 @@ class Batches(paddle.io.BatchSampler):
                     for part in self._mine:
                         yield keys[part :: self._parts]
             epoch += 1
-
-    def _epoch(self, rng: np.random.Generator) -> list[list[int]]:
-        of_size: dict[tuple[int, int], list[int]] = {}
-        for index in rng.permutation(len(self._sizes_hw)).tolist():
-            of_size.setdefault(self._sizes_hw[index], []).append(index)
-        batches = []
-        for group in of_size.values():
-            # the last frames of an order that fill no batch wait for the next epoch
-            whole = max(len(group) - len(group) % self._size, min(len(group), self._size))
-            batches += [group[at : at + self._size] for at in range(0, whole, self._size)]
-        return [batches[at] for at in rng.permutation(len(batches))]

@@ -19,7 +19,7 @@ from regenhance_data import page
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import LABELS, ORIGIN, Dataset, Frame, blurred_frame
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import level_colours, read_label
+from regenhance_data.labels import level_colours, read_label, recorded_normaliser
 from regenhance_data.levels import Normaliser
 from regenhance_data.overlay import heat
 from regenhance_data.survey import Clip, Survey, Warned, survey_dataset, warnings_about
@@ -140,14 +140,8 @@ def _maps(dataset: Dataset, frames: Iterable[Frame]) -> dict[Frame, np.ndarray]:
 
 def _normaliser(dataset: Dataset, maps: Iterable[np.ndarray]) -> Normaliser:
     """The dataset's own; before it has one, one fitted on these maps."""
-    recorded = dataset.info.get("normaliser")
-    if recorded is not None:
-        try:
-            return Normaliser.from_dict(recorded)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"{dataset.root / 'dataset.yaml'}: normaliser is broken; run tools/make_seg_dataset.py again"
-            ) from None
+    if "normaliser" in dataset.info:
+        return recorded_normaliser(dataset)
     values = np.concatenate([importance.ravel() for importance in maps])
     return Normaliser.fit("log", values) if values.any() else Normaliser("none")
 

@@ -1,6 +1,6 @@
 """The frames of a split list with their labels, as a predictor learns and is judged on them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +100,16 @@ def shrunk_frame(image: np.ndarray, factor: int) -> np.ndarray:
 def shrunk_label(label: np.ndarray, factor: int) -> np.ndarray:
     """The label that goes with a shrunk frame: uint8 [H, W] → [h, w]. A macroblock is a whole number of its pixels."""
     return label[::factor, ::factor]
+
+
+def one_size_batches(sizes_hw: Sequence[tuple[int, int]], batch_size: int, rng: np.random.Generator) -> list[list[int]]:
+    """An epoch of frames in random order as batches of frames of one size: each a list of places in `sizes_hw`."""
+    of_size: dict[tuple[int, int], list[int]] = {}
+    for index in rng.permutation(len(sizes_hw)).tolist():
+        of_size.setdefault(sizes_hw[index], []).append(index)
+    batches = []
+    for group in of_size.values():
+        # the last frames of an order that fill no batch wait for the next epoch
+        whole = max(len(group) - len(group) % batch_size, min(len(group), batch_size))
+        batches += [group[at : at + batch_size] for at in range(0, whole, batch_size)]
+    return [batches[at] for at in rng.permutation(len(batches))]

@@ -1,0 +1,69 @@
+"""What AccModel says of every frame of a video or dataset, of any size: <save_dir>/<clip>.npz.
+
+`importance` float32 [T, rows, cols] in [0, 1] is how likely each macroblock is worth enhancing, `frames` int64 [T] the
+frames' numbers. Frames are streamed; what grows with the clip is the result alone.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from regenhance_data import accmodel, cli
+from regenhance_data.dataset import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id, write_importance
+from regenhance_data.files import bounded_map
+from regenhance_data.video import read_video
+
+EXAMPLES = """
+python tools/predict_importance.py --model runs/accmodel/accmodel.pth --video camera.mp4 --save_dir runs/camera
+python tools/predict_importance.py --model runs/accmodel/accmodel.pth --data my_dataset --save_dir runs/predicted
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--model", type=Path, required=True, help="accmodel.pth of tools/train_accmodel.py")
+    frames = parser.add_mutually_exclusive_group(required=True)
+    frames.add_argument("--video", type=Path, help="a video of origin images")
+    frames.add_argument("--data", type=Path, help="a dataset folder: its origin images")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for an .npz a clip")
+    parser.add_argument("--batch_size", type=int, default=8, help="frames at once")
+    return parser
+
+
+def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.ndarray], np.ndarray | None]]:
+    """(id, where its frames come from, the frames, their numbers or None for 0, 1, 2 …) of each clip."""
+    if args.video:
+        yield clip_id(args.video.stem), args.video, read_video(args.video), None
+        return
+    dataset = Dataset.open(args.data)
+    if args.save_dir.resolve() == (args.data / IMPORTANCE).resolve():
+        raise cli.InputError(f"{args.save_dir}: holds the importance that models learn from; give another --save_dir")
+    for clip in dataset.clips():
+        frames = dataset.frames(clip)
+        images = bounded_map(lambda frame: dataset.read(ORIGIN, frame), frames)
+        yield clip or FLAT_CLIP, args.data / ORIGIN / clip, images, np.array([frame.number for frame in frames])
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.batch_size < 1:
+        raise cli.InputError(f"--batch_size {args.batch_size}: expected at least 1")
+    model = accmodel.load(args.model)
+    for clip, source, frames, numbers in clips(args):
+        shown = cli.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
+        importance = accmodel.predict(model, shown, source, args.batch_size)
+        path = args.save_dir / f"{clip}.npz"
+        write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)
+        count, rows, cols = importance.shape
+        print(f"wrote {path}: {count} frames of {rows}x{cols} macroblocks")
+    onnx_path = args.model.with_suffix(".onnx")
+    if args.video:
+        shown_by = ["python", "deploy/trt_infer.py", "--model", onnx_path, "--video", args.video]
+    else:
+        shown_by = ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path]
+    cli.suggest([*shown_by, "--save_dir", args.save_dir])
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

@@ -1,0 +1,106 @@
+"""Train AccModel, the predictor of AccMPEG (Du et al., MLSys 2022), on a dataset: a baseline in PyTorch.
+
+Importance and labels that are missing are made first. Writes accmodel.pth (the epoch that is best on the validation
+frames), train_log.json and accmodel.onnx, which runs wherever the kit's other predictors do.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from deploy.export_onnx import export_accmodel
+from regenhance_data import accmodel, cli, detectors, formulas, importance, torch_upscaler
+from regenhance_data.dataset import SPLITS, Dataset
+from regenhance_data.executors import Executor
+from regenhance_data.labels import make_seg_dataset, recorded_settings
+from regenhance_data.samples import Samples
+
+EXAMPLES = """
+python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel
+python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel --pretrained mb2-ssd-lite-mp-0_686.pth
+python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel --detector onnx:yolox_nano.onnx --classes car
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder")
+    parser.add_argument("--save_dir", type=Path, required=True, help="for accmodel.pth, accmodel.onnx, train_log.json")
+    parser.add_argument("--epochs", type=int, default=accmodel.EPOCHS, help="times that each training frame is seen")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--learning_rate", type=float, default=accmodel.LEARNING_RATE, help="of Adam, at its highest")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="normalised importance above which a macroblock is worth enhancing (default: what a tenth of the training "
+        "macroblocks are above)",
+    )
+    parser.add_argument(
+        "--pretrained",
+        metavar="imagenet|PATH",
+        help="start from torchvision's MobileNetV2 (downloaded), or from a file of pytorch-ssd's MobileNetV2-SSD-lite "
+        "(default: random weights)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights, the order and the mirroring")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: the GPU where there is one)")
+    detectors.add_detector_arguments(parser)
+    return parser
+
+
+def device_from(name: str | None) -> torch.device:
+    if name == "gpu" and not torch.cuda.is_available():
+        raise cli.InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
+    return torch.device("cpu") if name == "cpu" else torch_upscaler.device()
+
+
+def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
+    """Importance where a clip has none, then labels and lists where there are none or other importance was made."""
+    missing = [clip for clip in dataset.clips() if not dataset.importance_path(clip).is_file()]
+    if missing:
+        recorded = dataset.info.get("detector")
+        if recorded is None and not hasattr(args, "spec"):
+            raise cli.InputError(
+                f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: "
+                f"{detectors.EXISTING}"
+            )
+        settings = detectors.load_detector(detectors.settings_from(args, recorded)).settings
+        clear = importance.clear_folder(dataset, importance.recorded_clear(dataset))
+        formula = str(dataset.info.get("importance", {}).get("formula", formulas.DEFAULT_FORMULA))
+        print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
+        importance.make_importance(dataset, settings, formula, clear, Executor())
+    if missing or not all((dataset.root / f"{name}.txt").is_file() for name in SPLITS):
+        known = recorded_settings(dataset)
+        of = "the settings in dataset.yaml" if known else "the defaults of tools/make_seg_dataset.py"
+        print(f"{args.data}/labels, train.txt, val.txt, test.txt: made with {of}", flush=True)
+        make_seg_dataset(dataset, **known)
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = accmodel.TrainSettings(
+        args.save_dir,
+        args.epochs,
+        args.batch_size,
+        args.learning_rate,
+        args.threshold,
+        args.pretrained,
+        args.seed,
+        device_from(args.device),
+    )
+    with Dataset.writing(args.data) as dataset:
+        make_missing(dataset, args)
+    training, validation = (Samples(dataset, name, dataset.levels) for name in ("train", "val"))
+    best = accmodel.train(training, validation, settings)
+    path = args.save_dir / f"{accmodel.NAME}.pth"
+    print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
+    onnx_path = path.with_suffix(".onnx")
+    # on the processor: a GPU multiplies with 10 bits of mantissa, which would count as a difference
+    export_accmodel(accmodel.load(path).cpu(), dataset, onnx_path)
+    cli.suggest(
+        ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],
+        ["python", "tools/predict_importance.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
