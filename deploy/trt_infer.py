@@ -26,7 +26,7 @@ from regenhance_data.video import VideoWriter, frame_rate, read_video
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
 python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --backend onnxruntime --budget 0.05
-python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.04
+python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.01
 """
 
 

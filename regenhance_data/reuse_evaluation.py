@@ -105,8 +105,8 @@ def write_plots(result: Mapping[str, Any], stem: Path) -> None:
             axes.plot(rates, [row["score"] for row in rows], "o-", color=colour, label=WORDS[kind], markersize=4)
     for words, level in (("oracle", result["oracle"]), ("nothing enhanced", result["none"])):
         axes.axhline(level, color="#5b6675", linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(axes.get_xlim()[1], level, words, ha="right", va="bottom", color="#5b6675", fontsize=9)
+        axes.text(0.01, level, words, transform=axes.get_yaxis_transform(), va="bottom", color="#5b6675", fontsize=9)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="center right")
     save_figure(figure, stem)

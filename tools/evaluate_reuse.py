@@ -11,7 +11,7 @@ from regenhance_data.reuse import Reuse
 
 EXAMPLES = """
 python tools/evaluate_reuse.py --data my_dataset --model predictor.onnx --save_dir runs/reuse
-python tools/evaluate_reuse.py --data D --model M.onnx --budget 0.05 --every 1 5 25 --change 0.02 0.1 --save_dir S
+python tools/evaluate_reuse.py --data D --model M.onnx --budget 0.05 --every 1 5 25 --change 0.01 0.05 --save_dir S
 """
 
 
@@ -23,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks that are enhanced")
     parser.add_argument("--every", nargs="+", type=int, default=(1, 2, 5, 10, 25), help="predict every n-th frame")
     parser.add_argument(
-        "--change", nargs="*", type=float, default=(0.02, 0.04, 0.06), help="predict when brightness changed so much"
+        "--change", nargs="*", type=float, default=(0.005, 0.01, 0.02), help="predict when brightness changed so much"
     )
     parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
