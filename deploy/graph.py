@@ -42,6 +42,18 @@ def interpolation_matrix(size: int, out: int, coordinates: str = "half_pixel") -
     return matrix
 
 
+def pooling_matrix(size: int, out: int) -> np.ndarray:
+    """Adaptive average pooling of `size` values to `out` as a matrix, float64 [out, size]; each row sums to 1.
+
+    Value i is the mean of those from floor(i·size/out) to ceil((i + 1)·size/out), as in Paddle and PyTorch.
+    """
+    matrix = np.zeros((out, size))
+    for i in range(out):
+        start, stop = i * size // out, -(-(i + 1) * size // out)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
 def macroblock_matrix(size: int, out: int, mb_size: int, coordinates: str = "half_pixel") -> np.ndarray:
     """Interpolate `size` values to `out` pixels, then average each (perhaps partial) block of `mb_size`.
 

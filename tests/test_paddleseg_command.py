@@ -20,7 +20,7 @@ from regenhance_data.predictors import read_state
 CONFIGS = sorted(path for path in (ROOT / "paddleseg_configs").glob("*.yml") if path.stem != "mb_nano")
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
 MB_NANO = ROOT / "paddleseg_configs" / "mb_nano.yml"
-SHORT = ("--iters", 4, "--save_interval", 2, "--log_iters", 1, "--batch_size", 2)
+SHORT = ("--iters", 4, "--save_interval", 2, "--log_iters", 1, "--batch_size", 2, "--no_pretrained")
 
 
 def command(*words):
@@ -119,7 +119,7 @@ def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset
 def test_a_training_from_the_beginning_leaves_nothing_of_an_earlier_one(trained, dataset, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path / "run", "--batch_size", 2)
-    assert command("train", *flags, "--iters", 1) == 0
+    assert command("train", *flags, "--iters", 1, "--no_pretrained") == 0
     assert sorted(path.name for path in (tmp_path / "run").glob("iter_*")) == ["iter_1"]
     best, last = ((tmp_path / "run" / name / "model.pdparams").read_bytes() for name in ("best_model", "iter_1"))
     assert best == last
@@ -130,7 +130,7 @@ def test_frames_of_several_sizes_train_together(tmp_path):
     fill_dataset(tmp_path / "data", {"b": 12}, height=64, width=48)
     make_seg_dataset(mixed, gap=1)
     flags = ("--config", TINY, "--dataset_root", mixed.root, "--save_dir", tmp_path / "run", "--batch_size", 3)
-    assert command("train", *flags, "--iters", 2, "--num_workers", 0) == 0
+    assert command("train", *flags, "--iters", 2, "--num_workers", 0, "--no_pretrained") == 0
 
 
 def test_a_dataset_without_yaml_is_allowed_and_told(copy, trained, tmp_path, capsys):

@@ -31,7 +31,7 @@ make demo VIDEO=my.mp4 DETECTOR=onnx:yolox_nano.onnx
 ROOT = Path(__file__).resolve().parent.parent
 KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
 JOURNAL = "stages.json"  # what is done already, in the folder of the demo
-CONFIG = "paddleseg_configs/pp_mobileseg_tiny.yml"
+CONFIG = "paddleseg_configs/mb_nano.yml"
 ORIGINAL_HEIGHT_PX = 480  # a camera stream worth enhancing is smaller, an original worth shrinking is not
 
 
@@ -75,7 +75,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         extract += ["--keep_hr", "--jpeg_quality", "75"] if clear == "hr_images" else []
     super_resolve = [f"tools/super_resolve.py --data {data} --model builtin".split()] if clear == "sr_images" else []
     truth = ["--truth", f"{out}/truth.json"] if args.video is None else []
-    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor}".split()
+    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema".split()
     best = f"{predictor}/best_model/model.pdparams"
     return [
         *begin,

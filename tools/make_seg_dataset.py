@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     for warned in thin_splits(frames):
         cli.warn(str(warned))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
-    train = ["paddleseg", "train", "--config", "paddleseg_configs/pp_mobileseg_tiny.yml"]
+    train = ["paddleseg", "train", "--use_ema", "--config", "paddleseg_configs/mb_nano.yml"]
     cli.suggest(
         ["python", "tools/check_dataset.py", "--data", args.data],
         [*train, "--dataset_root", args.data, "--save_dir", "runs/predictor"],
