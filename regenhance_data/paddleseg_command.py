@@ -170,7 +170,7 @@ def _predict(args: argparse.Namespace, config: "PredictorConfig") -> None:
     mb_size = Dataset.open(args.dataset_root).mb_size if args.dataset_root else MB_SIZE
     count = predict(_trained(args, config), config, args.image_path, args.save_dir, mb_size, args.budget)
     print(
-        f"{count} pictures: wrote {args.save_dir}/importance.npz, {args.save_dir}/added_prediction (to look at), "
+        f"{count} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look at), "
         f"{args.save_dir}/pseudo_color_prediction (levels)"
     )
 

@@ -46,7 +46,7 @@ def predict(model: Any, config: PredictorConfig, image_path: Path, save_dir: Pat
     """Predict each picture at `image_path`; returns how many there were.
 
     Writes pseudo_color_prediction/<name>.png (a label of the likeliest levels), added_prediction/<name>.jpg (importance
-    as heat, the macroblocks of `budget` outlined), and importance.npz: <name> → float32 [rows, cols] in [0, 1].
+    as heat, the macroblocks of `budget` outlined), and predictions.npz: <name> → float32 [rows, cols] in [0, 1].
     """
     pictures = pictures_at(image_path)
     model.eval()
@@ -68,7 +68,7 @@ def predict(model: Any, config: PredictorConfig, image_path: Path, save_dir: Pat
             yield name, importance
 
     found = dict(predictions())
-    _write_arrays(save_dir / "importance.npz", found)
+    _write_arrays(save_dir / "predictions.npz", found)
     return len(found)
 
 

@@ -257,8 +257,29 @@ def paddle_files(rng: random.Random) -> Words:
         spoil(rng, weights)
     else:
         spoil_either(rng, rng.choice(sorted(Path("configs").rglob("*.yml"))), spoil_text, ODD_VALUES)
-    words: Words = ["regenhance_data/paddleseg_command.py", "val", "--config", config, "--dataset_root", "seeds/data"]
-    return [*words, "--model_path", weights, "--save_dir", "save"]
+    if rng.random() < 0.3:  # beside the weights that are used
+        weights = seed("predictor.pdparams")
+        spoil_either(rng, seed("predictor.yaml"), spoil_text, ODD_VALUES)
+    uses: list[Words] = [["val"], ["predict", "--image_path", "seeds/data/origin_images/day/000000.png"]]
+    use, *flags = rng.choice(uses)
+    words: Words = ["regenhance_data/paddleseg_command.py", use, "--config", config, "--dataset_root", "seeds/data"]
+    return [*words, *flags, "--model_path", weights, "--save_dir", "save"]
+
+
+@target
+def pretrained_weights(rng: random.Random) -> Words:
+    path = seed("pretrained.pdparams")
+    spoil(rng, path)
+    words: Words = ["regenhance_data/paddleseg_command.py", "train", "--config", "seeds/configs/mb_nano.yml"]
+    words += ["--iters", 1, "--batch_size", 1, "--dataset_root", "seeds/data", "--save_dir", "save"]
+    return [*words, "--opts", f"model.pretrained={path}"]
+
+
+@target
+def accmodel_file(rng: random.Random) -> Words:
+    path = seed("accmodel.pth")
+    spoil(rng, path)
+    return ["tools/predict_importance.py", "--model", path, "--video", "seeds/day.mp4", "--save_dir", "save"]
 
 
 def make_seeds(folder: Path) -> None:
@@ -303,6 +324,11 @@ def make_seeds(folder: Path) -> None:
     predictors = importlib.import_module("regenhance_data.predictors")
     model = predictors.PredictorConfig(Path("configs/pp_mobileseg_tiny.yml")).build("model")
     predictors.write_state(Path("predictor.pdparams"), model.state_dict())
+    Path("predictor.yaml").write_text("config: x\nmodel: PPMobileSeg\nnum_classes: 10\ninput_scale: 1.0\n")
+    nano = predictors.PredictorConfig(Path("configs/mb_nano.yml")).build("model")
+    predictors.write_state(Path("pretrained.pdparams"), nano.state_dict())
+    accmodel = importlib.import_module("regenhance_data.accmodel")
+    accmodel.save(accmodel.AccModel(), Path("accmodel.pth"))
     maps = np.random.default_rng(0).random((6, 3, 4), np.float32)
     np.save("maps.npy", maps)
     np.savez("one.npz", maps[:, None])

@@ -199,7 +199,7 @@ def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_p
     config_and_model = ("--config", MB_NANO, "--model_path", tmp_path / "best_model" / "model.pdparams")
     out, pictures = tmp_path / "out", dataset.root / "origin_images"
     assert command("predict", *config_and_model, "--image_path", pictures, "--save_dir", out) == 0
-    said = np.load(out / "importance.npz")
+    said = np.load(out / "predictions.npz")
     assert sorted(said) == [f"a/{number:06d}" for number in range(24)]
     assert said["a/000003"].shape == (5, 6)
     assert 0 <= said["a/000003"].min() <= said["a/000003"].max() <= 1
