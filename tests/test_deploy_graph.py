@@ -3,11 +3,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from deploy.graph import Normalisation, interpolation_matrix, macroblock_matrix, predictor_graph
+from deploy.graph import Normalisation, interpolation_matrix, macroblock_matrix, pooling_matrix, predictor_graph
 from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 
@@ -38,6 +39,14 @@ def test_the_macroblock_matrices_are_upsampling_and_then_the_mean_of_every_parti
     full = interpolation_matrix(rows[0], height) @ low @ interpolation_matrix(cols[0], width).T
     short = macroblock_matrix(rows[0], height, mb_size) @ low @ macroblock_matrix(cols[0], width, mb_size).T
     np.testing.assert_allclose(short, MacroblockGrid(height, width, mb_size).mean(full), atol=1e-9)
+
+
+@given(sides, sides, st.integers(0, 2**32 - 1))
+def test_two_matrices_pool_as_adaptive_pooling_does(rows, cols, seed):
+    picture = np.random.default_rng(seed).random((rows[1], cols[1]))
+    expected = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(picture)[None], (rows[0], cols[0]))[0]
+    found = pooling_matrix(rows[1], rows[0]) @ picture @ pooling_matrix(cols[1], cols[0]).T
+    np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def network(height, width, upsamples=True):
@@ -80,6 +89,11 @@ def test_the_graph_takes_camera_pixels_and_ends_at_the_chosen_resolution(head):
         # away from the padded edge the level expected is the sigmoid of the red
         np.testing.assert_allclose(result[0, 0, 0], 1 / (1 + np.exp(-normalised_red)), atol=1e-5)
     assert "Resize" not in [node.op_type for node in model.graph.node] or head == "pixels"
+
+
+def test_pixels_of_a_frame_that_the_network_sees_smaller_are_refused():
+    with pytest.raises(InputError, match="knows no pixels"):
+        predictor_graph(network(32, 32), NORMALISATION, "pixels", MacroblockGrid(64, 64), {}, shrink=2)
 
 
 def test_a_network_that_does_not_end_in_an_upsampling_is_refused():

@@ -1,0 +1,35 @@
+"""Every config trains, and comes out of the export as what Paddle says, at a size that nothing divides."""
+
+import numpy as np
+import pytest
+from conftest import ROOT, fill_dataset
+from test_training import command, losses
+
+from deploy import export_onnx
+from deploy.runtime import load_predictor
+from regenhance_data.labels import make_seg_dataset
+
+CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    # bins of adaptive pooling, strides and macroblocks: none divides 107 or 139
+    made = fill_dataset(tmp_path_factory.mktemp("data"), {"a": 12}, height=107, width=139)
+    make_seg_dataset(made, gap=1)
+    return made
+
+
+def test_there_are_six_stock_sizes_and_one_of_the_kit():
+    assert len(CONFIGS) == 7
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_a_size_trains_and_its_export_says_what_paddle_says(config, dataset, tmp_path):
+    where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
+    assert command("train", *where, "--iters", 1, "--batch_size", 2, "--no_pretrained") == 0
+    assert np.isfinite(losses(tmp_path)).all()
+    words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams"]
+    export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))
+    predictor = load_predictor(tmp_path / f"{config.stem}.onnx")
+    assert predictor.predict(np.zeros((1, 107, 139, 3), np.uint8)).shape == (1, 7, 9)
