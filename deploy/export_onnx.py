@@ -138,6 +138,8 @@ def _exact_adaptive_pooling() -> Iterator[None]:
     real = F.adaptive_avg_pool2d
 
     def pooled(x: Any, output_size: Any, data_format: str = "NCHW", name: str | None = None) -> Any:
+        if data_format != "NCHW":
+            return real(x, output_size, data_format, name)
         rows, cols = (output_size, output_size) if isinstance(output_size, int) else output_size
         height, width = x.shape[2:]
         down = paddle.to_tensor(pooling_matrix(height, rows or height), dtype=x.dtype)
@@ -183,7 +185,10 @@ def paddle_importance(
     import paddle.nn.functional as F
 
     from regenhance_data.batches import prepared_image
-    from regenhance_data.predictors import expected_level
+    from regenhance_data.validation import expected_level
+
+    def level_of(logits: Any) -> np.ndarray:
+        return expected_level(F.softmax(logits, axis=1).numpy())
 
     model.eval()
     blocks, pixels = [], []
@@ -194,7 +199,7 @@ def paddle_importance(
         with paddle.no_grad(), _noted_interpolations() as calls:
             logits = model(paddle.to_tensor(image[None]))[0]
         with paddle.no_grad():
-            level = expected_level(logits)[0].numpy()
+            level = level_of(logits)[0]
             if level.shape == grid.shape:
                 pixels.append(level)
                 blocks.append(level)
@@ -203,7 +208,7 @@ def paddle_importance(
             if calls and calls[-1][1] is logits:
                 low, _, keywords = calls[-1]
                 align = keywords.get("align_corners", False)
-                low_level = expected_level(low)[:, None]
+                low_level = paddle.to_tensor(level_of(low)[:, None])
                 full = F.interpolate(low_level, image.shape[1:], mode="bilinear", align_corners=align)
                 blocks.append(seen.mean(full[0, 0].numpy()))
     return {"macroblock": np.array(blocks), "pixels": np.stack(pixels)}
@@ -304,6 +309,7 @@ def main(args: argparse.Namespace) -> None:
     scale = trained_input_scale(args.model_path, args.input_scale)
     config = PredictorConfig(args.config, scale, opts=args.opts)
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
+    config.refuse_cut_macroblocks(dataset.mb_size if dataset else MB_SIZE)
     frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
     height, width = frames.shape[1:3]
     grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)

@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
-    reuse = Reuse(args.every if args.change is not None else args.every or 1, args.change)
+    reuse = Reuse(1 if args.every is None and args.change is None else args.every, args.change)
     predictor = load_predictor(args.model, args.backend, args.threads)
     # drawn as large as the clear frame, so that an eye can tell what is in a macroblock
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))

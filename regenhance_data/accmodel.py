@@ -311,6 +311,8 @@ def load(path: Path) -> AccModel:
         or type(mb_size) is not int
         or not 1 <= mb_size <= MOST_MB_SIZE
         or not isinstance(state, dict)
+        or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items())
+        or any(value.is_complex() or value.dtype == torch.bool for value in state.values())
     ):
         raise InputError(f"{path}: is no AccModel of this kit; make one with tools/train_accmodel.py")
     model = AccModel(mb_size, threshold)

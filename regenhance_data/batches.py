@@ -1,6 +1,7 @@
 """What a training reads: frames through the config's transforms, in batches that a resumed training repeats."""
 
 import random
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,6 +9,10 @@ import paddle
 
 from regenhance_data.predictors import PredictorConfig
 from regenhance_data.samples import Samples, one_size_batches, shrunk_frame, shrunk_label
+
+# Transforms draw from Python's and NumPy's global generators, and Paddle's loader prepares frames in a thread beside
+# the validation of others.
+_DRAWING = threading.Lock()
 
 
 def prepared_image(image: np.ndarray, config: PredictorConfig, key: str) -> np.ndarray:
@@ -21,21 +26,28 @@ def prepared_image(image: np.ndarray, config: PredictorConfig, key: str) -> np.n
 class PreparedFrames(paddle.io.Dataset):
     """Frames through the transforms of the config's `key`, train_dataset or val_dataset, at its `shrink`.
 
-    An item is asked for by (index, seed) and depends on nothing else: (float32 [3, h, w], label int64 [h, w]).
+    An item is asked for by (index, seed) and depends on nothing else: (float32 [3, h, w], label int64 [h, w]). For a
+    network on the grid of macroblocks, training frames are made of whole ones first, so that a mirrored frame has the
+    same ones.
     """
 
     def __init__(self, samples: Samples, config: PredictorConfig, key: str) -> None:
         self._samples, self._shrink = samples, config.shrink
         self._transforms = config.transforms(key)
+        self._whole_px = samples.mb_size // config.shrink if config.is_on_grid and key == "train_dataset" else 1
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         index, seed = key
-        random.seed(seed)  # PaddleSeg's transforms draw from both
-        np.random.seed(seed)
         image, label = self._samples.read(index)
         bgr = shrunk_frame(image[:, :, ::-1], self._shrink)
         label = shrunk_label(label, self._shrink)
-        data = self._transforms({"img": bgr, "label": label, "gt_fields": ["label"], "trans_info": []})
+        if right := -label.shape[1] % self._whole_px:
+            bgr = np.pad(bgr, ((0, 0), (0, right), (0, 0)), mode="edge")
+            label = np.pad(label, ((0, 0), (0, right)), mode="edge")
+        with _DRAWING:
+            random.seed(seed)
+            np.random.seed(seed)
+            data = self._transforms({"img": bgr, "label": label, "gt_fields": ["label"], "trans_info": []})
         return data["img"], data["label"].astype(np.int64)
 
     def __len__(self) -> int:

@@ -68,7 +68,7 @@ class MbNano(nn.Layer):
         height, width = x.shape[2:]
         right, bottom = -width % self.mb_size, -height % self.mb_size
         if right or bottom:
-            x = F.pad(x, [0, right, 0, bottom])
+            x = F.pad(x, [0, right, 0, bottom], mode="replicate")
         cells = self.blocks(self.to_grid(x))
         coarse = self.context(F.avg_pool2d(cells, 4, ceil_mode=True, exclusive=True))
         coarse = F.interpolate(coarse, cells.shape[2:], mode="bilinear")

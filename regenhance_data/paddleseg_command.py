@@ -52,8 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     training.add_argument("--use_ema", action="store_true", help="keep the moving average of the weights as the best")
     training.add_argument("--early_stop_intervals", type=int, help="stop after so many validations no better")
     training.add_argument("--accumulate_steps", type=int, default=1, help="steps that make one iteration")
-    training.add_argument("--precision", choices=["fp32", "fp16", "bf16"], default="fp32", help="mixed on GPUs: fp16")
-    training.add_argument("--amp_level", choices=["O1", "O2"], default="O1", help="of mixed precision")
+    training.add_argument("--precision", choices=["fp32", "fp16"], default="fp32", help="fp16: mixed, on a GPU")
     training.add_argument("--use_vdl", action="store_true", help="log for VisualDL: visualdl --logdir SAVE_DIR")
 
     trained = parser.add_argument_group("val, predict, export")
@@ -85,14 +84,15 @@ def run_command(args: argparse.Namespace) -> None:
     if args.device == "gpu" and not paddle.is_compiled_with_cuda():
         raise InputError("--device gpu: this Paddle is built for the CPU; install paddlepaddle-gpu or use --device cpu")
     if args.precision == "fp16" and args.device == "cpu":
-        raise InputError("--precision fp16: needs --device gpu; a CPU can do bf16")
+        raise InputError("--precision fp16: needs --device gpu")
     paddle.set_device(args.device)
     if args.command == "train" and paddle.distributed.ParallelEnv().nranks > 1:
         paddle.distributed.init_parallel_env()
-    scale = args.input_scale if args.command == "train" else trained_input_scale(args.model_path, args.input_scale)
+    known = args.model_path if args.command != "train" else args.resume_model and args.resume_model / "model.pdparams"
+    scale = trained_input_scale(known, args.input_scale) if known else args.input_scale
     config = PredictorConfig(
         args.config,
-        scale or 1.0,
+        1.0 if scale is None else scale,
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         iters=args.iters,
@@ -110,7 +110,9 @@ def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) ->
     listed = Path(str(settings.get(f"{split}_path", f"{split}.txt")))
     if listed.suffix != ".txt" or (args.dataset_root is None and listed.parent.resolve() != root.resolve()):
         raise InputError(f"{listed}: a list of frames is a .txt file in its dataset folder, {root}")
-    return Samples(Dataset.open(root), listed.stem, config.num_classes)
+    dataset = Dataset.open(root)
+    config.refuse_cut_macroblocks(dataset.mb_size)
+    return Samples(dataset, listed.stem, config.num_classes)
 
 
 def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
@@ -127,7 +129,6 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
         resume_model=args.resume_model,
         use_ema=args.use_ema,
         precision=args.precision,
-        amp_level=args.amp_level,
         accumulate_steps=args.accumulate_steps,
         early_stop_intervals=args.early_stop_intervals,
         use_vdl=args.use_vdl,
@@ -168,6 +169,7 @@ def _predict(args: argparse.Namespace, config: "PredictorConfig") -> None:
     if not 0 < args.budget <= 1:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
     mb_size = Dataset.open(args.dataset_root).mb_size if args.dataset_root else MB_SIZE
+    config.refuse_cut_macroblocks(mb_size)
     count = predict(_trained(args, config), config, args.image_path, args.save_dir, mb_size, args.budget)
     print(
         f"{count} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look at), "

@@ -23,17 +23,21 @@ DRAWN_SCALE = 3  # as large as a clear frame, so that an eye can tell what is in
 JPEG_QUALITY = 90
 
 
-def pictures_at(path: Path) -> dict[str, Path]:
+def pictures_at(path: Path, besides: Path) -> dict[str, Path]:
     """{name without suffix: file} of the picture at `path`, or of those in that folder and below, by name.
 
-    InputError where there is none, or two of one name.
+    What is in the folder `besides` does not count. InputError where there is none, two of one name, or a name that no
+    archive can have.
     """
     if path.is_file():
         return {path.stem: path}
     found: dict[str, Path] = {}
     for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in PICTURES and not file.name.startswith("."):
+        is_drawn = besides.resolve() in file.resolve().parents
+        if file.suffix.lower() in PICTURES and not file.name.startswith(".") and not is_drawn:
             name = file.relative_to(path).with_suffix("").as_posix()
+            if not name.isprintable():
+                raise InputError(f"{name.encode(errors='backslashreplace')!r}: is no name in UTF-8; give it another")
             if name in found:
                 raise InputError(f"{file}: there is {found[name].name} as well; give one of them another name")
             found[name] = file
@@ -48,7 +52,9 @@ def predict(model: Any, config: PredictorConfig, image_path: Path, save_dir: Pat
     Writes pseudo_color_prediction/<name>.png (a label of the likeliest levels), added_prediction/<name>.jpg (importance
     as heat, the macroblocks of `budget` outlined), and predictions.npz: <name> → float32 [rows, cols] in [0, 1].
     """
-    pictures = pictures_at(image_path)
+    if save_dir.resolve() == image_path.resolve():
+        raise InputError(f"{save_dir}: has the pictures; give --save_dir another folder for what is drawn of them")
+    pictures = pictures_at(image_path, save_dir)
     model.eval()
 
     def predictions() -> Iterator[tuple[str, np.ndarray]]:

@@ -18,7 +18,7 @@ from regenhance_data import (
     paddleseg_compat,
 )
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import MB_SIZE
+from regenhance_data.dataset import MB_SIZE, MOST_MB_SIZE
 from regenhance_data.files import read_yaml, write_yaml, written_whole
 from regenhance_data.unpickling import ARRAYS, restricted_load
 
@@ -85,13 +85,22 @@ class PredictorConfig:
     def name(self) -> str:
         return self.path.stem
 
+    @property
+    def is_on_grid(self) -> bool:
+        """Whether the network goes straight to the macroblocks."""
+        return bool(self.seg.dic["model"]["type"] == "MbNano")
+
+    def refuse_cut_macroblocks(self, mb_size: int) -> None:
+        """InputError where the network would not see whole pixels of a macroblock."""
+        if mb_size % self.shrink:
+            raise InputError(f"--input_scale 1/{self.shrink}: macroblocks of {mb_size} pixels are cut by it")
+
     def _shrink_macroblocks(self) -> None:
         """The kit's own pieces count macroblocks in pixels of their input."""
         for piece in (self.seg.dic["model"], *self.seg.dic["loss"]["types"]):
             if piece["type"] in ("MbNano", "MacroblockLoss"):
-                size = piece.get("mb_size", MB_SIZE)
-                if size % self.shrink:
-                    raise InputError(f"--input_scale 1/{self.shrink}: macroblocks of {size} pixels are cut by it")
+                size = int(piece.get("mb_size", MB_SIZE))
+                self.refuse_cut_macroblocks(size)
                 piece["mb_size"] = size // self.shrink
 
     def build(self, piece: str) -> Any:
@@ -117,7 +126,7 @@ class PredictorConfig:
 
 
 def _shrink_of(input_scale: float) -> int:
-    shrink = round(1 / input_scale) if 0 < input_scale <= 1 else 0
+    shrink = round(1 / input_scale) if 1 / MOST_MB_SIZE <= input_scale <= 1 else 0
     if not shrink or abs(input_scale * shrink - 1) > 0.01:
         raise InputError(f"--input_scale {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
     return shrink
@@ -176,8 +185,8 @@ def trained_input_scale(model_path: Path, given: float | None) -> float:
     if not path.is_file():
         return 1.0 if given is None else given
     scale = read_yaml(path).get("input_scale")
-    if not isinstance(scale, float | int) or isinstance(scale, bool):
-        raise InputError(f"{path}: input_scale is {scale!r}, expected a number; train again, or remove this file")
+    if not isinstance(scale, float | int) or isinstance(scale, bool) or not 0 < scale <= 1:
+        raise InputError(f"{path}: input_scale is no number from 0 to 1; train again, or remove this file")
     if given is not None and abs(given - scale) > 0.01:
         raise InputError(f"{model_path}: was trained with --input_scale {scale:g}, not {given:g}")
     return float(scale)
@@ -200,13 +209,4 @@ def load_weights(model: Any, path: Path) -> None:
     strangers = state.keys() - expected.keys()
     if strangers:
         raise InputError(f"{path}: has {min(strangers)}, which this config's network lacks")
-    model.set_state_dict(state)
-
-
-def expected_level(logits: Any) -> Any:
-    """What a predictor says of a pixel or macroblock: Σ k·p_k / (K − 1) in [0, 1], p the softmax over the K levels.
-
-    paddle [N, K, H, W] → paddle [N, H, W].
-    """
-    weights = paddle.linspace(0, 1, logits.shape[1], dtype=logits.dtype).reshape([1, -1, 1, 1])
-    return (paddle.nn.functional.softmax(logits, axis=1) * weights).sum(axis=1)
+    model.set_state_dict({name: state[name].astype(np.float32) for name in expected})

@@ -1,10 +1,13 @@
 """Pretrained weights of a backbone: fetched once, read without running code, put where they fit."""
 
 import hashlib
+import http.client
+import lzma
 import os
 import sys
 import tarfile
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,6 +21,8 @@ from regenhance_data.predictors import read_state
 WEIGHTS = ".pdparams"
 _CHUNK_BYTES = 1 << 20
 _MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
+# what a server, a cut archive and an odd URL raise; urllib's own errors are OSErrors
+_BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError, http.client.HTTPException)
 
 
 def cache_folder() -> Path:
@@ -36,12 +41,16 @@ def load_pretrained(model: Any, part: str, source: str) -> int:
     if module is None:
         raise InputError(f"{source}: pretrained weights of {part}, which this network does not have")
     path = _fetched(source) if "://" in source else Path(source)
+    if not path.is_file():
+        raise InputError(f"{path}: no such pretrained weights; start without them: --no_pretrained")
     state = read_state(path)
     fitting = {}
     for name, tensor in module.state_dict().items():
         value = state.get(name)
-        if isinstance(value, np.ndarray) and value.shape == tuple(tensor.shape) and np.isfinite(value).all():
-            fitting[name] = value
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == tuple(tensor.shape):
+            if not np.isfinite(value).all():
+                raise InputError(f"{source}: {name} has NaN or infinite values; start without it: --no_pretrained")
+            fitting[name] = value.astype(np.float32)
     if not fitting:
         raise InputError(f"{source}: no pretrained weight fits this network; take it out with --no_pretrained")
     module.set_state_dict(fitting)
@@ -60,10 +69,13 @@ def _fetched(url: str) -> Path:
             download = weights.with_name(weights.name + ".download")
             try:
                 _download(url, download)
-                _take_weights(url, download, weights)
+                _take_weights(download, weights)
+                read_state(weights)  # what is none is not kept
             finally:
                 download.unlink(missing_ok=True)
-    except (OSError, tarfile.TarError, EOFError) as error:  # urllib's errors are OSErrors
+    except InputError as error:
+        raise InputError(f"{url}: {str(error).partition(': ')[2]}; start without it: --no_pretrained") from None
+    except _BROKEN as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:100]
         raise InputError(
             f"{url}: pretrained weights cannot be fetched ({reason}); start without them: --no_pretrained"
@@ -79,15 +91,19 @@ def _download(url: str, path: Path) -> None:
             desc="pretrained weights", total=size or None, unit="B", unit_scale=True, disable=not is_shown
         ) as bar:
             while chunk := answer.read(_CHUNK_BYTES):
-                file.write(chunk)
+                _write_bounded(file, chunk)
                 bar.update(len(chunk))
-                if file.tell() > _MOST_BYTES:
-                    raise OSError(f"more than {_MOST_BYTES >> 30} GB")
     if size and path.stat().st_size != size:
-        raise OSError("cut short")
+        raise ValueError("cut short")
 
 
-def _take_weights(url: str, download: Path, weights: Path) -> None:
+def _write_bounded(file: IO[bytes], chunk: bytes) -> None:
+    file.write(chunk)
+    if file.tell() > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES >> 30} GB")
+
+
+def _take_weights(download: Path, weights: Path) -> None:
     if not tarfile.is_tarfile(download):
         os.replace(download, weights)
         return
@@ -95,7 +111,7 @@ def _take_weights(url: str, download: Path, weights: Path) -> None:
         member = next((m for m in archive if m.isfile() and m.name.endswith(WEIGHTS)), None)
         content: IO[bytes] | None = archive.extractfile(member) if member else None
         if content is None:
-            raise InputError(f"{url}: holds no {WEIGHTS}; start without it: --no_pretrained")
+            raise ValueError(f"holds no {WEIGHTS}")
         with weights.open("wb") as file:
             while chunk := content.read(_CHUNK_BYTES):
-                file.write(chunk)
+                _write_bounded(file, chunk)

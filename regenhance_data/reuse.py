@@ -1,6 +1,5 @@
 """Temporal reuse: predict some frames and carry the map along in between (the idea of RegenHance, section 3)."""
 
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -24,10 +23,10 @@ class Reuse:
 
     every: int | None = 1
     change: float | None = None
-    seen: int = 0
-    predicted: int = 0
-    _since: int = 0
-    _picture: np.ndarray | None = field(default=None, repr=False)
+    seen: int = field(default=0, init=False)
+    predicted: int = field(default=0, init=False)
+    _since: int = field(default=0, init=False)
+    _picture: np.ndarray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.every is None and self.change is None:
@@ -56,14 +55,3 @@ def _small(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     size = -(-width // _BLOCK_PX), -(-height // _BLOCK_PX)
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).mean(-1, dtype=np.float32)
-
-
-def carried(
-    frames: Iterable[np.ndarray], predict: Callable[[np.ndarray], np.ndarray], reuse: Reuse
-) -> Iterator[np.ndarray]:
-    """The map of each frame of a clip: its own where `reuse` says it is due, else that of the last one predicted."""
-    last = np.zeros((0, 0), np.float32)
-    for frame in frames:
-        if reuse.is_due(frame):
-            last = predict(frame)
-        yield last

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from regenhance_data.dataset import ORIGIN, Dataset, Frame
 from regenhance_data.detectors import Detector
 from regenhance_data.evaluation import METRIC_NAMES, Predict, evaluate, save_figure
-from regenhance_data.reuse import Reuse, carried
+from regenhance_data.reuse import Reuse
 
 FRAME_RATE = 25.0  # of a clip whose dataset does not say
 COLOURS = {"every": "#0072B2", "change": "#E69F00"}
@@ -38,10 +38,13 @@ def evaluate_reuse(
     maps: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     predictions = dict.fromkeys(policies, 0)
     for _, group in groupby(ordered, key=lambda frame: frame.clip):
-        of_clip = list(group)
-        for name, policy in policies.items():
-            reuse = replace(policy)
-            maps[name] += carried((dataset.read(ORIGIN, frame) for frame in of_clip), predict, reuse)
+        fresh = {name: replace(policy) for name, policy in policies.items()}
+        for frame in group:
+            image = dataset.read(ORIGIN, frame)
+            predicted = predict(image)
+            for name, reuse in fresh.items():
+                maps[name].append(predicted if reuse.is_due(image) else maps[name][-1])
+        for name, reuse in fresh.items():
             predictions[name] += reuse.predicted
     models: dict[str, Predict] = {name: _in_turn(some) for name, some in maps.items()}
     result = evaluate(dataset, ordered, detector, clear, [budget], models)
@@ -73,7 +76,11 @@ def _in_turn(maps: Sequence[np.ndarray]) -> Predict:
 
 
 def _frame_rate(dataset: Dataset, clip: str) -> float:
-    return float(dataset.info.get("clips", {}).get(clip, {}).get("frame_rate") or FRAME_RATE)
+    try:
+        rate = float(dataset.info["clips"][clip]["frame_rate"])
+    except (KeyError, TypeError, ValueError):
+        return FRAME_RATE
+    return rate if 0 < rate < np.inf else FRAME_RATE
 
 
 def table(result: Mapping[str, Any]) -> str:

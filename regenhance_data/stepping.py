@@ -7,6 +7,8 @@ import numpy as np
 import paddle
 from paddleseg.core.train import loss_computation
 
+from regenhance_data.cli import InputError
+
 # PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
 _AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)
 
@@ -19,27 +21,31 @@ class Stepper:
     is a batch of one process or of another.
     """
 
-    def __init__(
-        self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str, amp_level: str
-    ) -> None:
+    def __init__(self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str) -> None:
         environment = paddle.distributed.ParallelEnv()
         self.rank, self.ranks = environment.rank, environment.nranks
         self._model, self._losses, self._optimizer = model, losses, optimizer
-        self._steps, self._precision, self._amp_level = accumulate_steps, precision, amp_level
+        self._accumulate_steps, self._is_mixed = accumulate_steps, precision == "fp16"
         if self.ranks > 1 and paddle.get_device().startswith("gpu"):  # there is no such thing on CPUs
             paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # running means and variances: state that is not trained, which Paddle keeps among the parameters
+        self._statistic_names = [
+            name
+            for name, tensor in model.state_dict().items()
+            if tensor.stop_gradient and tensor.dtype == paddle.float32
+        ]
         self._parallel = paddle.DataParallel(model) if self.ranks > 1 else model
-        self._scaler = paddle.amp.GradScaler(enable=precision == "fp16", init_loss_scaling=1024)
+        self._scaler = paddle.amp.GradScaler(enable=self._is_mixed, init_loss_scaling=1024)
 
     @property
     def parts(self) -> int:
         """How many batches, of all processes, make one iteration."""
-        return self.ranks * self._steps
+        return self.ranks * self._accumulate_steps
 
     @property
     def mine(self) -> range:
         """Those that this process has."""
-        return range(self.rank * self._steps, (self.rank + 1) * self._steps)
+        return range(self.rank * self._accumulate_steps, (self.rank + 1) * self._accumulate_steps)
 
     def step(self, batches: list[Any], seed: int) -> float:
         """Do one iteration; returns its loss. `seed`: of dropout, the same for a resumed training."""
@@ -62,8 +68,12 @@ class Stepper:
         if not np.isfinite(total):
             return total
         # its first step names its state, which is looked for under these names when a training goes on
-        with paddle.utils.unique_name.guard():
-            self._scaler.step(self._optimizer)
+        try:
+            with paddle.utils.unique_name.guard():
+                self._scaler.step(self._optimizer)
+        except AssertionError as error:  # state that was given, and is not what it looks for
+            reason = " ".join(str(error).split())[-100:]
+            raise InputError(f"--resume_model: model.pdopt is not of this config's optimizer ({reason})") from None
         self._scaler.update()
         self._optimizer.clear_grad()
         if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
@@ -72,11 +82,7 @@ class Stepper:
 
     def _loss(self, images: Any, labels: Any) -> Any:
         with paddle.amp.auto_cast(
-            enable=self._precision != "fp32",
-            custom_white_list=_AMP_WHITE,
-            custom_black_list=_AMP_BLACK,
-            level=self._amp_level,
-            dtype="bfloat16" if self._precision == "bf16" else "float16",
+            enable=self._is_mixed, custom_white_list=_AMP_WHITE, custom_black_list=_AMP_BLACK, level="O1"
         ):
             return sum(loss_computation(self._parallel(images), labels, None, self._losses))
 
@@ -88,8 +94,8 @@ class Stepper:
         paddle.distributed.all_reduce(tensor)
         return tensor.scale_(1 / self.ranks)
 
-    def any(self, here: bool) -> bool:
-        """Whether `here` is true in any process."""
+    def in_any_process(self, here: bool) -> bool:
+        """Whether `here` is true in any process; all of them must ask at the same moment."""
         if self.ranks == 1:
             return here
         told = paddle.to_tensor(float(here))
@@ -97,13 +103,16 @@ class Stepper:
         return bool(told > 0)
 
     @paddle.no_grad()
-    def share_statistics(self) -> None:
-        """Give every process the mean of the running statistics, of which each has seen its own frames alone."""
+    def share_statistics(self, state: dict[str, Any]) -> None:
+        """Give every process the mean of the running statistics in `state`, the model's or an average of it.
+
+        Each process has seen its own frames alone. Sharing is linear, and so are running statistics and averages of
+        them: it does not matter how often it is done.
+        """
         if self.ranks > 1:
-            for buffer in self._statistics():
-                buffer.set_value(self._mean(buffer.clone()))
+            for name in self._statistic_names:
+                state[name].set_value(self._mean(state[name].clone()))
 
     def _statistics(self) -> list[Any]:
-        """Running means and variances: state that is not trained, which Paddle keeps among the parameters."""
-        state = self._model.state_dict().values()
-        return [tensor for tensor in state if tensor.stop_gradient and tensor.dtype == paddle.float32]
+        state = self._model.state_dict()
+        return [state[name] for name in self._statistic_names]

@@ -12,9 +12,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import paddle
@@ -27,8 +28,9 @@ from regenhance_data.predictors import RECORD, PredictorConfig, load_weights, re
 from regenhance_data.pretrained import load_pretrained
 from regenhance_data.samples import Samples
 from regenhance_data.stepping import Stepper
-from regenhance_data.validation import describe, validate
+from regenhance_data.validation import NotFinite, describe, validate
 
+RECENT = "recent_losses.json"  # of a checkpoint: the losses that the log has no line of yet
 EMA_DECAY = 0.99  # of PaddleSeg; 0.999 would still hold much of the random start after some hundred iterations
 
 
@@ -36,9 +38,10 @@ EMA_DECAY = 0.99  # of PaddleSeg; 0.999 would still hold much of the random star
 class TrainSettings:
     """How a training runs. `save_interval`, `log_iters` count iterations; `keep_checkpoints` of iter_N are left.
 
-    use_ema: a moving average of the weights is what is validated and kept as the best model. precision, amp_level: as
-    paddle.amp has them. accumulate_steps: so many batches make one iteration. early_stop_intervals: validations without
-    a better one after which to stop. use_vdl: log for VisualDL.
+    use_ema: a moving average of the weights is what is validated and kept as the best model. precision: 'fp32', or
+    'fp16' for mixed precision (a training that goes on begins with a new loss scale). accumulate_steps: so many batches
+    make one iteration. early_stop_intervals: validations without a better one after which to stop. use_vdl: log for
+    VisualDL.
     """
 
     save_dir: Path
@@ -50,7 +53,6 @@ class TrainSettings:
     resume_model: Path | None = None
     use_ema: bool = False
     precision: str = "fp32"
-    amp_level: str = "O1"
     accumulate_steps: int = 1
     early_stop_intervals: int | None = None
     use_vdl: bool = False
@@ -62,6 +64,8 @@ class TrainSettings:
         for name, least in least_of.items():
             if getattr(self, name) < least:
                 raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
+        if self.use_vdl and find_spec("visualdl") is None:
+            raise InputError("--use_vdl: VisualDL is not installed; pip install visualdl, or leave this out")
 
 
 class _Average:
@@ -103,13 +107,15 @@ class _Log:
     """train_log.json, VisualDL's records where they are asked for, and the bar."""
 
     def __init__(
-        self, rows: list[dict[str, Any]], settings: TrainSettings, iters: int, frames: int, writes: bool
+        self, rows: list[dict[str, Any]], settings: TrainSettings, start: int, iters: int, frames: int, writes: bool
     ) -> None:
         self.rows, self._settings, self._iters, self._frames = rows, settings, iters, frames
+        self._last = start
         self._writes = writes
         self._path = settings.save_dir / "train_log.json"
         self._vdl = _vdl_writer(settings.save_dir) if settings.use_vdl and self._writes else None
-        self._recent: list[float] = []
+        # losses since the last line, of before the start as well
+        self._recent = [float(loss) for loss in rows.pop()["recent"]] if rows and "recent" in rows[-1] else []
         self._since = time.monotonic()
 
     @property
@@ -123,7 +129,7 @@ class _Log:
         bar.update()
         if iteration % self._settings.log_iters and iteration != self._iters:
             return
-        rate = len(self._recent) * self._frames / (time.monotonic() - self._since)
+        rate = (iteration - self._last) * self._frames / (time.monotonic() - self._since)
         row = {"iter": iteration, "loss": float(np.mean(self._recent)), "lr": lr, "images_per_s": round(rate, 2)}
         self.rows.append(row)
         self._scalars("Train", row)
@@ -133,7 +139,7 @@ class _Log:
                 f"iter {iteration}/{self._iters}  loss {row['loss']:.4f}  lr {lr:.6f}  {rate:.1f} images/s  "
                 f"{tqdm.format_interval(left_s)} left"
             )
-        self._recent, self._since = [], time.monotonic()
+        self._recent, self._last, self._since = [], iteration, time.monotonic()
 
     def validation(self, bar: tqdm, row: dict[str, Any]) -> None:
         """Note a validation; the time it took does not count as training."""
@@ -148,9 +154,12 @@ class _Log:
         yield
         self._since += time.monotonic() - began
 
-    def save(self) -> None:
+    def save(self, checkpoint: Path | None = None) -> None:
+        """Write the log; and what of it a training needs that goes on from `checkpoint`."""
         if self._writes:
             write_json(self._path, self.rows)
+        if self._writes and checkpoint is not None:
+            write_json(checkpoint / RECENT, self._recent)
 
     def _scalars(self, tag: str, row: dict[str, Any]) -> None:
         if self._vdl is not None:
@@ -174,7 +183,10 @@ class _Keeper:
         """Judge the network, or its average, and keep it if it is the best so far."""
         self._refuse_broken(iteration)
         with self.average.in_place() if self.average else nullcontext():
-            row = {"iter": iteration, **validate(self.model, self.config, validation)}
+            try:
+                row = {"iter": iteration, **validate(self.model, self.config, validation)}
+            except NotFinite:
+                _stop_diverged(self.settings.save_dir, iteration, self.log)
             if row["ranking"] > max(map(_ranking, self.log.validations), default=-np.inf):
                 write_model(self.settings.save_dir / "best_model", self.model.state_dict(), self.config)
         self.log.validation(bar, row)
@@ -182,9 +194,9 @@ class _Keeper:
     def save(self, iteration: int) -> None:
         """Write iter_N, and remove the oldest ones."""
         self._refuse_broken(iteration)
-        self.log.save()
-        # last, and its weights last of all: a checkpoint that is there has its validation and its optimizer
+        # its weights last of all: a checkpoint that is there has its validation and its optimizer
         checkpoint = self.settings.save_dir / f"iter_{iteration}"
+        self.log.save(checkpoint)
         write_state(checkpoint / "model.pdopt", self.optimizer.state_dict())
         if self.average is not None:
             write_state(checkpoint / "model.pdema", self.average.state)
@@ -210,11 +222,13 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     start = _begin(config, model, optimizer, settings)
-    stepper = Stepper(model, losses, optimizer, settings.accumulate_steps, settings.precision, settings.amp_level)
+    stepper = Stepper(model, losses, optimizer, settings.accumulate_steps, settings.precision)
     is_first = stepper.rank == 0
     frames = config.seg.batch_size * stepper.parts
-    log = _Log(_start_folder(settings, start) if is_first else [], settings, iters, frames, is_first)
-    keeper = _Keeper(config, settings, model, optimizer, _average(settings, model, start) if is_first else None, log)
+    average = _average(settings, model, start)
+    # from here on nothing is refused any more, and an earlier training can go
+    log = _Log(_start_folder(settings, start) if is_first else [], settings, start, iters, frames, is_first)
+    keeper = _Keeper(config, settings, model, optimizer, average, log)
 
     order = Batches(training.sizes_hw, frames, start, iters, settings.seed, stepper.parts, stepper.mine)
     prepared = PreparedFrames(training, config, "train_dataset")
@@ -222,19 +236,21 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     is_shown = is_first and sys.stderr.isatty()
     bar = tqdm(total=iters, desc="train", initial=start, unit="iter", disable=not is_shown, leave=False)
     model.train()
-    with bar, _told_to_stop() as told:
+    with bar, _told_to_stop(once=stepper.ranks == 1) as told:
         for iteration in range(start + 1, iters + 1):
             lr = float(optimizer.get_lr())
             loss = stepper.step(list(islice(batches, settings.accumulate_steps)), settings.seed + iteration)
             if not np.isfinite(loss):
                 _stop_diverged(settings.save_dir, iteration, log)
-            if keeper.average is not None:
-                keeper.average.follow()
+            if average is not None:
+                average.follow()
             log.iteration(bar, iteration, loss, lr)
-            is_stopped = stepper.any(bool(told))
+            is_stopped = stepper.in_any_process(bool(told))
             is_judged = iteration % settings.save_interval == 0 or iteration == iters
             if is_judged or is_stopped:
-                stepper.share_statistics()
+                stepper.share_statistics(model.state_dict())
+                if average is not None:
+                    stepper.share_statistics(average.state)
                 with log.paused():
                     if is_first and is_judged:
                         keeper.validate(iteration, validation, bar)
@@ -243,7 +259,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
                 model.train()
             if is_stopped and iteration < iters:
                 _leave(settings, iteration, told, is_first)
-            if is_judged and stepper.any(is_first and _is_over(settings, log)):
+            if is_judged and stepper.in_any_process(is_first and _is_over(settings, log)):
                 bar.write(f"iter {iteration}: no better validation in the last {settings.early_stop_intervals}")
                 break
     return max(log.validations, key=_ranking) if is_first else {}
@@ -256,18 +272,23 @@ def _begin(config: PredictorConfig, model: Any, optimizer: Any, settings: TrainS
     if settings.pretrained:
         for part, source in config.pretrained.items():
             count = load_pretrained(model, part, source)
-            print(f"{part or 'model'}: begins with {count} pretrained weights of {source}")
+            if paddle.distributed.ParallelEnv().rank == 0:
+                print(f"{part or 'model'}: begins with {count} pretrained weights of {source}")
     return 0
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[list[int]]:
-    """A list that fills with the SIGTERM or SIGINT that arrives inside the block; a second one ends the process."""
+def _told_to_stop(once: bool) -> Iterator[list[int]]:
+    """A list that fills with the SIGTERM or SIGINT that arrives inside the block.
+
+    once: a second one ends the process. Paddle's launcher sends several within a second, and kills what is left later.
+    """
     told: list[int] = []
 
     def note(number: int, frame: Any) -> None:
         told.append(number)
-        signal.signal(number, before[number])
+        if once:
+            signal.signal(number, before[number])
 
     before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in before:
@@ -298,10 +319,8 @@ def _is_over(settings: TrainSettings, log: _Log) -> bool:
 
 
 def _vdl_writer(folder: Path) -> Any:
-    try:
-        from visualdl import LogWriter
-    except ImportError:
-        raise InputError("--use_vdl: VisualDL is not installed; pip install visualdl, or leave this out") from None
+    from visualdl import LogWriter
+
     return LogWriter(str(folder))
 
 
@@ -327,21 +346,41 @@ def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
     if not start or settings.resume_model is None:
         for folder in (*_checkpoints(settings.save_dir), best_model):
             shutil.rmtree(folder, ignore_errors=True)
+        for path in (settings.save_dir / "train_log.json", *settings.save_dir.glob("vdlrecords.*.log")):
+            path.unlink(missing_ok=True)
         return []
     before = settings.resume_model.parent
-    whole = read_json(before / "train_log.json") if (before / "train_log.json").exists() else []
+    is_elsewhere = before.resolve() != settings.save_dir.resolve()
+    for folder in _checkpoints(settings.save_dir):
+        if is_elsewhere or int(folder.name.removeprefix("iter_")) > start:
+            shutil.rmtree(folder)
+    whole = _rows(before / "train_log.json")
     log = [row for row in whole if row["iter"] <= start]
+    recent = settings.resume_model / RECENT
+    open_window = [{"iter": start, "recent": read_json(recent)}] if recent.is_file() else []
     ranked = [max((row for row in rows if "ranking" in row), key=_ranking, default=None) for rows in (log, whole)]
     if ranked[0] is None:
-        return log
+        shutil.rmtree(best_model, ignore_errors=True)
+        return log + open_window
     name = "model.pdema" if settings.use_ema else "model.pdparams"
     kept = before / ("best_model/model.pdparams" if ranked[0] == ranked[1] else f"iter_{ranked[0]['iter']}/{name}")
     if not kept.is_file():  # the next validation is then the best
-        return [row for row in log if "ranking" not in row]
+        return [row for row in log if "ranking" not in row] + open_window
     if (record := kept.with_name(RECORD)).is_file():
         write_bytes(best_model / RECORD, record.read_bytes())
     write_bytes(best_model / "model.pdparams", kept.read_bytes())
-    return log
+    return log + open_window
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a train_log.json; none where there is no such file. InputError where it is something else."""
+    rows = read_json(path) if path.exists() else []
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and isinstance(row.get("iter"), int) and isinstance(row.get("ranking", 0.0), float | int)
+        for row in rows
+    ):
+        raise InputError(f"{path}: is no log of a training; remove it")
+    return rows
 
 
 def _ranking(row: dict[str, Any]) -> float:
@@ -354,11 +393,12 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
 
 
-def _stop_diverged(save_dir: Path, iteration: int, log: _Log) -> None:
+def _stop_diverged(save_dir: Path, iteration: int, log: _Log) -> NoReturn:
     log.save()
+    kept = _checkpoints(save_dir)
+    mend = f"go on from {kept[-1]} with --resume_model and" if kept else "train again with"
     raise InputError(
-        f"{save_dir}: the loss is no number any more at iteration {iteration}; "
-        "the checkpoints before it are kept, go on from one with --resume_model and a lower --learning_rate"
+        f"{save_dir}: the loss is no number any more at iteration {iteration}; {mend} a lower --learning_rate"
     )
 
 

@@ -15,6 +15,11 @@ from regenhance_data.predictors import PredictorConfig
 from regenhance_data.ranking import agreement
 from regenhance_data.samples import Samples
 
+
+class NotFinite(InputError):
+    """A network that says NaN."""
+
+
 CALIBRATION_BINS = 15  # of confidence, as Guo et al. (2017) have them
 
 
@@ -22,10 +27,12 @@ def predict_levels(model: Any, images: Any, config: PredictorConfig, grid: Macro
     """The probability of each level for each macroblock: prepared images [N, 3, h, w] → float64 [N, K, rows, cols].
 
     grid: of the frames before they were shrunk. The mean over a macroblock's pixels, or as it is where the network goes
-    straight to the macroblocks. InputError where its output is neither.
+    straight to the macroblocks. InputError where its output is neither, NotFinite where it is no number.
     """
     with paddle.no_grad():
         shares = F.softmax(model(images)[0], axis=1).numpy()
+    if not np.isfinite(shares).all():
+        raise NotFinite(f"{config.path}: its network puts out NaN; take an earlier checkpoint, or train again")
     if shares.shape[-2:] == grid.shape:
         return shares.astype(np.float64)
     if shares.shape[-2:] != tuple(images.shape[-2:]):

@@ -169,7 +169,7 @@ def test_models_named_alike_are_called_by_their_folders(tmp_path):
 
     paths = [Path("a/m.onnx"), Path("b/m.onnx"), Path("c/m.onnx"), Path("c/n.onnx")]
     assert list(named(paths)) == ["predictor", "b/m", "c/m", "n"]
-    for twice in (["a.onnx", "b.onnx", "b.onnx"], ["a.onnx", "oracle.onnx"]):
+    for twice in (["a.onnx", "b.onnx", "b.onnx"], ["a.onnx", "oracle.onnx"], ["a.onnx", "none.onnx"]):
         with pytest.raises(cli.InputError, match="give each once"):
             named([Path(name) for name in twice])
 

@@ -11,23 +11,16 @@ from regenhance_data.cli import InputError
 from regenhance_data.dataset import Dataset, read_importance
 from regenhance_data.files import write_image
 from regenhance_data.importance import make_importance
-from regenhance_data.reuse import Reuse, carried
+from regenhance_data.reuse import Reuse
 
 FLAT = np.zeros((20, 30, 3), np.uint8)
 
 
 @given(st.integers(1, 9), st.integers(1, 30))
-def test_every_nth_frame_is_predicted_and_its_map_carried_along(every, count):
-    asked = []
-
-    def predict(frame):
-        asked.append(frame)
-        return np.full((2, 2), len(asked))
-
+def test_every_nth_frame_is_due(every, count):
     reuse = Reuse(every)
-    maps = list(carried([FLAT] * count, predict, reuse))
-    assert [int(cells[0, 0]) for cells in maps] == [1 + number // every for number in range(count)]
-    assert (reuse.seen, reuse.predicted, len(asked)) == (count, -(-count // every), -(-count // every))
+    assert [reuse.is_due(FLAT) for _ in range(count)] == [number % every == 0 for number in range(count)]
+    assert (reuse.seen, reuse.predicted) == (count, -(-count // every))
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.floats(0, 1))
@@ -74,7 +67,7 @@ def test_the_curve_has_every_policy_and_each_clip_begins_with_a_prediction(run, 
     assert "--budget 2.0" in refused("tools/evaluate_reuse.py", *flags, "--budget", 2)
 
 
-def test_a_video_is_predicted_now_and_then(run, tmp_path):
+def test_a_video_is_predicted_now_and_then(run, refused, tmp_path):
     model = write_predictor(tmp_path / "model.onnx", (64, 96))
     video = encode(tmp_path / "camera.mp4", noise(7, 64, 96))
     flags = ("--model", model, "--video", video, "--save_dir")
@@ -82,5 +75,6 @@ def test_a_video_is_predicted_now_and_then(run, tmp_path):
     run("deploy/trt_infer.py", *flags, tmp_path / "all")
     assert "7 frames" in said
     assert "(3 predicted, the rest carried along)" in said
+    assert "--every 0" in refused("deploy/trt_infer.py", *flags, tmp_path / "none", "--every", 0)
     some, whole = (read_importance(tmp_path / name / "importance.npz")[0] for name in ("some", "all"))
     np.testing.assert_array_equal(some, whole[[0, 0, 0, 3, 3, 3, 6]])

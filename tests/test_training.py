@@ -3,11 +3,14 @@ import io
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visualdl import LogReader
 
-from regenhance_data import paddleseg_command, pretrained
-from regenhance_data.batches import Batches
+from regenhance_data import paddleseg_command, pretrained, training
+from regenhance_data.batches import Batches, PreparedFrames
 from regenhance_data.cli import InputError
 from regenhance_data.files import read_image
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import make_seg_dataset, read_label
-from regenhance_data.predictors import PredictorConfig, read_state
-from regenhance_data.samples import shrunk_frame, shrunk_label
+from regenhance_data.predictors import PredictorConfig, read_state, write_state
+from regenhance_data.samples import Samples, shrunk_frame, shrunk_label
+from regenhance_data.stepping import Stepper
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -53,8 +57,8 @@ def flags(dataset):
     return ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT)
 
 
-def weights(folder):
-    state = read_state(folder / "model.pdparams")
+def weights(folder, name="model.pdparams"):
+    state = read_state(folder / name)
     return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
 
 
@@ -76,18 +80,50 @@ def test_parts_of_a_batch_are_together_the_batch_and_go_on_where_they_were(sizes
         assert len({sizes_hw[index] for part in of_one for index, _ in part}) == 1
 
 
-def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(flags, run, tmp_path):
-    steps = (*flags, "--iters", 3, "--save_interval", 3)
-    launch = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--backend", "gloo", "--log_dir"]
-    launch += [tmp_path / "logs", Path(sys.executable).with_name("paddleseg"), "train"]
-    run(*launch, *steps, "--save_dir", tmp_path / "two", timeout=200)
-    assert command("train", *steps, "--accumulate_steps", 2, "--save_dir", tmp_path / "one") == 0
+def launch(processes, *words):
+    """Words of `paddleseg train` in several processes on this machine."""
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", processes, "--log_dir"]
+    return [str(word) for word in (*launcher, *words[:1], Path(sys.executable).with_name("paddleseg"), *words[1:])]
+
+
+def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(flags, tmp_path):
+    # Adam makes steps of a whole learning rate of gradients that are rounding alone
+    sgd = ("--opts", "optimizer.type=SGD")
+    steps = (*flags, *sgd, "--iters", 3, "--save_interval", 3, "--use_ema", "--early_stop_intervals", 9, "--save_dir")
+    words = launch(2, tmp_path / "logs", "train", *steps, tmp_path / "two", "--accumulate_steps", 2)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert command("train", *steps, tmp_path / "one", "--accumulate_steps", 4) == 0
 
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
-    two, one = weights(tmp_path / "two" / "iter_3"), weights(tmp_path / "one" / "iter_3")
-    assert two.keys() == one.keys()
-    for name, value in two.items():
-        np.testing.assert_allclose(value, one[name], atol=2e-4, err_msg=name)
+    for name in ("model.pdparams", "model.pdema"):
+        two, one = (weights(tmp_path / run / "iter_3", name) for run in ("two", "one"))
+        assert two.keys() == one.keys()
+        for tensor, value in two.items():
+            np.testing.assert_allclose(value, one[tensor], atol=2e-4, err_msg=f"{name} {tensor}")
+
+
+def test_a_launched_training_that_is_told_to_stop_keeps_its_iteration(flags, tmp_path):
+    more = ("--iters", 4000, "--save_interval", 4000, "--save_dir", tmp_path / "run")
+    words = launch(2, tmp_path / "logs", "train", *flags, *more)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "logs" / "workerlog.0"
+    try:
+        wait_for(lambda: log.exists() and "iter 2/" in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    (checkpoint,) = (tmp_path / "run").glob("iter_*")
+    assert f"--resume_model {checkpoint}" in log.read_text()
+    assert weights(checkpoint)
+
+
+def wait_for(is_so, seconds=90):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
 
 
 def test_a_training_that_is_told_to_stop_keeps_its_iteration_and_says_how_to_go_on(flags, run, tmp_path):
@@ -110,7 +146,7 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
     """SIGTERM in the middle of iteration 3 of 6, here from inside, so that it is always the same one."""
     from regenhance_data import stepping
 
-    steps = (*flags, "--iters", 6, "--save_interval", 4)
+    steps = (*flags, "--iters", 6, "--save_interval", 4, "--log_iters", 4, "--use_ema")
     assert command("train", *steps, "--save_dir", tmp_path / "whole") == 0
     real, calls = stepping.Stepper.step, []
 
@@ -132,6 +168,71 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
         np.testing.assert_allclose(value, again[name], atol=1e-5, err_msg=name)
 
 
+def test_a_training_that_goes_on_leaves_no_later_checkpoint_and_none_of_another(flags, tmp_path):
+    steps = (*flags, "--save_interval", 1, "--keep_checkpoint_max", 2, "--save_dir")
+    assert command("train", *steps, tmp_path / "base", "--iters", 3) == 0
+    shutil.copytree(tmp_path / "base" / "iter_2", tmp_path / "other" / "iter_900")
+    for folder in ("other", "base"):
+        on = ("--resume_model", tmp_path / "base" / "iter_2", "--iters", 4)
+        assert command("train", *steps, tmp_path / folder, *on) == 0
+        assert sorted(path.name for path in (tmp_path / folder).glob("iter_*")) == ["iter_3", "iter_4"]
+        shutil.copytree(tmp_path / "other" / "iter_3", tmp_path / "base" / "iter_2", dirs_exist_ok=True)
+
+
+def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, capsys, monkeypatch):
+    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path)
+    assert command("train", *flags, *on, "--use_ema") == 2
+    assert "model.pdema: no such file" in capsys.readouterr().err
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl") == 2
+    assert "pip install visualdl" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def _plain(value):
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
+    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
+    assert command("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
+    assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
+    state = read_state(tmp_path / "iter_2" / "model.pdopt")
+    write_state(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
+    assert command("train", *flags, *on) == 2
+    assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [1e12, 1e30])
+def test_a_network_that_says_nan_stops_the_training_with_one_line(flags, tmp_path, capsys, rate):
+    assert command("train", *flags, "--iters", 6, "--learning_rate", rate, "--save_dir", tmp_path) == 2
+    assert "lower --learning_rate" in capsys.readouterr().err
+
+
+def test_frames_are_the_same_whoever_else_draws_at_the_time(dataset):
+    frames = PreparedFrames(Samples(dataset, "train", 10), PredictorConfig(MB_NANO), "train_dataset")
+    keys = [(index, seed) for index in range(5) for seed in range(8)]
+    alone = [frames[key][0] for key in keys]
+    with ThreadPoolExecutor(8) as pool:
+        for image, again in zip(alone, pool.map(lambda key: frames[key][0], keys), strict=True):
+            np.testing.assert_array_equal(image, again)
+
+
+def test_a_mirrored_frame_has_the_same_macroblocks(dataset):
+    # 93 pixels are five macroblocks and a part
+    config = PredictorConfig(MB_NANO)
+    config.seg.dic["train_dataset"]["transforms"] = [{"type": "RandomHorizontalFlip", "prob": 1.0}]
+    samples = Samples(dataset, "train", 10)
+    image, label = PreparedFrames(samples, config, "train_dataset")[3, 0]  # RGB by now
+    assert label.shape == (70, 96)
+    cells = samples.read(3)[1][::16, ::16]
+    np.testing.assert_array_equal(label[::16, 8::16], cells[:, ::-1])
+    np.testing.assert_array_equal(image[:, :, ::-1].transpose(1, 2, 0)[:, :93], samples.read(3)[0])
+
+
 def test_a_training_without_progress_stops_early_and_is_logged_for_visualdl(flags, tmp_path, capsys):
     stops = ("--iters", 60, "--early_stop_intervals", 2, "--use_vdl")  # its importance is noise: nothing to learn
     assert command("train", *flags, *stops, "--save_dir", tmp_path) == 0
@@ -144,9 +245,39 @@ def test_a_training_without_progress_stops_early_and_is_logged_for_visualdl(flag
     assert [scalar.id for scalar in scalars] == list(range(1, last + 1))
 
 
-def test_mixed_precision_trains(flags, tmp_path):
-    assert command("train", *flags, "--iters", 2, "--precision", "bf16", "--save_dir", tmp_path) == 0
-    assert np.isfinite(losses(tmp_path)).all()
+class Small(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 4, 1)
+
+    def forward(self, x):
+        return [self.conv(x)]
+
+
+def test_mixed_precision_runs_the_network_under_auto_cast_and_scales_the_loss(monkeypatch):
+    """What can be seen of it without a GPU: what is asked of Paddle."""
+    asked, real = [], paddle.amp.auto_cast
+    network = Small()
+    optimizer = paddle.optimizer.SGD(0.1, network.parameters())
+    losses_of = {"types": [paddle.nn.CrossEntropyLoss(axis=1)], "coef": [1]}
+    batch = (paddle.rand([1, 3, 8, 8]), paddle.zeros([1, 8, 8], "int64"))
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: asked.append(settings) or real(enable=False))
+    for precision in ("fp32", "fp16"):
+        stepper = Stepper(network, losses_of, optimizer, accumulate_steps=1, precision=precision)
+        assert np.isfinite(stepper.step([batch], seed=0))
+    assert [settings["enable"] for settings in asked] == [False, True]
+    assert asked[1]["level"] == "O1"
+    assert "bilinear_interp_v2" in asked[1]["custom_black_list"]
+
+
+def test_an_input_scale_that_cuts_macroblocks_is_refused_and_one_of_the_training_is_kept(dataset, tmp_path, capsys):
+    where = ("--dataset_root", dataset.root, *SHORT, "--no_pretrained", "--save_dir", tmp_path, "--config")
+    for scale in (0.3333, 0.03125):
+        assert command("train", *where, MOBILESEG, "--iters", 1, "--input_scale", scale) == 2
+        assert "are cut by it" in capsys.readouterr().err
+    assert command("train", *where, MB_NANO, "--iters", 2, "--input_scale", 0.5) == 0
+    assert command("train", *where, MB_NANO, "--iters", 4, "--resume_model", tmp_path / "iter_2") == 0
+    assert yaml.safe_load((tmp_path / "iter_4" / "predictor.yaml").read_text())["input_scale"] == 0.5
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 4, 8]), st.randoms(use_true_random=False))
@@ -206,6 +337,18 @@ def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_p
     assert read_label(out / "pseudo_color_prediction" / "a" / "000003.png").shape == (70, 93)
     assert read_image(out / "added_prediction" / "a" / "000003.jpg").shape == (210, 279, 3)
 
+    inside = ("--image_path", out / "added_prediction")
+    assert command("predict", *config_and_model, *inside, "--save_dir", out / "added_prediction") == 2
+    assert "another folder" in capsys.readouterr().err
+    for again in range(2):  # what was drawn is not drawn again
+        assert command("predict", *config_and_model, "--image_path", pictures, "--save_dir", pictures / "drawn") == 0
+        assert "24 pictures" in capsys.readouterr().out, again
+    shutil.rmtree(pictures / "drawn")
+    odd = tmp_path / "odd" / os.fsdecode(b"\xff.png")
+    odd.parent.mkdir()
+    shutil.copyfile(pictures / "a" / "000000.png", odd)
+    assert command("predict", *config_and_model, "--image_path", odd.parent, "--save_dir", out) == 2
+    assert "is no name in UTF-8" in capsys.readouterr().err
     assert command("predict", *config_and_model, "--image_path", tmp_path / "absent", "--save_dir", out) == 2
     assert "no picture there" in capsys.readouterr().err
     assert command("predict", *config_and_model, "--save_dir", out) == 2
@@ -291,20 +434,29 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
-def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path):
+def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path, monkeypatch):
     folder, address, _ = served
     model = PredictorConfig(MOBILESEG).build("model")
     archive(folder / "evil.tar.gz", pickle.dumps({"conv1.weight": Evil(tmp_path / "owned")}))
     archive(folder / "empty.tar.gz", b"", "readme.txt")
-    archive(folder / "other.tar.gz", pickle.dumps({"a": np.zeros(3, np.float32)}))
+    other = tmp_path / "other.pdparams"
+    other.write_bytes(pickle.dumps({"a": np.zeros(3, np.float32)}))
+    archive(folder / "other.tar.gz", other.read_bytes())
     archive(folder / "whole.tar.gz", os.urandom(200_000))
     (folder / "cut.tar.gz").write_bytes((folder / "whole.tar.gz").read_bytes()[:100_000])
+    (folder / "page.tar.gz").write_text("<html>Sorry</html>")
+    zeros = pickle.dumps({"conv1.weight": np.zeros(3_000_000, np.float32)})
+    archive(folder / "bomb.tar.gz", zeros)
     for name, says in (
         ("evil", "no Paddle checkpoint"),
         ("empty", "holds no .pdparams"),
         ("other", "no pretrained weight fits"),
         ("cut", "--no_pretrained"),
+        ("page", "no Paddle checkpoint"),
+        ("bomb", "more than"),
+        ("a space", "--no_pretrained"),
     ):
+        monkeypatch.setattr(pretrained, "_MOST_BYTES", 1_000_000 if name == "bomb" else 1 << 30)
         with pytest.raises(InputError, match=says):
             pretrained.load_pretrained(model, "backbone", f"{address}/{name}.tar.gz")
     with pytest.raises(InputError, match="does not have"):
@@ -312,4 +464,5 @@ def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path):
     with pytest.raises(InputError, match="https://"):
         pretrained.load_pretrained(model, "backbone", "ftp://example.org/x.tar.gz")
     assert not (tmp_path / "owned").exists()
+    assert [path.stat().st_size for path in (tmp_path / "cache").rglob("*.pdparams")] == [other.stat().st_size]
     assert not list((tmp_path / "cache").rglob(".writing-*"))

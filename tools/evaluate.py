@@ -48,7 +48,7 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     stems = [path.stem for path in paths]
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
-    if len(models) < len(paths) or models.keys() & (evaluation.CURVES.keys() - {"predictor"}):
+    if len(models) < len(paths) or models.keys() & ({*evaluation.CURVES, "none", "all"} - {"predictor"}):
         raise cli.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
     return models
 
