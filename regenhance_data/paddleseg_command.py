@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     training.add_argument("--log_iters", type=int, default=20, help="iterations between lines of the log")
     training.add_argument("--num_workers", type=int, default=0, help="processes that read frames")
     training.add_argument("--resume_model", type=Path, help="folder iter_N of an interrupted training")
+    training.add_argument("--overwrite", action="store_true", help="begin anew in the folder of an earlier training")
     training.add_argument("--no_pretrained", action="store_true", help="fetch no weights of a backbone to begin with")
     training.add_argument("--use_ema", action="store_true", help="keep the moving average of the weights as the best")
     training.add_argument("--early_stop_intervals", type=int, help="stop after so many validations no better")
@@ -133,6 +134,7 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
         early_stop_intervals=args.early_stop_intervals,
         use_vdl=args.use_vdl,
         pretrained=not args.no_pretrained,
+        overwrite=args.overwrite,
     )
     best = train(config, _samples(args, config, "train"), _samples(args, config, "val"), settings)
     if not best:  # of several processes the first one speaks
@@ -140,7 +142,7 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
     model_path = args.save_dir / "best_model" / "model.pdparams"
     print(f"wrote {model_path} (iteration {best['iter']}: {describe(best)}), {args.save_dir}/train_log.json")
     where = ["--dataset_root", args.dataset_root] if args.dataset_root else []
-    where += ["--save_dir", args.save_dir]
+    where += ["--save_dir", args.save_dir, *(["--opts", *args.opts] if args.opts else [])]
     cli.suggest(["python", "deploy/export_onnx.py", "--config", args.config, "--model_path", model_path, *where])
 
 

@@ -41,7 +41,7 @@ class TrainSettings:
     use_ema: a moving average of the weights is what is validated and kept as the best model. precision: 'fp32', or
     'fp16' for mixed precision (a training that goes on begins with a new loss scale). accumulate_steps: so many batches
     make one iteration. early_stop_intervals: validations without a better one after which to stop. use_vdl: log for
-    VisualDL.
+    VisualDL. overwrite: a training from the beginning may take the place of an earlier one in its folder.
     """
 
     save_dir: Path
@@ -57,6 +57,7 @@ class TrainSettings:
     early_stop_intervals: int | None = None
     use_vdl: bool = False
     pretrained: bool = True
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         least_of = {"seed": 0, "save_interval": 1, "log_iters": 1, "num_workers": 0, "accumulate_steps": 1}
@@ -219,6 +220,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     iteration is finished and kept, and SystemExit leaves with what a shell expects of it.
     """
     iters = config.seg.iters
+    _refuse_used_folder(settings)
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     start = _begin(config, model, optimizer, settings)
@@ -263,6 +265,15 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
                 bar.write(f"iter {iteration}: no better validation in the last {settings.early_stop_intervals}")
                 break
     return max(log.validations, key=_ranking) if is_first else {}
+
+
+def _refuse_used_folder(settings: TrainSettings) -> None:
+    found = _checkpoints(settings.save_dir)
+    if found and settings.resume_model is None and not settings.overwrite:
+        raise InputError(
+            f"{settings.save_dir}: has a training already; go on with --resume_model {found[-1]}, begin anew with "
+            "--overwrite, or give another --save_dir"
+        )
 
 
 def _begin(config: PredictorConfig, model: Any, optimizer: Any, settings: TrainSettings) -> int:
@@ -325,7 +336,15 @@ def _vdl_writer(folder: Path) -> Any:
 
 
 def _average(settings: TrainSettings, model: Any, start: int) -> _Average | None:
-    """The average of a training from the beginning, or of the one that goes on; None where none is asked for."""
+    """The average of a training from the beginning, or of the one that goes on; None where none is asked for.
+
+    InputError where a training that goes on was another kind before.
+    """
+    if settings.resume_model is not None:
+        had_average = (settings.resume_model / "model.pdema").is_file()
+        if had_average != settings.use_ema:
+            was, mend = ("with", "give it again") if had_average else ("without", "leave it out")
+            raise InputError(f"{settings.resume_model}: was trained {was} --use_ema; {mend}")
     if not settings.use_ema:
         return None
     if settings.resume_model is None:
@@ -408,6 +427,8 @@ def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:
     if number is None:
         raise InputError(f"{checkpoint}: --resume_model takes a folder iter_N of an earlier training")
     start = int(number[1])
+    if not (checkpoint / "model.pdparams").is_file():
+        raise InputError(f"{checkpoint}: has no model.pdparams; give a folder iter_N that a training left")
     if start >= iters:
         raise InputError(f"{checkpoint}: is at iteration {start} already, --iters is {iters}; ask for more")
     load_weights(model, checkpoint / "model.pdparams")

@@ -119,7 +119,7 @@ def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset
 def test_a_training_from_the_beginning_leaves_nothing_of_an_earlier_one(trained, dataset, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path / "run", "--batch_size", 2)
-    assert command("train", *flags, "--iters", 1, "--no_pretrained") == 0
+    assert command("train", *flags, "--iters", 1, "--no_pretrained", "--overwrite") == 0
     assert sorted(path.name for path in (tmp_path / "run").glob("iter_*")) == ["iter_1"]
     best, last = ((tmp_path / "run" / name / "model.pdparams").read_bytes() for name in ("best_model", "iter_1"))
     assert best == last
@@ -203,7 +203,7 @@ def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, t
         (("--opts", "train_dataset.type=Cityscapes"), "Cityscapes"),
         (("--opts", "nonsense"), "key=value"),
         (("--resume_model", "elsewhere"), "iter_N"),
-        (("--resume_model", "absent/iter_1"), "no such file"),
+        (("--resume_model", "absent/iter_1"), "absent/iter_1: has no model.pdparams"),
         (("--dataset_root", "absent"), "absent: no frames"),
     ],
 )

@@ -184,9 +184,11 @@ def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, cap
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path)
     assert command("train", *flags, *on, "--use_ema") == 2
-    assert "model.pdema: no such file" in capsys.readouterr().err
+    assert "iter_2: was trained without --use_ema; leave it out" in capsys.readouterr().err
+    assert command("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
+    assert f"has a training already; go on with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
     monkeypatch.setattr(training, "find_spec", lambda name: None)
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl") == 2
+    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
     assert "pip install visualdl" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 

@@ -75,7 +75,9 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         extract += ["--keep_hr", "--jpeg_quality", "75"] if clear == "hr_images" else []
     super_resolve = [f"tools/super_resolve.py --data {data} --model builtin".split()] if clear == "sr_images" else []
     truth = ["--truth", f"{out}/truth.json"] if args.video is None else []
-    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema".split()
+    train = (
+        f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite".split()
+    )
     best = f"{predictor}/best_model/model.pdparams"
     return [
         *begin,
