@@ -42,7 +42,7 @@ def test_a_constant_prediction_has_no_merit():
 def test_unknown_cells_and_frames_without_order_do_not_count():
     truth = np.array([[0, 1, np.nan]])
     result = agreement([(np.array([[0, 1, -5.0]]), truth), (np.array([[1, 2, 3.0]]), np.zeros((1, 3)))])
-    names = ("frames", "spearman", "recall_at_0.05", "recall_at_0.1", "recall_at_0.2", "ranking")
+    names = ("frames", "spearman", "recall_at_0.05", "recall_at_0.1", "recall_at_0.2", "kendall", "ranking")
     expected = dict.fromkeys(names, 1)
     assert result == pytest.approx(expected)
     assert agreement([])["spearman"] == 0
