@@ -24,16 +24,16 @@ class Stepper:
     def __init__(self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str) -> None:
         environment = paddle.distributed.ParallelEnv()
         self.rank, self.ranks = environment.rank, environment.nranks
-        self._model, self._losses, self._optimizer = model, losses, optimizer
+        self._losses, self._optimizer = losses, optimizer
         self._accumulate_steps, self._is_mixed = accumulate_steps, precision == "fp16"
         if self.ranks > 1 and paddle.get_device().startswith("gpu"):  # there is no such thing on CPUs
             paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         # running means and variances: state that is not trained, which Paddle keeps among the parameters
-        self._statistic_names = [
-            name
+        self._statistics = {
+            name: tensor
             for name, tensor in model.state_dict().items()
             if tensor.stop_gradient and tensor.dtype == paddle.float32
-        ]
+        }
         self._parallel = paddle.DataParallel(model) if self.ranks > 1 else model
         self._scaler = paddle.amp.GradScaler(enable=self._is_mixed, init_loss_scaling=1024)
 
@@ -50,19 +50,21 @@ class Stepper:
     def step(self, batches: list[Any], seed: int) -> float:
         """Do one iteration; returns its loss. `seed`: of dropout, the same for a resumed training."""
         total = 0.0
-        statistics = [buffer.clone() for buffer in self._statistics()] if len(batches) > 1 else []
-        sums = [paddle.zeros_like(buffer) for buffer in statistics]
+        # of one batch alone they are what it leaves
+        statistics = list(self._statistics.values()) if len(batches) > 1 else []
+        befores = [tensor.clone() for tensor in statistics]
+        sums = [paddle.zeros_like(tensor) for tensor in statistics]
         for number, (images, labels) in enumerate(batches, 1):
             paddle.seed(seed * self.parts + self.mine[number - 1])
             with self._alone() if number < len(batches) else nullcontext():
                 loss = self._loss(images, labels)
                 self._scaler.scale(loss / len(batches)).backward()
             total += float(loss) / len(batches)
-            for buffer, before, summed in zip(self._statistics(), statistics, sums, strict=False):
-                summed.add_(buffer)
-                buffer.set_value(before)
-        for buffer, summed in zip(self._statistics(), sums, strict=False):
-            buffer.set_value(summed / len(batches))
+            for tensor, before, summed in zip(statistics, befores, sums, strict=True):
+                summed.add_(tensor)
+                tensor.set_value(before)
+        for tensor, summed in zip(statistics, sums, strict=True):
+            tensor.set_value(summed / len(batches))
         if self.ranks > 1:
             total = self._mean(paddle.to_tensor(total)).item()
         if not np.isfinite(total):
@@ -110,9 +112,5 @@ class Stepper:
         them: it does not matter how often it is done.
         """
         if self.ranks > 1:
-            for name in self._statistic_names:
+            for name in self._statistics:
                 state[name].set_value(self._mean(state[name].clone()))
-
-    def _statistics(self) -> list[Any]:
-        state = self._model.state_dict()
-        return [state[name] for name in self._statistic_names]

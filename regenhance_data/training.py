@@ -228,7 +228,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     is_first = stepper.rank == 0
     frames = config.seg.batch_size * stepper.parts
     average = _average(settings, model, start)
-    # from here on nothing is refused any more, and an earlier training can go
+    # what can be refused has been by now, but for a broken log, and an earlier training can go
     log = _Log(_start_folder(settings, start) if is_first else [], settings, start, iters, frames, is_first)
     keeper = _Keeper(config, settings, model, optimizer, average, log)
 
@@ -370,13 +370,13 @@ def _start_folder(settings: TrainSettings, start: int) -> list[dict[str, Any]]:
         return []
     before = settings.resume_model.parent
     is_elsewhere = before.resolve() != settings.save_dir.resolve()
-    for folder in _checkpoints(settings.save_dir):
-        if is_elsewhere or int(folder.name.removeprefix("iter_")) > start:
-            shutil.rmtree(folder)
     whole = _rows(before / "train_log.json")
     log = [row for row in whole if row["iter"] <= start]
     recent = settings.resume_model / RECENT
     open_window = [{"iter": start, "recent": read_json(recent)}] if recent.is_file() else []
+    for folder in _checkpoints(settings.save_dir):  # all that can be refused has been read
+        if is_elsewhere or int(folder.name.removeprefix("iter_")) > start:
+            shutil.rmtree(folder)
     ranked = [max((row for row in rows if "ranking" in row), key=_ranking, default=None) for rows in (log, whole)]
     if ranked[0] is None:
         shutil.rmtree(best_model, ignore_errors=True)

@@ -50,6 +50,25 @@ def refused(run) -> Callable[..., str]:
     return run_refused
 
 
+def paddleseg(*words: object) -> int:
+    """Run the console command in this process (Paddle takes seconds to start); return its exit code."""
+    from regenhance_data import paddleseg_command
+
+    with pytest.raises(SystemExit) as left:
+        paddleseg_command.main([str(word) for word in words])
+    return left.value.code
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """24 frames with labels and lists, to train on; other test modules have a dataset of their own."""
+    from regenhance_data.labels import make_seg_dataset
+
+    made = fill_dataset(tmp_path_factory.mktemp("data"), {"a": 24})
+    make_seg_dataset(made, gap=2)
+    return made
+
+
 @pytest.fixture(scope="session")
 def detector_file(tmp_path_factory):
     """The ONNX of a detector that finds red and blue squares, at any size."""

@@ -8,12 +8,12 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from conftest import ROOT, fill_dataset
+from conftest import ROOT, fill_dataset, paddleseg
 from paddleseg.cvlibs import Config, manager
 from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
-from regenhance_data import paddleseg_command, paddleseg_compat
+from regenhance_data import paddleseg_compat
 from regenhance_data.labels import make_seg_dataset
 from regenhance_data.predictors import read_state
 
@@ -23,29 +23,15 @@ MB_NANO = ROOT / "paddleseg_configs" / "mb_nano.yml"
 SHORT = ("--iters", 4, "--save_interval", 2, "--log_iters", 1, "--batch_size", 2, "--no_pretrained")
 
 
-def command(*words):
-    """Run the console command in this process (Paddle takes seconds to start); return its exit code."""
-    with pytest.raises(SystemExit) as left:
-        paddleseg_command.main([str(word) for word in words])
-    return left.value.code
-
-
 @pytest.fixture
 def refusal(capsys):
     def refused_command(*words):
-        assert command(*words) == 2
+        assert paddleseg(*words) == 2
         lines = [line for line in capsys.readouterr().err.splitlines() if ": error: " in line]
         assert len(lines) == 1
         return lines[0]
 
     return refused_command
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    made = fill_dataset(tmp_path_factory.mktemp("data"), {"a": 24})
-    make_seg_dataset(made, gap=2)
-    return made
 
 
 @pytest.fixture
@@ -77,7 +63,7 @@ def test_validation_repeats_what_training_said_of_its_best_checkpoint(trained, d
     folder, _ = trained
     model = folder / "best_model" / "model.pdparams"
     where = ("--dataset_root", dataset.root, "--save_dir", tmp_path)
-    assert command("val", "--config", TINY, *where, "--model_path", model) == 0
+    assert paddleseg("val", "--config", TINY, *where, "--model_path", model) == 0
     result = json.loads((tmp_path / "val.json").read_text())
     rows = [row for row in json.loads((folder / "train_log.json").read_text()) if "spearman" in row]
     best = max(rows, key=lambda row: row["ranking"])
@@ -87,7 +73,7 @@ def test_validation_repeats_what_training_said_of_its_best_checkpoint(trained, d
 def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, dataset, tmp_path):
     folder, _ = trained
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path)
-    assert command("train", *flags, *SHORT, "--resume_model", folder / "iter_2") == 0
+    assert paddleseg("train", *flags, *SHORT, "--resume_model", folder / "iter_2") == 0
     whole, resumed = (read_state(f / "iter_4" / "model.pdparams") for f in (folder, tmp_path))
     for name, value in whole.items():
         if isinstance(value, np.ndarray):
@@ -119,7 +105,7 @@ def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset
 def test_a_training_from_the_beginning_leaves_nothing_of_an_earlier_one(trained, dataset, tmp_path):
     shutil.copytree(trained[0], tmp_path / "run")
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path / "run", "--batch_size", 2)
-    assert command("train", *flags, "--iters", 1, "--no_pretrained", "--overwrite") == 0
+    assert paddleseg("train", *flags, "--iters", 1, "--no_pretrained", "--overwrite") == 0
     assert sorted(path.name for path in (tmp_path / "run").glob("iter_*")) == ["iter_1"]
     best, last = ((tmp_path / "run" / name / "model.pdparams").read_bytes() for name in ("best_model", "iter_1"))
     assert best == last
@@ -130,20 +116,20 @@ def test_frames_of_several_sizes_train_together(tmp_path):
     fill_dataset(tmp_path / "data", {"b": 12}, height=64, width=48)
     make_seg_dataset(mixed, gap=1)
     flags = ("--config", TINY, "--dataset_root", mixed.root, "--save_dir", tmp_path / "run", "--batch_size", 3)
-    assert command("train", *flags, "--iters", 2, "--num_workers", 0, "--no_pretrained") == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--num_workers", 0, "--no_pretrained") == 0
 
 
 def test_a_dataset_without_yaml_is_allowed_and_told(copy, trained, tmp_path, capsys):
     (copy / "dataset.yaml").unlink()
     flags = ("--dataset_root", copy, "--save_dir", tmp_path, "--model_path", trained[0] / "iter_4" / "model.pdparams")
-    assert command("val", "--config", TINY, *flags) == 0
+    assert paddleseg("val", "--config", TINY, *flags) == 0
     assert "no dataset.yaml" in capsys.readouterr().err
 
 
 def test_without_importance_files_the_labels_are_the_truth(copy, trained, tmp_path):
     shutil.rmtree(copy / "importance")
     flags = ("--dataset_root", copy, "--save_dir", tmp_path, "--model_path", trained[0] / "iter_4" / "model.pdparams")
-    assert command("val", "--config", TINY, *flags) == 0
+    assert paddleseg("val", "--config", TINY, *flags) == 0
     assert json.loads((tmp_path / "val.json").read_text())["frames"] > 0
 
 

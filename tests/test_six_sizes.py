@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import ROOT, fill_dataset
-from test_training import command, losses
+from conftest import ROOT, fill_dataset, paddleseg
+from test_training import losses
 
 from deploy import export_onnx
 from deploy.runtime import load_predictor
@@ -27,7 +27,7 @@ def test_there_are_six_stock_sizes_and_one_of_the_kit():
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_a_size_trains_and_its_export_says_what_paddle_says(config, dataset, tmp_path):
     where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
-    assert command("train", *where, "--iters", 1, "--batch_size", 2, "--no_pretrained") == 0
+    assert paddleseg("train", *where, "--iters", 1, "--batch_size", 2, "--no_pretrained") == 0
     assert np.isfinite(losses(tmp_path)).all()
     words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams"]
     export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))

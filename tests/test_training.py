@@ -18,17 +18,17 @@ import numpy as np
 import paddle
 import pytest
 import yaml
-from conftest import ROOT, fill_dataset
+from conftest import ROOT, paddleseg
 from hypothesis import given
 from hypothesis import strategies as st
 from visualdl import LogReader
 
-from regenhance_data import paddleseg_command, pretrained, training
+from regenhance_data import pretrained, training
 from regenhance_data.batches import Batches, PreparedFrames
 from regenhance_data.cli import InputError
 from regenhance_data.files import read_image
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import make_seg_dataset, read_label
+from regenhance_data.labels import read_label
 from regenhance_data.predictors import PredictorConfig, read_state, write_state
 from regenhance_data.samples import Samples, shrunk_frame, shrunk_label
 from regenhance_data.stepping import Stepper
@@ -36,20 +36,6 @@ from regenhance_data.stepping import Stepper
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
 SHORT = ("--save_interval", 2, "--log_iters", 1, "--batch_size", 2)
-
-
-def command(*words):
-    """Run the console command in this process (Paddle takes seconds to start); return its exit code."""
-    with pytest.raises(SystemExit) as left:
-        paddleseg_command.main([str(word) for word in words])
-    return left.value.code
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    made = fill_dataset(tmp_path_factory.mktemp("data"), {"a": 24})
-    make_seg_dataset(made, gap=2)
-    return made
 
 
 @pytest.fixture
@@ -93,7 +79,7 @@ def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(fla
     words = launch(2, tmp_path / "logs", "train", *steps, tmp_path / "two", "--accumulate_steps", 2)
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert command("train", *steps, tmp_path / "one", "--accumulate_steps", 4) == 0
+    assert paddleseg("train", *steps, tmp_path / "one", "--accumulate_steps", 4) == 0
 
     np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
     for name in ("model.pdparams", "model.pdema"):
@@ -147,7 +133,7 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
     from regenhance_data import stepping
 
     steps = (*flags, "--iters", 6, "--save_interval", 4, "--log_iters", 4, "--use_ema")
-    assert command("train", *steps, "--save_dir", tmp_path / "whole") == 0
+    assert paddleseg("train", *steps, "--save_dir", tmp_path / "whole") == 0
     real, calls = stepping.Stepper.step, []
 
     def step(self, *args):
@@ -158,10 +144,10 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
 
     with monkeypatch.context() as patched:
         patched.setattr(stepping.Stepper, "step", step)
-        assert command("train", *steps, "--save_dir", tmp_path / "on") == 143
+        assert paddleseg("train", *steps, "--save_dir", tmp_path / "on") == 143
     assert [path.name for path in (tmp_path / "on").glob("iter_*")] == ["iter_3"]
     on = ("--save_dir", tmp_path / "on", "--resume_model", tmp_path / "on" / "iter_3")
-    assert command("train", *steps, *on) == 0
+    assert paddleseg("train", *steps, *on) == 0
     assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
     whole, again = (weights(tmp_path / name / "iter_6") for name in ("whole", "on"))
     for name, value in whole.items():
@@ -170,25 +156,25 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
 
 def test_a_training_that_goes_on_leaves_no_later_checkpoint_and_none_of_another(flags, tmp_path):
     steps = (*flags, "--save_interval", 1, "--keep_checkpoint_max", 2, "--save_dir")
-    assert command("train", *steps, tmp_path / "base", "--iters", 3) == 0
+    assert paddleseg("train", *steps, tmp_path / "base", "--iters", 3) == 0
     shutil.copytree(tmp_path / "base" / "iter_2", tmp_path / "other" / "iter_900")
     for folder in ("other", "base"):
         on = ("--resume_model", tmp_path / "base" / "iter_2", "--iters", 4)
-        assert command("train", *steps, tmp_path / folder, *on) == 0
+        assert paddleseg("train", *steps, tmp_path / folder, *on) == 0
         assert sorted(path.name for path in (tmp_path / folder).glob("iter_*")) == ["iter_3", "iter_4"]
         shutil.copytree(tmp_path / "other" / "iter_3", tmp_path / "base" / "iter_2", dirs_exist_ok=True)
 
 
 def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, capsys, monkeypatch):
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path)
-    assert command("train", *flags, *on, "--use_ema") == 2
+    assert paddleseg("train", *flags, *on, "--use_ema") == 2
     assert "iter_2: was trained without --use_ema; leave it out" in capsys.readouterr().err
-    assert command("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
+    assert paddleseg("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
     assert f"has a training already; go on with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
     monkeypatch.setattr(training, "find_spec", lambda name: None)
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
     assert "pip install visualdl" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -198,19 +184,19 @@ def _plain(value):
 
 
 def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
     on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
-    assert command("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
+    assert paddleseg("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
     state = read_state(tmp_path / "iter_2" / "model.pdopt")
     write_state(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
-    assert command("train", *flags, *on) == 2
+    assert paddleseg("train", *flags, *on) == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [1e12, 1e30])
 def test_a_network_that_says_nan_stops_the_training_with_one_line(flags, tmp_path, capsys, rate):
-    assert command("train", *flags, "--iters", 6, "--learning_rate", rate, "--save_dir", tmp_path) == 2
+    assert paddleseg("train", *flags, "--iters", 6, "--learning_rate", rate, "--save_dir", tmp_path) == 2
     assert "lower --learning_rate" in capsys.readouterr().err
 
 
@@ -237,7 +223,7 @@ def test_a_mirrored_frame_has_the_same_macroblocks(dataset):
 
 def test_a_training_without_progress_stops_early_and_is_logged_for_visualdl(flags, tmp_path, capsys):
     stops = ("--iters", 60, "--early_stop_intervals", 2, "--use_vdl")  # its importance is noise: nothing to learn
-    assert command("train", *flags, *stops, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, *stops, "--save_dir", tmp_path) == 0
     assert "no better validation in the last 2" in capsys.readouterr().out
     rows = json.loads((tmp_path / "train_log.json").read_text())
     last = max(row["iter"] for row in rows)
@@ -275,10 +261,10 @@ def test_mixed_precision_runs_the_network_under_auto_cast_and_scales_the_loss(mo
 def test_an_input_scale_that_cuts_macroblocks_is_refused_and_one_of_the_training_is_kept(dataset, tmp_path, capsys):
     where = ("--dataset_root", dataset.root, *SHORT, "--no_pretrained", "--save_dir", tmp_path, "--config")
     for scale in (0.3333, 0.03125):
-        assert command("train", *where, MOBILESEG, "--iters", 1, "--input_scale", scale) == 2
+        assert paddleseg("train", *where, MOBILESEG, "--iters", 1, "--input_scale", scale) == 2
         assert "are cut by it" in capsys.readouterr().err
-    assert command("train", *where, MB_NANO, "--iters", 2, "--input_scale", 0.5) == 0
-    assert command("train", *where, MB_NANO, "--iters", 4, "--resume_model", tmp_path / "iter_2") == 0
+    assert paddleseg("train", *where, MB_NANO, "--iters", 2, "--input_scale", 0.5) == 0
+    assert paddleseg("train", *where, MB_NANO, "--iters", 4, "--resume_model", tmp_path / "iter_2") == 0
     assert yaml.safe_load((tmp_path / "iter_4" / "predictor.yaml").read_text())["input_scale"] == 0.5
 
 
@@ -299,10 +285,10 @@ def test_a_shrunk_frame_has_the_macroblocks_of_the_frame(height, width, factor, 
 @pytest.mark.parametrize("config", [MB_NANO, CONFIGS / "pp_mobileseg_tiny.yml"], ids=lambda path: path.stem)
 def test_a_predictor_of_smaller_frames_has_the_macroblocks_of_the_frame_all_the_way(config, dataset, run, tmp_path):
     where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
-    assert command("train", *where, *SHORT, "--iters", 2, "--input_scale", 0.5, "--no_pretrained") == 0
+    assert paddleseg("train", *where, *SHORT, "--iters", 2, "--input_scale", 0.5, "--no_pretrained") == 0
     model = tmp_path / "best_model" / "model.pdparams"
     assert yaml.safe_load(model.with_name("predictor.yaml").read_text())["input_scale"] == 0.5
-    assert command("val", *where, "--model_path", model) == 0
+    assert paddleseg("val", *where, "--model_path", model) == 0
     best = max(json.loads((tmp_path / "train_log.json").read_text()), key=lambda row: row.get("ranking", -9))
     assert json.loads((tmp_path / "val.json").read_text())["ranking"] == pytest.approx(best["ranking"], abs=1e-6)
     # what it was trained with is known: the export, which compares itself with Paddle, needs no flag
@@ -315,23 +301,23 @@ def test_a_predictor_of_smaller_frames_has_the_macroblocks_of_the_frame_all_the_
 
 
 def test_another_input_scale_than_that_of_the_training_is_refused(flags, tmp_path, capsys):
-    assert command("train", *flags, "--iters", 2, "--input_scale", 0.5, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--input_scale", 0.5, "--save_dir", tmp_path) == 0
     model = tmp_path / "iter_2" / "model.pdparams"
-    assert command("val", *flags, "--save_dir", tmp_path, "--model_path", model, "--input_scale", 1) == 2
+    assert paddleseg("val", *flags, "--save_dir", tmp_path, "--model_path", model, "--input_scale", 1) == 2
     assert "was trained with --input_scale 0.5, not 1" in capsys.readouterr().err
 
 
 def test_a_network_for_another_grid_is_refused(flags, tmp_path, capsys):
     opts = ("--opts", "model.mb_size=8")
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path, *opts) == 2
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, *opts) == 2
     assert "model.mb_size=16" in capsys.readouterr().err
 
 
 def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_path, capsys):
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
     config_and_model = ("--config", MB_NANO, "--model_path", tmp_path / "best_model" / "model.pdparams")
     out, pictures = tmp_path / "out", dataset.root / "origin_images"
-    assert command("predict", *config_and_model, "--image_path", pictures, "--save_dir", out) == 0
+    assert paddleseg("predict", *config_and_model, "--image_path", pictures, "--save_dir", out) == 0
     said = np.load(out / "predictions.npz")
     assert sorted(said) == [f"a/{number:06d}" for number in range(24)]
     assert said["a/000003"].shape == (5, 6)
@@ -340,29 +326,29 @@ def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_p
     assert read_image(out / "added_prediction" / "a" / "000003.jpg").shape == (210, 279, 3)
 
     inside = ("--image_path", out / "added_prediction")
-    assert command("predict", *config_and_model, *inside, "--save_dir", out / "added_prediction") == 2
+    assert paddleseg("predict", *config_and_model, *inside, "--save_dir", out / "added_prediction") == 2
     assert "another folder" in capsys.readouterr().err
     for again in range(2):  # what was drawn is not drawn again
-        assert command("predict", *config_and_model, "--image_path", pictures, "--save_dir", pictures / "drawn") == 0
+        assert paddleseg("predict", *config_and_model, "--image_path", pictures, "--save_dir", pictures / "drawn") == 0
         assert "24 pictures" in capsys.readouterr().out, again
     shutil.rmtree(pictures / "drawn")
     odd = tmp_path / "odd" / os.fsdecode(b"\xff.png")
     odd.parent.mkdir()
     shutil.copyfile(pictures / "a" / "000000.png", odd)
-    assert command("predict", *config_and_model, "--image_path", odd.parent, "--save_dir", out) == 2
+    assert paddleseg("predict", *config_and_model, "--image_path", odd.parent, "--save_dir", out) == 2
     assert "is no name in UTF-8" in capsys.readouterr().err
-    assert command("predict", *config_and_model, "--image_path", tmp_path / "absent", "--save_dir", out) == 2
+    assert paddleseg("predict", *config_and_model, "--image_path", tmp_path / "absent", "--save_dir", out) == 2
     assert "no picture there" in capsys.readouterr().err
-    assert command("predict", *config_and_model, "--save_dir", out) == 2
+    assert paddleseg("predict", *config_and_model, "--save_dir", out) == 2
     assert "--image_path is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output_op", ["argmax", "softmax", "none"])
 def test_export_makes_what_paddle_inference_runs(flags, tmp_path, output_op):
-    assert command("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
     model = ("--config", MB_NANO, "--model_path", tmp_path / "best_model" / "model.pdparams")
     shape = ("--input_shape", 1, 3, 70, 93, "--output_op", output_op)
-    assert command("export", *model, "--save_dir", tmp_path / "inference", *shape) == 0
+    assert paddleseg("export", *model, "--save_dir", tmp_path / "inference", *shape) == 0
     deploy = yaml.safe_load((tmp_path / "inference" / "deploy.yaml").read_text())["Deploy"]
     assert deploy["transforms"] == [{"type": "Normalize"}]
 
@@ -423,9 +409,9 @@ def test_a_backbone_begins_with_fetched_weights_once_and_without_them_by_one_fla
 
     where = ("--config", MOBILESEG, "--dataset_root", dataset.root, "--save_dir", tmp_path, *SHORT, "--iters", 1)
     gone = ("--opts", f"model.backbone.pretrained={address}/absent.tar.gz")
-    assert command("train", *where, *gone) == 2
+    assert paddleseg("train", *where, *gone) == 2
     assert "cannot be fetched (File not found)" in capsys.readouterr().err
-    assert command("train", *where, *gone, "--no_pretrained") == 0
+    assert paddleseg("train", *where, *gone, "--no_pretrained") == 0
 
 
 class Evil:
