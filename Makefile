@@ -28,7 +28,7 @@ $(STAMP):
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,cluster,dev]"
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg tensorrt-stubs
 	@touch $@
 
 demo: $(STAMP)
@@ -41,6 +41,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/tensorrt_stubs.py build/typings
 	$(BIN)/mypy
 
 bench: $(STAMP)

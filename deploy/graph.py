@@ -15,6 +15,8 @@ from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 
 INPUT, OUTPUT = "frames", "importance"
+DYNAMIC = "N"  # the name of a batch size that is left open
+KIT_NODE = "kit/"  # how the names of the nodes begin that are put around a network
 # Where pixel i of `out` pixels lies among `size` pixels; ONNX's names, its formulas (operator Resize).
 _SOURCE_OF = {
     "half_pixel": lambda i, size, out: (i + 0.5) * size / out - 0.5,
@@ -77,11 +79,15 @@ def predictor_graph(
 
     grid: of the frames; the network sees them at 1/shrink of their size, the mean of each `shrink`×`shrink` pixels
     (samples.shrunk_frame). The macroblock head takes the logits before the network's final upsampling, or as they are
-    where the network goes straight to the macroblocks. InputError where there is neither.
+    where the network goes straight to the macroblocks. InputError where there is neither. Constants are folded and
+    what does nothing is left out.
     """
+    import onnxslim  # who runs predictors makes none
+
     graph = network.graph
-    batch, _, height, width = _shape(graph.input[0])
-    logits, (_, levels, *logits_hw) = graph.output[0].name, _shape(graph.output[0])
+    batch, _, height, width = shape_of(graph.input[0])
+    frames = batch or DYNAMIC
+    logits, (_, levels, *logits_hw) = graph.output[0].name, shape_of(graph.output[0])
     if shrink > 1 and head == "pixels":
         raise InputError("a network that sees a smaller frame knows no pixels of it; export it with --head macroblock")
     is_on_grid = tuple(logits_hw) == grid.shape
@@ -96,15 +102,16 @@ def predictor_graph(
     mean, std = (np.asarray(v, np.float32).reshape(1, 3, 1, 1) for v in (normalisation.mean, normalisation.std))
     small = "kit.small" if shrink > 1 else "kit.float"
     before = [
-        helper.make_node("Transpose", [INPUT], ["kit.nchw"], perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["kit.nchw"], ["kit.float"], to=TensorProto.FLOAT),
+        # TensorRT knows uint8 as the type of an input alone, which a Cast must read
+        helper.make_node("Cast", [INPUT], ["kit.nhwc"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["kit.nhwc"], ["kit.float"], perm=[0, 3, 1, 2]),
         *_shrinking(grid, shrink, constant),
         helper.make_node("Gather", [small, constant("rgb", np.array([2, 1, 0]))], ["kit.bgr_to_rgb"], axis=1),
         helper.make_node("Mul", ["kit.bgr_to_rgb", constant("scale", 1 / (255 * std))], ["kit.scaled"]),
         helper.make_node("Add", ["kit.scaled", constant("shift", -mean / std)], [graph.input[0].name]),
     ]
     nodes = list(graph.node)
-    shape: list[int] = [batch, grid.height, grid.width]
+    shape: list[int | str] = [frames, grid.height, grid.width]
     if head == "macroblock" and not is_on_grid:
         resize = _final_resize(graph, logits)
         nodes.remove(resize)
@@ -117,7 +124,7 @@ def predictor_graph(
     ]
     last = "kit.expected"
     if is_on_grid:
-        shape = [batch, *grid.shape]
+        shape = [frames, *grid.shape]
     elif head == "macroblock":
         low_hw = _low_size_hw(network, resize)
         coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
@@ -129,15 +136,22 @@ def predictor_graph(
             helper.make_node("MatMul", [constant("rows", rows), last], ["kit.rows_done"]),
             helper.make_node("MatMul", ["kit.rows_done", constant("cols", cols.T.copy())], ["kit.blocks"]),
         ]
-        last, shape = "kit.blocks", [batch, len(rows), len(cols)]
+        last, shape = "kit.blocks", [frames, len(rows), len(cols)]
     # the bounds hold already but for rounding
     bounds = [constant("zero", np.float32(0)), constant("one", np.float32(1))]  # type: ignore[arg-type]
     after.append(helper.make_node("Clip", [last, *bounds], [OUTPUT]))
 
+    empty = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
+    for number, node in enumerate(nodes):
+        node.name = f"network/{number}"
+        if node.op_type == "Resize":  # its regions and scales, where sizes are given: absent says the same
+            node.input[:] = ["" if name in empty else name for name in node.input]
+    for node in (*before, *after):
+        node.name = KIT_NODE + node.output[0].removeprefix("kit.")
     whole = helper.make_graph(
         _needed([*before, *nodes, *after]),
         "region_importance_predictor",
-        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [batch, grid.height, grid.width, 3])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [frames, grid.height, grid.width, 3])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
         [*graph.initializer, *constants],
     )
@@ -146,9 +160,10 @@ def predictor_graph(
     del whole.initializer[:]
     whole.initializer.extend(kept)
     model = helper.make_model(whole, opset_imports=network.opset_import, ir_version=network.ir_version)
-    helper.set_model_props(model, {key: str(value) for key, value in metadata.items()})
-    onnx.checker.check_model(model)
-    return model
+    slim = onnxslim.slim(model)
+    helper.set_model_props(slim, {key: str(value) for key, value in metadata.items()})
+    onnx.checker.check_model(slim)
+    return slim
 
 
 def _shrinking(grid: MacroblockGrid, shrink: int, constant: Callable[[str, np.ndarray], str]) -> list[onnx.NodeProto]:
@@ -164,7 +179,8 @@ def _shrinking(grid: MacroblockGrid, shrink: int, constant: Callable[[str, np.nd
     return [*nodes, helper.make_node("AveragePool", [last], ["kit.small"], kernel_shape=size, strides=size)]
 
 
-def _shape(value: onnx.ValueInfoProto) -> list[int]:
+def shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """The sizes of a tensor; 0 for one that is not fixed."""
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
@@ -186,7 +202,7 @@ def _final_resize(graph: onnx.GraphProto, logits: str) -> onnx.NodeProto:
 
 def _low_size_hw(network: onnx.ModelProto, resize: onnx.NodeProto) -> tuple[int, int]:
     inferred = onnx.shape_inference.infer_shapes(network, data_prop=True)
-    shapes = {value.name: _shape(value) for value in inferred.graph.value_info}
+    shapes = {value.name: shape_of(value) for value in inferred.graph.value_info}
     height, width = shapes[resize.input[0]][2:]
     return height, width
 

@@ -1,46 +1,60 @@
-"""Run a predictor over a video: the importance of every macroblock of every frame, and a picture of it.
+"""Run a predictor over videos: the importance of every macroblock of every frame, and a picture of it.
 
 Writes importance.npz (`importance` float32 [T, rows, cols] in [0, 1], `frames` int64 [T]) and overlay.mp4 (heat over
-the frame, the macroblocks a budget would enhance outlined). Frames are streamed; what grows with the video is the
-result alone, 4 bytes a macroblock.
+the frame, the macroblocks a budget would enhance outlined); of several videos, in a folder each. Decoding, inference
+and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed; what grows with a video is
+the result alone, 4 bytes a macroblock.
 """
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from deploy.runtime import BACKENDS, Predictor, load_predictor
+from deploy.predictor import Predictor
+from deploy.runtime import BACKENDS, load_predictor
 from regenhance_data import cli
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import write_importance
+from regenhance_data.dataset import clip_id, write_importance
 from regenhance_data.enhancement import choose
+from regenhance_data.files import ahead, bounded_map
 from regenhance_data.overlay import heat, outline
 from regenhance_data.reuse import Reuse
 from regenhance_data.video import VideoWriter, frame_rate, read_video
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
+python deploy/trt_infer.py --model M.engine --video A.mp4 B.mp4 C.mp4 D.mp4 --batch_size 4 --save_dir S
 python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --backend onnxruntime --budget 0.05
-python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.01
+python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.01 --no_overlay
 """
+
+# number of the video, its next frame uint8 RGB [h, w, 3], the same at the model's size where it is to be predicted
+Shown = tuple[int, np.ndarray, np.ndarray | None]
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--model", type=Path, required=True, help="a predictor of deploy/export_onnx.py, .onnx")
-    parser.add_argument("--video", type=Path, required=True, help="frames of another size are resized to the model's")
+    parser.add_argument("--model", required=True, help="M.onnx, M.engine, or a folder of Paddle Inference")
+    parser.add_argument(
+        "--video", type=Path, nargs="+", required=True, help="frames of another size are resized to the model's"
+    )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for importance.npz and overlay.mp4")
     parser.add_argument("--backend", choices=["auto", *BACKENDS], default="auto")
     parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks to outline")
-    parser.add_argument("--max_frames", type=int, help="stop after so many frames")
+    parser.add_argument("--max_frames", type=int, help="stop after so many frames of each video")
     parser.add_argument("--every", type=int, help="predict every n-th frame, carry the map along in between")
     parser.add_argument("--change", type=float, help="predict when the mean brightness of 8x8 pixels changed so much")
+    parser.add_argument("--batch_size", type=int, help="frames at once, of a model that leaves it open")
+    parser.add_argument("--streams", type=int, default=1, help="batches that are worked on at the same time")
     parser.add_argument("--threads", type=int, help="of the engine (default: its own choice)")
+    parser.add_argument("--no_overlay", action="store_true", help="write importance.npz alone")
+    parser.add_argument("--allow_cut", action="store_true", help="take what decodes of a video that is cut short")
     return parser
 
 
@@ -58,50 +72,96 @@ def fitted(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.ndarr
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def batches(
-    predictor: Predictor, video: Path, max_frames: int | None, reuse: Reuse
-) -> Iterator[tuple[list[np.ndarray], np.ndarray]]:
-    """(decoded RGB frames, their importance float32 [n, rows, cols]), as many at once as the graph takes."""
-    frames = islice(read_video(video), max_frames)
-    last = np.zeros((0, *predictor.grid.shape), np.float32)
-    while batch := list(islice(frames, predictor.batch)):
-        origin = np.stack([fitted(frame, predictor.input_hw, video) for frame in batch])
-        is_due = np.array([reuse.is_due(frame) for frame in origin])
-        maps = np.concatenate([last, predictor.predict(origin[is_due][..., ::-1])])
-        # each frame has the map of the last one that was due, itself or one before it
-        importance = maps[np.cumsum(is_due) - 1 + len(last)]
-        last = maps[-1:]
-        yield batch, importance
+def in_turn(
+    videos: Sequence[Path], reuses: Sequence[Reuse], size_hw: tuple[int, int], max_frames: int | None, allow_cut: bool
+) -> Iterator[Shown]:
+    """A frame of each video that has one left, then the next of each …; a video's own frames are in order."""
+    running = {n: islice(read_video(video, allow_cut=allow_cut), max_frames) for n, video in enumerate(videos)}
+    while running:
+        for number, frames in list(running.items()):
+            frame = next(frames, None)
+            if frame is None:
+                del running[number]
+            else:
+                origin = fitted(frame, size_hw, videos[number])
+                yield number, frame, origin if reuses[number].is_due(origin) else None
+
+
+def predicted(
+    predictor: Predictor, shown: Iterator[Shown], streams: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(number of the video, its frame, importance float32 [rows, cols]), one after the other.
+
+    Frames that are not predicted have the map of their video's last one that was.
+    """
+
+    def batches() -> Iterator[list[Shown]]:
+        batch: list[Shown] = []
+        for item in ahead(shown, 2 * predictor.batch):
+            batch.append(item)
+            due = sum(origin is not None for *_, origin in batch)
+            if due == predictor.batch or len(batch) == 4 * predictor.batch:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def predict(batch: list[Shown]) -> tuple[list[Shown], np.ndarray]:
+        due = [origin[..., ::-1] for *_, origin in batch if origin is not None]
+        return batch, predictor.predict(np.stack(due) if due else np.zeros((0, *predictor.input_hw, 3), np.uint8))
+
+    last: dict[int, np.ndarray] = {}
+    for batch, importance in bounded_map(predict, batches(), streams):
+        maps = iter(importance)
+        for number, frame, origin in batch:
+            last[number] = last[number] if origin is None else next(maps)
+            yield number, frame, last[number]
+
+
+def folders(save_dir: Path, videos: Sequence[Path]) -> list[Path]:
+    """Where the results of each video go: save_dir of a single one, else a folder in it by the video's name."""
+    if len(videos) == 1:
+        return [save_dir]
+    names = [clip_id(video.stem) for video in videos]
+    if len(set(names)) < len(names):
+        raise InputError(f"--video: two are called {max(names, key=names.count)}; give them other names")
+    return [save_dir / name for name in names]
 
 
 def main(args: argparse.Namespace) -> None:
     if not 0 < args.budget <= 1:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
-    for name in ("max_frames", "threads"):
+    for name in ("max_frames", "threads", "streams"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
-    reuse = Reuse(1 if args.every is None and args.change is None else args.every, args.change)
-    predictor = load_predictor(args.model, args.backend, args.threads)
+    every = 1 if args.every is None and args.change is None else args.every
+    reuses = [Reuse(every, args.change) for _ in args.video]
+    where = folders(args.save_dir, args.video)
+    predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     # drawn as large as the clear frame, so that an eye can tell what is in a macroblock
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    overlay_path, importance_path = args.save_dir / "overlay.mp4", args.save_dir / "importance.npz"
-    collected: list[np.ndarray] = []
+    collected: list[list[np.ndarray]] = [[] for _ in args.video]
     started = time.monotonic()
-    with VideoWriter(overlay_path, frame_rate(args.video)) as video:
-        found = batches(predictor, args.video, args.max_frames, reuse)
-        for frames, importance in cli.progress(found, "infer", unit="batch"):
-            for frame, cells in zip(frames, importance, strict=True):
+    with ExitStack() as open_files:
+        overlays = [VideoWriter(f / "overlay.mp4", frame_rate(v)) for f, v in zip(where, args.video, strict=True)]
+        writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
+        shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut)
+        found = predicted(predictor, shown, args.streams)
+        for number, frame, importance in cli.progress(found, "infer", unit="frame"):
+            collected[number].append(importance)
+            if writers:
                 picture = cv2.resize(frame, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
-                video.write(outline(heat(picture, cells, grid), choose(cells, args.budget), grid))
-            collected.append(importance)
-    result = np.concatenate(collected)
-    write_importance(importance_path, result, np.arange(len(result)))
-    rate = len(result) / (time.monotonic() - started)
-    carried = f" ({reuse.predicted} predicted, the rest carried along)" if reuse.predicted < reuse.seen else ""
-    print(f"{len(result)} frames with {predictor.backend}{carried}, {rate:.1f} a second with decoding and drawing")
-    print(f"wrote {importance_path}, {overlay_path}")
-    where = ["--video", args.video, "--save_dir", args.save_dir]
-    cli.suggest(["python", "deploy/benchmark.py", "--models", args.model, *where])
+                writers[number].write(outline(heat(picture, importance, grid), choose(importance, args.budget), grid))
+    for folder, maps in zip(where, collected, strict=True):
+        write_importance(folder / "importance.npz", np.stack(maps), np.arange(len(maps)))
+    count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))
+    carried = f" ({due} predicted, the rest carried along)" if due < count else ""
+    rate = count / (time.monotonic() - started)
+    print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with decoding and drawing")
+    for folder in where:
+        print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
+    benchmark = ["--models", args.model, "--video", args.video[0], "--save_dir", args.save_dir]
+    cli.suggest(["python", "deploy/benchmark.py", *benchmark])
 
 
 if __name__ == "__main__":

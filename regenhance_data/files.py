@@ -216,3 +216,17 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
         finally:
             for future in pending:
                 future.cancel()
+
+
+def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """`items`, made in a thread of their own, up to `depth` of them before they are asked for."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, source, end) for _ in range(depth))
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(pool.submit(next, source, end))
+                yield item  # type: ignore[misc]
+        finally:
+            for future in pending:
+                future.cancel()

@@ -49,14 +49,16 @@ def frame_rate(path: Path) -> float:
         return float(stream.average_rate or stream.guessed_rate or 25)
 
 
-def read_video(path: Path, fps: float | None = None, every: int = 1) -> Iterator[np.ndarray]:
+def read_video(path: Path, fps: float | None = None, every: int = 1, allow_cut: bool = True) -> Iterator[np.ndarray]:
     """The frames of a video as RGB, uint8 [H, W, 3], upright (the file's rotation flag is applied).
 
     With `fps`, the pictures on the screen at 0, 1/fps, 2/fps … seconds, by the frames' own time stamps (so a
     variable frame rate comes out even; none comes twice); then every `every`-th of those. What decodes of a damaged
-    or truncated video is given, with a warning. InputError for what is no video or has no frame that decodes.
+    or truncated video is given, with a warning, or without `allow_cut` ends in an InputError. InputError for what is no
+    video or has no frame that decodes, too.
     """
-    for index, frame in enumerate(_decode(path) if fps is None else _resample(_decode(path), fps)):
+    decoded = _decode(path, allow_cut)
+    for index, frame in enumerate(decoded if fps is None else _resample(decoded, fps)):
         if index % every == 0:
             yield _upright(frame)
 
@@ -68,7 +70,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
 
 
-def _decode(path: Path) -> Iterator[av.VideoFrame]:
+def _decode(path: Path, allow_cut: bool) -> Iterator[av.VideoFrame]:
     """Decoded frames in the order they are shown, each with its own time; damaged packets are left out and told."""
     container, stream = _open(path)
     count, last_s = 0, 0.0
@@ -91,6 +93,8 @@ def _decode(path: Path) -> Iterator[av.VideoFrame]:
         raise InputError(f"{path}: no frame of it decodes; record or copy it again")
     if errors or missing_s > tolerated_s:
         of = f" of {promised}" if promised > count else ""
+        if not allow_cut:
+            raise InputError(f"{path}: damaged or cut short, {count}{of} frames decode; copy it again, or --allow_cut")
         warn(f"{path}: damaged or cut short; the {count}{of} frames that decode are kept")
 
 

@@ -90,7 +90,7 @@ def test_it_learns_which_macroblocks_matter_in_seconds(trained):
 def test_its_graph_says_what_it_says_in_every_runtime(trained):
     dataset, folder, _ = trained
     report = json.loads((folder / "mb_nano.parity.json").read_text())
-    assert max(report["max_abs_difference"].values()) < 1e-4
+    assert max(measured["max"] for measured in report["backends"].values()) < 1e-4
     importance = dataset.importance("a")
     frame = dataset.split_frames("test")[0]
     predicted = load_predictor(folder / "mb_nano.onnx").predict_one(dataset.read("origin_images", frame))

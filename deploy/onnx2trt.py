@@ -1,0 +1,88 @@
+"""Build a TensorRT engine from a predictor's ONNX file, for the GPU of this machine.
+
+Precision is what the file has: export it with --precision fp16 or int8. --dry_run checks what can be checked without
+TensorRT and without a GPU: opset, operators, types, quantisation, shapes. Beside M.engine goes M.engine.json, which
+says of which file, for which TensorRT and which GPU it was built; deploy/trt_infer.py compares.
+"""
+
+import argparse
+from pathlib import Path
+
+from deploy.onnx_file import OnnxPredictor, read_onnx
+from deploy.tensorrt_engine import SUFFIX, build, is_installed, sidecar_path
+from deploy.tensorrt_graph import OPSETS, problems
+from regenhance_data import cli
+from regenhance_data.cli import InputError
+
+EXAMPLES = """
+python deploy/onnx2trt.py --onnx runs/predictor/mb_nano.onnx --dry_run
+python deploy/onnx2trt.py --onnx mb_nano_fp16.onnx --engine mb_nano_fp16.engine --timing_cache trt.cache
+python deploy/onnx2trt.py --onnx open_batch.onnx --engine M.engine --batch 1 4 16
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--onnx", type=Path, required=True, help="a predictor of deploy/export_onnx.py")
+    parser.add_argument("--engine", type=Path, help="what to write, M.engine (default: beside the ONNX file)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        nargs=3,
+        metavar=("SMALLEST", "USUAL", "LARGEST"),
+        help="of a file with --dynamic_batch (default: 1 1 8)",
+    )
+    parser.add_argument("--workspace_mib", type=int, default=1024, help="most GPU memory that building may take, MiB")
+    parser.add_argument("--timing_cache", type=Path, help="file to remember kernel timings in: builds again in seconds")
+    parser.add_argument("--tf32", action="store_true", help="let float32 be rounded to TF32 where that is faster")
+    parser.add_argument("--dry_run", action="store_true", help="check the file and write nothing; needs no TensorRT")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    engine = args.engine or args.onnx.with_suffix(SUFFIX)
+    if engine.suffix != SUFFIX:
+        raise InputError(f"--engine {engine}: expected a name that ends in {SUFFIX}")
+    if args.workspace_mib < 1:
+        raise InputError(f"--workspace_mib {args.workspace_mib}: expected at least 1")
+    file = read_onnx(args.onnx)
+    batches = profile(file, args.batch)
+    found = problems(file.model)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise InputError(f"{args.onnx}: TensorRT would refuse it: {found[0]}{more}; export it again")
+    if args.dry_run:
+        height, width = file.input_hw
+        nodes = file.model.graph.node
+        print(f"{args.onnx}: {file.metadata['model']}, {file.metadata['precision']}, {width}x{height} frames")
+        print(f"opset      within {OPSETS[0]} to {OPSETS[-1]}, which TensorRT 8.6, 10 and 11 read")
+        print(f"operators  {len(nodes)} nodes of {len({node.op_type for node in nodes})} kinds, all supported")
+        print("types      one float type at each operator; uint8 read by a Cast alone")
+        pairs = sum(node.op_type == "QuantizeLinear" for node in nodes)
+        print(f"8 bits     {f'{pairs} activations, symmetric, in pairs' if pairs else 'nothing is quantised'}")
+        print(f"batch      {' to '.join(map(str, sorted({batches[0], batches[2]})))}, all other sizes fixed")
+        print("nothing was built: that takes TensorRT and a GPU")
+        cli.suggest(["python", "deploy/onnx2trt.py", "--onnx", args.onnx, "--engine", engine])
+        return
+    if not is_installed():
+        raise InputError("TensorRT is not installed; pip install -e '.[tensorrt]', or check the file with --dry_run")
+    sidecar = build(file, engine, batches, args.workspace_mib, args.timing_cache, args.tf32)
+    print(f"built with TensorRT {sidecar.tensorrt} for {sidecar.gpu}, {sidecar.precision}, batch {batches}")
+    print(f"wrote {engine}, {sidecar_path(engine)}")
+    cli.suggest(["python", "deploy/trt_infer.py", "--model", engine, "--video", "VIDEO", "--save_dir", engine.parent])
+
+
+def profile(file: OnnxPredictor, asked: list[int] | None) -> tuple[int, int, int]:
+    """The (smallest, usual, largest) batch. InputError where the file has another, or they are not in this order."""
+    if file.batch:
+        if asked and set(asked) != {file.batch}:
+            raise InputError(f"{file.path}: takes {file.batch} frames at once; export it with --dynamic_batch")
+        return file.batch, file.batch, file.batch
+    smallest, usual, largest = asked or (1, 1, 8)
+    if not 1 <= smallest <= usual <= largest:
+        raise InputError(f"--batch {smallest} {usual} {largest}: expected 1 ≤ smallest ≤ usual ≤ largest")
+    return smallest, usual, largest
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

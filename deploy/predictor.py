@@ -1,0 +1,102 @@
+"""What every backend has in common: BGR frames in, importance of the macroblocks out, for as many threads as ask."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty, LifoQueue
+from typing import Any
+
+import numpy as np
+
+from regenhance_data.cli import InputError
+from regenhance_data.grid import MacroblockGrid
+
+HEADS = ("macroblock", "pixels")
+
+# uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
+Executor = Callable[[np.ndarray], np.ndarray]
+
+
+class Predictor:
+    """An exported predictor, ready to run. Made by deploy.runtime.load_predictor.
+
+    input_hw: (height, width) of its frames. batch: frames that go through at once; `predict` takes any number.
+    is_dynamic: the batch may be smaller as well. metadata: what the export wrote (model, head, levels, mb_size, scale,
+    precision, kit_version …), all strings. Threads may share one: each is given an executor of its own.
+    """
+
+    backend: str
+
+    def __init__(
+        self, path: Path, input_hw: tuple[int, int], batch: int, is_dynamic: bool, metadata: dict[str, str]
+    ) -> None:
+        self.path, self.input_hw, self.batch, self.is_dynamic = path, input_hw, batch, is_dynamic
+        self.metadata = metadata
+        self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
+        self._idle: LifoQueue[Executor] = LifoQueue()
+
+    def _executor(self) -> Executor:
+        """What runs one batch, for one thread at a time."""
+        raise NotImplementedError
+
+    def bound(self, frames: np.ndarray) -> Callable[[], Any]:
+        """The bare engine call on one batch that is bound already, for measuring: uint8 BGR [batch, H, W, 3]."""
+        raise NotImplementedError
+
+    @contextmanager
+    def _leased(self) -> Iterator[Executor]:
+        try:
+            executor = self._idle.get_nowait()
+        except Empty:
+            executor = self._executor()
+        yield executor
+        self._idle.put(executor)  # not after an error, which may have left it in any state
+
+    def predict(self, frames_bgr: np.ndarray) -> np.ndarray:
+        """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1]. InputError for another frame size."""
+        if frames_bgr.dtype != np.uint8 or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != (*self.input_hw, 3):
+            height, width = self.input_hw
+            raise InputError(
+                f"{self.path}: takes uint8 frames of {width}x{height}, got {frames_bgr.dtype} "
+                f"{list(frames_bgr.shape)}; resize them or export for their size"
+            )
+        done = [np.zeros((0, *self.grid.shape))]
+        for start in range(0, len(frames_bgr), self.batch):
+            part = frames_bgr[start : start + self.batch]
+            missing = 0 if self.is_dynamic else self.batch - len(part)
+            full = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.uint8)]) if missing else part
+            with self._leased() as execute:
+                importance = execute(np.ascontiguousarray(full))[: len(part)]
+            done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
+        return np.concatenate(done).astype(np.float32)
+
+    def predict_one(self, origin: np.ndarray) -> np.ndarray:
+        """One origin image as the library has them, uint8 [H, W, 3] RGB → float32 [rows, cols] in [0, 1]."""
+        return self.predict(origin[None, ..., ::-1])[0]
+
+    def check(self) -> None:
+        """Run it once, on black frames. InputError where it fails, or puts out another shape or what is not finite."""
+        try:
+            with self._leased() as execute:
+                found = execute(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
+        except InputError:
+            raise
+        except Exception as error:  # the engines' own errors have no base in common
+            raise InputError(f"{self.path}: does not run ({brief(error)}); export it again") from None
+        expected = self.batch, *(self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape)
+        if found.shape != expected or not np.isfinite(found).all():
+            raise InputError(f"{self.path}: puts out {list(found.shape)}, not finite {list(expected)}; export it again")
+
+
+def brief(error: Exception) -> str:
+    """What an engine's error says, on one line and not at length."""
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def chosen_batch(path: Path, fixed: int, asked: int | None) -> int:
+    """Frames at once: what the graph has (0 where it leaves that open), else what is asked for, else one."""
+    if asked is not None and asked < 1:
+        raise InputError(f"--batch_size {asked}: expected at least 1")
+    if fixed and asked not in (None, fixed):
+        raise InputError(f"{path}: takes {fixed} frames at once, not {asked}; export it with --dynamic_batch")
+    return fixed or asked or 1

@@ -1,0 +1,349 @@
+"""Build TensorRT engines and run them: TensorRT 8.6, 10 and 11, with the parts of the API that all of them have.
+
+Precision is in the ONNX graph, so the network is strongly typed wherever TensorRT knows that (from 10 on). GPU memory,
+streams and CUDA graphs go through cuda-bindings, which NVIDIA keeps in step with CUDA and ships as wheels; pycuda is
+compiled on the user's machine and takes a context when it is imported.
+"""
+
+import ctypes
+import hashlib
+import importlib.util
+import weakref
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploy.graph import INPUT, OUTPUT
+from deploy.onnx_file import OnnxPredictor, is_described
+from deploy.predictor import Executor, Predictor, brief, chosen_batch
+from regenhance_data.cli import InputError
+from regenhance_data.files import read_json, write_bytes, write_json
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+SUFFIX = ".engine"
+
+
+def is_installed() -> bool:
+    """Whether TensorRT is here. Its type stubs alone make a folder of its name, without a module."""
+    spec = importlib.util.find_spec("tensorrt")
+    return spec is not None and spec.origin is not None
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What an engine was built from and for; lies beside it as JSON, since the engine itself says nothing readable.
+
+    min_batch, opt_batch, max_batch: of its optimisation profile. metadata: of the predictor.
+    """
+
+    onnx_sha256: str
+    engine_sha256: str
+    tensorrt: str
+    gpu: str
+    precision: str
+    min_batch: int
+    opt_batch: int
+    max_batch: int
+    input_hw: list[int]
+    metadata: dict[str, str]
+
+
+def sidecar_path(engine: Path) -> Path:
+    """Where what is known of an engine lies: M.engine.json beside M.engine."""
+    return engine.with_name(f"{engine.name}.json")
+
+
+def read_sidecar(engine: Path) -> Sidecar:
+    """What is known of an engine, without TensorRT. InputError when it is missing, broken or of another engine."""
+    path = sidecar_path(engine)
+    if not engine.is_file():
+        raise InputError(f"{engine}: no such engine; build one with deploy/onnx2trt.py")
+    if not path.is_file():
+        raise InputError(f"{path}: is missing, and {engine.name} does not say what it is; build it with onnx2trt.py")
+    try:
+        sidecar = Sidecar(**read_json(path))
+        batches = [sidecar.min_batch, sidecar.opt_batch, sidecar.max_batch]
+        is_right = (
+            is_described(sidecar.metadata)
+            and all(type(size) is int and size > 0 for size in (*batches, *sidecar.input_hw))
+            and batches == sorted(batches)
+            and len(sidecar.input_hw) == 2
+        )
+    except (TypeError, AttributeError):
+        is_right = False
+    if not is_right:
+        raise InputError(f"{path}: describes no engine of this kit; build it again with deploy/onnx2trt.py")
+    if hashlib.sha256(engine.read_bytes()).hexdigest() != sidecar.engine_sha256:
+        raise InputError(f"{engine}: is not the engine that {path.name} describes; build it again with onnx2trt.py")
+    return sidecar
+
+
+def build(
+    file: OnnxPredictor,
+    engine: Path,
+    batches: tuple[int, int, int],
+    workspace_mib: int,
+    timing_cache: Path | None,
+    tf32: bool,
+) -> Sidecar:
+    """Build an engine for this machine's GPU and write it, its sidecar and the timing cache.
+
+    batches: the (smallest, usual, largest) of the optimisation profile, all the graph's own where that is fixed. tf32:
+    let float32 be rounded to TF32, which is not what was compared. InputError with what TensorRT says where it fails.
+    """
+    import tensorrt as trt
+
+    gpu = gpu_name()
+    log = _Log()
+    builder = trt.Builder(log.logger)
+    network = builder.create_network(_typing())
+    parser = trt.OnnxParser(network, log.logger)
+    if not parser.parse(file.content):
+        reasons = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise InputError(f"{file.path}: TensorRT {trt.__version__} does not parse it ({reasons[:200]})")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    if not tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    _allow_precision(config, file.metadata["precision"])
+    if file.batch == 0:
+        profile = builder.create_optimization_profile()
+        smallest, usual, largest = (trt.Dims4(size, *file.input_hw, 3) for size in batches)
+        profile.set_shape(INPUT, smallest, usual, largest)
+        config.add_optimization_profile(profile)
+    cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache and timing_cache.is_file() else b"")
+    if not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise InputError(f"{timing_cache}: is of another GPU or TensorRT; remove it or name another")
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise InputError(f"{file.path}: TensorRT {trt.__version__} builds no engine of it ({log.last()})")
+    content = bytes(plan)
+    sidecar = Sidecar(
+        hashlib.sha256(file.content).hexdigest(),
+        hashlib.sha256(content).hexdigest(),
+        trt.__version__,
+        gpu,
+        file.metadata["precision"],
+        *batches,
+        list(file.input_hw),
+        file.metadata,
+    )
+    write_bytes(engine, content)
+    write_json(sidecar_path(engine), asdict(sidecar))
+    if timing_cache:
+        write_bytes(timing_cache, bytes(cache.serialize()))
+    return sidecar
+
+
+class _Log:
+    """TensorRT's errors, kept for a message instead of printed."""
+
+    def __init__(self) -> None:
+        import tensorrt as trt
+
+        said: list[str] = []
+
+        class Logger(trt.ILogger):
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: trt.ILogger.Severity, message: str) -> None:
+                if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                    said.append(message)
+
+        self.logger, self._said = Logger(), said
+
+    def last(self) -> str:
+        return " ".join(self._said[-1].split())[:200] if self._said else "it does not say why"
+
+
+def _typing() -> int:
+    """Flags of a network whose types are the graph's own. TensorRT 11 knows no others and ignores the flag."""
+    import tensorrt as trt
+
+    flags = trt.NetworkDefinitionCreationFlag
+    return 1 << int(flags.STRONGLY_TYPED if hasattr(flags, "STRONGLY_TYPED") else flags.EXPLICIT_BATCH)
+
+
+def _allow_precision(config: "trt.IBuilderConfig", precision: str) -> None:
+    """What TensorRT 8.6, without strong typing, needs to hear to take the graph's types, and to share a profile."""
+    import tensorrt as trt
+
+    if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return
+    for name in {"fp16": ["FP16"], "int8": ["INT8"]}.get(precision, []):
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    # several streams, each with an execution context of its own; from TensorRT 9 on they may
+    config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
+
+
+class TensorRtPredictor(Predictor):
+    """An engine that deploy/onnx2trt.py built. Made by deploy.runtime.load_predictor.
+
+    Every thread that calls it has a CUDA stream, pinned buffers and an execution context of its own, and replays the
+    CUDA graph of each batch size that it has seen twice.
+    """
+
+    backend = "tensorrt"
+
+    def __init__(self, path: Path, batch_size: int | None) -> None:
+        sidecar = read_sidecar(path)
+        import tensorrt as trt
+
+        here = gpu_name()
+        for what, built, found in (("TensorRT", sidecar.tensorrt, trt.__version__), ("GPU", sidecar.gpu, here)):
+            if built != found:
+                raise InputError(f"{path}: was built for {what} {built}, here is {found}; build it again (onnx2trt.py)")
+        is_dynamic = sidecar.min_batch < sidecar.max_batch
+        batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, batch_size)
+        if not sidecar.min_batch <= batch <= sidecar.max_batch:
+            raise InputError(
+                f"{path}: takes {sidecar.min_batch} to {sidecar.max_batch} frames at once, not {batch}; "
+                "build it again with --batch"
+            )
+        height, width = sidecar.input_hw
+        # a batch that is less than the profile's smallest has to be filled up
+        super().__init__(path, (height, width), batch, sidecar.min_batch == 1 and is_dynamic, sidecar.metadata)
+        log = _Log()
+        runtime = trt.Runtime(log.logger)
+        engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        if engine is None:
+            raise InputError(f"{path}: TensorRT does not load it ({log.last()}); build it again with onnx2trt.py")
+        self._log, self._runtime, self._engine = log, runtime, engine  # the engine uses the other two while it lives
+
+    def _executor(self) -> Executor:
+        return self._stream()
+
+    def bound(self, frames: np.ndarray) -> Callable[[], Any]:
+        stream = self._stream()
+        stream(frames)
+
+        def run() -> None:
+            stream.infer(len(frames))
+            stream.wait()
+
+        return run
+
+    def _stream(self) -> "_Stream":
+        out_hw = self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
+        return _Stream(self._engine, (self.batch, *self.input_hw, 3), (self.batch, *out_hw))
+
+
+class _Stream:
+    """One execution context with its CUDA stream and its buffers, for batches up to a size.
+
+    in_shape: of uint8 frames, out_shape: of float32 importance, both with the largest batch first.
+    """
+
+    def __init__(self, engine: "trt.ICudaEngine", in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        from cuda.bindings import runtime as cuda
+
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise InputError("TensorRT makes no execution context; is there memory left on the GPU?")
+        self._in_shape = in_shape
+        self._sizes = prod(in_shape) // in_shape[0], 4 * prod(out_shape) // out_shape[0]  # bytes a frame
+        self._stream = _done(cuda.cudaStreamCreate())
+        host = [_done(cuda.cudaHostAlloc(in_shape[0] * size, cuda.cudaHostAllocDefault)) for size in self._sizes]
+        device = [_done(cuda.cudaMalloc(in_shape[0] * size)) for size in self._sizes]
+        self._host, self._device = host, device
+        self._frames = _array(host[0], ctypes.c_uint8, in_shape)
+        self._result = _array(host[1], ctypes.c_float, out_shape)
+        for name, pointer in zip((INPUT, OUTPUT), device, strict=True):
+            if not self._context.set_tensor_address(name, pointer):
+                raise InputError(f"the engine has no tensor {name}; build it with deploy/onnx2trt.py")
+        self._graphs: dict[int, Any] = {}
+        self._seen: set[int] = set()
+        self._free = weakref.finalize(self, _free, self._stream, host, device, self._graphs)
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        count = len(frames)
+        self._frames[:count] = frames
+        self.infer(count, with_copies=True)
+        self.wait()
+        return self._result[:count].copy()
+
+    def infer(self, count: int, with_copies: bool = False) -> None:
+        """Start the work on `count` frames; with_copies: from and to the pinned buffers, as one CUDA graph."""
+        from cuda.bindings import runtime as cuda
+
+        if not with_copies:
+            self._enqueue()
+        elif count in self._graphs:
+            _done(cuda.cudaGraphLaunch(self._graphs[count], self._stream))
+        elif count in self._seen:  # the first run may allocate, which no graph can hold
+            self._shape(count)
+            mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+            _done(cuda.cudaStreamBeginCapture(self._stream, mode))
+            self._copy_and_enqueue(count)
+            captured = _done(cuda.cudaStreamEndCapture(self._stream))
+            self._graphs[count] = _done(cuda.cudaGraphInstantiate(captured, 0))
+            _done(cuda.cudaGraphDestroy(captured))
+            _done(cuda.cudaGraphLaunch(self._graphs[count], self._stream))
+        else:
+            self._shape(count)
+            self._copy_and_enqueue(count)
+            self._seen.add(count)
+
+    def wait(self) -> None:
+        """Until all that was started is done."""
+        from cuda.bindings import runtime as cuda
+
+        _done(cuda.cudaStreamSynchronize(self._stream))
+
+    def _shape(self, count: int) -> None:
+        if not self._context.set_input_shape(INPUT, (count, *self._in_shape[1:])):
+            raise InputError(f"the engine takes no {count} frames at once; build it again with --batch")
+
+    def _copy_and_enqueue(self, count: int) -> None:
+        from cuda.bindings import runtime as cuda
+
+        to_device, to_host = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice, cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        (frame, result), (host_in, host_out), (in_, out) = self._sizes, self._host, self._device
+        _done(cuda.cudaMemcpyAsync(in_, host_in, count * frame, to_device, self._stream))
+        self._enqueue()
+        _done(cuda.cudaMemcpyAsync(host_out, out, count * result, to_host, self._stream))
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(int(self._stream)):
+            raise InputError("TensorRT does not run the engine; build it again with deploy/onnx2trt.py")
+
+
+def _array(pointer: int, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    return np.ctypeslib.as_array((kind * prod(shape)).from_address(pointer)).reshape(shape)
+
+
+def _free(stream: Any, host: list[int], device: list[int], graphs: dict[int, Any]) -> None:
+    from cuda.bindings import runtime as cuda
+
+    for graph in graphs.values():
+        cuda.cudaGraphExecDestroy(graph)
+    for pointer in host:
+        cuda.cudaFreeHost(pointer)
+    for pointer in device:
+        cuda.cudaFree(pointer)
+    cuda.cudaStreamDestroy(stream)
+
+
+def _done(result: tuple[Any, ...]) -> Any:
+    """The value of a CUDA call. InputError with the name of its error."""
+    error, *values = result
+    if int(error):
+        raise InputError(f"CUDA says {error.name}; see nvidia-smi whether the GPU and its driver are there")
+    return values[0] if values else None
+
+
+def gpu_name() -> str:
+    """The first GPU and its compute capability, as 'NVIDIA H100 (9.0)'. InputError where there is none."""
+    try:
+        from cuda.bindings import runtime as cuda
+    except ImportError as error:
+        raise InputError(f"cuda-bindings does not load ({brief(error)}); pip install -e '.[tensorrt]'") from None
+    properties = _done(cuda.cudaGetDeviceProperties(0))
+    return f"{properties.name.decode().rstrip(chr(0))} ({properties.major}.{properties.minor})"
