@@ -260,7 +260,7 @@ def _staging(repository: Path, name: str) -> Iterator[Path]:
     """
     staged = repository / f"{UNFINISHED}{name}"
     shutil.rmtree(staged, ignore_errors=True)  # what a killed run left
-    staged.mkdir()
+    staged.mkdir(parents=True)
     try:
         yield staged
     finally:
@@ -271,7 +271,7 @@ def _schema() -> Any:
     try:
         from tritonclient.grpc import model_config_pb2
     except (ImportError, RuntimeError):  # the latter is how it says that grpcio is missing
-        raise InputError("tritonclient or grpcio is not installed; pip install 'regenhance-kit[serving]'") from None
+        raise InputError("tritonclient or grpcio is not installed; pip install tritonclient grpcio") from None
     return model_config_pb2
 
 
