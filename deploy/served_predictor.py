@@ -7,6 +7,7 @@ server knows the binary tensor data extension (Triton does), and as JSON where i
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"
 _RETRIES = urllib3.Retry(
     total=3, read=1, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
 )
-_TIMEOUT_S = urllib3.Timeout(connect=5, read=60)
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 
 def is_url(model: object) -> bool:
@@ -40,6 +41,20 @@ def connect(url: str) -> "ServedPredictor":
     predictor of this kit.
     """
     return ServedPredictor(url)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a server says of a predictor.
+
+    batch: the most frames at once; is_dynamic: fewer as well. picture: [rows, cols], or with the pixels head [H, W].
+    """
+
+    grid: MacroblockGrid
+    batch: int
+    is_dynamic: bool
+    picture: list[int]
+    metadata: dict[str, str]
 
 
 class ServedPredictor(Predictor):
@@ -59,35 +74,17 @@ class ServedPredictor(Predictor):
         self.url = url.rstrip("/")
         self.path = self.url  # type: ignore[assignment]  # what the messages of a predictor begin with
         self.threads = None
-        self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT_S, maxsize=8)
-        about = self._about()
-        config = self._asked(f"{self.url}/config") or {}
-        server = self._asked(f"{self._server}/v2") or {}
-        try:
-            (frames,), (importance,) = about["inputs"], about["outputs"]
-            kinds = [(port["name"], port["datatype"]) for port in (frames, importance)]
-            batch, *self._picture = (int(size) for size in importance["shape"])
-            batch, height, width, channels = (int(size) for size in frames["shape"])
-            parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-            self.metadata = {**importance.get("parameters", {}), **parameters}
-            self.batch = batch if batch > 0 else max(int(config.get("max_batch_size", 1)), 1)
-            self.input_hw = height, width
-            self.grid = MacroblockGrid(height, width, int(self.metadata["mb_size"]))
-            self._is_binary = _BINARY in server.get("extensions", [])
-            pictures = dict(zip(HEADS, ([*self.grid.shape], [height, width]), strict=True))
-            is_ours = (
-                kinds == [(INPUT, "UINT8"), (OUTPUT, "FP32")]
-                and channels == 3
-                and int(self.metadata["scale"]) > 0
-                and pictures[self.metadata["head"]] == self._picture
-            )
-        except (KeyError, TypeError, ValueError, AttributeError):
-            is_ours = False
-        if not is_ours:
+        self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT, maxsize=32)
+        model = _model(self._about(), self._asked(f"{self.url}/config") or {})
+        if model is None:
             raise InputError(
                 f"{url}: is no predictor of this kit, or the server does not tell its mb_size, scale and head; serve "
                 "what deploy/make_triton_repository.py wrote"
             )
+        self.grid, self.batch, self.metadata, self._picture = model.grid, model.batch, model.metadata, model.picture
+        self.input_hw = model.grid.height, model.grid.width
+        extensions = (self._asked(f"{self._server}/v2") or {}).get("extensions")
+        self._is_binary = isinstance(extensions, list) and _BINARY in extensions
 
     def _about(self) -> dict[str, Any]:
         """The model's metadata. InputError, that says what the server has, where it is not there or not ready."""
@@ -102,7 +99,7 @@ class ServedPredictor(Predictor):
             known = f"it has {', '.join(names)}" if names else "look at its log"
             raise InputError(f"{self.url}: the server has no such model; {known}")
         states = [
-            f"version {model.get('version')}: {model.get('state')} {str(model.get('reason', ''))[:120]}".strip()
+            " ".join(f"version {model.get('version')}: {model.get('state')} {model.get('reason', '')}".split())[:120]
             for model in models
             if model.get("name") == self._name
         ]
@@ -156,6 +153,28 @@ class ServedPredictor(Predictor):
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
         return lambda: self._infer(frames)
+
+
+def _model(about: dict[str, Any], config: dict[str, Any]) -> _Model | None:
+    """The predictor of a model's metadata and, where the server tells it, configuration; None for another model."""
+    try:
+        (frames,), (importance,) = about["inputs"], about["outputs"]
+        batch, height, width, _ = (int(size) for size in frames["shape"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        metadata = {str(key): str(value) for key, value in {**importance.get("parameters", {}), **parameters}.items()}
+        grid = MacroblockGrid(height, width, int(metadata["mb_size"]))
+        picture = dict(zip(HEADS, ([*grid.shape], [height, width]), strict=True))[metadata["head"]]
+        most = batch if batch > 0 else max(int(config.get("max_batch_size", 1)), 1)
+        is_ours = (
+            [(port["name"], port["datatype"]) for port in (frames, importance)] == [(INPUT, "UINT8"), (OUTPUT, "FP32")]
+            and frames["shape"] == [batch, height, width, 3]
+            and importance["shape"] == [batch, *picture]
+            and batch in (-1, most)
+            and int(metadata["scale"]) > 0
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    return _Model(grid, most, batch == -1, picture, metadata) if is_ours else None
 
 
 def _json(data: bytes) -> Any:

@@ -391,13 +391,49 @@ def test_what_the_server_says_of_a_failure_is_passed_on(server):
         predictor.predict(FRAMES[:, :-1])
 
 
-@pytest.mark.parametrize("said", [{}, {"inputs": 3}, {"inputs": [{}], "outputs": [{}]}, [], b"<html>", b"[" * 9999])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"inputs": 3},
+        {"inputs": [{}], "outputs": [{}]},
+        {"inputs": [{"shape": [1, float("inf"), 5, 3]}], "outputs": [{}]},
+        {"parameters": {"mb_size": 16}},
+        {"parameters": {"mb_size": {"string_value": "0"}}},
+        [],
+        b"<html>",
+        b"[" * 9999,
+    ],
+)
 @pytest.mark.parametrize("path", ["/v2/models/one", "/v2/models/one/config"])
 def test_a_model_that_is_no_predictor_is_refused(server, path, said):
     service, url = server
     service.spoil = lambda asked, *answer: (200, said, b"") if asked == path else answer
     with pytest.raises(InputError, match=r"is no predictor of this kit|no such model|not ready"):
         connect(f"{url}/v2/models/one")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["shape", "mb_size"]), inner),
+)
+
+
+def ports(name: str, datatype: str, shape: list[int]) -> st.SearchStrategy:
+    """A tensor as a server describes it, with anything in some places."""
+    said = {"mb_size": "16", "scale": "3", "head": "macroblock"}
+    right = {"name": name, "datatype": datatype, "shape": shape, "parameters": said}
+    return st.lists(st.fixed_dictionaries({key: st.just(value) | anything for key, value in right.items()}), max_size=2)
+
+
+@given(
+    ports("frames", "UINT8", [1, HEIGHT, WIDTH, 3]) | anything,
+    ports("importance", "FP32", [1, *GRID.shape]) | anything,
+    st.dictionaries(st.sampled_from(["parameters", "max_batch_size"]), anything),
+)
+def test_whatever_a_server_says_is_a_predictor_or_none(inputs, outputs, config):
+    model = served_predictor._model({"inputs": inputs, "outputs": outputs}, config)
+    assert model is None or (model.grid, model.batch) == (GRID, 1)
 
 
 def test_a_server_without_configurations_may_say_it_with_the_output(server):
