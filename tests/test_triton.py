@@ -16,7 +16,6 @@ from inference_server import serving
 from test_deploy_graph import NORMALISATION, network
 
 from deploy import make_triton_repository, served_predictor
-from deploy.export_onnx import described
 from deploy.graph import predictor_graph
 from deploy.make_triton_repository import (
     ANY,
@@ -40,12 +39,19 @@ FRAMES = np.stack(noise(5, HEIGHT, WIDTH))
 TRITON = "deploy/make_triton_repository.py"
 
 
+def described(name: str, head: str, grid: MacroblockGrid) -> dict[str, str]:
+    """What the export writes into a predictor."""
+    said = {"kit": "regenhance-kit", "model": name, "head": head, "levels": 2, "mb_size": grid.mb_size, "scale": 3}
+    said |= {"input_height": grid.height, "input_width": grid.width, "precision": "fp32"}
+    return {key: str(value) for key, value in said.items()}
+
+
 def write_predictor(
     path: Path, batch: int = 1, head: str = "macroblock", hw: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> Path:
     """A predictor as the export writes them, of two levels by the mean red; `batch`: ANY for a dynamic one."""
     grid = MacroblockGrid(*hw)
-    model = predictor_graph(network(*hw), NORMALISATION, head, grid, described(path.stem, head, 2, grid, 3))
+    model = predictor_graph(network(*hw), NORMALISATION, head, grid, described(path.stem, head, grid))
     for port in (*model.graph.input, *model.graph.output):
         first = port.type.tensor_type.shape.dim[0]
         if batch == ANY:
@@ -94,7 +100,7 @@ def server(made):
 
 def write_engine(path: Path, **changes: object) -> Path:
     path.write_bytes(b"an engine")
-    metadata = {key: str(value) for key, value in described(path.stem, "macroblock", 10, GRID, 3).items()}
+    metadata = described(path.stem, "macroblock", GRID)
     about = {"engine_sha256": sha256(path), "min_batch": 1, "opt_batch": 4, "max_batch": 16, "metadata": metadata}
     write_json(path.with_name(f"{path.name}.json"), {**about, **changes})
     return path
