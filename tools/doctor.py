@@ -20,11 +20,12 @@ PURPOSE = {
     "torch": "detectors, upscalers, importance",
     "paddle": "train and export predictors",
     "deploy": "run predictors on OpenVINO and ONNX Runtime",
+    "serving": "write model repositories for Triton (optional)",
     "tensorrt": "run predictors on NVIDIA GPUs (optional)",
     "cluster": "work on many machines (optional)",
     "dev": "tests and lint",
 }
-OPTIONAL = ("tensorrt", "cluster")
+OPTIONAL = ("serving", "tensorrt", "cluster")
 
 
 def requirements() -> dict[str, list[str]]:
