@@ -16,15 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
 from google.protobuf import text_format  # type: ignore[import-untyped]
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from deploy.graph import INPUT, OUTPUT
-from deploy.runtime import KIT
+from deploy.graph import INPUT, OUTPUT, shape_of
+from deploy.onnx_file import read_onnx
+from deploy.tensorrt_engine import read_sidecar
 from regenhance_data import cli
 from regenhance_data.cli import InputError
-from regenhance_data.files import UNFINISHED, locked, read_json, sha256, write_new, write_text
+from regenhance_data.files import UNFINISHED, locked, write_new, write_text
 from regenhance_data.grid import MacroblockGrid
 
 if TYPE_CHECKING:
@@ -105,47 +104,26 @@ def read_served(path: Path) -> ServedFile:
     """What a server must know of a predictor. InputError for a file that is no predictor of this kit."""
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py")
-    if not path.is_file():
-        raise InputError(f"{path}: no such predictor; make one with deploy/export_onnx.py")
     return _read_onnx(path) if path.suffix == ".onnx" else _read_engine(path)
 
 
 def _read_onnx(path: Path) -> ServedFile:
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except DecodeError:
-        raise InputError(f"{path}: is no ONNX file; export it again with deploy/export_onnx.py") from None
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
-    ports = [(value.name, value.type.tensor_type) for value in (*model.graph.input, *model.graph.output)]
-    kinds = [(name, kind.elem_type) for name, kind in ports]
-    shapes = [tuple(dim.dim_value or ANY for dim in kind.shape.dim) for _, kind in ports]
-    if (
-        metadata.get("kit") != KIT
-        or kinds != [(INPUT, onnx.TensorProto.UINT8), (OUTPUT, onnx.TensorProto.FLOAT)]
-        or [len(shape) for shape in shapes] != [4, 3]
-        or any(ANY in shape[1:] or shape[0] != shapes[0][0] for shape in shapes)
-    ):
-        raise InputError(f"{path}: is no predictor of this kit; make one with deploy/export_onnx.py")
-    return ServedFile(path, metadata, shapes[0], shapes[1])
+    file = read_onnx(path)
+    graph = file.model.graph
+    frames, importance = ([size or ANY for size in shape_of(port)] for port in (graph.input[0], graph.output[0]))
+    return ServedFile(path, file.metadata, frames, importance)
 
 
 def _read_engine(path: Path) -> ServedFile:
-    about_path = path.with_name(f"{path.name}.json")
-    about = read_json(about_path)
-    try:
-        metadata = {str(key): str(value) for key, value in about["metadata"].items()}
-        grid = MacroblockGrid(*(int(metadata[key]) for key in ("input_height", "input_width", "mb_size")))
-        low, high = int(about["min_batch"]), int(about["max_batch"])
-        is_of_engine = about["engine_sha256"] == sha256(path)
-        picture = {"macroblock": grid.shape, "pixels": (grid.height, grid.width)}[metadata["head"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"{about_path}: does not describe an engine; build it again with deploy/onnx2trt.py") from None
-    if not is_of_engine:
-        raise InputError(f"{about_path}: describes another engine than {path}; build it again with deploy/onnx2trt.py")
+    about = read_sidecar(path)
+    low, high = about.min_batch, about.max_batch
     if low != high and low != 1:
         raise InputError(f"{path}: takes {low} frames or more, a server sends single ones; build it for 1 to {high}")
+    height, width = about.input_hw
+    grid = MacroblockGrid(height, width, int(about.metadata["mb_size"]))
+    picture = grid.shape if about.metadata["head"] == "macroblock" else (height, width)
     batch = high if low == high else ANY
-    return ServedFile(path, metadata, (batch, grid.height, grid.width, 3), (batch, *picture), high)
+    return ServedFile(path, about.metadata, (batch, height, width, 3), (batch, *picture), high)
 
 
 def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfig":

@@ -12,6 +12,7 @@ from deploy.graph import INPUT, OUTPUT
 from deploy.onnx_file import OnnxPredictor, read_onnx
 from deploy.paddle_inference import PaddlePredictor
 from deploy.predictor import Executor, Predictor, brief, chosen_batch
+from deploy.served_predictor import connect, is_url
 from deploy.tensorrt_engine import SUFFIX, TensorRtPredictor
 from regenhance_data.cli import InputError
 
@@ -128,6 +129,10 @@ def load_predictor(
     many threads will call it at a time. InputError for what is no predictor of this kit, does not run, or takes
     another batch, and for a backend that is not there or does not run such a file.
     """
+    if is_url(path):
+        if backend != "auto" or threads or batch_size:
+            raise InputError(f"{path}: the server has its own engine; leave out --backend, --threads and --batch_size")
+        return connect(str(path))
     path = Path(path)
     if backend not in ("auto", *BACKENDS):
         raise InputError(f"--backend {backend}: expected auto, {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")

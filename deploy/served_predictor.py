@@ -14,7 +14,7 @@ import numpy as np
 import urllib3
 
 from deploy.graph import INPUT, OUTPUT
-from deploy.runtime import HEADS, Predictor
+from deploy.predictor import HEADS, Executor, Predictor
 from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 
@@ -72,8 +72,6 @@ class ServedPredictor(Predictor):
             raise InputError(f"{url}: expected http://HOST:8000/v2/models/NAME, perhaps with /versions/NUMBER")
         self._server, self._name, _ = match.groups()
         self.url = url.rstrip("/")
-        self.path = self.url  # type: ignore[assignment]  # what the messages of a predictor begin with
-        self.threads = None
         self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT, maxsize=32)
         model = _model(self._about(), self._asked(f"{self.url}/config") or {})
         if model is None:
@@ -81,10 +79,15 @@ class ServedPredictor(Predictor):
                 f"{url}: is no predictor of this kit, or the server does not tell its mb_size, scale and head; serve "
                 "what deploy/make_triton_repository.py wrote"
             )
-        self.grid, self.batch, self.metadata, self._picture = model.grid, model.batch, model.metadata, model.picture
-        self.input_hw = model.grid.height, model.grid.width
+        input_hw = model.grid.height, model.grid.width
+        # its messages begin with the address
+        super().__init__(self.url, input_hw, model.batch, model.is_dynamic, model.metadata)  # type: ignore[arg-type]
+        self._picture = model.picture
         extensions = (self._asked(f"{self._server}/v2") or {}).get("extensions")
         self._is_binary = isinstance(extensions, list) and _BINARY in extensions
+
+    def _executor(self) -> Executor:
+        return self._infer
 
     def _about(self) -> dict[str, Any]:
         """The model's metadata. InputError, that says what the server has, where it is not there or not ready."""

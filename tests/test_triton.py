@@ -2,6 +2,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import ROOT, noise
+from conftest import ROOT, encode, noise
 from hypothesis import given
 from hypothesis import strategies as st
 from inference_server import serving
 from test_deploy_graph import NORMALISATION, network
 
-from deploy import make_triton_repository, served_predictor
+from deploy import make_triton_repository, served_predictor, trt_infer
 from deploy.graph import predictor_graph
 from deploy.make_triton_repository import (
     ANY,
@@ -29,7 +30,9 @@ from deploy.make_triton_repository import (
     versions,
 )
 from deploy.served_predictor import connect, is_url
+from deploy.tensorrt_engine import Sidecar, sidecar_path
 from regenhance_data.cli import InputError
+from regenhance_data.dataset import read_importance
 from regenhance_data.files import sha256, write_json
 from regenhance_data.grid import MacroblockGrid
 
@@ -101,8 +104,8 @@ def server(made):
 def write_engine(path: Path, **changes: object) -> Path:
     path.write_bytes(b"an engine")
     metadata = described(path.stem, "macroblock", GRID)
-    about = {"engine_sha256": sha256(path), "min_batch": 1, "opt_batch": 4, "max_batch": 16, "metadata": metadata}
-    write_json(path.with_name(f"{path.name}.json"), {**about, **changes})
+    about = Sidecar("0", sha256(path), "11.4", "a GPU", "fp32", 1, 4, 16, [HEIGHT, WIDTH], metadata)
+    write_json(sidecar_path(path), {**asdict(about), **changes})
     return path
 
 
@@ -207,10 +210,10 @@ def test_flags_that_do_not_go_together_are_refused_and_nothing_is_written(made, 
 @pytest.mark.parametrize(
     ("changes", "flags", "says"),
     [
-        ({"engine_sha256": "0"}, {}, "describes another engine"),
-        ({"metadata": {}}, {}, "does not describe an engine"),
-        ({"metadata": []}, {}, "does not describe an engine"),
-        ({"min_batch": 2}, {}, "takes 2 frames or more"),
+        ({"engine_sha256": "0"}, {}, "is not the engine that"),
+        ({"metadata": {}}, {}, "describes no engine of this kit"),
+        ({"metadata": []}, {}, "describes no engine of this kit"),
+        ({"min_batch": 2, "opt_batch": 4}, {}, "takes 2 frames or more"),
         ({}, {"max_batch_size": 32}, "takes 16 frames at most"),
         ({}, {"device": "cpu"}, "runs on a GPU"),
         ({}, {"accelerator": "tensorrt"}, "takes an .onnx"),
@@ -249,7 +252,7 @@ def test_what_is_no_predictor_is_refused(made, tmp_path):
     with pytest.raises(InputError, match="is no ONNX file"):
         read_served(tmp_path / "garbage.onnx")
     (tmp_path / "bare.engine").write_bytes(b"")
-    with pytest.raises(InputError, match=r"bare\.engine\.json: no such file"):
+    with pytest.raises(InputError, match=r"bare\.engine\.json: is missing"):
         read_served(tmp_path / "bare.engine")
 
 
@@ -308,6 +311,16 @@ def test_a_served_predictor_says_what_the_file_says(made, name, binary):
     np.testing.assert_array_equal(alone, found[0])
     assert predictor.batch == {"two": 2, "any": 8}.get(name, 1)
     assert (predictor.input_hw, predictor.grid, predictor.metadata["scale"]) == ((HEIGHT, WIDTH), GRID, "3")
+
+
+def test_a_video_is_predicted_by_a_server_as_by_the_file(server, made, tmp_path):
+    _, url = server
+    video = encode(tmp_path / "camera.mp4", noise(7, HEIGHT, WIDTH), pixel_format="yuv444p")
+    for folder, model in (("server", f"{url}/v2/models/any"), ("file", made / "any.onnx")):
+        words = ["--model", str(model), "--video", str(video), "--save_dir", str(tmp_path / folder)]
+        trt_infer.main(trt_infer.make_parser().parse_args(words))
+    served, local = (read_importance(tmp_path / folder / "importance.npz")[0] for folder in ("server", "file"))
+    np.testing.assert_allclose(served, local, atol=1e-6)
 
 
 def test_a_version_can_be_asked_for(server, made):
