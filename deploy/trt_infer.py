@@ -40,7 +40,11 @@ Shown = tuple[int, np.ndarray, np.ndarray | None]
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--model", required=True, help="M.onnx, M.engine, a folder of Paddle Inference, or http://HOST:8000/v2/models/NAME")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="M.onnx, M.engine, a folder of Paddle Inference, or http://HOST:8000/v2/models/NAME",
+    )
     parser.add_argument(
         "--video", type=Path, nargs="+", required=True, help="frames of another size are resized to the model's"
     )
