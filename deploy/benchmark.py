@@ -1,105 +1,287 @@
-"""Measure the latency of predictors, a row for each model and backend.
+"""Measure predictors: latency, throughput, memory and size, beside the accuracy they bring.
+
+--models takes files (.onnx, .engine, folders of Paddle Inference) and names of paddleseg_configs, or all of them, which
+are exported in every precision and input scale; with --runs from their trainings, else with random weights, which are
+for latency alone and marked. Each row is measured by a process of its own, so that peak memory is its own; rounds go
+through all rows, so that whatever else the machine does meets them alike. What is measured is kept: the same command
+goes on where it was stopped, and adds --evaluation at once.
 
 engine_ms is the bare engine call on input that is bound already; frame_ms goes from a decoded frame in memory (uint8)
-to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's time over its batch. All rows
-take turns, so that whatever else the machine does meets them alike.
+to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's time over its batch.
 """
 
 import argparse
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.export_onnx import compared_frames
-from deploy.runtime import BACKENDS, load_predictor
+from deploy.benchmark_report import environment, pareto_plot, table, write_markdown
+from deploy.export_onnx import compared_frames, file_name
+from deploy.onnx_file import read_onnx
+from deploy.precision import PRECISIONS
+from deploy.runtime import BACKENDS, CPU_BACKENDS, backends_of, load_predictor
+from deploy.tensorrt_engine import SUFFIX, read_sidecar
 from deploy.trt_infer import fitted
 from regenhance_data import cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import Dataset
-from regenhance_data.files import read_json, write_json
+from regenhance_data.files import read_json, read_yaml, sha256, write_json
 from regenhance_data.video import read_video
 
 EXAMPLES = """
 python deploy/benchmark.py --models runs/predictor/pp_mobileseg_tiny.onnx --save_dir runs/benchmark
-python deploy/benchmark.py --models A.onnx B.onnx --backends openvino --data my_dataset --save_dir S
+python deploy/benchmark.py --models all --data my_dataset --runs runs --precisions fp32,fp16,int8 --save_dir S
+python deploy/benchmark.py --models all accmodel.onnx --input_size 360 640 --backends openvino,paddle --save_dir S
+python deploy/benchmark.py --models A.onnx B.onnx --data my_dataset --evaluation evaluation.json --save_dir S
 """
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS = ROOT / "paddleseg_configs"
+PADDLE = "_paddle"  # how the folder of a network in PaddleSeg's own form ends, beside its ONNX file
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--models", nargs="+", type=Path, required=True, help="predictors of deploy/export_onnx.py")
-    parser.add_argument("--backends", nargs="+", default=[",".join(BACKENDS)], help="separated by commas or spaces")
+    parser.add_argument("--models", nargs="+", required=True, help="all, names of paddleseg_configs, files")
+    parser.add_argument("--backends", nargs="+", default=[",".join(CPU_BACKENDS)], help="of: " + ", ".join(BACKENDS))
     parser.add_argument("--video", type=Path, help="take the frames of a video (default: noise)")
     parser.add_argument("--data", type=Path, help="take the frames of a dataset (default: noise)")
-    parser.add_argument("--evaluation", type=Path, help="evaluation.json of tools/evaluate.py, for f1_at_10")
-    parser.add_argument("--repeats", type=int, default=100, help="measured calls a row")
+    parser.add_argument("--evaluation", type=Path, nargs="+", help="evaluation.json of tools/evaluate.py: f1_at_10")
+    named = parser.add_argument_group("for names")
+    named.add_argument("--runs", type=Path, nargs="+", default=[], help="folders that hold NAME/best_model (trained)")
+    named.add_argument("--precisions", nargs="+", default=["fp32"], help="of: " + ", ".join(PRECISIONS))
+    named.add_argument("--input_scales", nargs="+", type=float, default=[1.0], help="of the frame that a network sees")
+    named.add_argument("--batch_sizes", nargs="+", type=int, default=[1], help="frames at once")
+    named.add_argument("--input_size", nargs=2, type=int, metavar=("H", "W"), help="(default: of --data, or 360 640)")
+    parser.add_argument("--rounds", type=int, default=3, help="through all rows")
+    parser.add_argument("--repeats", type=int, default=50, help="measured calls of a row in each round")
     parser.add_argument("--warmup", type=int, default=10, help="calls before measuring")
     parser.add_argument("--threads", type=int, help="of the engines (default: their own choice)")
-    parser.add_argument("--save_dir", type=Path, required=True, help="folder for benchmark.json")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for benchmark.json, .md and .png")
     return parser
 
 
+@dataclass(frozen=True)
+class Case:
+    """A row to measure: a predictor's file in a backend. evaluated: the file whose F1 at 10 % it shares."""
+
+    path: Path
+    backend: str
+    batch: int | None
+    evaluated: Path
+
+    def key(self) -> str:
+        """What its measurements are kept under: another file of the same name has others."""
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        return f"{self.path}|{self.backend}|{self.batch}|" + "|".join(sha256(file)[:16] for file in files)
+
+
 def main(args: argparse.Namespace) -> None:
-    if args.repeats < 1 or args.warmup < 0:
-        raise InputError("--repeats and --warmup: expected at least 1 and at least 0")
-    rows: list[dict[str, Any]] = []
-    calls: list[tuple[Callable[[], Any], Callable[[], Any]]] = []
-    for path in args.models:
-        for backend in ",".join(args.backends).split(","):
-            predictor = load_predictor(path, backend, args.threads)
-            frames = frames_for(predictor.input_hw, predictor.batch, args.video, args.data)
-            # an engine of its own, since bound input would stay bound
-            engine = load_predictor(path, backend, args.threads).bound(frames)
-            calls.append((engine, partial(predictor.predict, frames)))
-            rows.append(
-                {
-                    "model": predictor.metadata.get("model", path.stem),
-                    "backend": backend,
-                    "precision": predictor.metadata.get("precision", "fp32"),
-                    "batch": predictor.batch,
-                    "input_scale": float(predictor.metadata.get("input_scale", 1)),
-                    "head": predictor.metadata["head"],
-                    "input_hw": list(predictor.input_hw),
-                    "f1_at_10": read_f1(args.evaluation, path) if args.evaluation else None,
-                }
-            )
-    times_ms = measure(calls, args.warmup, args.repeats)
-    for row, (engine_ms, frame_ms) in zip(rows, times_ms, strict=True):
-        row["engine_ms_median"] = float(np.median(engine_ms)) / row["batch"]
-        row["frame_ms_median"] = float(np.median(frame_ms)) / row["batch"]
-        row["frame_ms_p95"] = float(np.percentile(frame_ms, 95)) / row["batch"]
-    path = args.save_dir / "benchmark.json"
-    write_json(path, rows)
-    print(f"{'model':26s} {'backend':12s} {'head':10s} {'input':>9s} {'batch':>5s}  engine ms  frame ms   (p95)")
-    for row in rows:
-        size = f"{row['input_hw'][1]}x{row['input_hw'][0]}"
-        print(
-            f"{row['model']:26s} {row['backend']:12s} {row['head']:10s} {size:>9s} {row['batch']:5d} "
-            f"{row['engine_ms_median']:10.2f} {row['frame_ms_median']:9.2f} {row['frame_ms_p95']:9.2f}"
-        )
-    print(f"wrote {path}")
+    if min(args.repeats, args.rounds, *args.batch_sizes, *(args.input_size or [])) < 1 or args.warmup < 0:
+        raise InputError("--repeats, --rounds, --batch_sizes, --input_size: expected at least 1, --warmup at least 0")
+    backends = _words(args.backends, BACKENDS, "--backends")
+    precisions = _words(args.precisions, PRECISIONS, "--precisions")
+    cases = list(cases_of(args, backends, precisions))
+    if not cases:
+        raise InputError(f"--backends {' '.join(backends)}: none of them runs any of these models")
+    settings = {name: getattr(args, name) for name in ("repeats", "warmup", "threads")}
+    settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
+    kept_path = args.save_dir / "measurements.json"
+    kept = _kept(kept_path, settings)
+
+    keys = {case: case.key() for case in cases}
+    todo = [
+        (case, turn)
+        for turn in range(args.rounds)
+        for case in cases
+        if len(kept.get(keys[case], {}).get("engine_ms", [])) <= turn
+    ]
+    failed: set[Case] = set()
+    for case, _ in cli.progress(todo, "benchmark", unit="row"):
+        if case in failed:
+            continue
+        try:
+            measured = in_a_process(measure, case, args)
+        except BrokenProcessPool:
+            cli.warn(f"{case.path} in {case.backend}: the engine ended its process; the row is left out")
+            failed.add(case)
+            continue
+        row = kept.setdefault(keys[case], {**measured, "engine_ms": [], "frame_ms": [], "peak_memory_mb": 0.0})
+        row["engine_ms"].append(measured["engine_ms"])
+        row["frame_ms"].append(measured["frame_ms"])
+        row["peak_memory_mb"] = max(row["peak_memory_mb"], measured["peak_memory_mb"])
+        write_json(kept_path, {"settings": settings, "rows": kept})
+
+    evaluated = [(path, read_json(path)) for path in args.evaluation or []]
+    rows = [summary(kept[keys[case]], f1_of(case.evaluated, evaluated)) for case in cases if case not in failed]
+    where = environment(args.threads)
+    write_json(args.save_dir / "benchmark.json", rows)
+    write_json(args.save_dir / "environment.json", where)
+    write_markdown(args.save_dir / "benchmark.md", rows, where)
+    written = ["benchmark.json", "benchmark.md", "environment.json"]
+    if any(row["f1_at_10"] is not None for row in rows):
+        pareto_plot(args.save_dir / "benchmark.png", rows)
+        written.append("benchmark.png")
+    print(table(rows))
+    print(f"wrote {args.save_dir}/{', '.join(written)}")
 
 
-def measure(
-    calls: list[tuple[Callable[[], Any], Callable[[], Any]]], warmup: int, repeats: int
-) -> list[tuple[list[float], list[float]]]:
-    """Milliseconds of each repeat of each pair of calls, all taking turns, which of a pair goes first as well."""
-    for _ in range(warmup):
-        for pair in calls:
-            for call in pair:
-                call()
-    times_ms: list[tuple[list[float], list[float]]] = [([], []) for _ in calls]
-    for turn in cli.progress(range(repeats), "benchmark", unit="round"):
-        for pair, taken in zip(calls, times_ms, strict=True):
-            for call, into in list(zip(pair, taken, strict=True))[:: -1 if turn % 2 else 1]:
-                start = time.perf_counter()
-                call()
-                into.append(1000 * (time.perf_counter() - start))
-    return times_ms
+def _words(given: list[str], known: tuple[str, ...], flag: str) -> list[str]:
+    """Words separated by spaces or commas, each once. InputError for one that is not known."""
+    words = list(dict.fromkeys(word for word in ",".join(given).split(",") if word))
+    unknown = [word for word in words if word not in known]
+    if unknown or not words:
+        raise InputError(f"{flag} {' '.join(unknown)}: expected some of {', '.join(known)}")
+    return words
+
+
+def cases_of(args: argparse.Namespace, backends: list[str], precisions: list[str]) -> Iterator[Case]:
+    """What to measure, exporting what has to be. InputError where a model is neither a name nor a file."""
+    known = sorted(path.stem for path in CONFIGS.glob("*.yml"))
+    words = [name for word in args.models for name in (known if word == "all" else [word])]
+    for word in dict.fromkeys(words):
+        if word not in known:
+            path = Path(word)
+            if not path.exists():
+                raise InputError(f"--models {word}: no such file, and none of {', '.join(known)}")
+            able = [backend for backend in backends if backend in backends_of(path)]
+            sizes = args.batch_sizes if _is_batch_open(path) else [None]
+            yield from (Case(path, backend, size, path) for size in sizes for backend in able)
+            continue
+        for scale in args.input_scales:
+            for batch in args.batch_sizes:
+                for path in exported(word, scale, batch, precisions, "paddle" in backends and scale == 1, args):
+                    evaluated = _folder(args.save_dir, scale, 1) / path.name
+                    yield from (Case(path, b, None, evaluated) for b in backends if b in backends_of(path))
+
+
+def _is_batch_open(path: Path) -> bool:
+    """Whether a file takes several batch sizes, each of which is a row."""
+    if path.suffix == SUFFIX:
+        sidecar = read_sidecar(path)
+        return sidecar.min_batch < sidecar.max_batch
+    return path.is_file() and read_onnx(path).batch == 0
+
+
+def _folder(save_dir: Path, scale: float, batch: int) -> Path:
+    return save_dir / "models" / f"scale_{scale:g}_batch_{batch}"
+
+
+def exported(
+    name: str, scale: float, batch: int, precisions: list[str], with_paddle: bool, args: argparse.Namespace
+) -> Iterator[Path]:
+    """The files of a config, exported where they are not there yet; what cannot be exported is told and left out."""
+    folder = _folder(args.save_dir, scale, batch)
+    trained = [run / name / "best_model" / "model.pdparams" for run in args.runs]
+    weights = next((path for path in trained if path.is_file() and _scale_of(path) == scale), None)
+    for precision in precisions:
+        path = folder / file_name(name, precision)
+        paddle = with_paddle and precision == "fp32"
+        beside = path.with_name(name + PADDLE)
+        if not path.is_file() or (paddle and not beside.is_dir()):
+            words: list[object] = ["--config", CONFIGS / f"{name}.yml", "--precision", precision, "--save_dir", folder]
+            words += ["--batch_size", batch, "--input_scale", scale, *(["--with_paddle"] if paddle else [])]
+            words += ["--model_path", weights] if weights else ["--random_weights"]
+            words += ["--dataset_root", args.data] if args.data else []
+            size = args.input_size or (None if args.data else (360, 640))
+            words += ["--input_size", *size] if size else []
+            command = [sys.executable, ROOT / "deploy" / "export_onnx.py", *words]
+            done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=Path.cwd())
+            if done.returncode:
+                said = (done.stderr.strip().splitlines() or ["no reason is given"])[-1]
+                cli.warn(f"{name} in {precision} is left out: {said.split('error: ')[-1]}")
+                continue
+        yield path
+        if paddle and beside.is_dir():
+            yield beside
+
+
+def _scale_of(weights: Path) -> float:
+    """The --input_scale of a training, by its predictor.yaml."""
+    record = weights.with_name("predictor.yaml")
+    return float(read_yaml(record).get("input_scale", 1)) if record.is_file() else 1.0
+
+
+def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an earlier run measured in the same way."""
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    rows = found.get("rows") if isinstance(found, dict) else None
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise InputError(f"{path}: holds no measurements of this command; remove it")
+    if found.get("settings") != settings:
+        raise InputError(f"{path}: was measured with other repeats, threads or frames; remove it or give a --save_dir")
+    return rows
+
+
+def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
+    """What the function returns, called in a new process that is gone afterwards."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
+
+
+def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of each call of the bare engine and of the whole path, in turn, and what the row is about."""
+    predictor = load_predictor(case.path, case.backend, args.threads, case.batch)
+    frames = frames_for(predictor.input_hw, predictor.batch, args.video, args.data)
+    calls = (predictor.bound(frames), partial(predictor.predict, frames))
+    times_ms: tuple[list[float], list[float]] = ([], [])
+    for turn in range(-args.warmup, args.repeats):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            start = time.perf_counter()
+            calls[which]()
+            if turn >= 0:
+                times_ms[which].append(1000 * (time.perf_counter() - start))
+    about = predictor.metadata
+    files = case.path.iterdir() if case.path.is_dir() else [case.path]
+    return {
+        "model": about.get("model", case.path.stem),
+        "backend": case.backend,
+        "precision": about.get("precision", "fp32"),
+        "batch": predictor.batch,
+        "input_scale": float(about.get("input_scale", 1)),
+        "head": about["head"],
+        "input_hw": list(predictor.input_hw),
+        "weights": about.get("weights", "trained"),
+        "file": str(case.path),
+        "model_mb": sum(file.stat().st_size for file in files) / 2**20,
+        "engine_ms": times_ms[0],
+        "frame_ms": times_ms[1],
+        "peak_memory_mb": _peak_memory_mb(),
+    }
+
+
+def _peak_memory_mb() -> float:
+    """The most memory that this process held. Not getrusage's: it starts with what the parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
+def summary(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
+    """A row of benchmark.json from its measurements."""
+    engine, frame = (np.concatenate([np.array(taken) for taken in row[name]]) for name in ("engine_ms", "frame_ms"))
+    batch = row["batch"]
+    told = {key: value for key, value in row.items() if key not in ("engine_ms", "frame_ms")}
+    return {
+        **told,
+        "engine_ms_median": float(np.median(engine)) / batch,
+        "frame_ms_median": float(np.median(frame)) / batch,
+        "frame_ms_p95": float(np.percentile(frame, 95)) / batch,
+        # of calls taken in turn, so that what slows the machine for a while slows both
+        "frame_to_engine": float(np.median(frame / engine)),
+        "frames_per_s": 1000 * batch / float(np.mean(frame)),
+        "f1_at_10": f1_at_10,
+    }
 
 
 def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: Path | None) -> np.ndarray:
@@ -111,16 +293,18 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
 
 
-def read_f1(path: Path, model: Path) -> float | None:
-    """F1 of `model` at a budget of 10 %, from evaluation.json; None where another model, budget or metric is in it."""
-    evaluation = read_json(path)
-    try:
-        models = evaluation["settings"]["models"].items()
-        curve = next((name for name, path in models if Path(path).resolve() == model.resolve()), None)
-        value = evaluation["curves"][curve].get("0.1") if curve else None
-        return None if value is None or evaluation["metric"] != "f1" else float(value)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
+def f1_of(model: Path, evaluations: list[tuple[Path, Any]]) -> float | None:
+    """F1 of a model at a budget of 10 %, from the first evaluation.json that has it; None where none does."""
+    for path, evaluation in evaluations:
+        try:
+            models = evaluation["settings"]["models"].items()
+            curve = next((name for name, file in models if Path(file).resolve() == model.resolve()), None)
+            value = evaluation["curves"][curve].get("0.1") if curve else None
+            if value is not None and evaluation["metric"] == "f1":
+                return float(value)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
+    return None
 
 
 if __name__ == "__main__":

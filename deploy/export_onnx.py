@@ -70,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration_frames", type=int, default=CALIBRATION_FRAMES, help="fp16 and int8: of training")
     parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
     parser.add_argument("--dynamic_batch", action="store_true", help="leave that open")
+    parser.add_argument("--with_paddle", action="store_true", help="PaddleSeg's own form beside it, to compare with")
     parser.add_argument("--input_scale", type=float, help="of the training (default: what predictor.yaml says, or 1)")
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
     return parser
@@ -89,6 +90,11 @@ def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | No
     images = [dataset.read(ORIGIN, frames[at]) for at in spread]
     height, width = input_size_hw or images[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height)) for image in images])
+
+
+def file_name(model: str, precision: str) -> str:
+    """What the ONNX file of a config is called."""
+    return f"{model}.onnx" if precision == "fp32" else f"{model}_{precision}.onnx"
 
 
 def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], most: int) -> np.ndarray:
@@ -386,11 +392,14 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--batch_size, --input_size and --calibration_frames: expected at least 1")
     if args.dynamic_batch and args.batch_size != 1:
         raise InputError("--dynamic_batch: leaves the batch open; give no --batch_size with it")
+    if args.with_paddle and args.input_scale not in (None, 1):
+        raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
 
+    from regenhance_data.inference_model import save_inference_model
     from regenhance_data.predictors import PredictorConfig, load_weights, trained_input_scale
 
     scale = trained_input_scale(args.model_path, args.input_scale) if args.model_path else args.input_scale or 1.0
@@ -418,9 +427,13 @@ def main(args: argparse.Namespace) -> None:
     if args.precision != "fp32":
         calibrating = training_frames(dataset, (height, width), args.calibration_frames)
         graph, kept = in_precision(graph, args.precision, calibrating)
-    suffix = "" if args.precision == "fp32" else f"_{args.precision}"
-    path = args.save_dir / f"{config.name}{suffix}.onnx"
+    path = args.save_dir / file_name(config.name, args.precision)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
+    if args.with_paddle:
+        folder = args.save_dir / f"{config.name}_paddle"
+        shape = [None if args.dynamic_batch else args.batch_size, 3, height, width]
+        save_inference_model(model, config, folder, shape, "argmax", grid.mb_size, about["scale"], weights)
+        print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
     if kept:
         print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
     cli.suggest(

@@ -4,6 +4,7 @@ What a predictor's graph has inside is done around it here: normalisation before
 It is there to compare with; exported to ONNX the same network is several times as fast (docs/benchmarks.md).
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,28 +34,32 @@ class PaddlePredictor(Predictor):
             raise InputError(f"{path}: is for frames of any size; export it again with --input_shape N 3 H W")
         self._op = described["output_op"]
         self._scale, self._shift = _normalisation(path, described["transforms"])
-        from paddle import inference
-
-        config = inference.Config(str(graph), str(weights))
-        config.disable_gpu()
-        config.disable_glog_info()
-        config.enable_onednn()
-        config.enable_memory_optim()
-        if threads:
-            config.set_cpu_math_library_num_threads(threads)
+        self._files, self._threads = (str(graph), str(weights)), threads
         is_dynamic = batch < 1
         chosen = chosen_batch(path, max(batch, 0), batch_size)
         super().__init__(path, (height, width), chosen, is_dynamic, {**metadata, "head": "macroblock"})
         try:
-            self._predictor = inference.create_predictor(config)
             shape = self._executor()(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
         except Exception as error:  # Paddle's errors have no base in common
             raise InputError(f"{path}: does not run ({brief(error)}); export it again") from None
         if shape != self.grid.shape:  # one that knows all pixels
             self.metadata["head"] = "pixels"
 
+    def _engine(self) -> Any:
+        # one for each thread: their clones fail where memory is optimised
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="No ccache found")
+            from paddle import inference
+        config = inference.Config(*self._files)
+        config.disable_gpu()
+        config.disable_glog_info()
+        config.enable_onednn()
+        if self._threads:
+            config.set_cpu_math_library_num_threads(self._threads)
+        return inference.create_predictor(config)
+
     def _executor(self) -> Executor:
-        engine = self._predictor.clone()
+        engine = self._engine()
         source = engine.get_input_handle(engine.get_input_names()[0])
         result = engine.get_output_handle(engine.get_output_names()[0])
 
@@ -66,7 +71,7 @@ class PaddlePredictor(Predictor):
         return execute
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
-        engine = self._predictor.clone()
+        engine = self._engine()
         engine.get_input_handle(engine.get_input_names()[0]).copy_from_cpu(self._prepared(frames))
         return engine.run
 

@@ -14,7 +14,8 @@ from regenhance_data.cli import InputError, progress
 from regenhance_data.dataset import ORIGIN, Dataset, Frame
 from regenhance_data.detectors import BATCH, Detections, Detector, class_number
 from regenhance_data.enhancement import choose, composite
-from regenhance_data.files import bounded_map, written_whole
+from regenhance_data.figures import OTHER_COLOURS, save_figure
+from regenhance_data.files import bounded_map
 from regenhance_data.formulas import FramePair, difference_map
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance import read_pair
@@ -32,7 +33,6 @@ CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which eve
     "boxes": ("boxes on the blurred frame", "#CC79A7"),
     "random": ("random", "#999999"),
 }
-OTHER_COLOURS = ("#009E73", "#D55E00", "#56B4E9", "#8C6BB1", "#B5A000", "#7F4F24")  # of further models, by their names
 
 Point = tuple[str, float]  # a curve's name and a budget
 Masks = dict[Point, list[np.ndarray]]  # the macroblocks to make clear at each point, one or more draws
@@ -313,10 +313,3 @@ def _looks(curves: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 def write_plots(result: Mapping[str, Any], stem: Path) -> None:
     """`curve_figure` as `stem`.png and `stem`.svg."""
     save_figure(curve_figure(result), stem)
-
-
-def save_figure(figure: Figure, stem: Path) -> None:
-    """A figure as `stem`.png and `stem`.svg."""
-    for suffix in (".png", ".svg"):
-        with written_whole(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, dpi=150)

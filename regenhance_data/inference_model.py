@@ -8,6 +8,7 @@ from typing import Any
 
 import paddle
 
+from regenhance_data.dataset import MB_SIZE, SCALE
 from regenhance_data.files import write_yaml
 from regenhance_data.predictors import PredictorConfig
 
@@ -38,12 +39,20 @@ def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], outp
 
 
 def save_inference_model(
-    model: Any, config: PredictorConfig, save_dir: Path, input_shape: Sequence[int | None], output_op: str
+    model: Any,
+    config: PredictorConfig,
+    save_dir: Path,
+    input_shape: Sequence[int | None],
+    output_op: str,
+    mb_size: int = MB_SIZE,
+    scale: int = SCALE,
+    weights: str = "trained",
 ) -> None:
     """Write the network and deploy.yaml into `save_dir`, where PaddleSeg's deploy/python/infer.py reads them.
 
     argmax: int32 [N, H, W] levels; softmax and none: float32 [N, K, H, W] probabilities and logits. A network that goes
-    straight to the macroblocks has rows and columns in the place of H and W.
+    straight to the macroblocks has rows and columns in the place of H and W. mb_size, scale, weights: for this kit's
+    own deploy/trt_infer.py, in a mapping that PaddleSeg does not look at.
     """
     save_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=save_dir, prefix=".writing-") as made:
@@ -59,4 +68,5 @@ def save_inference_model(
         "output_op": output_op,
         "output_dtype": OUTPUT_OPS[output_op],
     }
-    write_yaml(save_dir / DEPLOY, {"Deploy": described})
+    own = {"model": config.name, "levels": config.num_classes, "mb_size": mb_size, "scale": scale, "weights": weights}
+    write_yaml(save_dir / DEPLOY, {"Deploy": described, "Kit": own})

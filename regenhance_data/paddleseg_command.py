@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from regenhance_data import cli
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import MB_SIZE, Dataset
+from regenhance_data.dataset import MB_SIZE, SCALE, Dataset
 from regenhance_data.files import write_json
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ def _export(args: argparse.Namespace, config: "PredictorConfig") -> None:
     shape = args.input_shape or [None, 3, None, None]
     if args.input_shape and (min(shape) < 1 or shape[1] != 3):
         raise InputError(f"--input_shape {' '.join(map(str, shape))}: expected N 3 H W, each at least 1")
-    save_inference_model(_trained(args, config), config, args.save_dir, shape, args.output_op)
+    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
+    made_for = (dataset.mb_size, dataset.scale) if dataset else (MB_SIZE, SCALE)
+    save_inference_model(_trained(args, config), config, args.save_dir, shape, args.output_op, *made_for)
     print(f"wrote {args.save_dir}/model.json, model.pdiparams, deploy.yaml ({args.output_op})")
 
 

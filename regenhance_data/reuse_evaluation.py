@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from regenhance_data.dataset import ORIGIN, Dataset, Frame
 from regenhance_data.detectors import Detector
-from regenhance_data.evaluation import METRIC_NAMES, Predict, evaluate, save_figure
+from regenhance_data.evaluation import METRIC_NAMES, Predict, evaluate
+from regenhance_data.figures import save_figure
 from regenhance_data.reuse import Reuse
 
 FRAME_RATE = 25.0  # of a clip whose dataset does not say
