@@ -54,13 +54,14 @@ def write_predictor(
 ) -> Path:
     """A predictor as the export writes them, of two levels by the mean red; `batch`: ANY for a dynamic one."""
     grid = MacroblockGrid(*hw)
-    model = predictor_graph(network(*hw), NORMALISATION, head, grid, described(path.stem, head, grid))
-    for port in (*model.graph.input, *model.graph.output):
+    made = network(*hw)
+    for port in (*made.graph.input, *made.graph.output):
         first = port.type.tensor_type.shape.dim[0]
         if batch == ANY:
             first.dim_param = "N"
         else:
             first.dim_value = batch
+    model = predictor_graph(made, NORMALISATION, head, grid, described(path.stem, head, grid))
     onnx.save(model, str(path))
     return path
 
