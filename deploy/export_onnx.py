@@ -98,13 +98,14 @@ def file_name(model: str, precision: str) -> str:
 
 
 def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], most: int) -> np.ndarray:
-    """Frames to calibrate on, uint8 BGR [n, H, W, 3]: evenly from the training list, at most `most`.
+    """Frames to calibrate on, uint8 BGR [n, H, W, 3] of the given size: evenly from the training list, at most `most`.
 
-    Of the given size; without a dataset, noise, which is for random weights.
+    From the first clip where the dataset is not split. Without a dataset, noise, which is for random weights.
     """
     if dataset is None:
         return np.random.default_rng(1).integers(256, size=(most, *input_size_hw, 3), dtype=np.uint8)
-    listed = dataset.split_frames("train")
+    is_split = (dataset.root / "train.txt").is_file()
+    listed = dataset.split_frames("train") if is_split else dataset.frames(dataset.clips()[0])
     if not listed:
         raise InputError(f"{dataset.root}/train.txt: lists no frame to calibrate on; run tools/make_seg_dataset.py")
     height, width = input_size_hw

@@ -39,7 +39,10 @@ def in_precision(model: onnx.ModelProto, precision: str, frames: np.ndarray) -> 
     # A process without Paddle: beside it, onnxruntime.quantization ends in a segmentation fault.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         made, kept = pool.submit(_CONVERTERS[precision], model.SerializeToString(), frames).result()
-    return onnx.load_model_from_string(made), kept
+    converted = onnx.load_model_from_string(made)
+    del converted.metadata_props[:]  # the quantiser signs its work, which is for other tools of its own
+    converted.metadata_props.extend(model.metadata_props)
+    return converted, kept
 
 
 def half(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
@@ -54,9 +57,26 @@ def half(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
     around = [node.name for node in model.graph.node if node.name.startswith(KIT_NODE)]
     # op_block_list: the converter's own list has what its first backends lacked
     made = convert_float_to_float16(model, keep_io_types=True, op_block_list=[], node_block_list=[*around, *kept])
+    _skip_detours(made)
     OnnxModel(made).topological_sort()  # the converter appends its casts at the end
     # a constant of the network that the kit's nodes share was cast: folded, both have their own
     return onnxslim.slim(made).SerializeToString(), kept
+
+
+def _skip_detours(model: onnx.ModelProto) -> None:
+    """Let float32 nodes that follow each other pass values on as they are, not through float16."""
+    half = {n.output[0]: n.input[0] for n in model.graph.node if _casts_to(n, onnx.TensorProto.FLOAT16)}
+    through = {
+        node.output[0]: half[node.input[0]]
+        for node in model.graph.node
+        if _casts_to(node, onnx.TensorProto.FLOAT) and node.input[0] in half
+    }
+    for node in model.graph.node:
+        node.input[:] = [through.get(name, name) for name in node.input]
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and node.attribute[0].i == kind
 
 
 def quantised(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
