@@ -28,7 +28,7 @@ import numpy as np
 from deploy.benchmark_report import environment, pareto_plot, table, write_markdown
 from deploy.export_onnx import compared_frames, file_name
 from deploy.onnx_file import read_onnx
-from deploy.precision import PRECISIONS
+from deploy.predictor import PRECISIONS
 from deploy.runtime import BACKENDS, CPU_BACKENDS, backends_of, load_predictor
 from deploy.tensorrt_engine import SUFFIX, read_sidecar
 from deploy.trt_infer import fitted

@@ -21,8 +21,8 @@ import onnx
 
 from deploy.graph import Normalisation, pooling_matrix, predictor_graph
 from deploy.onnx_file import read_onnx
-from deploy.precision import PRECISIONS, in_precision
-from deploy.predictor import HEADS
+from deploy.precision import in_precision
+from deploy.predictor import HEADS, PRECISIONS
 from deploy.runtime import installed_backends, load_predictor
 from regenhance_data import KIT, __version__, cli
 from regenhance_data.cli import InputError

@@ -7,7 +7,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from deploy.graph import INPUT, OUTPUT, shape_of
-from deploy.predictor import HEADS
+from deploy.predictor import HEADS, PRECISIONS
 from regenhance_data import KIT
 from regenhance_data.cli import InputError
 
@@ -64,5 +64,6 @@ def is_described(metadata: dict[str, str]) -> bool:
     return (
         metadata.get("kit") == KIT
         and metadata.get("head") in HEADS
+        and metadata.get("precision") in PRECISIONS
         and all(number.isascii() and number.isdecimal() and 0 < int(number) < 2**31 for number in numbers)
     )

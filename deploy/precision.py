@@ -20,7 +20,6 @@ import onnxslim
 from deploy.graph import INPUT, KIT_NODE
 from deploy.runtime import installed_backends, load_predictor
 
-PRECISIONS = ("fp32", "fp16", "int8")
 # A sixteenth of what float16 holds: frames other than those looked at may have larger values.
 FP16_LARGEST = 65504 / 16
 # Mean |difference| from float32 that quantised networks are brought to, of an importance in [0, 1]: a tenth of a level.

@@ -12,6 +12,7 @@ from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 
 HEADS = ("macroblock", "pixels")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
 Executor = Callable[[np.ndarray], np.ndarray]

@@ -11,6 +11,7 @@ import argparse
 import faulthandler
 import importlib
 import json
+import multiprocessing.process
 import os
 import pickle
 import random
@@ -34,6 +35,7 @@ import torchvision
 from conftest import ROOT, encode, noise
 from damage import ODD_JSON, ODD_PATHS, ODD_VALUES, hostile_pickle, spoil, spoil_either, spoil_graph, spoil_text
 from PIL import Image
+from test_triton import write_engine
 from test_upscalers import write_graph, write_script
 from tiny_detectors import write_detector, write_predictor
 
@@ -53,6 +55,7 @@ IMPORTED = (
 LOGS = ("stdout", "stderr", "result.json")
 # Lines beside the one of the error that may be there: our warnings, and what OpenCV and ONNX Runtime say themselves.
 NOTES = ("warning: ", "libpng ", "[ WARN:", "[ERROR:", "\x1b[", " nmemb=")
+ONE_CALL = ("--rounds", 1, "--repeats", 1, "--warmup", 0)  # of the benchmark
 Words = list[object]
 Target = Callable[[random.Random], Words]
 TARGETS: dict[str, Target] = {}
@@ -230,10 +233,35 @@ def predictors(rng: random.Random) -> Words:
     backend = rng.choice(("openvino", "onnxruntime"))
     uses: list[Words] = [
         ["deploy/trt_infer.py", "--model", path, "--video", "seeds/day.mp4", "--backend", backend],
-        ["deploy/benchmark.py", "--models", path, "--backends", backend, "--repeats", 1, "--warmup", 0],
+        ["deploy/benchmark.py", "--models", path, "--backends", backend, *ONE_CALL],
         ["tools/evaluate.py", "--data", "seeds/data", "--budgets", 0.2, "--model", path, "--backend", backend],
     ]
-    return [*rng.choice(uses), "--save_dir", "save"]
+    others: list[Words] = [
+        ["deploy/onnx2trt.py", "--onnx", path, "--dry_run"],
+        ["deploy/make_triton_repository.py", "--models", path, "--repository", "save"],
+    ]
+    return rng.choice([*([*words, "--save_dir", "save"] for words in uses), *others])
+
+
+@target
+def engines(rng: random.Random) -> Words:
+    engine, sidecar = seed("predictor.engine"), seed("predictor.engine.json")
+    if rng.random() < 0.2:
+        spoil(rng, engine)
+    else:
+        spoil_either(rng, sidecar, spoil_text, ODD_JSON)
+    words: Words = ["deploy/make_triton_repository.py", "--models", engine, "--repository", "save"]
+    return rng.choice(
+        [words, ["deploy/trt_infer.py", "--model", engine, "--video", "seeds/day.mp4", "--save_dir", "save"]]
+    )
+
+
+@target
+def paddle_inference(rng: random.Random) -> Words:
+    # not the network itself: Paddle Inference ends the process on some, as its users know it
+    folder = Path(shutil.copytree("seeds/inference", "inference"))
+    spoil_either(rng, folder / "deploy.yaml", spoil_text, ODD_VALUES)
+    return ["deploy/trt_infer.py", "--model", folder, "--video", "seeds/day.mp4", "--save_dir", "save"]
 
 
 @target
@@ -244,7 +272,7 @@ def json_files(rng: random.Random) -> Words:
     else:
         path = spoil_either(rng, seed("evaluation.json"), spoil_text, ODD_JSON)
         words = ["deploy/benchmark.py", "--models", "seeds/predictor.onnx", "--evaluation", path]
-        words += ["--repeats", 1, "--warmup", 0, "--backends", "onnxruntime"]
+        words += [*ONE_CALL, "--backends", "onnxruntime"]
     return [*words, "--save_dir", "save"]
 
 
@@ -327,6 +355,10 @@ def make_seeds(folder: Path) -> None:
     Path("predictor.yaml").write_text("config: x\nmodel: PPMobileSeg\nnum_classes: 10\ninput_scale: 1.0\n")
     nano = predictors.PredictorConfig(Path("configs/mb_nano.yml")).build("model")
     predictors.write_state(Path("pretrained.pdparams"), nano.state_dict())
+    config = predictors.PredictorConfig(Path("configs/mb_nano.yml"))
+    inference_model = importlib.import_module("regenhance_data.inference_model")
+    inference_model.save_inference_model(nano, config, Path("inference"), [1, 3, 48, 64], "softmax")
+    write_engine(Path("predictor.engine"))
     accmodel = importlib.import_module("regenhance_data.accmodel")
     accmodel.save(accmodel.AccModel(), Path("accmodel.pth"))
     maps = np.random.default_rng(0).random((6, 3, 4), np.float32)
@@ -399,6 +431,7 @@ def attempt(index: int, run_seed: int, place: Path) -> tuple[str, str]:
     work = place / "deep" / "work"
     work.mkdir(parents=True)
     os.chdir(work)
+    multiprocessing.process.ORIGINAL_DIR = str(work)  # where the processes of a command begin
     Path("seeds").symlink_to("../../../seeds")
     np.random.seed(0)
     name = list(TARGETS)[index % len(TARGETS)]

@@ -263,6 +263,16 @@ def test_a_video_becomes_importance_and_an_overlay_that_plays(run, made, tmp_pat
         assert sum(1 for _ in overlay.decode(stream)) == 7
 
 
+def test_a_clip_has_the_same_importance_in_every_backend(made, tmp_path):
+    video = encode(tmp_path / "camera.mp4", noise(5, HEIGHT, WIDTH), pixel_format="yuv444p")
+    found = {}
+    for backend in BACKENDS:
+        where = ["--video", video, "--save_dir", tmp_path / backend, "--no_overlay"]
+        infer("--model", made.blocks, "--backend", backend, *where)
+        found[backend], _ = read_importance(tmp_path / backend / "importance.npz")
+    np.testing.assert_allclose(*found.values(), atol=export_onnx.TOLERANCES["fp32"][1])
+
+
 def test_several_videos_share_batches_and_have_a_folder_each(made, tmp_path):
     clips = {name: noise(count, HEIGHT, WIDTH, seed=count) for name, count in (("a", 5), ("b", 2), ("one", 1))}
     videos = [encode(tmp_path / f"{name}.mp4", frames, pixel_format="yuv444p") for name, frames in clips.items()]

@@ -1,4 +1,4 @@
-"""Every config trains, and comes out of the export as what Paddle says, at a size that nothing divides."""
+"""Every config trains, and its exports of each precision say what Paddle says, at a size that nothing divides."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,10 @@ from conftest import ROOT, fill_dataset, paddleseg
 from test_training import losses
 
 from deploy import export_onnx
+from deploy.onnx_file import read_onnx
+from deploy.predictor import PRECISIONS
 from deploy.runtime import load_predictor
+from deploy.tensorrt_graph import problems
 from regenhance_data.labels import make_seg_dataset
 
 CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
@@ -25,11 +28,13 @@ def test_there_are_six_stock_sizes_and_one_of_the_kit():
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_a_size_trains_and_its_export_says_what_paddle_says(config, dataset, tmp_path):
+def test_a_size_trains_and_its_exports_say_what_paddle_says(config, dataset, tmp_path):
     where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
     assert paddleseg("train", *where, "--iters", 1, "--batch_size", 2, "--no_pretrained") == 0
     assert np.isfinite(losses(tmp_path)).all()
-    words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams"]
-    export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))
-    predictor = load_predictor(tmp_path / f"{config.stem}.onnx")
-    assert predictor.predict(np.zeros((1, 107, 139, 3), np.uint8)).shape == (1, 7, 9)
+    words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams", "--calibration_frames", 4]
+    for precision in PRECISIONS:  # each is refused where it is not near enough
+        export_onnx.main(export_onnx.make_parser().parse_args([str(w) for w in (*words, "--precision", precision)]))
+        path = tmp_path / export_onnx.file_name(config.stem, precision)
+        assert load_predictor(path).predict(np.zeros((1, 107, 139, 3), np.uint8)).shape == (1, 7, 9)
+        assert problems(read_onnx(path).model) == []

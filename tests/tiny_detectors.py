@@ -105,6 +105,7 @@ def write_predictor(path: Path, hw: tuple[int, int]) -> Path:
     frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, (1, *hw, 3))
     importance = helper.make_tensor_value_info("importance", TensorProto.FLOAT, (1, -(-hw[0] // 16), -(-hw[1] // 16)))
     metadata = {"kit": "regenhance-kit", "head": "macroblock", "mb_size": "16", "scale": "2", "levels": "10"}
+    metadata["precision"] = "fp32"
     constants = {"one": np.array([1]), "white": np.array(255, np.float32)}
     _save(path, nodes, constants, frames, importance, metadata)
     return path
