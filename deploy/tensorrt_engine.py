@@ -186,8 +186,8 @@ def _allow_precision(config: "trt.IBuilderConfig", precision: str) -> None:
 class TensorRtPredictor(Predictor):
     """An engine that deploy/onnx2trt.py built. Made by deploy.runtime.load_predictor.
 
-    Every thread that calls it has a CUDA stream, pinned buffers and an execution context of its own, and replays the
-    CUDA graph of each batch size that it has seen twice.
+    Every thread that calls it has a CUDA stream, pinned buffers and an execution context of its own, and from the
+    second batch of a size on it replays a CUDA graph.
     """
 
     backend = "tensorrt"
@@ -201,7 +201,8 @@ class TensorRtPredictor(Predictor):
             if built != found:
                 raise InputError(f"{path}: was built for {what} {built}, here is {found}; build it again (onnx2trt.py)")
         is_dynamic = sidecar.min_batch < sidecar.max_batch
-        batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, batch_size)
+        asked = sidecar.min_batch if batch_size is None and is_dynamic else batch_size
+        batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, asked)
         if not sidecar.min_batch <= batch <= sidecar.max_batch:
             raise InputError(
                 f"{path}: takes {sidecar.min_batch} to {sidecar.max_batch} frames at once, not {batch}; "
@@ -223,12 +224,7 @@ class TensorRtPredictor(Predictor):
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
         stream = self._stream()
         stream(frames)
-
-        def run() -> None:
-            stream.infer(len(frames))
-            stream.wait()
-
-        return run
+        return stream.run_again
 
     def _stream(self) -> "_Stream":
         out_hw = self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
@@ -244,6 +240,7 @@ class _Stream:
     def __init__(self, engine: "trt.ICudaEngine", in_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
         from cuda.bindings import runtime as cuda
 
+        self._cuda = cuda
         self._context = engine.create_execution_context()
         if self._context is None:
             raise InputError("TensorRT makes no execution context; is there memory left on the GPU?")
@@ -258,57 +255,52 @@ class _Stream:
         for name, pointer in zip((INPUT, OUTPUT), device, strict=True):
             if not self._context.set_tensor_address(name, pointer):
                 raise InputError(f"the engine has no tensor {name}; build it with deploy/onnx2trt.py")
-        self._graphs: dict[int, Any] = {}
-        self._seen: set[int] = set()
-        self._free = weakref.finalize(self, _free, self._stream, host, device, self._graphs)
+        self._count = 0  # frames that the context is set to
+        self._graph: list[Any] = []  # for so many, where it was captured
+        weakref.finalize(self, _free, self._stream, host, device, self._graph)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         count = len(frames)
         self._frames[:count] = frames
-        self.infer(count, with_copies=True)
-        self.wait()
+        if count != self._count:
+            self._reshape(count)
+            self._copy_and_enqueue()  # the first run of a shape may allocate, which no graph can hold
+        else:
+            if not self._graph:
+                self._capture()
+            _done(self._cuda.cudaGraphLaunch(self._graph[0], self._stream))
+        _done(self._cuda.cudaStreamSynchronize(self._stream))
         return self._result[:count].copy()
 
-    def infer(self, count: int, with_copies: bool = False) -> None:
-        """Start the work on `count` frames; with_copies: from and to the pinned buffers, as one CUDA graph."""
-        from cuda.bindings import runtime as cuda
+    def run_again(self) -> None:
+        """The engine alone, on the frames of the last call, without copies."""
+        self._enqueue()
+        _done(self._cuda.cudaStreamSynchronize(self._stream))
 
-        if not with_copies:
-            self._enqueue()
-        elif count in self._graphs:
-            _done(cuda.cudaGraphLaunch(self._graphs[count], self._stream))
-        elif count in self._seen:  # the first run may allocate, which no graph can hold
-            self._shape(count)
-            mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-            _done(cuda.cudaStreamBeginCapture(self._stream, mode))
-            self._copy_and_enqueue(count)
-            captured = _done(cuda.cudaStreamEndCapture(self._stream))
-            self._graphs[count] = _done(cuda.cudaGraphInstantiate(captured, 0))
-            _done(cuda.cudaGraphDestroy(captured))
-            _done(cuda.cudaGraphLaunch(self._graphs[count], self._stream))
-        else:
-            self._shape(count)
-            self._copy_and_enqueue(count)
-            self._seen.add(count)
-
-    def wait(self) -> None:
-        """Until all that was started is done."""
-        from cuda.bindings import runtime as cuda
-
-        _done(cuda.cudaStreamSynchronize(self._stream))
-
-    def _shape(self, count: int) -> None:
+    def _reshape(self, count: int) -> None:
+        # a graph holds for the shape that it was captured with
+        while self._graph:
+            _done(self._cuda.cudaGraphExecDestroy(self._graph.pop()))
         if not self._context.set_input_shape(INPUT, (count, *self._in_shape[1:])):
             raise InputError(f"the engine takes no {count} frames at once; build it again with --batch")
+        self._count = count
 
-    def _copy_and_enqueue(self, count: int) -> None:
-        from cuda.bindings import runtime as cuda
+    def _capture(self) -> None:
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        _done(self._cuda.cudaStreamBeginCapture(self._stream, mode))
+        self._copy_and_enqueue()
+        captured = _done(self._cuda.cudaStreamEndCapture(self._stream))
+        self._graph.append(_done(self._cuda.cudaGraphInstantiate(captured, 0)))
+        _done(self._cuda.cudaGraphDestroy(captured))
 
-        to_device, to_host = cuda.cudaMemcpyKind.cudaMemcpyHostToDevice, cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
+    def _copy_and_enqueue(self) -> None:
+        kinds = self._cuda.cudaMemcpyKind
         (frame, result), (host_in, host_out), (in_, out) = self._sizes, self._host, self._device
-        _done(cuda.cudaMemcpyAsync(in_, host_in, count * frame, to_device, self._stream))
+        to_device = (in_, host_in, self._count * frame, kinds.cudaMemcpyHostToDevice)
+        to_host = (host_out, out, self._count * result, kinds.cudaMemcpyDeviceToHost)
+        _done(self._cuda.cudaMemcpyAsync(*to_device, self._stream))
         self._enqueue()
-        _done(cuda.cudaMemcpyAsync(host_out, out, count * result, to_host, self._stream))
+        _done(self._cuda.cudaMemcpyAsync(*to_host, self._stream))
 
     def _enqueue(self) -> None:
         if not self._context.execute_async_v3(int(self._stream)):
@@ -319,10 +311,10 @@ def _array(pointer: int, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
     return np.ctypeslib.as_array((kind * prod(shape)).from_address(pointer)).reshape(shape)
 
 
-def _free(stream: Any, host: list[int], device: list[int], graphs: dict[int, Any]) -> None:
+def _free(stream: Any, host: list[int], device: list[int], graphs: list[Any]) -> None:
     from cuda.bindings import runtime as cuda
 
-    for graph in graphs.values():
+    for graph in graphs:
         cuda.cudaGraphExecDestroy(graph)
     for pointer in host:
         cuda.cudaFreeHost(pointer)
