@@ -6,8 +6,9 @@ for latency alone and marked. Each row is measured by a process of its own, so t
 through all rows, so that whatever else the machine does meets them alike. What is measured is kept: the same command
 goes on where it was stopped, and adds --evaluation at once.
 
-engine_ms is the bare engine call on input that is bound already; frame_ms goes from a decoded frame in memory (uint8)
-to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's time over its batch.
+engine_ms is the bare engine call on input that is bound already; frame_ms goes from a frame in memory, decoded to BGR
+at the model's size (uint8), to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's
+time over its batch. peak_memory_mb is what loading and running a row added to its process.
 """
 
 import argparse
@@ -32,10 +33,10 @@ from deploy.predictor import PRECISIONS
 from deploy.runtime import BACKENDS, CPU_BACKENDS, backends_of, load_predictor
 from deploy.tensorrt_engine import SUFFIX, read_sidecar
 from deploy.trt_infer import fitted
-from regenhance_data import cli
+from regenhance_data import __version__, cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import Dataset
-from regenhance_data.files import read_json, read_yaml, sha256, write_json
+from regenhance_data.files import locked, read_json, read_yaml, sha256, write_json
 from regenhance_data.video import read_video
 
 EXAMPLES = """
@@ -86,18 +87,36 @@ class Case:
 
 
 def main(args: argparse.Namespace) -> None:
-    if min(args.repeats, args.rounds, *args.batch_sizes, *(args.input_size or [])) < 1 or args.warmup < 0:
-        raise InputError("--repeats, --rounds, --batch_sizes, --input_size: expected at least 1, --warmup at least 0")
+    counts = (args.repeats, args.rounds, 1 if args.threads is None else args.threads)
+    if min(*counts, *args.batch_sizes, *(args.input_size or [])) < 1 or args.warmup < 0:
+        raise InputError("--repeats, --rounds, --threads and sizes: expected at least 1, --warmup at least 0")
     backends = _words(args.backends, BACKENDS, "--backends")
     precisions = _words(args.precisions, PRECISIONS, "--precisions")
-    cases = list(cases_of(args, backends, precisions))
-    if not cases:
-        raise InputError(f"--backends {' '.join(backends)}: none of them runs any of these models")
-    settings = {name: getattr(args, name) for name in ("repeats", "warmup", "threads")}
-    settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
-    kept_path = args.save_dir / "measurements.json"
-    kept = _kept(kept_path, settings)
+    with locked(args.save_dir / ".lock"):
+        measured = measure_all(list(cases_of(args, backends, precisions)), args)
+    if not measured:
+        raise InputError(f"--backends {' '.join(backends)}: no row is left to tell of; see the warnings, if any")
+    evaluated = [(path, read_json(path)) for path in args.evaluation or []]
+    rows = [summary(row, f1_of(case, row["precision"], evaluated)) for case, row in measured.items()]
+    where = environment(args.threads)
+    write_json(args.save_dir / "benchmark.json", rows)
+    write_json(args.save_dir / "environment.json", where)
+    write_markdown(args.save_dir / "benchmark.md", rows, where)
+    written = ["benchmark.json", "benchmark.md", "environment.json"]
+    if any(row["f1_at_10"] is not None for row in rows):
+        pareto_plot(args.save_dir / "benchmark.png", rows)
+        written.append("benchmark.png")
+    print(table(rows))
+    print(f"wrote {args.save_dir}/{', '.join(written)}")
 
+
+def measure_all(cases: list[Case], args: argparse.Namespace) -> dict[Case, dict[str, Any]]:
+    """The measurements of each case, those of earlier runs of this command among them; without what does not run."""
+    settings = {name: getattr(args, name) for name in ("repeats", "warmup")}
+    settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
+    settings |= {name: value for name, value in environment(args.threads).items() if name != "date"}
+    path = args.save_dir / "measurements.json"
+    kept = _kept(path, settings)
     keys = {case: case.key() for case in cases}
     todo = [
         (case, turn)
@@ -111,28 +130,17 @@ def main(args: argparse.Namespace) -> None:
             continue
         try:
             measured = in_a_process(measure, case, args)
-        except BrokenProcessPool:
-            cli.warn(f"{case.path} in {case.backend}: the engine ended its process; the row is left out")
+        except (BrokenProcessPool, InputError) as error:
+            why = "the engine ended its process" if isinstance(error, BrokenProcessPool) else str(error)
+            cli.warn(f"{case.path} with {case.backend} is left out: {why}")
             failed.add(case)
             continue
         row = kept.setdefault(keys[case], {**measured, "engine_ms": [], "frame_ms": [], "peak_memory_mb": 0.0})
         row["engine_ms"].append(measured["engine_ms"])
         row["frame_ms"].append(measured["frame_ms"])
         row["peak_memory_mb"] = max(row["peak_memory_mb"], measured["peak_memory_mb"])
-        write_json(kept_path, {"settings": settings, "rows": kept})
-
-    evaluated = [(path, read_json(path)) for path in args.evaluation or []]
-    rows = [summary(kept[keys[case]], f1_of(case.evaluated, evaluated)) for case in cases if case not in failed]
-    where = environment(args.threads)
-    write_json(args.save_dir / "benchmark.json", rows)
-    write_json(args.save_dir / "environment.json", where)
-    write_markdown(args.save_dir / "benchmark.md", rows, where)
-    written = ["benchmark.json", "benchmark.md", "environment.json"]
-    if any(row["f1_at_10"] is not None for row in rows):
-        pareto_plot(args.save_dir / "benchmark.png", rows)
-        written.append("benchmark.png")
-    print(table(rows))
-    print(f"wrote {args.save_dir}/{', '.join(written)}")
+        write_json(path, {"settings": settings, "rows": kept})
+    return {case: kept[keys[case]] for case in cases if case not in failed}
 
 
 def _words(given: list[str], known: tuple[str, ...], flag: str) -> list[str]:
@@ -187,7 +195,7 @@ def exported(
         path = folder / file_name(name, precision)
         paddle = with_paddle and precision == "fp32"
         beside = path.with_name(name + PADDLE)
-        if not path.is_file() or (paddle and not beside.is_dir()):
+        if not _is_current(path, weights, args) or (paddle and not beside.is_dir()):
             words: list[object] = ["--config", CONFIGS / f"{name}.yml", "--precision", precision, "--save_dir", folder]
             words += ["--batch_size", batch, "--input_scale", scale, *(["--with_paddle"] if paddle else [])]
             words += ["--model_path", weights] if weights else ["--random_weights"]
@@ -205,6 +213,21 @@ def exported(
             yield beside
 
 
+def _is_current(path: Path, weights: Path | None, args: argparse.Namespace) -> bool:
+    """Whether a file was exported from these weights and this dataset, for this frame size, by this version."""
+    if not path.is_file():
+        return False
+    file = read_onnx(path)
+    dataset = args.data / "dataset.yaml" if args.data else None
+    expected = {
+        "weights_sha256": sha256(weights) if weights else "",
+        "dataset_sha256": sha256(dataset) if dataset and dataset.is_file() else "",
+        "kit_version": __version__,
+    }
+    size = args.input_size or (None if args.data else (360, 640))
+    return expected.items() <= file.metadata.items() and (size is None or tuple(size) == file.input_hw)
+
+
 def _scale_of(weights: Path) -> float:
     """The --input_scale of a training, by its predictor.yaml."""
     record = weights.with_name("predictor.yaml")
@@ -220,7 +243,10 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise InputError(f"{path}: holds no measurements of this command; remove it")
     if found.get("settings") != settings:
-        raise InputError(f"{path}: was measured with other repeats, threads or frames; remove it or give a --save_dir")
+        raise InputError(
+            f"{path}: was measured with other repeats, threads, frames or versions, or elsewhere; remove it or give "
+            "another --save_dir"
+        )
     return rows
 
 
@@ -232,6 +258,7 @@ def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
 
 def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of each call of the bare engine and of the whole path, in turn, and what the row is about."""
+    before_mb = _memory_mb("VmRSS")
     predictor = load_predictor(case.path, case.backend, args.threads, case.batch)
     frames = frames_for(predictor.input_hw, predictor.batch, args.video, args.data)
     calls = (predictor.bound(frames), partial(predictor.predict, frames))
@@ -257,14 +284,14 @@ def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
         "model_mb": sum(file.stat().st_size for file in files) / 2**20,
         "engine_ms": times_ms[0],
         "frame_ms": times_ms[1],
-        "peak_memory_mb": _peak_memory_mb(),
+        "peak_memory_mb": max(_memory_mb("VmHWM") - before_mb, 0.0),
     }
 
 
-def _peak_memory_mb() -> float:
-    """The most memory that this process held. Not getrusage's: it starts with what the parent held."""
+def _memory_mb(which: str) -> float:
+    """What this process holds (VmRSS) or held at most (VmHWM); getrusage's most is at least what the parent held."""
     status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+    return int(status.partition(f"{which}:")[2].split()[0]) / 2**10
 
 
 def summary(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
@@ -293,15 +320,20 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
 
 
-def f1_of(model: Path, evaluations: list[tuple[Path, Any]]) -> float | None:
-    """F1 of a model at a budget of 10 %, from the first evaluation.json that has it; None where none does."""
+def f1_of(case: Case, precision: str, evaluations: list[tuple[Path, Any]]) -> float | None:
+    """F1 of a model at a budget of 10 %, from the first evaluation.json that has this file; None where none does.
+
+    What 8 bits say differs from backend to backend: then only an evaluation in the row's own counts.
+    """
+    digest = sha256(case.evaluated) if case.evaluated.is_file() else ""
     for path, evaluation in evaluations:
         try:
-            models = evaluation["settings"]["models"].items()
-            curve = next((name for name, file in models if Path(file).resolve() == model.resolve()), None)
-            value = evaluation["curves"][curve].get("0.1") if curve else None
-            if value is not None and evaluation["metric"] == "f1":
-                return float(value)
+            for curve, ran in evaluation["settings"]["ran"].items():
+                is_it = ran["sha256"] == digest if digest else Path(ran["model"]).resolve() == case.evaluated.resolve()
+                value = evaluation["curves"][curve].get("0.1")
+                is_backend = precision != "int8" or ran["backend"] == case.backend
+                if is_it and is_backend and value is not None and evaluation["metric"] == "f1":
+                    return float(value)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
     return None

@@ -1,5 +1,6 @@
 """Predictors as deploy/export_onnx.py writes them: what an ONNX file says of itself, read without trusting it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,8 @@ def read_onnx(path: Path) -> OnnxPredictor:
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+        raise InputError(f"{path}: has weights in another file, which nothing vouches for; export it again")
     if (
         ports != [(INPUT, onnx.TensorProto.UINT8), (OUTPUT, onnx.TensorProto.FLOAT)]
         or len(shape) != 4
@@ -56,6 +59,16 @@ def read_onnx(path: Path) -> OnnxPredictor:
     ):
         raise InputError(f"{path}: is no predictor of this kit; make one with deploy/export_onnx.py")
     return OnnxPredictor(path, content, model, metadata)
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All tensors in a graph, in its nodes' attributes and in the graphs in there."""
+    yield from graph.initializer
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for inner in (attribute.g, *attribute.graphs):
+            if inner.node or inner.initializer:
+                yield from _tensors(inner)
 
 
 def is_described(metadata: dict[str, str]) -> bool:

@@ -4,6 +4,7 @@ What a predictor's graph has inside is done around it here: normalisation before
 It is there to compare with; exported to ONNX the same network is several times as fast (docs/benchmarks.md).
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from deploy.onnx_file import is_described
 from deploy.predictor import Executor, Predictor, brief, chosen_batch
-from regenhance_data import KIT
+from regenhance_data import KIT, cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import MB_SIZE, SCALE
 from regenhance_data.files import read_yaml
@@ -39,7 +40,8 @@ class PaddlePredictor(Predictor):
         chosen = chosen_batch(path, max(batch, 0), batch_size)
         super().__init__(path, (height, width), chosen, is_dynamic, {**metadata, "head": "macroblock"})
         try:
-            shape = self._executor()(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
+            with self._leased() as execute:
+                shape = execute(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
         except Exception as error:  # Paddle's errors have no base in common
             raise InputError(f"{path}: does not run ({brief(error)}); export it again") from None
         if shape != self.grid.shape:  # one that knows all pixels
@@ -54,9 +56,9 @@ class PaddlePredictor(Predictor):
         config.disable_gpu()
         config.disable_glog_info()
         config.enable_onednn()
-        if self._threads:
-            config.set_cpu_math_library_num_threads(self._threads)
-        return inference.create_predictor(config)
+        config.set_cpu_math_library_num_threads(self._threads or len(os.sched_getaffinity(0)))  # its own default is 1
+        with cli.quiet_unless_it_fails():
+            return inference.create_predictor(config)
 
     def _executor(self) -> Executor:
         engine = self._engine()

@@ -7,6 +7,7 @@ network (pixels, the macroblock head; named `kit/…`, see graph.py) stays float
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +20,7 @@ import onnxslim
 
 from deploy.graph import INPUT, KIT_NODE
 from deploy.runtime import installed_backends, load_predictor
+from regenhance_data.cli import InputError
 
 # A sixteenth of what float16 holds: frames other than those looked at may have larger values.
 FP16_LARGEST = 65504 / 16
@@ -37,7 +39,10 @@ def in_precision(model: onnx.ModelProto, precision: str, frames: np.ndarray) -> 
     """
     # A process without Paddle: beside it, onnxruntime.quantization ends in a segmentation fault.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        made, kept = pool.submit(_CONVERTERS[precision], model.SerializeToString(), frames).result()
+        try:
+            made, kept = pool.submit(_CONVERTERS[precision], model.SerializeToString(), frames).result()
+        except BrokenProcessPool:
+            raise InputError(f"ONNX Runtime ended while it made {precision} of this network; stay with fp32") from None
     converted = onnx.load_model_from_string(made)
     del converted.metadata_props[:]  # the quantiser signs its work, which is for other tools of its own
     converted.metadata_props.extend(model.metadata_props)
@@ -64,18 +69,15 @@ def half(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
 
 def _skip_detours(model: onnx.ModelProto) -> None:
     """Let float32 nodes that follow each other pass values on as they are, not through float16."""
-    half = {n.output[0]: n.input[0] for n in model.graph.node if _casts_to(n, onnx.TensorProto.FLOAT16)}
+    # by the names that the converter gives its own casts: the network's may change an integer into a float
+    own = {n.output[0]: n.input[0] for n in model.graph.node if n.name.endswith("_cast_to_fp16_node")}
     through = {
-        node.output[0]: half[node.input[0]]
+        node.output[0]: own[node.input[0]]
         for node in model.graph.node
-        if _casts_to(node, onnx.TensorProto.FLOAT) and node.input[0] in half
+        if node.name.endswith("_cast_to_fp32_node") and node.input[0] in own
     }
     for node in model.graph.node:
         node.input[:] = [through.get(name, name) for name in node.input]
-
-
-def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
-    return node.op_type == "Cast" and node.attribute[0].i == kind
 
 
 def quantised(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:

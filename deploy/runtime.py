@@ -29,22 +29,23 @@ class _OnnxRuntimePredictor(Predictor):
         import onnxruntime
 
         self.backend = backend
-        provider, settings = {
-            "onnxruntime": ("CPUExecutionProvider", {}),
-            # float32 is what was compared, not its rounding to TF32
-            "onnxruntime_cuda": ("CUDAExecutionProvider", {"use_tf32": 0}),
-            "onnxruntime_tensorrt": (
-                "TensorrtExecutionProvider",
-                # what precision the graph has, its provider has to be allowed
-                {f"trt_{file.metadata['precision']}_enable": True} if file.metadata["precision"] != "fp32" else {},
-            ),
-        }[backend]
+        # float32 is what was compared, not its rounding to TF32; where TensorRT stops, CUDA goes on
+        cuda: tuple[str, dict[str, Any]] = ("CUDAExecutionProvider", {"use_tf32": 0})
+        # pairs of QuantizeLinear and DequantizeLinear have to be allowed; half types are taken as they are
+        eight_bits = {"trt_int8_enable": True} if file.metadata["precision"] == "int8" else {}
+        choices: dict[str, list[tuple[str, dict[str, Any]]]] = {
+            "onnxruntime": [("CPUExecutionProvider", {})],
+            "onnxruntime_cuda": [cuda],
+            "onnxruntime_tensorrt": [("TensorrtExecutionProvider", eight_bits), cuda],
+        }
+        providers = choices[backend]
+        provider = providers[0][0]
         if provider not in onnxruntime.get_available_providers():
             raise InputError(f"--backend {backend}: this ONNX Runtime has no {provider}; pip install onnxruntime-gpu")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
         options.intra_op_num_threads = threads or 0
-        self._session = onnxruntime.InferenceSession(file.content, options, providers=[(provider, settings)])
+        self._session = onnxruntime.InferenceSession(file.content, options, providers=providers)
         if self._session.get_providers()[0] != provider:  # it falls back in silence
             raise InputError(f"--backend {backend}: {provider} does not start; are a GPU and its libraries there?")
 

@@ -21,7 +21,7 @@ from deploy.graph import INPUT, OUTPUT
 from deploy.onnx_file import OnnxPredictor, is_described
 from deploy.predictor import Executor, Predictor, brief, chosen_batch
 from regenhance_data.cli import InputError
-from regenhance_data.files import read_json, write_bytes, write_json
+from regenhance_data.files import read_json, sha256, write_bytes, write_json
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -79,8 +79,11 @@ def read_sidecar(engine: Path) -> Sidecar:
         is_right = False
     if not is_right:
         raise InputError(f"{path}: describes no engine of this kit; build it again with deploy/onnx2trt.py")
-    if hashlib.sha256(engine.read_bytes()).hexdigest() != sidecar.engine_sha256:
+    if sha256(engine) != sidecar.engine_sha256:
         raise InputError(f"{engine}: is not the engine that {path.name} describes; build it again with onnx2trt.py")
+    source = engine.with_suffix(".onnx")
+    if source.is_file() and sha256(source) != sidecar.onnx_sha256:
+        raise InputError(f"{engine}: was built from another {source.name} than is beside it; build it again")
     return sidecar
 
 
@@ -111,15 +114,15 @@ def build(
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
-    _allow_precision(config, file.metadata["precision"])
+    _obey_types(config, network, file.metadata["precision"])
     if file.batch == 0:
         profile = builder.create_optimization_profile()
         smallest, usual, largest = (trt.Dims4(size, *file.input_hw, 3) for size in batches)
         profile.set_shape(INPUT, smallest, usual, largest)
         config.add_optimization_profile(profile)
     cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache and timing_cache.is_file() else b"")
-    if not config.set_timing_cache(cache, ignore_mismatch=False):
-        raise InputError(f"{timing_cache}: is of another GPU or TensorRT; remove it or name another")
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        raise InputError(f"{timing_cache}: is no timing cache of this GPU and TensorRT; remove it or name another")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise InputError(f"{file.path}: TensorRT {trt.__version__} builds no engine of it ({log.last()})")
@@ -171,14 +174,20 @@ def _typing() -> int:
     return 1 << int(flags.STRONGLY_TYPED if hasattr(flags, "STRONGLY_TYPED") else flags.EXPLICIT_BATCH)
 
 
-def _allow_precision(config: "trt.IBuilderConfig", precision: str) -> None:
-    """What TensorRT 8.6, without strong typing, needs to hear to take the graph's types, and to share a profile."""
+def _obey_types(config: "trt.IBuilderConfig", network: "trt.INetworkDefinition", precision: str) -> None:
+    """Hold TensorRT 8.6, which has no strong typing, to the graph's types, and let contexts share a profile."""
     import tensorrt as trt
 
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         return
     for name in {"fp16": ["FP16"], "int8": ["INT8"]}.get(precision, []):
         config.set_flag(getattr(trt.BuilderFlag, name))
+        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    for layer in (network.get_layer(index) for index in range(network.num_layers)):
+        kind = layer.get_output(0).dtype
+        if precision == "fp16" and kind in (trt.float32, trt.float16):  # else a flag lets it choose half for all
+            layer.precision = kind
+            layer.set_output_type(0, kind)
     # several streams, each with an execution context of its own; from TensorRT 9 on they may
     config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
 
@@ -201,7 +210,7 @@ class TensorRtPredictor(Predictor):
             if built != found:
                 raise InputError(f"{path}: was built for {what} {built}, here is {found}; build it again (onnx2trt.py)")
         is_dynamic = sidecar.min_batch < sidecar.max_batch
-        asked = sidecar.min_batch if batch_size is None and is_dynamic else batch_size
+        asked = sidecar.opt_batch if batch_size is None else batch_size
         batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, asked)
         if not sidecar.min_batch <= batch <= sidecar.max_batch:
             raise InputError(
@@ -217,6 +226,16 @@ class TensorRtPredictor(Predictor):
         if engine is None:
             raise InputError(f"{path}: TensorRT does not load it ({log.last()}); build it again with onnx2trt.py")
         self._log, self._runtime, self._engine = log, runtime, engine  # the engine uses the other two while it lives
+        self._out_hw = self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
+        # buffers are made by the sidecar, which anybody can edit
+        first = -1 if is_dynamic else batch
+        expected = {INPUT: (first, *self.input_hw, 3), OUTPUT: (first, *self._out_hw)}
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        shapes = {name: engine.get_tensor_shape(name) for name in names}
+        ports = {name: tuple(shape[at] for at in range(len(shape))) for name, shape in shapes.items()}
+        kinds = {name: engine.get_tensor_dtype(name) for name in names}
+        if ports != expected or kinds != {INPUT: trt.uint8, OUTPUT: trt.float32}:
+            raise InputError(f"{path}: has other ports than {sidecar_path(path).name} says ({ports}); build it again")
 
     def _executor(self) -> Executor:
         return self._stream()
@@ -227,8 +246,7 @@ class TensorRtPredictor(Predictor):
         return stream.run_again
 
     def _stream(self) -> "_Stream":
-        out_hw = self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
-        return _Stream(self._engine, (self.batch, *self.input_hw, 3), (self.batch, *out_hw))
+        return _Stream(self._engine, (self.batch, *self.input_hw, 3), (self.batch, *self._out_hw))
 
 
 class _Stream:
@@ -246,29 +264,34 @@ class _Stream:
             raise InputError("TensorRT makes no execution context; is there memory left on the GPU?")
         self._in_shape = in_shape
         self._sizes = prod(in_shape) // in_shape[0], 4 * prod(out_shape) // out_shape[0]  # bytes a frame
-        self._stream = _done(cuda.cudaStreamCreate())
-        host = [_done(cuda.cudaHostAlloc(in_shape[0] * size, cuda.cudaHostAllocDefault)) for size in self._sizes]
-        device = [_done(cuda.cudaMalloc(in_shape[0] * size)) for size in self._sizes]
-        self._host, self._device = host, device
-        self._frames = _array(host[0], ctypes.c_uint8, in_shape)
-        self._result = _array(host[1], ctypes.c_float, out_shape)
-        for name, pointer in zip((INPUT, OUTPUT), device, strict=True):
-            if not self._context.set_tensor_address(name, pointer):
-                raise InputError(f"the engine has no tensor {name}; build it with deploy/onnx2trt.py")
+        # of its own: one that waits for the default stream would break the capture of another thread's graph
+        self._stream = _done(cuda.cudaStreamCreateWithFlags(cuda.cudaStreamNonBlocking))
+        self._host: list[int] = []
+        self._device: list[int] = []
         self._count = 0  # frames that the context is set to
         self._graph: list[Any] = []  # for so many, where it was captured
-        weakref.finalize(self, _free, self._stream, host, device, self._graph)
+        self._captures = True
+        weakref.finalize(self, _free, self._stream, self._host, self._device, self._graph)
+        for size in self._sizes:
+            self._host.append(_done(cuda.cudaHostAlloc(in_shape[0] * size, cuda.cudaHostAllocDefault)))
+            self._device.append(_done(cuda.cudaMalloc(in_shape[0] * size)))
+        self._frames = _array(self._host[0], ctypes.c_uint8, in_shape)
+        self._result = _array(self._host[1], ctypes.c_float, out_shape)
+        for name, pointer in zip((INPUT, OUTPUT), self._device, strict=True):
+            if not self._context.set_tensor_address(name, pointer):
+                raise InputError(f"the engine has no tensor {name}; build it with deploy/onnx2trt.py")
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         count = len(frames)
         self._frames[:count] = frames
         if count != self._count:
-            self._reshape(count)
-            self._copy_and_enqueue()  # the first run of a shape may allocate, which no graph can hold
-        else:
-            if not self._graph:
-                self._capture()
+            self._reshape(count)  # the first run of a shape may allocate, which no graph can hold
+        elif not self._graph and self._captures:
+            self._capture()
+        if self._graph:
             _done(self._cuda.cudaGraphLaunch(self._graph[0], self._stream))
+        else:
+            self._copy_and_enqueue()
         _done(self._cuda.cudaStreamSynchronize(self._stream))
         return self._result[:count].copy()
 
@@ -286,10 +309,16 @@ class _Stream:
         self._count = count
 
     def _capture(self) -> None:
+        """Make the graph; without one, where this engine lets nobody capture it."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         _done(self._cuda.cudaStreamBeginCapture(self._stream, mode))
-        self._copy_and_enqueue()
-        captured = _done(self._cuda.cudaStreamEndCapture(self._stream))
+        try:
+            self._copy_and_enqueue()
+            captured = _done(self._cuda.cudaStreamEndCapture(self._stream))
+        except InputError:
+            self._cuda.cudaStreamEndCapture(self._stream)
+            self._captures = False
+            return
         self._graph.append(_done(self._cuda.cudaGraphInstantiate(captured, 0)))
         _done(self._cuda.cudaGraphDestroy(captured))
 
@@ -327,7 +356,8 @@ def _done(result: tuple[Any, ...]) -> Any:
     """The value of a CUDA call. InputError with the name of its error."""
     error, *values = result
     if int(error):
-        raise InputError(f"CUDA says {error.name}; see nvidia-smi whether the GPU and its driver are there")
+        mend = "a smaller batch or fewer streams need less" if "Memory" in error.name else "see nvidia-smi"
+        raise InputError(f"CUDA says {error.name}; {mend}")
     return values[0] if values else None
 
 

@@ -1,7 +1,8 @@
 """What TensorRT would refuse of a predictor's graph, found without TensorRT and without a GPU.
 
 The rules are those of TensorRT 8.6's parser (onnx-tensorrt, docs/operators.md of release 8.6), which later ones widen,
-and of explicit quantisation and strong typing in TensorRT's developer guide.
+and of explicit quantisation and strong typing in TensorRT's developer guide: those that a segmentation network can
+break. Graphs inside of graphs (If, Loop, Scan) are refused; no network of this kit has one.
 """
 
 from collections.abc import Iterator
@@ -18,12 +19,12 @@ OPERATORS = frozenset(
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat
     Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DepthToSpace DequantizeLinear Div Dropout Einsum Elu
     Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gemm GlobalAveragePool GlobalLpPool
-    GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization GRU HardSigmoid HardSwish Identity If
-    InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax Loop
+    GlobalMaxPool Greater GreaterOrEqual GridSample GroupNormalization GRU HardSigmoid HardSwish Identity
+    InstanceNormalization IsInf IsNaN LRN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
     LpNormalization LpPool MatMul Max MaxPool Mean MeanVarianceNormalization Min Mod Mul Neg NonMaxSuppression NonZero
     Not OneHot Or PRelu Pad Pow QuantizeLinear RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Range
     Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
-    ReduceSumSquare Relu Reshape Resize ReverseSequence RoiAlign Round Scan ScatterElements ScatterND Selu Shape Shrink
+    ReduceSumSquare Relu Reshape Resize ReverseSequence RoiAlign Round ScatterElements ScatterND Selu Shape Shrink
     Sigmoid Sign Sin Sinh Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tan Tanh
     ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Upsample Where Xor
     """.split()  # noqa: SIM905
@@ -43,9 +44,14 @@ _RESIZE = {
     "coordinate_transformation_mode": {
         *("half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners")
     },
+    "nearest_mode": {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"},
     "keep_aspect_ratio_policy": {"stretch"},
 }
-_CONSTANT_INPUTS = {"Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1, "Clip": 1, "Pad": 1}  # and where they stand
+_OUTPUT_CHANNEL = {"Conv": 0, "ConvTranspose": 1}  # of their weights, which axis
+_CONSTANT_INPUTS = {  # and where they stand
+    **{"Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1, "Clip": 1, "Pad": 1},
+    **{"Slice": 3, "TopK": 1, "CumSum": 1},
+}
 
 
 def problems(model: onnx.ModelProto) -> list[str]:
@@ -76,8 +82,10 @@ class _Graph:
         self.types = {value.name: value.type.tensor_type.elem_type for value in values}
         self.shapes = {value.name: value for value in values}
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        values_of = [(node.output[0], a) for node in self.nodes if node.op_type == "Constant" for a in node.attribute]
-        self.constants |= {name: attribute.t for name, attribute in values_of if attribute.name == "value"}
+        made = [node for node in self.nodes if node.op_type == "Constant"]
+        tensors = [(node.output[0], a.t) for node in made for a in node.attribute if a.name == "value"]
+        self.constants |= dict(tensors)
+        self.known = {*self.constants, *(node.output[0] for node in made)}  # when the engine is built
         self.types |= {name: tensor.data_type for name, tensor in self.constants.items()}
         self.maker = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -98,12 +106,14 @@ def _operators(graph: _Graph) -> Iterator[str]:
     for operator in sorted({node.op_type for node in graph.nodes} - OPERATORS):
         yield f"has {operator}, which TensorRT has not"
     for node in graph.nodes:
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+            yield f"{node.name}: {node.op_type} has a graph inside, which is not looked into"
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Resize":
             for name, known in _RESIZE.items():
-                value = attributes.get(name, b"stretch" if name == "keep_aspect_ratio_policy" else b"")
-                if value and value.decode() not in known:
-                    yield f"{node.name}: Resize with {name}={value.decode()}"
+                value = attributes.get(name, b"").decode(errors="replace")
+                if value and value not in known:
+                    yield f"{node.name}: Resize with {name}={value}"
             if attributes.get("antialias"):
                 yield f"{node.name}: Resize with antialiasing"
         if node.op_type in ("MaxPool", "AveragePool"):
@@ -112,7 +122,7 @@ def _operators(graph: _Graph) -> Iterator[str]:
             if len(node.output) > 1:
                 yield f"{node.name}: MaxPool with indices"
         where = _CONSTANT_INPUTS.get(node.op_type)
-        if where is not None and any(name and name not in graph.constants for name in node.input[where:]):
+        if where is not None and any(name and name not in graph.known for name in node.input[where:]):
             yield f"{node.name}: {node.op_type} with axes or bounds that are computed"
 
 
@@ -173,7 +183,11 @@ def _quantisation(graph: _Graph) -> Iterator[str]:
         elif node.input[0] in graph.constants:
             if graph.constants[node.input[0]].data_type != TensorProto.INT8:
                 yield f"{node.name}: dequantises a constant that is not int8"
-        elif graph.maker[node.input[0]].op_type != "QuantizeLinear":
+            axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+            readers = graph.readers.get(node.output[0], [])
+            if scale.size > 1 and any(axis != _OUTPUT_CHANNEL.get(reader.op_type, axis) for reader in readers):
+                yield f"{node.name}: its weights have a scale for something else than each output channel"
+        elif node.input[0] not in graph.maker or graph.maker[node.input[0]].op_type != "QuantizeLinear":
             yield f"{node.name}: dequantises what nothing quantised"
     for node in graph.nodes:
         if node.op_type in ("Conv", "ConvTranspose", "Gemm"):

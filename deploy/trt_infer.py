@@ -34,8 +34,9 @@ python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --backend o
 python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.01 --no_overlay
 """
 
-# number of the video, its next frame uint8 RGB [h, w, 3], the same at the model's size where it is to be predicted
-Shown = tuple[int, np.ndarray, np.ndarray | None]
+# number of the video; its next frame uint8 RGB [h, w, 3], None where nobody draws it; the same as the model takes it,
+# BGR, where it is to be predicted
+Shown = tuple[int, np.ndarray | None, np.ndarray | None]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -77,7 +78,12 @@ def fitted(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.ndarr
 
 
 def in_turn(
-    videos: Sequence[Path], reuses: Sequence[Reuse], size_hw: tuple[int, int], max_frames: int | None, allow_cut: bool
+    videos: Sequence[Path],
+    reuses: Sequence[Reuse],
+    size_hw: tuple[int, int],
+    max_frames: int | None,
+    allow_cut: bool,
+    is_drawn: bool,
 ) -> Iterator[Shown]:
     """A frame of each video that has one left, then the next of each …; a video's own frames are in order."""
     running = {n: islice(read_video(video, allow_cut=allow_cut), max_frames) for n, video in enumerate(videos)}
@@ -88,12 +94,14 @@ def in_turn(
                 del running[number]
             else:
                 origin = fitted(frame, size_hw, videos[number])
-                yield number, frame, origin if reuses[number].is_due(origin) else None
+                is_due = reuses[number].is_due(origin)
+                bgr = cv2.cvtColor(origin, cv2.COLOR_RGB2BGR) if is_due else None
+                yield number, frame if is_drawn else None, bgr
 
 
 def predicted(
     predictor: Predictor, shown: Iterator[Shown], streams: int
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
     """(number of the video, its frame, importance float32 [rows, cols]), one after the other.
 
     Frames that are not predicted have the map of their video's last one that was.
@@ -103,7 +111,7 @@ def predicted(
         batch: list[Shown] = []
         for item in ahead(shown, 2 * predictor.batch):
             batch.append(item)
-            due = sum(origin is not None for *_, origin in batch)
+            due = sum(bgr is not None for *_, bgr in batch)
             if due == predictor.batch or len(batch) == 4 * predictor.batch:
                 yield batch
                 batch = []
@@ -111,14 +119,14 @@ def predicted(
             yield batch
 
     def predict(batch: list[Shown]) -> tuple[list[Shown], np.ndarray]:
-        due = [origin[..., ::-1] for *_, origin in batch if origin is not None]
+        due = [bgr for *_, bgr in batch if bgr is not None]
         return batch, predictor.predict(np.stack(due) if due else np.zeros((0, *predictor.input_hw, 3), np.uint8))
 
     last: dict[int, np.ndarray] = {}
     for batch, importance in bounded_map(predict, batches(), streams):
         maps = iter(importance)
-        for number, frame, origin in batch:
-            last[number] = last[number] if origin is None else next(maps)
+        for number, frame, bgr in batch:
+            last[number] = last[number] if bgr is None else next(maps)
             yield number, frame, last[number]
 
 
@@ -149,11 +157,11 @@ def main(args: argparse.Namespace) -> None:
     with ExitStack() as open_files:
         overlays = [VideoWriter(f / "overlay.mp4", frame_rate(v)) for f, v in zip(where, args.video, strict=True)]
         writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
-        shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut)
+        shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut, not args.no_overlay)
         found = predicted(predictor, shown, args.streams)
         for number, frame, importance in cli.progress(found, "infer", unit="frame"):
             collected[number].append(importance)
-            if writers:
+            if frame is not None:
                 picture = cv2.resize(frame, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
                 writers[number].write(outline(heat(picture, importance, grid), choose(importance, args.budget), grid))
     for folder, maps in zip(where, collected, strict=True):
@@ -164,8 +172,9 @@ def main(args: argparse.Namespace) -> None:
     print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with decoding and drawing")
     for folder in where:
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
-    benchmark = ["--models", args.model, "--video", args.video[0], "--save_dir", args.save_dir]
-    cli.suggest(["python", "deploy/benchmark.py", *benchmark])
+    if predictor.backend in BACKENDS:  # and not on a server
+        benchmark = ["--models", args.model, "--backends", predictor.backend, "--video", args.video[0]]
+        cli.suggest(["python", "deploy/benchmark.py", *benchmark, "--save_dir", args.save_dir])
 
 
 if __name__ == "__main__":

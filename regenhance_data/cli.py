@@ -10,8 +10,10 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from tqdm import tqdm
@@ -59,6 +61,29 @@ def warn(message: str) -> None:
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
     """`items`, with a bar on stderr when that is a terminal."""
     return tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+@contextmanager
+def quiet_unless_it_fails() -> Iterator[None]:
+    """Hold back what libraries print, from C++ as well; on an error, say it on stderr."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said:
+        real = [os.dup(1), os.dup(2)]
+        try:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(real[1], said.read())
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, kept in enumerate(real, 1):
+                os.dup2(kept, number)
+                os.close(kept)
 
 
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:

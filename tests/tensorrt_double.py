@@ -95,6 +95,9 @@ class Double:
             owner, _, method = name.partition(".")
             setattr(classes[owner], f"_{method}", value)
         module.__dict__.update(classes)
+        classes["ICudaEngine"].num_io_tensors = 2
+        for name, member in (("float32", "FLOAT"), ("float16", "HALF"), ("uint8", "UINT8")):
+            setattr(module, name, getattr(classes["DataType"], member))
         return module
 
     def _class(self, node: ast.ClassDef, bases: tuple[type, ...]) -> type:
@@ -156,10 +159,17 @@ def _profile_shape(this: Any, name: str, *shapes: Any) -> None:
 
 
 def _run(this: Any, stream: int) -> bool:
-    """The engine's work, at once or, while a stream is being captured, when the graph is launched."""
+    """The engine's work, when the stream is waited for or, of a captured stream, when the graph is launched.
+
+    As in TensorRT, a new shape has to run once before it is captured, and a graph holds until the shape changes.
+    """
     session, shape, places = this.session, this.shape, dict(this.places)
+    is_captured = this.double.cuda.is_captured(stream)
+    assert not is_captured or this.has_run, "captured before its first run"
+    this.has_run = True
 
     def work() -> None:
+        assert not is_captured or shape is this.shape, "a graph of an old shape"
         frames = _memory(places["frames"], int(np.prod(shape)))
         (result,) = session.run(None, {"frames": frames.reshape(shape)})
         _memory(places["importance"], result.nbytes)[:] = result.view(np.uint8).ravel()
@@ -181,8 +191,21 @@ def _set(name: str) -> Callable[..., bool]:
 
 
 def _input_shape(this: Any, name: str, shape: Any) -> bool:
-    this.shape = tuple(shape)
+    this.shape, this.has_run = tuple(shape), False
     return True
+
+
+def _port(this: Any, name: str) -> Any:
+    ports = (*this.session.get_inputs(), *this.session.get_outputs())
+    return next(port for port in ports if port.name == name)
+
+
+def _port_shape(this: Any, name: str) -> list[int]:
+    return [size if isinstance(size, int) else -1 for size in _port(this, name).shape]
+
+
+def _port_kind(this: Any, name: str) -> Any:
+    return getattr(this.double.module, {"tensor(uint8)": "uint8", "tensor(float)": "float32"}[_port(this, name).type])
 
 
 _BEHAVIOUR: dict[str, Callable[..., Any]] = {
@@ -204,6 +227,12 @@ _BEHAVIOUR: dict[str, Callable[..., Any]] = {
         "ICudaEngine",
         session=onnxruntime.InferenceSession(bytes(plan), providers=["CPUExecutionProvider"]),
     ),
+    "ICudaEngine.get_tensor_name": lambda this, index: ("frames", "importance")[index],
+    "ICudaEngine.get_tensor_shape": _port_shape,
+    "ICudaEngine.get_tensor_dtype": _port_kind,
+    "INetworkDefinition.get_layer": lambda this, index: _made(this, "ILayer"),
+    "ILayer.get_output": lambda this, index: SimpleNamespace(dtype=this.double.module.float32),
+    "ILayer.set_output_type": lambda this, index, kind: True,
     "ICudaEngine.create_execution_context": lambda this, *_: _made(
         this, "IExecutionContext", session=this.session, places={}
     ),
@@ -236,11 +265,15 @@ class _Cuda(ModuleType):
             assert len(args) == count, f"{name} takes {count} arguments"
             self._double.calls.append((name, args))
             if name in self._double.refuses:
+                self._captured.pop(args[0], None) if name == "cudaStreamEndCapture" else None
                 return (self._double.refuses[name],)
             value = behaviour(self, *args)
             return (real_cuda.cudaError_t.cudaSuccess,) if value is None else (real_cuda.cudaError_t.cudaSuccess, value)
 
         return function
+
+    def is_captured(self, stream: int) -> bool:
+        return stream in self._captured
 
     def enqueue(self, stream: int, work: Callable[[], None]) -> None:
         self._captured.get(stream, self._streams[stream]).append(work)
@@ -248,7 +281,7 @@ class _Cuda(ModuleType):
     def _cudaGetDeviceProperties(self, device: int) -> Any:
         return SimpleNamespace(name=self._gpu.encode(), major=9, minor=0)
 
-    def _cudaStreamCreate(self) -> int:
+    def _cudaStreamCreateWithFlags(self, flags: int) -> int:
         self._streams[len(self._streams) + 1] = []
         return len(self._streams)
 
@@ -274,7 +307,7 @@ class _Cuda(ModuleType):
         self._captured[stream] = []
 
     def _cudaStreamEndCapture(self, stream: int) -> int:
-        self._graphs.append(self._captured.pop(stream))
+        self._graphs.append(self._captured.pop(stream, []))
         return len(self._graphs)
 
     def _cudaGraphInstantiate(self, graph: int, flags: int) -> int:

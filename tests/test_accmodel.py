@@ -115,7 +115,7 @@ def test_frames_of_several_sizes_train_together(tmp_path):
 
 def test_the_exported_graph_says_what_pytorch_says(made, tmp_path):
     model, path = load(made.model), tmp_path / "accmodel.onnx"
-    export_accmodel(model, made.dataset, path)
+    export_accmodel(model, made.dataset, path, made.model)
     report = json.loads(path.with_suffix(".parity.json").read_text())
     assert set(report["backends"]) == set(CPU_BACKENDS)
     frames = np.stack(noise(3, HEIGHT, WIDTH, seed=1))

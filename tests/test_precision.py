@@ -116,3 +116,27 @@ def test_layers_that_eight_bits_would_spoil_stay_float32(tmp_path):
     assert 1 <= len(kept) < 3
     error = np.abs(importance(made, tmp_path) - expected).mean()
     assert error <= 2 * INT8_MEAN_ERROR
+
+
+def test_an_integer_that_the_network_makes_a_float_is_not_skipped(tmp_path):
+    # ArgMax → Cast → a product that outgrows half precision
+    made = network()
+    made.graph.node[4].output[0] = "full"
+    made.graph.node.extend(
+        [
+            helper.make_node("ArgMax", ["full"], ["at"], axis=1, keepdims=1),
+            helper.make_node("Cast", ["at"], ["level"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["level", "large"], ["far"]),
+            helper.make_node("Mul", ["far", "small"], ["near"]),
+            helper.make_node("Add", ["full", "near"], ["y"]),
+        ]
+    )
+    for name, value in (("large", 1e6), ("small", 1e-6)):
+        made.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    grid = MacroblockGrid(HEIGHT, WIDTH)
+    model = predictor_graph(made, NORMALISATION, "pixels", grid, described("m", "pixels", grid))
+    expected = importance(model, tmp_path)
+    content, kept = half(model.SerializeToString(), FRAMES)
+    assert kept
+    # a pixel here and there has another largest level
+    assert np.abs(importance(onnx.load_model_from_string(content), tmp_path) - expected).mean() < 1e-2

@@ -1,3 +1,4 @@
+import gc
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -49,9 +50,41 @@ def test_an_engine_says_what_its_onnx_file_says(version, batch, head, tmp_path, 
     expected = load_predictor(onnx_path).predict(FRAMES)
     for _ in range(3):  # plain, captured, replayed
         np.testing.assert_allclose(predictor.predict(FRAMES), expected, atol=1e-6)
-    assert len(double.called("cudaStreamBeginCapture")) == 1
     assert len(double.called("cudaGraphLaunch")) > 1
     assert len(double.called("ICudaEngine.create_execution_context")) == 1
+
+
+def test_a_batch_of_another_size_has_a_graph_of_its_own(tensorrt, tmp_path):
+    path, engine = built(tmp_path / "m.onnx", batch=ANY)
+    predictor = load_predictor(engine, batch_size=2)
+    expected = load_predictor(path).predict(FRAMES)
+    for count in (2, 4, 5, 5, 1, 1, 1, 4, 4):
+        np.testing.assert_allclose(predictor.predict(FRAMES[:count]), expected[:count], atol=1e-6)
+    made, gone = (len(tensorrt.called(f"cuda{name}")) for name in ("GraphInstantiate", "GraphExecDestroy"))
+    assert made > 2
+    assert gone in (made, made - 1)
+
+
+def test_an_engine_that_lets_nobody_capture_it_runs_without_a_graph(tensorrt, tmp_path):
+    from cuda.bindings import runtime
+
+    path, engine = built(tmp_path / "m.onnx")
+    tensorrt.refuses["cudaStreamEndCapture"] = runtime.cudaError_t.cudaErrorStreamCaptureUnsupported
+    predictor = load_predictor(engine)
+    np.testing.assert_allclose(predictor.predict(FRAMES), load_predictor(path).predict(FRAMES), atol=1e-6)
+    assert not tensorrt.called("cudaGraphLaunch")
+
+
+def test_what_was_allocated_is_freed_when_there_is_not_enough(tensorrt, tmp_path):
+    from cuda.bindings import runtime
+
+    _, engine = built(tmp_path / "m.onnx")
+    tensorrt.refuses["cudaMalloc"] = runtime.cudaError_t.cudaErrorMemoryAllocation
+    with pytest.raises(InputError, match="cudaErrorMemoryAllocation; a smaller batch"):
+        load_predictor(engine)
+    gc.collect()
+    for made, freed in (("cudaHostAlloc", "cudaFreeHost"), ("cudaStreamCreateWithFlags", "cudaStreamDestroy")):
+        assert len(tensorrt.called(made)) == len(tensorrt.called(freed)) == 1
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -65,10 +98,13 @@ def test_types_are_the_graphs_own(version, precision, tmp_path, monkeypatch):
     build("--onnx", path, "--workspace_mib", 64)
     trt = double.module
     [(flags,)] = double.called("Builder.create_network")
-    if version == "8.6.1":  # which knows no strong typing, and has to be allowed what the graph has
+    if version == "8.6.1":  # which knows no strong typing, has to be allowed what the graph has, and held to it
         assert flags == 1 << trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH
-        allowed = [flag.full_name for (flag,) in double.called("IBuilderConfig.set_flag")]
-        assert allowed == {"fp32": [], "fp16": ["BuilderFlag.FP16"], "int8": ["BuilderFlag.INT8"]}[precision]
+        allowed = [flag.full_name.split(".")[1] for (flag,) in double.called("IBuilderConfig.set_flag")]
+        obey = "OBEY_PRECISION_CONSTRAINTS"
+        assert allowed == {"fp32": [], "fp16": ["FP16", obey], "int8": ["INT8", obey]}[precision]
+        held = [kind.full_name for _, kind in double.called("ILayer.set_output_type")]
+        assert held == (["DataType.FLOAT"] if precision == "fp16" else [])
     else:
         assert flags == 1 << trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
         assert not double.called("IBuilderConfig.set_flag")
@@ -85,7 +121,7 @@ def test_the_sidecar_says_of_what_and_for_what(tensorrt, tmp_path):
     assert [sidecar[f"{name}_batch"] for name in ("min", "opt", "max")] == [1, 2, 4]
     assert sidecar["input_hw"] == [HEIGHT, WIDTH]
     assert sidecar["metadata"] == read_onnx(path).metadata
-    assert load_predictor(engine, batch_size=4).batch == 4
+    assert [load_predictor(engine, batch_size=size).batch for size in (None, 1, 4)] == [2, 1, 4]
     with pytest.raises(InputError, match="takes 1 to 4 frames at once, not 5"):
         load_predictor(engine, batch_size=5)
 
@@ -103,7 +139,7 @@ def test_timings_are_remembered(tensorrt, tmp_path):
         built(tmp_path / "m.onnx", "--timing_cache", tmp_path / "timings")
         assert (tmp_path / "timings").read_bytes() == expected
     tensorrt.refuses["IBuilderConfig.set_timing_cache"] = False
-    with pytest.raises(InputError, match="timings: is of another GPU or TensorRT"):
+    with pytest.raises(InputError, match="timings: is no timing cache of this GPU"):
         built(tmp_path / "m.onnx", "--timing_cache", tmp_path / "timings")
 
 
@@ -117,7 +153,7 @@ def test_threads_have_streams_of_their_own(tensorrt, tmp_path):
     for importance, clip in zip(found, clips * 3, strict=True):
         np.testing.assert_allclose(importance, reference.predict(clip), atol=1e-6)
     contexts = tensorrt.called("ICudaEngine.create_execution_context")
-    assert 1 <= len(contexts) == len(tensorrt.called("cudaStreamCreate")) <= 5
+    assert 1 <= len(contexts) == len(tensorrt.called("cudaStreamCreateWithFlags")) <= 5
     del predictor
     assert len(tensorrt.called("cudaFree")) == len(tensorrt.called("cudaMalloc"))
     assert len(tensorrt.called("cudaFreeHost")) == len(tensorrt.called("cudaHostAlloc"))
@@ -161,6 +197,14 @@ def test_an_engine_of_another_gpu_tensorrt_or_file_is_refused(tensorrt, tmp_path
     tensorrt.refuses = {}
     with pytest.raises(InputError, match=r"--backend onnxruntime does not run such a file"):
         load_predictor(engine, "onnxruntime")
+    about = json.loads(sidecar_path(engine).read_text())
+    sidecar_path(engine).write_text(json.dumps({**about, "metadata": {**about["metadata"], "mb_size": "32"}}))
+    with pytest.raises(InputError, match=r"has other ports than m\.engine\.json says"):
+        load_predictor(engine)
+    sidecar_path(engine).write_text(json.dumps(about))
+    write_predictor(tmp_path / "m.onnx", head="pixels")
+    with pytest.raises(InputError, match=r"was built from another m\.onnx"):
+        load_predictor(engine)
     engine.write_bytes(engine.read_bytes() + b"!")
     with pytest.raises(InputError, match=r"is not the engine that m\.engine\.json describes"):
         load_predictor(engine)
@@ -203,7 +247,7 @@ def test_a_dry_run_needs_no_tensorrt(run, precision, tmp_path):
         model, _ = in_precision(onnx.load(path), precision, FRAMES)
         onnx.save(model, path)
     said = run("deploy/onnx2trt.py", "--onnx", path, "--dry_run").stdout
-    assert "all supported" in said
+    assert "all of them known" in said
     assert ("1 activations, symmetric" in said) == (precision == "int8")
     assert "batch      1 to 8" in said
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
@@ -325,3 +369,47 @@ def test_a_convolution_of_quantised_and_other_values_is_found():
         model.graph.node.insert(at, helper.make_node("QuantizeLinear", [data, "s", "z"], ["q"], "Q"))
 
     assert any("Conv of quantised and other values" in problem for problem in changed(change))
+
+
+def test_weights_with_a_scale_for_each_input_channel_are_found():
+    def change(model):
+        conv = node_of(model, "Conv")
+        scales, zeros = np.full(3, 0.1, np.float32), np.zeros(3, np.int8)
+        for name, value in (("s", np.float32(0.1)), ("z", np.int8(0)), ("ss", scales), ("zz", zeros)):
+            model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        model.graph.initializer.append(numpy_helper.from_array(np.ones((2, 3, 4, 4), np.int8), "w8"))
+        data, at = conv.input[0], list(model.graph.node).index(conv)
+        conv.input[0], conv.input[1] = "dq", "dqw"
+        for node in (
+            helper.make_node("DequantizeLinear", ["w8", "ss", "zz"], ["dqw"], "DQW", axis=1),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["dq"], "DQ"),
+            helper.make_node("QuantizeLinear", [data, "s", "z"], ["q"], "Q"),
+        ):
+            model.graph.node.insert(at, node)
+
+    assert changed(change) == ["DQW: its weights have a scale for something else than each output channel"]
+
+
+def test_a_graph_inside_is_not_looked_into_and_said_so():
+    def change(model):
+        branch = helper.make_graph(
+            [helper.make_node("Identity", ["last"], ["inner"])],
+            "branch",
+            [],
+            [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [1, 3, 4])],
+        )
+        model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+        node = helper.make_node("If", ["yes"], ["importance"], "if", then_branch=branch, else_branch=branch)
+        replace_output(model, node)
+
+    assert "if: If has a graph inside, which is not looked into" in changed(change)
+
+
+def test_a_dequantised_input_is_found_and_breaks_nothing():
+    def change(model):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(0.1), "s"))
+        model.graph.initializer.append(numpy_helper.from_array(np.uint8(0), "z"))
+        node_of(model, "Transpose").input[0] = "floats"
+        model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["frames", "s", "z"], ["floats"], "DQ"))
+
+    assert any("dequantises what nothing quantised" in problem for problem in changed(change))

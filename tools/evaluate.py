@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.runtime import load_predictor
+from deploy.runtime import BACKENDS, load_predictor
 from regenhance_data import cli, detectors, evaluation, importance
 from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.files import write_json
+from regenhance_data.files import sha256, write_json
 from regenhance_data.survey import FEWEST_TEST_FRAMES
 
 EXAMPLES = """
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="the predictor's ONNX file, and others to compare it with, like AccModel (default: the baselines alone)",
     )
-    parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
+    parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
@@ -71,7 +71,8 @@ def main(args: argparse.Namespace) -> None:
         )
     truth = evaluation.read_truth(args.truth, detector) if args.truth else None
     models = named(args.model or [])
-    predicts = {curve: load_predictor(path, args.backend).predict_one for curve, path in models.items()}
+    predictors = {curve: load_predictor(path, args.backend) for curve, path in models.items()}
+    predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
 
     result = evaluation.evaluate(dataset, frames, detector, clear, args.budgets, predicts, truth)
     result["settings"] = {
@@ -83,7 +84,14 @@ def main(args: argparse.Namespace) -> None:
         "mb_size": dataset.mb_size,
         "detector": record,
         "models": {curve: str(path) for curve, path in models.items()},
-        "backend": args.backend,
+        "ran": {
+            curve: {
+                "model": str(path),
+                "sha256": sha256(path) if path.is_file() else "",
+                "backend": predictors[curve].backend,
+            }
+            for curve, path in models.items()
+        },
     }
     write_json(args.save_dir / "evaluation.json", result)
     evaluation.write_plots(result, args.save_dir / "evaluation")

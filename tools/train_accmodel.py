@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
     # on the processor: a GPU multiplies with 10 bits of mantissa, which would count as a difference
-    export_accmodel(accmodel.load(path).cpu(), dataset, onnx_path)
+    export_accmodel(accmodel.load(path).cpu(), dataset, onnx_path, path)
     cli.suggest(
         ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],
         ["python", "tools/predict_importance.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],
