@@ -107,7 +107,7 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
 
 
 def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
-    """F1 at 10 % over the milliseconds of a frame: a colour a model, a shape a precision, filled for the first backend.
+    """F1 at 10 % over the milliseconds of a frame: a colour a model, a shape a precision, a filling a backend.
 
     Rows without F1, those of random weights among them, are left out.
     """
@@ -138,7 +138,7 @@ def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
             row["f1_at_10"],
             s=45,
             marker=_MARKERS.get(row["precision"], "d"),
-            facecolor=colour if row["backend"] == backends[0] else "white",
+            facecolor=_fillings(colour)[backends.index(row["backend"]) % 3],
             edgecolor=colour,
             linewidth=1.5,
             zorder=2,
@@ -148,8 +148,8 @@ def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
     for precision in dict.fromkeys(row["precision"] for row in shown):
         axes.scatter([], [], color="#555555", marker=_MARKERS.get(precision, "d"), label=precision)
     if len(backends) > 1:
-        for backend in backends:
-            face = "#555555" if backend == backends[0] else "white"
+        for at, backend in enumerate(backends):
+            face = _fillings("#555555")[at % 3]
             axes.scatter([], [], facecolor=face, edgecolor="#555555", marker="o", label=backend)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -159,3 +159,7 @@ def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
     save_figure(figure, path)
+
+
+def _fillings(colour: str) -> tuple[str, str, str]:
+    return colour, "white", "#d8d8d8"

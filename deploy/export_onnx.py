@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--calibration_frames", type=int, default=CALIBRATION_FRAMES, help="fp16 and int8: of training")
     parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
     parser.add_argument("--dynamic_batch", action="store_true", help="leave that open")
-    parser.add_argument("--with_paddle", action="store_true", help="PaddleSeg's own form beside it, to compare with")
+    parser.add_argument("--with_paddle", action="store_true", help="PaddleSeg's own forms beside it, float input")
     parser.add_argument("--input_scale", type=float, help="of the training (default: what predictor.yaml says, or 1)")
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
     return parser
@@ -378,8 +378,6 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--batch_size, --input_size and --calibration_frames: expected at least 1")
     if args.dynamic_batch and args.batch_size != 1:
         raise InputError("--dynamic_batch: leaves the batch open; give no --batch_size with it")
-    if args.with_paddle and args.input_scale not in (None, 1):
-        raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     warnings.filterwarnings("ignore", message="No ccache found")
@@ -390,6 +388,8 @@ def main(args: argparse.Namespace) -> None:
 
     scale = trained_input_scale(args.model_path, args.input_scale) if args.model_path else args.input_scale or 1.0
     config = PredictorConfig(args.config, scale, opts=args.opts)
+    if args.with_paddle and config.shrink > 1:
+        raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
     config.refuse_cut_macroblocks(dataset.mb_size if dataset else MB_SIZE)
     frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
@@ -421,6 +421,10 @@ def main(args: argparse.Namespace) -> None:
         shape = [None if args.dynamic_batch else args.batch_size, 3, height, width]
         save_inference_model(model, config, folder, shape, "argmax", grid.mb_size, about["scale"], about["weights"])
         print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
+        bare = args.save_dir / f"{config.name}_network.onnx"
+        with written_whole(bare) as temporary:
+            onnx.save(network, str(temporary))
+        print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")
     if kept:
         print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
     cli.suggest(

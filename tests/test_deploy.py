@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import onnx
+import onnxruntime
 import paddle
 import pytest
 import yaml
@@ -108,6 +109,10 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
         levels = model(paddle.to_tensor(np.stack(images)))[0].argmax(axis=1).numpy() / 9
     # a pixel here and there is between two levels
     assert np.abs(found - predictor.grid.mean(levels)).mean() < 1e-3
+    session = onnxruntime.InferenceSession(str(made.blocks.with_name("pp_mobileseg_tiny_network.onnx")))
+    (logits,) = session.run(None, {"x": images[0][None]})
+    assert logits.dtype == np.float32
+    assert (logits.argmax(axis=1) / 9 == levels[0]).mean() > 0.999
     with pytest.raises(InputError, match="--backend openvino does not run such a file"):
         load_predictor(made.paddle, "openvino")
 
