@@ -421,7 +421,7 @@ def main(args: argparse.Namespace) -> None:
         shape = [None if args.dynamic_batch else args.batch_size, 3, height, width]
         save_inference_model(model, config, folder, shape, "argmax", grid.mb_size, about["scale"], about["weights"])
         print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
-        bare = args.save_dir / f"{config.name}_network.onnx"
+        bare = args.save_dir / f"{config.name}_network" / "model.onnx"  # not among the predictors, which it is not
         with written_whole(bare) as temporary:
             onnx.save(network, str(temporary))
         print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")

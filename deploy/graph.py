@@ -177,8 +177,8 @@ def _normalising(
     if shrink == 1:
         scale, shift = (values.reshape(1, 3, 1, 1) for values in (1 / (255 * std), -mean / std))
         return [
-            helper.make_node("Gather", ["kit.float", constant("rgb", np.array([2, 1, 0]))], ["kit.rgb"], axis=1),
-            helper.make_node("Mul", ["kit.rgb", constant("scale", scale)], ["kit.scaled"]),
+            helper.make_node("Gather", ["kit.float", constant("rgb", np.array([2, 1, 0]))], ["kit.red_first"], axis=1),
+            helper.make_node("Mul", ["kit.red_first", constant("scale", scale)], ["kit.scaled"]),
             helper.make_node("Add", ["kit.scaled", constant("shift", shift)], [made]),
         ]
     down, right = -grid.height % shrink, -grid.width % shrink

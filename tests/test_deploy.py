@@ -109,7 +109,7 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
         levels = model(paddle.to_tensor(np.stack(images)))[0].argmax(axis=1).numpy() / 9
     # a pixel here and there is between two levels
     assert np.abs(found - predictor.grid.mean(levels)).mean() < 1e-3
-    session = onnxruntime.InferenceSession(str(made.blocks.with_name("pp_mobileseg_tiny_network.onnx")))
+    session = onnxruntime.InferenceSession(str(made.blocks.with_name("pp_mobileseg_tiny_network") / "model.onnx"))
     (logits,) = session.run(None, {"x": images[0][None]})
     assert logits.dtype == np.float32
     assert (logits.argmax(axis=1) / 9 == levels[0]).mean() > 0.999
