@@ -8,10 +8,12 @@ goes on where it was stopped, and adds --evaluation at once.
 
 engine_ms is the bare engine call on input that is bound already; frame_ms goes from a frame in memory, decoded to BGR
 at the model's size (uint8), to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's
-time over its batch. peak_memory_mb is what loading and running a row added to its process.
+time over its batch; p95 is of frame_ms, frames/s of its mean, so that hiccups count. peak_memory_mb is what loading and
+running a row added to its process.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +32,7 @@ from deploy.benchmark_report import environment, pareto_plot, table, write_markd
 from deploy.export_onnx import compared_frames, file_name
 from deploy.onnx_file import read_onnx
 from deploy.predictor import PRECISIONS
-from deploy.runtime import BACKENDS, CPU_BACKENDS, backends_of, load_predictor
+from deploy.runtime import BACKENDS, CPU_BACKENDS, ONNX_BACKENDS, backends_of, load_predictor
 from deploy.tensorrt_engine import SUFFIX, read_sidecar
 from deploy.trt_infer import fitted
 from regenhance_data import __version__, cli
@@ -56,7 +58,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backends", nargs="+", default=[",".join(CPU_BACKENDS)], help="of: " + ", ".join(BACKENDS))
     parser.add_argument("--video", type=Path, help="take the frames of a video (default: noise)")
     parser.add_argument("--data", type=Path, help="take the frames of a dataset (default: noise)")
-    parser.add_argument("--evaluation", type=Path, nargs="+", help="evaluation.json of tools/evaluate.py: f1_at_10")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        nargs="+",
+        help="evaluation.json of tools/evaluate.py, for F1 (int8: in that backend)",
+    )
     named = parser.add_argument_group("for names")
     named.add_argument("--runs", type=Path, nargs="+", default=[], help="folders that hold NAME/best_model (trained)")
     named.add_argument("--precisions", nargs="+", default=["fp32"], help="of: " + ", ".join(PRECISIONS))
@@ -90,12 +97,18 @@ def main(args: argparse.Namespace) -> None:
     counts = (args.repeats, args.rounds, 1 if args.threads is None else args.threads)
     if min(*counts, *args.batch_sizes, *(args.input_size or [])) < 1 or args.warmup < 0:
         raise InputError("--repeats, --rounds, --threads and sizes: expected at least 1, --warmup at least 0")
+    for run in args.runs:
+        if not run.is_dir():
+            raise InputError(f"--runs {run}: no such folder; trainings lie in RUNS/NAME/best_model")
     backends = _words(args.backends, BACKENDS, "--backends")
     precisions = _words(args.precisions, PRECISIONS, "--precisions")
     with locked(args.save_dir / ".lock"):
         measured = measure_all(list(cases_of(args, backends, precisions)), args)
     if not measured:
-        raise InputError(f"--backends {' '.join(backends)}: no row is left to tell of; see the warnings, if any")
+        raise InputError(
+            f"--backends {' '.join(backends)}: no row is left to tell of (.onnx runs in {', '.join(ONNX_BACKENDS)}, "
+            ".engine in tensorrt, a folder in paddle); see the warnings, if any"
+        )
     evaluated = [(path, read_json(path)) for path in args.evaluation or []]
     rows = [summary(row, f1_of(case, row["precision"], evaluated)) for case, row in measured.items()]
     where = environment(args.threads)
@@ -202,6 +215,7 @@ def exported(
             words += ["--dataset_root", args.data] if args.data else []
             size = args.input_size or (None if args.data else (360, 640))
             words += ["--input_size", *size] if size else []
+            print(f"exporting {name} in {precision}, {'trained' if weights else 'random'} weights", flush=True)
             command = [sys.executable, ROOT / "deploy" / "export_onnx.py", *words]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=Path.cwd())
             if done.returncode:
@@ -253,7 +267,13 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
     """What the function returns, called in a new process that is gone afterwards."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *args).result()
+        # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends with its row
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            waiting = pool.submit(function, *args)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        return waiting.result()
 
 
 def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:

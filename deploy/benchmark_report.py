@@ -113,6 +113,7 @@ def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
     """
     # here, not above: each row's process would load matplotlib, and count it as the engine's memory
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     from regenhance_data.figures import OTHER_COLOURS, save_figure
 
@@ -152,7 +153,9 @@ def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
             face = _fillings("#555555")[at % 3]
             axes.scatter([], [], facecolor=face, edgecolor="#555555", marker="o", label=backend)
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("milliseconds from a decoded frame to importance, a frame")
     axes.set_ylabel("F1 with 10 % of the macroblocks enhanced")
     axes.grid(color="#eeeeee")

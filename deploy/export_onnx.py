@@ -416,6 +416,8 @@ def main(args: argparse.Namespace) -> None:
         graph, kept = in_precision(graph, args.precision, calibrating)
     path = args.save_dir / file_name(config.name, args.precision)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
+    if args.random_weights:
+        cli.warn(f"{path}: has random weights; what it says of frames means nothing")
     if args.with_paddle:
         folder = args.save_dir / f"{config.name}_paddle"
         shape = [None if args.dynamic_batch else args.batch_size, 3, height, width]

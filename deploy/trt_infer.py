@@ -150,6 +150,8 @@ def main(args: argparse.Namespace) -> None:
     reuses = [Reuse(every, args.change) for _ in args.video]
     where = folders(args.save_dir, args.video)
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
+    if predictor.metadata.get("weights") == "random":
+        cli.warn(f"{args.model}: has random weights; what it says of frames means nothing")
     # drawn as large as the clear frame, so that an eye can tell what is in a macroblock
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     collected: list[list[np.ndarray]] = [[] for _ in args.video]
@@ -169,7 +171,8 @@ def main(args: argparse.Namespace) -> None:
     count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))
     carried = f" ({due} predicted, the rest carried along)" if due < count else ""
     rate = count / (time.monotonic() - started)
-    print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with decoding and drawing")
+    work = "decoding" if args.no_overlay else "decoding and drawing"
+    print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with {work}")
     for folder in where:
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
     if predictor.backend in BACKENDS:  # and not on a server

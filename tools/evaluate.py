@@ -98,8 +98,15 @@ def main(args: argparse.Namespace) -> None:
     print(evaluation.table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
-        evaluated = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
-        cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, *evaluated])
+        evaluated = [
+            "--data",
+            args.data,
+            "--evaluation",
+            args.save_dir / "evaluation.json",
+            "--save_dir",
+            args.save_dir,
+        ]
+        cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluated])
 
 
 if __name__ == "__main__":
