@@ -13,16 +13,13 @@ running a row added to its process.
 """
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ from deploy.trt_infer import fitted
 from regenhance_data import __version__, cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import Dataset
+from regenhance_data.executors import in_a_process
 from regenhance_data.files import locked, read_json, read_yaml, sha256, write_json
 from regenhance_data.video import read_video
 
@@ -262,18 +260,6 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "another --save_dir"
         )
     return rows
-
-
-def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
-    """What the function returns, called in a new process that is gone afterwards."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends with its row
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            waiting = pool.submit(function, *args)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        return waiting.result()
 
 
 def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:

@@ -6,10 +6,8 @@ network (pixels, the macroblock head; named `kit/…`, see graph.py) stays float
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import onnxslim
 from deploy.graph import INPUT, KIT_NODE
 from deploy.runtime import installed_backends, load_predictor
 from regenhance_data.cli import InputError
+from regenhance_data.executors import in_a_process
 
 # A sixteenth of what float16 holds: frames other than those looked at may have larger values.
 FP16_LARGEST = 65504 / 16
@@ -38,11 +37,10 @@ def in_precision(model: onnx.ModelProto, precision: str, frames: np.ndarray) -> 
     the most sensitive nodes stay float32 until the error is at most INT8_MEAN_ERROR in every runtime installed.
     """
     # A process without Paddle: beside it, onnxruntime.quantization ends in a segmentation fault.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            made, kept = pool.submit(_CONVERTERS[precision], model.SerializeToString(), frames).result()
-        except BrokenProcessPool:
-            raise InputError(f"ONNX Runtime ended while it made {precision} of this network; stay with fp32") from None
+    try:
+        made, kept = in_a_process(_CONVERTERS[precision], model.SerializeToString(), frames)
+    except BrokenProcessPool:
+        raise InputError(f"ONNX Runtime ended while it made {precision} of this network; stay with fp32") from None
     converted = onnx.load_model_from_string(made)
     del converted.metadata_props[:]  # the quantiser signs its work, which is for other tools of its own
     converted.metadata_props.extend(model.metadata_props)

@@ -264,3 +264,15 @@ def _refuse_silence(address: str) -> None:
 def _no_cluster(address: str | None, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:120]
     return InputError(f"--address {address}: no Ray cluster answers ({reason})")
+
+
+def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
+    """What the function returns, called in a new process that is gone afterwards. BrokenProcessPool where it dies."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends its work
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            waiting = pool.submit(function, *args)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        return waiting.result()
