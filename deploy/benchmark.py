@@ -98,10 +98,13 @@ def main(args: argparse.Namespace) -> None:
     for run in args.runs:
         if not run.is_dir():
             raise InputError(f"--runs {run}: no such folder; trainings lie in RUNS/NAME/best_model")
+    if args.input_size is None and args.data is None:
+        args.input_size = [360, 640]
     backends = _words(args.backends, BACKENDS, "--backends")
     precisions = _words(args.precisions, PRECISIONS, "--precisions")
+    where = environment(args.threads)
     with locked(args.save_dir / ".lock"):
-        measured = measure_all(list(cases_of(args, backends, precisions)), args)
+        measured = measure_all(list(cases_of(args, backends, precisions)), where, args)
     if not measured:
         raise InputError(
             f"--backends {' '.join(backends)}: no row is left to tell of (.onnx runs in {', '.join(ONNX_BACKENDS)}, "
@@ -109,7 +112,6 @@ def main(args: argparse.Namespace) -> None:
         )
     evaluated = [(path, read_json(path)) for path in args.evaluation or []]
     rows = [summary(row, f1_of(case, row["precision"], evaluated)) for case, row in measured.items()]
-    where = environment(args.threads)
     write_json(args.save_dir / "benchmark.json", rows)
     write_json(args.save_dir / "environment.json", where)
     write_markdown(args.save_dir / "benchmark.md", rows, where)
@@ -121,11 +123,11 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {args.save_dir}/{', '.join(written)}")
 
 
-def measure_all(cases: list[Case], args: argparse.Namespace) -> dict[Case, dict[str, Any]]:
+def measure_all(cases: list[Case], where: dict[str, Any], args: argparse.Namespace) -> dict[Case, dict[str, Any]]:
     """The measurements of each case, those of earlier runs of this command among them; without what does not run."""
     settings = {name: getattr(args, name) for name in ("repeats", "warmup")}
     settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
-    settings |= {name: value for name, value in environment(args.threads).items() if name != "date"}
+    settings |= {name: value for name, value in where.items() if name != "date"}
     path = args.save_dir / "measurements.json"
     kept = _kept(path, settings)
     keys = {case: case.key() for case in cases}
@@ -211,8 +213,7 @@ def exported(
             words += ["--batch_size", batch, "--input_scale", scale, *(["--with_paddle"] if paddle else [])]
             words += ["--model_path", weights] if weights else ["--random_weights"]
             words += ["--dataset_root", args.data] if args.data else []
-            size = args.input_size or (None if args.data else (360, 640))
-            words += ["--input_size", *size] if size else []
+            words += ["--input_size", *args.input_size] if args.input_size else []
             print(f"exporting {name} in {precision}, {'trained' if weights else 'random'} weights", flush=True)
             command = [sys.executable, ROOT / "deploy" / "export_onnx.py", *words]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, cwd=Path.cwd())
@@ -236,8 +237,8 @@ def _is_current(path: Path, weights: Path | None, args: argparse.Namespace) -> b
         "dataset_sha256": sha256(dataset) if dataset and dataset.is_file() else "",
         "kit_version": __version__,
     }
-    size = args.input_size or (None if args.data else (360, 640))
-    return expected.items() <= file.metadata.items() and (size is None or tuple(size) == file.input_hw)
+    is_size = args.input_size is None or tuple(args.input_size) == file.input_hw
+    return is_size and expected.items() <= file.metadata.items()
 
 
 def _scale_of(weights: Path) -> float:

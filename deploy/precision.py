@@ -7,7 +7,6 @@ network (pixels, the macroblock head; named `kit/…`, see graph.py) stays float
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,33 +87,32 @@ def quantised(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
         if node.op_type in _QUANTISED and not node.name.startswith(KIT_NODE) and weights.intersection(node.input[1:2])
     ]
     looked_at = frames[:: -(-len(frames) // _LOOKED_AT)]
-    with _calibrated(model, frames) as ranges:
-        [expected] = _importance(model, looked_at, ["onnxruntime"])
+    ranges = _calibrated(model, frames)
+    [expected] = _importance(model, looked_at, ["onnxruntime"])
 
-        def attempt(names: list[str]) -> tuple[onnx.ModelProto, float]:
-            made = _with_qdq(model, ranges, names)
-            found = _importance(made, looked_at, installed_backends())
-            return made, max(float(np.abs(importance - expected).mean()) for importance in found)
+    def attempt(names: list[str]) -> tuple[onnx.ModelProto, float]:
+        made = _with_qdq(model, ranges, names)
+        found = _importance(made, looked_at, installed_backends())
+        return made, max(float(np.abs(importance - expected).mean()) for importance in found)
 
-        made, error = attempt(nodes)
-        if error <= INT8_MEAN_ERROR:
-            return made.SerializeToString(), []
-        # what each costs when it alone is quantised: the sensitive ones first
-        ordered = sorted(nodes, key=lambda name: attempt([name])[1], reverse=True)
-        low, high = 1, len(ordered)  # so many stay float32; with all of them there is no error
-        while low < high:
-            middle = (low + high) // 2
-            _, error = attempt(ordered[middle:])
-            low, high = (low, middle) if error <= INT8_MEAN_ERROR else (middle + 1, high)
-        made, _ = attempt(ordered[low:])
+    made, error = attempt(nodes)
+    if error <= INT8_MEAN_ERROR:
+        return made.SerializeToString(), []
+    # what each costs when it alone is quantised: the sensitive ones first
+    ordered = sorted(nodes, key=lambda name: attempt([name])[1], reverse=True)
+    low, high = 1, len(ordered)  # so many stay float32; with all of them there is no error
+    while low < high:
+        middle = (low + high) // 2
+        _, error = attempt(ordered[middle:])
+        low, high = (low, middle) if error <= INT8_MEAN_ERROR else (middle + 1, high)
+    made, _ = attempt(ordered[low:])
     return made.SerializeToString(), ordered[:low]
 
 
 _CONVERTERS = {"fp16": half, "int8": quantised}
 
 
-@contextmanager
-def _calibrated(model: onnx.ModelProto, frames: np.ndarray) -> Iterator[Any]:
+def _calibrated(model: onnx.ModelProto, frames: np.ndarray) -> Any:
     """The largest |value| of each activation, as ONNX Runtime's quantiser takes them."""
     from onnxruntime.quantization import CalibrationMethod
     from onnxruntime.quantization.calibrate import CalibrationDataReader, create_calibrator
@@ -138,7 +136,7 @@ def _calibrated(model: onnx.ModelProto, frames: np.ndarray) -> Iterator[Any]:
             extra_options={"symmetric": True},
         )
         calibrator.collect_data(Reader())
-        yield calibrator.compute_data()
+        return calibrator.compute_data()
 
 
 def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str]) -> onnx.ModelProto:

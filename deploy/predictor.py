@@ -36,6 +36,11 @@ class Predictor:
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
         self._idle: LifoQueue[Executor] = LifoQueue()
 
+    @property
+    def out_hw(self) -> tuple[int, int]:
+        """(rows, cols) of what the graph puts out: macroblocks, or with the pixels head the frame's pixels."""
+        return self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
+
     def _executor(self) -> Executor:
         """What runs one batch, for one thread at a time."""
         raise NotImplementedError
@@ -84,7 +89,7 @@ class Predictor:
             raise
         except Exception as error:  # the engines' own errors have no base in common
             raise InputError(f"{self.path}: does not run ({brief(error)}); export it again") from None
-        expected = self.batch, *(self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape)
+        expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():
             raise InputError(f"{self.path}: puts out {list(found.shape)}, not finite {list(expected)}; export it again")
 

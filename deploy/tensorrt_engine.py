@@ -226,10 +226,9 @@ class TensorRtPredictor(Predictor):
         if engine is None:
             raise InputError(f"{path}: TensorRT does not load it ({log.last()}); build it again with onnx2trt.py")
         self._log, self._runtime, self._engine = log, runtime, engine  # the engine uses the other two while it lives
-        self._out_hw = self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
         # buffers are made by the sidecar, which anybody can edit
         first = -1 if is_dynamic else batch
-        expected = {INPUT: (first, *self.input_hw, 3), OUTPUT: (first, *self._out_hw)}
+        expected = {INPUT: (first, *self.input_hw, 3), OUTPUT: (first, *self.out_hw)}
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         shapes = {name: engine.get_tensor_shape(name) for name in names}
         ports = {name: tuple(shape[at] for at in range(len(shape))) for name, shape in shapes.items()}
@@ -246,7 +245,7 @@ class TensorRtPredictor(Predictor):
         return stream.run_again
 
     def _stream(self) -> "_Stream":
-        return _Stream(self._engine, (self.batch, *self.input_hw, 3), (self.batch, *self._out_hw))
+        return _Stream(self._engine, (self.batch, *self.input_hw, 3), (self.batch, *self.out_hw))
 
 
 class _Stream:
