@@ -39,6 +39,7 @@ def made(run, tmp_path_factory):
     dataset = fill_dataset(folder / "data", {"a": 6}, HEIGHT, WIDTH)
     make_seg_dataset(dataset, gap=0)
     config = PredictorConfig(TINY)
+    paddle.seed(0)  # else the order of the macroblocks of the one test frame is another's each time
     model = config.build("model")
     state = model.state_dict()
     rng = np.random.default_rng(0)
