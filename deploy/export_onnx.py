@@ -29,6 +29,7 @@ from regenhance_data.dataset import MB_SIZE, ORIGIN, SCALE, Dataset
 from regenhance_data.enhancement import choose
 from regenhance_data.files import sha256, write_json, written_whole
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.levels import expected_level
 from regenhance_data.ranking import spearman
 
 if TYPE_CHECKING:
@@ -207,7 +208,6 @@ def paddle_importance(
     import paddle.nn.functional as F
 
     from regenhance_data.batches import prepared_image
-    from regenhance_data.validation import expected_level
 
     def level_of(logits: Any) -> np.ndarray:
         return expected_level(F.softmax(logits, axis=1).numpy())

@@ -18,6 +18,7 @@ from regenhance_data import KIT, cli
 from regenhance_data.cli import InputError
 from regenhance_data.dataset import MB_SIZE, SCALE
 from regenhance_data.files import read_yaml
+from regenhance_data.levels import expected_level
 
 DEPLOY = "deploy.yaml"
 _LEVELS = 10  # of an export by PaddleSeg itself, which does not say
@@ -83,14 +84,13 @@ class PaddlePredictor(Predictor):
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
     def _level(self, output: np.ndarray) -> np.ndarray:
-        """What the network puts out → the expected level in [0, 1], float32 [n, H, W]."""
+        """What the network puts out → the expected level in [0, 1], float [n, H, W]."""
         if self._op == "argmax":
             return output.astype(np.float32) / (int(self.metadata["levels"]) - 1)
         if self._op == "none":
             powers = np.exp(output - output.max(axis=1, keepdims=True))
             output = powers / powers.sum(axis=1, keepdims=True)
-        weights = np.linspace(0, 1, output.shape[1], dtype=np.float32)
-        return np.einsum("nkhw,k->nhw", output, weights)
+        return expected_level(output)
 
 
 def _read(path: Path) -> tuple[Path, Path, dict[str, Any], dict[str, str]]:

@@ -25,6 +25,11 @@ def to_levels(normalised: np.ndarray, levels: int) -> np.ndarray:
     return np.searchsorted(edges, normalised, side="right").astype(np.uint8)
 
 
+def expected_level(shares: np.ndarray, axis: int = 1) -> np.ndarray:
+    """What a predictor says of a macroblock: Σ k·p_k / (K − 1) in [0, 1], p the probabilities along `axis`."""
+    return np.tensordot(np.linspace(0, 1, shares.shape[axis]), shares, (0, axis))
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Maps importance (finite, >= 0) to [0, 1], monotonically, with numbers fitted on the training frames.

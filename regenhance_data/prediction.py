@@ -14,9 +14,10 @@ from regenhance_data.enhancement import choose
 from regenhance_data.files import encode_jpeg, read_image, write_bytes, written_whole
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import label_png
+from regenhance_data.levels import expected_level
 from regenhance_data.overlay import heat, outline
 from regenhance_data.predictors import PredictorConfig
-from regenhance_data.validation import expected_level, predict_levels
+from regenhance_data.validation import predict_levels
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 DRAWN_SCALE = 3  # as large as a clear frame, so that an eye can tell what is in a macroblock

@@ -11,6 +11,7 @@ from regenhance_data.batches import PreparedFrames
 from regenhance_data.cli import InputError, progress
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.labels import IGNORED
+from regenhance_data.levels import expected_level
 from regenhance_data.predictors import PredictorConfig
 from regenhance_data.ranking import agreement
 from regenhance_data.samples import Samples
@@ -64,11 +65,6 @@ def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str,
             yield expected_level(shares, axis=0), truth
 
     return {**agreement(pairs()), "calibration_error": levels.calibration_error(), "miou": levels.miou()}
-
-
-def expected_level(shares: np.ndarray, axis: int = 1) -> np.ndarray:
-    """What a predictor says of a macroblock: Σ k·p_k / (K − 1) in [0, 1], p the probabilities along `axis`."""
-    return np.tensordot(np.linspace(0, 1, shares.shape[axis]), shares, (0, axis))
 
 
 class Levels:
