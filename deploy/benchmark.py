@@ -25,19 +25,19 @@ from typing import Any
 
 import numpy as np
 
-from deploy.benchmark_report import environment, pareto_plot, table, write_markdown
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.base import PRECISIONS
+from deploy.backends.tensorrt import SUFFIX, read_sidecar
+from deploy.benchmarking.report import environment, pareto_plot, table, write_markdown
 from deploy.export_onnx import compared_frames, file_name
-from deploy.onnx_file import read_onnx
-from deploy.predictor import PRECISIONS
 from deploy.runtime import BACKENDS, CPU_BACKENDS, ONNX_BACKENDS, backends_of, load_predictor
-from deploy.tensorrt_engine import SUFFIX, read_sidecar
 from deploy.trt_infer import fitted
 from regenhance_data import __version__, cli
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset
-from regenhance_data.executors import in_a_process
-from regenhance_data.files import locked, read_json, read_yaml, sha256, write_json
-from regenhance_data.video import read_video
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import locked, read_json, read_yaml, sha256, write_json
+from regenhance_data.io.video import read_video
+from regenhance_data.parallel.executors import in_a_process
 
 EXAMPLES = """
 python deploy/benchmark.py --models runs/predictor/pp_mobileseg_tiny.onnx --save_dir runs/benchmark

@@ -18,23 +18,23 @@ import cv2
 import numpy as np
 import onnx
 
-from deploy.graph import Normalisation, pooling_matrix, predictor_graph
-from deploy.onnx_file import read_onnx
-from deploy.precision import in_precision
-from deploy.predictor import HEADS, PRECISIONS
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.base import HEADS, PRECISIONS
+from deploy.export.graph import Normalisation, pooling_matrix, predictor_graph
+from deploy.export.precision import in_precision
 from deploy.runtime import installed_backends, load_predictor
 from regenhance_data import KIT, __version__, cli
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import MB_SIZE, ORIGIN, SCALE, Dataset
-from regenhance_data.enhancement import choose
-from regenhance_data.files import sha256, write_json, written_whole
+from regenhance_data.dataset.folder import MB_SIZE, ORIGIN, SCALE, Dataset
+from regenhance_data.dataset.levels import expected_level
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.levels import expected_level
-from regenhance_data.ranking import spearman
+from regenhance_data.io.files import sha256, write_json, written_whole
+from regenhance_data.metrics.ranking import spearman
+from regenhance_data.regions.selection import choose
 
 if TYPE_CHECKING:
-    from regenhance_data.accmodel import AccModel
-    from regenhance_data.predictors import PredictorConfig
+    from regenhance_data.predictors.accmodel.training import AccModel
+    from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
 EXAMPLES = """
 python deploy/export_onnx.py --config C.yml --model_path S/best_model/model.pdparams --dataset_root D --save_dir S
@@ -134,7 +134,7 @@ def network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int, int]) 
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import paddle2onnx
 
-    from regenhance_data.inference_model import GRAPH, WEIGHTS, save_graph
+    from regenhance_data.predictors.paddleseg.inference_model import GRAPH, WEIGHTS, save_graph
 
     with tempfile.TemporaryDirectory() as folder:
         graph, weights, made = (f"{folder}/{name}" for name in (GRAPH, WEIGHTS, "network.onnx"))
@@ -207,7 +207,7 @@ def paddle_importance(
     import paddle
     import paddle.nn.functional as F
 
-    from regenhance_data.batches import prepared_image
+    from regenhance_data.predictors.paddleseg.batches import prepared_image
 
     def level_of(logits: Any) -> np.ndarray:
         return expected_level(F.softmax(logits, axis=1).numpy())
@@ -358,7 +358,7 @@ def export_accmodel(model: "AccModel", dataset: Dataset, path: Path, weights: Pa
 
     weights: where it was trained to; None for random ones.
     """
-    from regenhance_data.accmodel import MEAN, NAME, STD, network_onnx
+    from regenhance_data.predictors.accmodel.training import MEAN, NAME, STD, network_onnx
 
     frames = compared_frames(dataset, None)
     height, width = frames.shape[1:3]
@@ -383,8 +383,8 @@ def main(args: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
 
-    from regenhance_data.inference_model import save_inference_model
-    from regenhance_data.predictors import PredictorConfig, load_weights, trained_input_scale
+    from regenhance_data.predictors.paddleseg.config import PredictorConfig, load_weights, trained_input_scale
+    from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
     scale = trained_input_scale(args.model_path, args.input_scale) if args.model_path else args.input_scale or 1.0
     config = PredictorConfig(args.config, scale, opts=args.opts)

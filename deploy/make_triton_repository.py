@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format  # type: ignore[import-untyped]
 
-from deploy.graph import INPUT, OUTPUT, shape_of
-from deploy.onnx_file import read_onnx
-from deploy.tensorrt_engine import read_sidecar
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.tensorrt import read_sidecar
+from deploy.export.graph import INPUT, OUTPUT, shape_of
 from regenhance_data import cli
 from regenhance_data.cli import InputError
-from regenhance_data.files import UNFINISHED, locked, write_new, write_text
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import UNFINISHED, locked, write_new, write_text
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

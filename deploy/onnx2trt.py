@@ -8,9 +8,9 @@ says of which file, for which TensorRT and which GPU it was built; deploy/trt_in
 import argparse
 from pathlib import Path
 
-from deploy.onnx_file import OnnxPredictor, read_onnx
-from deploy.tensorrt_engine import SUFFIX, build, is_installed, sidecar_path
-from deploy.tensorrt_graph import OPSETS, problems
+from deploy.artifacts.onnx import OnnxPredictor, read_onnx
+from deploy.backends.tensorrt import SUFFIX, build, is_installed, sidecar_path
+from deploy.export.tensorrt_check import OPSETS, problems
 from regenhance_data import cli
 from regenhance_data.cli import InputError
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from deploy import tensorrt_engine
-from deploy.graph import INPUT, OUTPUT
-from deploy.onnx_file import OnnxPredictor, read_onnx
-from deploy.paddle_inference import PaddlePredictor
-from deploy.predictor import Executor, Predictor, brief, chosen_batch
-from deploy.served_predictor import connect, is_url
-from deploy.tensorrt_engine import SUFFIX, TensorRtPredictor
+from deploy.artifacts.onnx import OnnxPredictor, read_onnx
+from deploy.backends import tensorrt
+from deploy.backends.base import Executor, Predictor, brief, chosen_batch
+from deploy.backends.paddle import PaddlePredictor
+from deploy.backends.served import connect, is_url
+from deploy.backends.tensorrt import SUFFIX, TensorRtPredictor
+from deploy.export.graph import INPUT, OUTPUT
 from regenhance_data.cli import InputError
 
 CPU_BACKENDS = ("openvino", "onnxruntime")  # that run an ONNX file on any machine, the faster one first
@@ -100,7 +100,7 @@ def _package(backend: str) -> str:
 
 def _is_installed(backend: str) -> bool:
     if backend == "tensorrt":
-        return tensorrt_engine.is_installed()
+        return tensorrt.is_installed()
     return importlib.util.find_spec(_package(backend)) is not None
 
 

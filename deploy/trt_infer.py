@@ -16,16 +16,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.predictor import Predictor
+from deploy.backends.base import Predictor
 from deploy.runtime import BACKENDS, load_predictor
 from regenhance_data import cli
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import clip_id, write_importance
-from regenhance_data.enhancement import choose
-from regenhance_data.files import ahead, bounded_map
-from regenhance_data.overlay import heat, outline
-from regenhance_data.reuse import Reuse
-from regenhance_data.video import VideoWriter, frame_rate, read_video
+from regenhance_data.dataset.folder import clip_id, write_importance
+from regenhance_data.io.files import ahead, bounded_map
+from regenhance_data.io.video import VideoWriter, frame_rate, read_video
+from regenhance_data.regions.overlay import heat, outline
+from regenhance_data.regions.reuse import Reuse
+from regenhance_data.regions.selection import choose
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from regenhance_data.dataset import Dataset, Frame, write_importance
-from regenhance_data.files import write_image
+from regenhance_data.dataset.folder import Dataset, Frame, write_importance
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("kit", deadline=None, max_examples=50)
@@ -52,17 +52,17 @@ def refused(run) -> Callable[..., str]:
 
 def paddleseg(*words: object) -> int:
     """Run the console command in this process (Paddle takes seconds to start); return its exit code."""
-    from regenhance_data import paddleseg_command
+    from regenhance_data.predictors.paddleseg.command import main
 
     with pytest.raises(SystemExit) as left:
-        paddleseg_command.main([str(word) for word in words])
+        main([str(word) for word in words])
     return left.value.code
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     """24 frames with labels and lists, to train on; other test modules have a dataset of their own."""
-    from regenhance_data.labels import make_seg_dataset
+    from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
     made = fill_dataset(tmp_path_factory.mktemp("data"), {"a": 24})
     make_seg_dataset(made, gap=2)
@@ -79,7 +79,7 @@ def detector_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def detector(detector_file):
-    from regenhance_data.detectors import DetectorSettings, load_detector
+    from regenhance_data.detectors.base import DetectorSettings, load_detector
 
     return load_detector(DetectorSettings(f"onnx:{detector_file}"))
 

@@ -40,9 +40,9 @@ from test_upscalers import write_graph, write_script
 from tiny_detectors import write_detector, write_predictor
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset, read_importance
-from regenhance_data.files import read_json, read_yaml
-from regenhance_data.labels import check_dataset
+from regenhance_data.dataset.folder import Dataset, read_importance
+from regenhance_data.io.files import read_json, read_yaml
+from regenhance_data.stages.make_seg_dataset import check_dataset
 
 LIMIT_S = 10
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
@@ -50,7 +50,7 @@ IMPORTED = (
     "onnx2torch",
     "spandrel",
     "matplotlib.pyplot",
-    "regenhance_data.exported",
+    "regenhance_data.detectors.base.exported",
 )  # so that no input waits for them
 LOGS = ("stdout", "stderr", "result.json")
 # Lines beside the one of the error that may be there: our warnings, and what OpenCV and ONNX Runtime say themselves.
@@ -290,7 +290,14 @@ def paddle_files(rng: random.Random) -> Words:
         spoil_either(rng, seed("predictor.yaml"), spoil_text, ODD_VALUES)
     uses: list[Words] = [["val"], ["predict", "--image_path", "seeds/data/origin_images/day/000000.png"]]
     use, *flags = rng.choice(uses)
-    words: Words = ["regenhance_data/paddleseg_command.py", use, "--config", config, "--dataset_root", "seeds/data"]
+    words: Words = [
+        "regenhance_data/predictors/paddleseg/command.py",
+        use,
+        "--config",
+        config,
+        "--dataset_root",
+        "seeds/data",
+    ]
     return [*words, *flags, "--model_path", weights, "--save_dir", "save"]
 
 
@@ -298,7 +305,7 @@ def paddle_files(rng: random.Random) -> Words:
 def pretrained_weights(rng: random.Random) -> Words:
     path = seed("pretrained.pdparams")
     spoil(rng, path)
-    words: Words = ["regenhance_data/paddleseg_command.py", "train", "--config", "seeds/configs/mb_nano.yml"]
+    words: Words = ["regenhance_data/predictors/paddleseg/command.py", "train", "--config", "seeds/configs/mb_nano.yml"]
     words += ["--iters", 1, "--batch_size", 1, "--dataset_root", "seeds/data", "--save_dir", "save"]
     return [*words, "--opts", f"model.pretrained={path}"]
 
@@ -349,17 +356,17 @@ def make_seeds(folder: Path) -> None:
     lraspp = torchvision.models.get_model("lraspp_mobilenet_v3_large", weights_backbone=None, num_classes=2)
     torch.save(lraspp.state_dict(), "lraspp.pth")
     shutil.copytree(ROOT / "paddleseg_configs", "configs")
-    predictors = importlib.import_module("regenhance_data.predictors")
+    predictors = importlib.import_module("regenhance_data.predictors.paddleseg.config.paddleseg.config")
     model = predictors.PredictorConfig(Path("configs/pp_mobileseg_tiny.yml")).build("model")
     predictors.write_state(Path("predictor.pdparams"), model.state_dict())
     Path("predictor.yaml").write_text("config: x\nmodel: PPMobileSeg\nnum_classes: 10\ninput_scale: 1.0\n")
     nano = predictors.PredictorConfig(Path("configs/mb_nano.yml")).build("model")
     predictors.write_state(Path("pretrained.pdparams"), nano.state_dict())
     config = predictors.PredictorConfig(Path("configs/mb_nano.yml"))
-    inference_model = importlib.import_module("regenhance_data.inference_model")
+    inference_model = importlib.import_module("regenhance_data.predictors.paddleseg.config.paddleseg.inference_model")
     inference_model.save_inference_model(nano, config, Path("inference"), [1, 3, 48, 64], "softmax")
     write_engine(Path("predictor.engine"))
-    accmodel = importlib.import_module("regenhance_data.accmodel")
+    accmodel = importlib.import_module("regenhance_data.predictors.paddleseg.config.accmodel.training")
     accmodel.save(accmodel.AccModel(), Path("accmodel.pth"))
     maps = np.random.default_rng(0).random((6, 3, 4), np.float32)
     np.save("maps.npy", maps)

@@ -1,4 +1,4 @@
-"""A stand-in for TensorRT and CUDA that records what is called, for the control flow of deploy/tensorrt_engine.py.
+"""A stand-in for TensorRT and CUDA that records what is called, for the control flow of deploy/backends/tensorrt.py.
 
 Its classes are generated from tensorrt-stubs: what the stubs have not is an AttributeError, arguments that no overload
 takes are a TypeError. CUDA's functions have the names and numbers of arguments of cuda-bindings. Behind them engines

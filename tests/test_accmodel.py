@@ -12,14 +12,23 @@ from tiny_detectors import BLUE, RED, squares
 
 from deploy.export_onnx import export_accmodel
 from deploy.runtime import CPU_BACKENDS, load_predictor
-from regenhance_data import accmodel
-from regenhance_data.accmodel import AccModel, AccNetwork, TrainSettings, load, save, start_from, train
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset, read_importance, write_importance
-from regenhance_data.files import write_image
+from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import make_seg_dataset
-from regenhance_data.samples import Samples
+from regenhance_data.io.files import write_image
+from regenhance_data.predictors.accmodel.training import (
+    AccModel,
+    AccNetwork,
+    TrainSettings,
+    load,
+    predict,
+    recorded_normaliser,
+    save,
+    start_from,
+    train,
+)
+from regenhance_data.predictors.samples import Samples
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tools import predict_importance, train_accmodel
 
 HEIGHT, WIDTH = 70, 93
@@ -88,7 +97,7 @@ def test_a_training_learns_and_leaves_its_best_epoch_and_its_log(made):
 def test_by_default_a_tenth_of_the_training_macroblocks_are_worth_enhancing(made):
     training = Samples(made.dataset, "train", 10)
     importance = np.concatenate([cells.ravel() for cells in training.importance()])
-    normalised = accmodel.recorded_normaliser(made.dataset)(importance)
+    normalised = recorded_normaliser(made.dataset)(importance)
     assert (normalised > load(made.model).threshold).mean() == pytest.approx(0.1, abs=0.01)
 
 
@@ -277,7 +286,7 @@ def test_a_model_that_puts_out_nan_is_told(made, tmp_path):
     model.network.features[0][1].running_var.fill_(-1)
     save(model, tmp_path / "model.pth")
     with pytest.raises(InputError, match=r"--model puts out NaN"):
-        accmodel.predict(load(tmp_path / "model.pth"), noise(2, 32, 32), "camera.mp4")
+        predict(load(tmp_path / "model.pth"), noise(2, 32, 32), "camera.mp4")
 
 
 def test_a_damaged_video_is_refused_in_one_line(refused, made, tmp_path):

@@ -6,22 +6,25 @@ import pytest
 import torch
 from tiny_detectors import doubles, slope_and_gradient
 
-from regenhance_data import builtin_detector, builtin_upscaler
-from regenhance_data.builtin_training import TRAINING_SEEDS, camera_view, save_weights, training_samples
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import blurred_frame
-from regenhance_data.detectors import DetectorSettings, load_detector
-from regenhance_data.scene import render_scene
+from regenhance_data.dataset.folder import blurred_frame
+from regenhance_data.detectors.base import DetectorSettings, load_detector
+from regenhance_data.street.detector import CLASS_NAMES, load_street_detector, train_street_detector
+from regenhance_data.street.detector import WEIGHTS as DETECTOR_WEIGHTS
+from regenhance_data.street.samples import TRAINING_SEEDS, camera_view, save_weights, training_samples
+from regenhance_data.street.scene import render_scene
+from regenhance_data.street.upscaler import WEIGHTS as UPSCALER_WEIGHTS
+from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler, upscale
 
 
 @pytest.fixture(scope="module")
 def detector():
-    return builtin_detector.load_street_detector()
+    return load_street_detector()
 
 
 @pytest.fixture(scope="module")
 def upscaler():
-    return builtin_upscaler.load_street_upscaler()
+    return load_street_upscaler()
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
 
 
 def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_blurred_one(detector, upscaler, unseen):
-    mended = [found_share(detector, builtin_upscaler.upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
+    mended = [found_share(detector, upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
     blurred = [found_share(detector, blurred_frame(o, 3), b, n) for _, b, n, o in unseen]
     assert np.mean(mended) > np.mean(blurred) + 0.15
 
@@ -85,7 +88,7 @@ def test_the_detector_takes_frames_of_any_size(detector, height, width):
         boxes, scores = detector(torch.rand(2, 3, height, width) * 255)
     assert boxes.shape[:2] == scores.shape[:2]
     assert boxes.shape[2] == 4
-    assert scores.shape[2] == len(builtin_detector.CLASS_NAMES)
+    assert scores.shape[2] == len(CLASS_NAMES)
     assert boxes.isfinite().all()
     assert (boxes[..., 2:] >= boxes[..., :2]).all()
     assert ((scores >= 0) & (scores <= 1)).all()
@@ -105,20 +108,20 @@ def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
 
 def test_the_upscaler_is_nearer_to_the_clear_frame_than_bilinear(upscaler, unseen):
     for clear, _, _, origin in unseen:
-        made = builtin_upscaler.upscale(upscaler, origin[None])[0]
+        made = upscale(upscaler, origin[None])[0]
         assert cv2.PSNR(clear, made) > cv2.PSNR(clear, blurred_frame(origin, 3)) + 0.5
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 31), (36, 64)])
 def test_the_upscaler_gives_three_times_the_size_of_any_frame(upscaler, height, width):
     frames = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
-    made = builtin_upscaler.upscale(upscaler, frames)
+    made = upscale(upscaler, frames)
     assert made.shape == (2, 3 * height, 3 * width, 3)
     assert made.dtype == np.uint8
 
 
 @pytest.mark.parametrize(
-    ("path", "most_mb"), [(builtin_detector.WEIGHTS, 2.0), (builtin_upscaler.WEIGHTS, 1.0)], ids=lambda v: str(v)[-20:]
+    ("path", "most_mb"), [(DETECTOR_WEIGHTS, 2.0), (UPSCALER_WEIGHTS, 1.0)], ids=lambda v: str(v)[-20:]
 )
 def test_the_weights_are_small(path, most_mb):
     assert path.stat().st_size < most_mb * 1e6
@@ -129,16 +132,16 @@ def test_weights_that_are_broken_or_missing_are_told_in_one_line(tmp_path):
     broken.write_bytes(b"no weights")
     for path in (broken, tmp_path / "missing.pt"):
         with pytest.raises(InputError, match=path.name):
-            builtin_upscaler.load_street_upscaler(path)
+            load_street_upscaler(path)
 
 
 def test_both_networks_can_be_trained_anew_and_saved(tmp_path):
     samples = training_samples(1)
-    detector = builtin_detector.train_street_detector(samples, iterations=2, batch=2)
-    upscaler = builtin_upscaler.train_street_upscaler(samples, iterations=2, batch=2, detector=detector)
+    detector = train_street_detector(samples, iterations=2, batch=2)
+    upscaler = train_street_upscaler(samples, iterations=2, batch=2, detector=detector)
     assert save_weights(detector, tmp_path / "detector.pt").stat().st_size < 2e6
     path = save_weights(upscaler, tmp_path / "upscaler.pt")
-    reloaded = builtin_upscaler.load_street_upscaler(path)
+    reloaded = load_street_upscaler(path)
     for saved, loaded in zip(upscaler.parameters(), reloaded.parameters(), strict=True):
         torch.testing.assert_close(saved, loaded, rtol=1e-3, atol=1e-3)
 

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset
-from regenhance_data.evaluation import ALL, NONE, f1
-from regenhance_data.files import write_image
-from regenhance_data.formula_comparison import compare, differences, greedy_sets, table
-from regenhance_data.formulas import FORMULAS
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.evaluation.evaluate import ALL, NONE, f1
+from regenhance_data.evaluation.formulas import compare, differences, greedy_sets, table
+from regenhance_data.importance.formulas import FORMULAS
+from regenhance_data.io.files import write_image
 
 BUDGETS = (0.05, 0.1, 0.4)
 

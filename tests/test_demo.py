@@ -9,7 +9,7 @@ import pytest
 from conftest import encode, noise
 from tiny_detectors import write_detector
 
-from regenhance_data.dataset import Dataset
+from regenhance_data.dataset.folder import Dataset
 
 STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
 STAGES += ["paddleseg train", "paddleseg val", "export_onnx", "evaluate", "benchmark", "trt_infer"]

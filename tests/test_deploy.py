@@ -18,15 +18,15 @@ from onnx import TensorProto, helper
 from tiny_detectors import write_predictor
 
 from deploy import benchmark, export_onnx, trt_infer
-from deploy.benchmark_report import pareto_front
+from deploy.benchmarking.report import pareto_front
 from deploy.runtime import CPU_BACKENDS as BACKENDS
 from deploy.runtime import load_predictor
-from regenhance_data.batches import prepared_image
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import read_importance
-from regenhance_data.files import sha256
-from regenhance_data.labels import make_seg_dataset
-from regenhance_data.predictors import PredictorConfig, load_weights, write_state
+from regenhance_data.dataset.folder import read_importance
+from regenhance_data.io.files import sha256
+from regenhance_data.predictors.paddleseg.batches import prepared_image
+from regenhance_data.predictors.paddleseg.config import PredictorConfig, load_weights, write_state
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
 HEIGHT, WIDTH = 70, 93

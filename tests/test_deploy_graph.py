@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from deploy.graph import Normalisation, interpolation_matrix, macroblock_matrix, pooling_matrix, predictor_graph
+from deploy.export.graph import Normalisation, interpolation_matrix, macroblock_matrix, pooling_matrix, predictor_graph
 from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 

@@ -18,7 +18,7 @@ from tiny_detectors import (
 )
 
 from regenhance_data import cli
-from regenhance_data.detectors import (
+from regenhance_data.detectors.base import (
     DetectorSettings,
     add_detector_arguments,
     class_number,
@@ -26,8 +26,8 @@ from regenhance_data.detectors import (
     load_detector,
     settings_from,
 )
-from regenhance_data.video import read_video
-from regenhance_data.yolo_layouts import recognised
+from regenhance_data.detectors.yolo_layouts import recognised
+from regenhance_data.io.video import read_video
 
 LAYOUTS = ("yolox", "yolov5", "yolov8")
 SHARED = ROOT.parent / "shared" / "data"

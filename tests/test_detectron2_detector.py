@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regenhance_data.cli import InputError
-from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
+from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
 
 needs_detectron2 = pytest.mark.skipif(find_spec("detectron2") is None, reason="detectron2 is not installed")
 RETINANET = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"

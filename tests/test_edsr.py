@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from regenhance_data.cli import InputError
-from regenhance_data.edsr import Edsr, edsr_from
-from regenhance_data.torch_upscaler import read_weights
-from regenhance_data.upscalers import UpscalerSettings, load_upscaler
+from regenhance_data.upscalers.edsr import Edsr, edsr_from
+from regenhance_data.upscalers.pytorch import read_weights
+from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler
 
 CHECKPOINT = Path(__file__).parent / "data" / "edsr_official_x3.pt"
 

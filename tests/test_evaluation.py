@@ -9,10 +9,9 @@ from hypothesis.extra.numpy import arrays
 from tiny_detectors import BLUE, RED, squares, write_predictor
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset, Frame, write_importance
-from regenhance_data.detectors import Detections, DetectorSettings, load_detector
-from regenhance_data.enhancement import choose, composite
-from regenhance_data.evaluation import (
+from regenhance_data.dataset.folder import Dataset, Frame, write_importance
+from regenhance_data.detectors.base import Detections, DetectorSettings, load_detector
+from regenhance_data.evaluation.evaluate import (
     count_matches,
     count_pixels,
     covered_by,
@@ -22,9 +21,10 @@ from regenhance_data.evaluation import (
     miou,
     read_truth,
 )
-from regenhance_data.files import write_image
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance import make_importance
+from regenhance_data.io.files import write_image
+from regenhance_data.regions.selection import choose, composite
+from regenhance_data.stages.make_importance import make_importance
 
 BUDGETS = (0.05, 0.1, 0.4)
 

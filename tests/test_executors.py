@@ -8,9 +8,9 @@ from conftest import ROOT, noise
 from test_nothing_lost import content
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset, Frame, read_importance
-from regenhance_data.executors import CHUNK, Executor, chunks_of
-from regenhance_data.files import write_image
+from regenhance_data.dataset.folder import Dataset, Frame, read_importance
+from regenhance_data.io.files import write_image
+from regenhance_data.parallel.executors import CHUNK, Executor, chunks_of
 
 FRAMES = [Frame("cam", number, f"{number:06d}.png") for number in range(3 * CHUNK + 5)]
 

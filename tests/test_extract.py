@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import ROOT, encode, noise
 
-from regenhance_data.dataset import Dataset
-from regenhance_data.files import read_image
-from regenhance_data.video import VideoWriter, frame_rate, read_video
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import read_image
+from regenhance_data.io.video import VideoWriter, frame_rate, read_video
 
 
 def test_frames_come_at_the_height_asked_for_with_the_aspect_kept(run, tmp_path):
@@ -232,7 +232,7 @@ def test_senseless_numbers_are_refused(refused, tmp_path, flags):
 
 def test_memory_does_not_grow_with_the_clip(tmp_path):
     code = (
-        "import resource, sys; from pathlib import Path; from regenhance_data.video import read_video;"
+        "import resource, sys; from pathlib import Path; from regenhance_data.io.video import read_video;"
         "n = sum(1 for _ in read_video(Path(sys.argv[1])));"
         "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
@@ -271,7 +271,7 @@ def test_a_video_that_fails_half_way_leaves_no_file(tmp_path):
 def test_a_video_that_cannot_be_finished_leaves_no_file(tmp_path):
     code = (
         "import resource, signal, sys; from pathlib import Path; import numpy as np;"
-        "from regenhance_data.video import VideoWriter;"
+        "from regenhance_data.io.video import VideoWriter;"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "video = VideoWriter(Path(sys.argv[1]), 25, crf=1).__enter__();"
         "[video.write(np.random.default_rng(i).integers(256, size=(64, 64, 3), dtype=np.uint8)) for i in range(30)];"
@@ -284,7 +284,7 @@ def test_a_video_that_cannot_be_finished_leaves_no_file(tmp_path):
 
 
 def test_images_survive_png(tmp_path):
-    from regenhance_data.files import write_image
+    from regenhance_data.io.files import write_image
 
     (image,) = noise(1, 37, 53)
     write_image(tmp_path / "i.png", image)

@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import blurred_frame
-from regenhance_data.detectors import Detector, DetectorSettings, Objective
-from regenhance_data.formulas import (
+from regenhance_data.dataset.folder import blurred_frame
+from regenhance_data.detectors.base import Detector, DetectorSettings, Objective
+from regenhance_data.detectors.segmentation import Segmenter
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.formulas import (
     ALONG_THE_WAY,
     FORMULAS,
     POINTS,
@@ -19,8 +21,6 @@ from regenhance_data.formulas import (
     importance_map,
     parsed,
 )
-from regenhance_data.grid import MacroblockGrid
-from regenhance_data.segmentation import Segmenter
 
 SCALE = 2
 

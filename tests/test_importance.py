@@ -3,9 +3,9 @@ import pytest
 from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset, read_importance, write_importance
-from regenhance_data.files import read_yaml, write_image
-from regenhance_data.importance import clear_folder, make_importance
+from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
+from regenhance_data.io.files import read_yaml, write_image
+from regenhance_data.stages.make_importance import clear_folder, make_importance
 
 SCALE = 2
 CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial

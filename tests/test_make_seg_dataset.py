@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from regenhance_data.dataset import Dataset, read_importance, write_importance
-from regenhance_data.files import write_image
+from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
+from regenhance_data.dataset.levels import Normaliser, to_levels
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import label_png, read_label
-from regenhance_data.levels import Normaliser, to_levels
+from regenhance_data.io.files import write_image
+from regenhance_data.stages.make_seg_dataset import label_png, read_label
 
 
 def make(run, dataset, *flags):

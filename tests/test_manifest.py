@@ -4,8 +4,8 @@ import shutil
 import pytest
 from conftest import encode, noise
 
-from regenhance_data.dataset import Dataset
-from regenhance_data.files import write_yaml
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import write_yaml
 
 
 @pytest.fixture(scope="module")

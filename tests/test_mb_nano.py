@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.runtime import load_predictor
-from regenhance_data import paddleseg_command
-from regenhance_data.dataset import Dataset, write_importance
-from regenhance_data.files import write_image
+from regenhance_data.dataset.folder import Dataset, write_importance
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import IGNORED, make_seg_dataset
-from regenhance_data.mb_nano import MacroblockLoss, MbNano
-from regenhance_data.predictors import PredictorConfig
+from regenhance_data.io.files import write_image
+from regenhance_data.predictors.paddleseg import command
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
+from regenhance_data.predictors.paddleseg.mb_nano import MacroblockLoss, MbNano
+from regenhance_data.stages.make_seg_dataset import IGNORED, make_seg_dataset
 
 CONFIG = ROOT / "paddleseg_configs" / "mb_nano.yml"
 
@@ -74,7 +74,7 @@ def trained(run, tmp_path_factory):
     where = ["--config", CONFIG, "--dataset_root", dataset.root, "--save_dir", folder / "run"]
     words = ["train", *where, "--iters", 60, "--save_interval", 30, "--log_iters", 30]
     with pytest.raises(SystemExit) as left:
-        paddleseg_command.main([str(word) for word in words])
+        command.main([str(word) for word in words])
     assert left.value.code == 0
     where += ["--model_path", folder / "run" / "best_model" / "model.pdparams"]
     run("deploy/export_onnx.py", *where)

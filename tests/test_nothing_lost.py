@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, encode, fill_dataset, noise
 
-from regenhance_data.dataset import SPLITS, Dataset, read_importance, write_importance
-from regenhance_data.files import locked, write_image
+from regenhance_data.dataset.folder import SPLITS, Dataset, read_importance, write_importance
+from regenhance_data.io.files import locked, write_image
 
 
 def content(root):
@@ -175,7 +175,7 @@ def test_a_second_run_on_one_dataset_is_refused_and_names_the_first(run, refused
 def test_the_lock_of_a_killed_run_holds_nobody_up(run, tmp_path):
     root = fill_dataset(tmp_path / "data", {"cam": 5}).root
     code = (
-        "import pathlib, time; from regenhance_data.files import locked\n"
+        "import pathlib, time; from regenhance_data.io.files import locked\n"
         f"with locked(pathlib.Path({str(root / '.lock')!r})): print('held', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)

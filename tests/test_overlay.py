@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.overlay import OUTLINE_RGB, heat, outline
+from regenhance_data.regions.overlay import OUTLINE_RGB, heat, outline
 
 grids = st.builds(MacroblockGrid, st.integers(1, 60), st.integers(1, 60), st.integers(1, 20))
 

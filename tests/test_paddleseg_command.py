@@ -13,9 +13,9 @@ from paddleseg.cvlibs import Config, manager
 from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
-from regenhance_data import paddleseg_compat
-from regenhance_data.labels import make_seg_dataset
-from regenhance_data.predictors import read_state
+from regenhance_data.predictors.paddleseg import compat
+from regenhance_data.predictors.paddleseg.config import read_state
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 CONFIGS = sorted(path for path in (ROOT / "paddleseg_configs").glob("*.yml") if path.stem != "mb_nano")
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
@@ -259,7 +259,7 @@ def test_the_configs_name_only_stock_components_and_no_image_size(path):
 
 @pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0]}, {"top_k_percent_pixels": 0.5}])
 def test_the_mended_loss_is_the_mean_over_the_pixels_that_count(options):
-    paddleseg_compat.mend()
+    compat.mend()
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
     label = rng.integers(0, 3, (2, 4, 5))
@@ -283,5 +283,5 @@ def test_a_fixed_paddleseg_is_left_as_it_is(monkeypatch):
         return loss.mean()
 
     monkeypatch.setattr(CrossEntropyLoss, "_post_process_loss", its_own)
-    paddleseg_compat.mend()
+    compat.mend()
     assert CrossEntropyLoss._post_process_loss is its_own

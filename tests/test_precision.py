@@ -6,11 +6,11 @@ from onnx import TensorProto, helper, numpy_helper
 from test_deploy_graph import NORMALISATION
 from test_triton import described
 
-from deploy.graph import KIT_NODE, predictor_graph
-from deploy.onnx_file import read_onnx
-from deploy.precision import INT8_MEAN_ERROR, half, in_precision, quantised
+from deploy.artifacts.onnx import read_onnx
+from deploy.export.graph import KIT_NODE, predictor_graph
+from deploy.export.precision import INT8_MEAN_ERROR, half, in_precision, quantised
+from deploy.export.tensorrt_check import problems
 from deploy.runtime import CPU_BACKENDS, load_predictor
-from deploy.tensorrt_graph import problems
 from regenhance_data.grid import MacroblockGrid
 
 HEIGHT, WIDTH = 61, 83

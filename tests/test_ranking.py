@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from regenhance_data.ranking import agreement, spearman, top_recall
+from regenhance_data.metrics.ranking import agreement, spearman, top_recall
 
 grids = arrays.arrays(np.float64, st.tuples(st.integers(1, 8), st.integers(1, 8)), elements=st.integers(0, 20))
 shares = st.sampled_from([0.05, 0.1, 0.2, 1.0])

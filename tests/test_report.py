@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from regenhance_data.enhancement import choose
-from regenhance_data.report import order_of_choice
+from regenhance_data.regions.selection import choose
+from regenhance_data.reports.demo import order_of_choice
 
 
 @pytest.mark.parametrize("scores", [np.zeros((5, 7)), np.eye(9), np.arange(35.0).reshape(7, 5) % 6, np.ones((1, 1))])

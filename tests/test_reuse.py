@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tiny_detectors import squares, write_predictor
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset, read_importance
-from regenhance_data.files import write_image
-from regenhance_data.importance import make_importance
-from regenhance_data.reuse import Reuse
+from regenhance_data.dataset.folder import Dataset, read_importance
+from regenhance_data.io.files import write_image
+from regenhance_data.regions.reuse import Reuse
+from regenhance_data.stages.make_importance import make_importance
 
 FLAT = np.zeros((20, 30, 3), np.uint8)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regenhance_data.scene import CLASS_NAMES, PERSON, render_scene
+from regenhance_data.street.scene import CLASS_NAMES, PERSON, render_scene
 
 
 def test_the_same_seed_gives_the_same_pixels_boxes_and_labels():

@@ -9,11 +9,11 @@ from onnx import helper
 from tiny_detectors import BLUE, RED, save_graph, slope_and_gradient, squares
 
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import Dataset
-from regenhance_data.detectors import DetectorSettings, load_detector
-from regenhance_data.evaluation import evaluate
-from regenhance_data.files import read_yaml, write_image
-from regenhance_data.importance import make_importance
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.detectors.base import DetectorSettings, load_detector
+from regenhance_data.evaluation.evaluate import evaluate
+from regenhance_data.io.files import read_yaml, write_image
+from regenhance_data.stages.make_importance import make_importance
 
 FORMS = ("logits", "probabilities")
 DIM = tuple(np.array(RED) * 5 // 8)

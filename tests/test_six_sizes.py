@@ -6,12 +6,12 @@ from conftest import ROOT, fill_dataset, noise, paddleseg
 from test_training import losses
 
 from deploy import export_onnx
-from deploy.onnx_file import read_onnx
-from deploy.predictor import PRECISIONS
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.base import PRECISIONS
+from deploy.export.tensorrt_check import problems
 from deploy.runtime import load_predictor
-from deploy.tensorrt_graph import problems
-from regenhance_data.files import write_image
-from regenhance_data.labels import make_seg_dataset
+from regenhance_data.io.files import write_image
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenhance_data.cli import InputError
-from regenhance_data.split import Ratios, split_blocks, split_clips
+from regenhance_data.dataset.split import Ratios, split_blocks, split_clips
 
 
 @st.composite

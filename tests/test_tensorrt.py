@@ -12,12 +12,12 @@ from test_deploy_graph import NORMALISATION, network
 from test_triton import ANY, FRAMES, HEIGHT, WIDTH, write_predictor
 
 from deploy import onnx2trt
-from deploy.graph import predictor_graph
-from deploy.onnx_file import read_onnx
-from deploy.precision import in_precision
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.tensorrt import gpu_name, read_sidecar, sidecar_path
+from deploy.export.graph import predictor_graph
+from deploy.export.precision import in_precision
+from deploy.export.tensorrt_check import problems
 from deploy.runtime import load_predictor
-from deploy.tensorrt_engine import gpu_name, read_sidecar, sidecar_path
-from deploy.tensorrt_graph import problems
 from regenhance_data.cli import InputError
 from regenhance_data.grid import MacroblockGrid
 

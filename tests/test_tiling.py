@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regenhance_data.cli import InputError
-from regenhance_data.edsr import Edsr
-from regenhance_data.tiling import SMALLEST_TILE_PX, TiledUpscaler, fixed_spans, is_out_of_memory, spans
-from regenhance_data.torch_upscaler import TorchNetwork
-from regenhance_data.upscaling_network import UpscalingNetwork
+from regenhance_data.upscalers.base import UpscalingNetwork
+from regenhance_data.upscalers.edsr import Edsr
+from regenhance_data.upscalers.pytorch import TorchNetwork
+from regenhance_data.upscalers.tiling import SMALLEST_TILE_PX, TiledUpscaler, fixed_spans, is_out_of_memory, spans
 
 SIDES = st.integers(1, 90)
 

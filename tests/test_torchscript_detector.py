@@ -10,8 +10,8 @@ from tiny_detectors import BLUE, NAMES, RED, SSD, cell_boxes, doubles, own_model
 from torch.nn import functional
 
 from regenhance_data.cli import InputError
-from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
-from regenhance_data.exported import names_from
+from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
+from regenhance_data.detectors.exported import names_from
 
 HW = (64, 96)
 DIM = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RED), (56, 8, BLUE))]

@@ -9,8 +9,8 @@ import torchvision
 from tiny_detectors import LRASPP, SSD, doubles, own_model, slope_and_gradient, state_of
 
 from regenhance_data.cli import InputError
-from regenhance_data.detectors import DetectorSettings, detector_record, load_detector
-from regenhance_data.torchvision_detector import read_state
+from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
+from regenhance_data.detectors.torchvision import read_state
 
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
 # Every detection there is, for each family, as torchvision's constructors say it.

@@ -23,15 +23,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visualdl import LogReader
 
-from regenhance_data import pretrained, training
-from regenhance_data.batches import Batches, PreparedFrames
 from regenhance_data.cli import InputError
-from regenhance_data.files import read_image
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import read_label
-from regenhance_data.predictors import PredictorConfig, read_state, write_state
-from regenhance_data.samples import Samples, shrunk_frame, shrunk_label
-from regenhance_data.stepping import Stepper
+from regenhance_data.io.files import read_image
+from regenhance_data.predictors.paddleseg import pretrained, training
+from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
+from regenhance_data.predictors.paddleseg.config import PredictorConfig, read_state, write_state
+from regenhance_data.predictors.paddleseg.optimizer_step import Stepper
+from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
+from regenhance_data.stages.make_seg_dataset import read_label
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -130,11 +130,11 @@ def test_a_training_that_is_told_to_stop_keeps_its_iteration_and_says_how_to_go_
 
 def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, monkeypatch):
     """SIGTERM in the middle of iteration 3 of 6, here from inside, so that it is always the same one."""
-    from regenhance_data import stepping
+    from regenhance_data.predictors.paddleseg import optimizer_step
 
     steps = (*flags, "--iters", 6, "--save_interval", 4, "--log_iters", 4, "--use_ema")
     assert paddleseg("train", *steps, "--save_dir", tmp_path / "whole") == 0
-    real, calls = stepping.Stepper.step, []
+    real, calls = optimizer_step.Stepper.step, []
 
     def step(self, *args):
         calls.append(1)
@@ -143,7 +143,7 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
         return real(self, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stepping.Stepper, "step", step)
+        patched.setattr(optimizer_step.Stepper, "step", step)
         assert paddleseg("train", *steps, "--save_dir", tmp_path / "on") == 143
     assert [path.name for path in (tmp_path / "on").glob("iter_*")] == ["iter_3"]
     on = ("--save_dir", tmp_path / "on", "--resume_model", tmp_path / "on" / "iter_3")

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from inference_server import serving
 from test_deploy_graph import NORMALISATION, network
 
-from deploy import make_triton_repository, served_predictor, trt_infer
-from deploy.graph import predictor_graph
+from deploy import make_triton_repository, trt_infer
+from deploy.backends.served import _MODEL_URL, _model, connect, is_url
+from deploy.backends.tensorrt import Sidecar, sidecar_path
+from deploy.export.graph import predictor_graph
 from deploy.make_triton_repository import (
     ANY,
     CONFIG,
@@ -29,12 +31,10 @@ from deploy.make_triton_repository import (
     read_served,
     versions,
 )
-from deploy.served_predictor import connect, is_url
-from deploy.tensorrt_engine import Sidecar, sidecar_path
 from regenhance_data.cli import InputError
-from regenhance_data.dataset import read_importance
-from regenhance_data.files import sha256, write_json
+from regenhance_data.dataset.folder import read_importance
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import sha256, write_json
 
 HEIGHT, WIDTH = 40, 52
 GRID = MacroblockGrid(HEIGHT, WIDTH)
@@ -285,7 +285,7 @@ def test_a_model_has_a_name_that_a_folder_and_a_url_can_have_or_is_refused(tmp_p
         assert not (folder / "r").exists()
     else:
         assert (folder / "r" / name / CONFIG).is_file()
-        assert served_predictor._MODEL_URL.fullmatch(f"http://host:8000/v2/models/{name}")[2] == name
+        assert _MODEL_URL.fullmatch(f"http://host:8000/v2/models/{name}")[2] == name
 
 
 def test_the_command_says_how_to_serve_it(run, refused, made, tmp_path):
@@ -452,7 +452,7 @@ def ports(name: str, datatype: str, shape: list[int]) -> st.SearchStrategy:
     st.dictionaries(st.sampled_from(["parameters", "max_batch_size"]), anything),
 )
 def test_whatever_a_server_says_is_a_predictor_or_none(inputs, outputs, config):
-    model = served_predictor._model({"inputs": inputs, "outputs": outputs}, config)
+    model = _model({"inputs": inputs, "outputs": outputs}, config)
     assert model is None or (model.grid, model.batch) == (GRID, 1)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.unpickling import ARRAYS, restricted_load
+from regenhance_data.io.pickles import ARRAYS, restricted_load
 
 VALUE = {
     "floats": np.arange(6.0).reshape(2, 3),

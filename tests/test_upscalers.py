@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset
-from regenhance_data.edsr import Edsr
-from regenhance_data.files import read_image, sha256, write_image
-from regenhance_data.super_resolution import super_resolve
-from regenhance_data.upscalers import UpscalerSettings, load_upscaler, upscaler_record
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import read_image, sha256, write_image
+from regenhance_data.stages.super_resolve import super_resolve
+from regenhance_data.upscalers.edsr import Edsr
+from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler, upscaler_record
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 21, 35, 3), np.uint8)
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from regenhance_data.yolo_layouts import LAYOUTS, STRIDES
+from regenhance_data.detectors.yolo_layouts import LAYOUTS, STRIDES
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 NAMES = ("red", "blue")

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli
-from regenhance_data.dataset import SPLITS, Dataset
-from regenhance_data.labels import check_dataset
-from regenhance_data.survey import thin_splits
+from regenhance_data.dataset.folder import SPLITS, Dataset
+from regenhance_data.dataset.statistics import thin_splits
+from regenhance_data.stages.make_seg_dataset import check_dataset
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
 MOST_LINES = 20  # a screenful; the rest is counted

@@ -3,9 +3,20 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, detectors, evaluation, formula_comparison, formulas, importance
-from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.files import write_json, write_text
+from regenhance_data import cli
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
+from regenhance_data.detectors.base import (
+    EXISTING,
+    add_detector_arguments,
+    detector_record,
+    load_detector,
+    settings_from,
+)
+from regenhance_data.evaluation.evaluate import BUDGETS
+from regenhance_data.evaluation.formulas import compare, table
+from regenhance_data.importance.formulas import FORMULAS, formula_spec, parsed
+from regenhance_data.io.files import write_json, write_text
+from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/compare_formulas.py --data my_dataset --detector builtin --every 5 --save_dir runs/formulas
@@ -21,15 +32,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--formulas",
         nargs="+",
-        default=formulas.FORMULAS,
+        default=FORMULAS,
         help="the first is the one the others are compared with; path:0.1,0.9 takes the gradient at these points",
     )
-    parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
+    parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="all", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument("--greedy", type=int, default=0, help="frames of a greedy search, minutes each on a CPU")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
-    detectors.add_detector_arguments(parser)
+    add_detector_arguments(parser)
     return parser
 
 
@@ -38,18 +49,18 @@ def main(args: argparse.Namespace) -> None:
         raise cli.InputError("--budgets: expected shares between 0 and 1")
     if args.every < 1 or args.greedy < 0:
         raise cli.InputError("--every: expected at least 1, and --greedy at least 0")
-    chosen = list(dict.fromkeys(formulas.formula_spec(*formulas.parsed(formula)) for formula in args.formulas))
+    chosen = list(dict.fromkeys(formula_spec(*parsed(formula)) for formula in args.formulas))
     dataset = Dataset.open(args.data)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
     recorded = dataset.info.get("detector")
     if recorded is None and not hasattr(args, "spec"):
-        raise cli.InputError(f"--detector is missing; there are: {detectors.EXISTING}")
-    settings = detectors.settings_from(args, recorded)
-    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
-    detector = detectors.load_detector(settings)
+        raise cli.InputError(f"--detector is missing; there are: {EXISTING}")
+    settings = settings_from(args, recorded)
+    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    detector = load_detector(settings)
 
-    result = formula_comparison.compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)
+    result = compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)
     result["settings"] = {
         "data": str(args.data),
         "split": args.split,
@@ -57,15 +68,15 @@ def main(args: argparse.Namespace) -> None:
         "clear": clear,
         "scale": dataset.scale,
         "mb_size": dataset.mb_size,
-        "detector": detectors.detector_record(detector.settings),
+        "detector": detector_record(detector.settings),
     }
-    table = formula_comparison.table(result)
+    text = table(result)
     write_json(args.save_dir / "formulas.json", result)
-    write_text(args.save_dir / "formulas.txt", table + "\n")
-    print(table)
+    write_text(args.save_dir / "formulas.txt", text + "\n")
+    print(text)
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(frames)} frames")
     best = max(chosen, key=lambda formula: sum(result["curves"][formula].values()))
-    name, points = formulas.parsed(best)
+    name, points = parsed(best)
     flags = ["--formula", name, *(["--points", *points] if best != name else [])]
     cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *flags])
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from deploy.runtime import load_predictor
 from regenhance_data import cli
-from regenhance_data.dataset import SCALE, Dataset
-from regenhance_data.files import read_json, sha256, write_json
-from regenhance_data.report import write_report
-from regenhance_data.video import read_video
+from regenhance_data.dataset.folder import SCALE, Dataset
+from regenhance_data.io.files import read_json, sha256, write_json
+from regenhance_data.io.video import read_video
+from regenhance_data.reports.demo import write_report
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
@@ -49,10 +49,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def check_detector(args: argparse.Namespace) -> None:
     """Refuse a detector or classes that do not exist now, not after the frames are made."""
-    from regenhance_data import detectors  # torch, for which --help need not wait
+    from regenhance_data.detectors.base import load_detector, settings_from  # torch, for which --help need not wait
 
     given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
-    detectors.load_detector(detectors.settings_from(argparse.Namespace(**given)))
+    load_detector(settings_from(argparse.Namespace(**given)))
 
 
 def stages(args: argparse.Namespace) -> list[list[str]]:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.runtime import BACKENDS, load_predictor
-from regenhance_data import cli, detectors, evaluation, importance
-from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.files import sha256, write_json
-from regenhance_data.survey import FEWEST_TEST_FRAMES
+from regenhance_data import cli
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
+from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
+from regenhance_data.detectors.base import add_detector_arguments, detector_record, load_detector, settings_from
+from regenhance_data.evaluation.evaluate import BUDGETS, CURVES, evaluate, read_truth, table, write_plots
+from regenhance_data.io.files import sha256, write_json
+from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
@@ -30,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
-    parser.add_argument("--budgets", nargs="+", type=float, default=evaluation.BUDGETS, help="shares of macroblocks")
+    parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument(
@@ -39,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="JSON of true boxes on clear frames, not for segmentation: "
         '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
     )
-    detectors.add_detector_arguments(parser)
+    add_detector_arguments(parser)
     return parser
 
 
@@ -48,7 +51,7 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     stems = [path.stem for path in paths]
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
-    if len(models) < len(paths) or models.keys() & ({*evaluation.CURVES, "none", "all"} - {"predictor"}):
+    if len(models) < len(paths) or models.keys() & ({*CURVES, "none", "all"} - {"predictor"}):
         raise cli.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
     return models
 
@@ -59,22 +62,22 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
-    settings = detectors.settings_from(args, dataset.info.get("detector"))
-    detector = detectors.load_detector(settings)
-    record = detectors.detector_record(detector.settings)
+    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    settings = settings_from(args, dataset.info.get("detector"))
+    detector = load_detector(settings)
+    record = detector_record(detector.settings)
     if record != dataset.info.get("detector"):
         cli.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
     if len(frames) < FEWEST_TEST_FRAMES:
         cli.warn(
             f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
         )
-    truth = evaluation.read_truth(args.truth, detector) if args.truth else None
+    truth = read_truth(args.truth, detector) if args.truth else None
     models = named(args.model or [])
     predictors = {curve: load_predictor(path, args.backend) for curve, path in models.items()}
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
 
-    result = evaluation.evaluate(dataset, frames, detector, clear, args.budgets, predicts, truth)
+    result = evaluate(dataset, frames, detector, clear, args.budgets, predicts, truth)
     result["settings"] = {
         "data": str(args.data),
         "split": args.split,
@@ -94,8 +97,8 @@ def main(args: argparse.Namespace) -> None:
         },
     }
     write_json(args.save_dir / "evaluation.json", result)
-    evaluation.write_plots(result, args.save_dir / "evaluation")
-    print(evaluation.table(result))
+    write_plots(result, args.save_dir / "evaluation")
+    print(table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
         evaluated = [

@@ -4,10 +4,13 @@ import argparse
 from pathlib import Path
 
 from deploy.runtime import load_predictor
-from regenhance_data import cli, detectors, importance, reuse_evaluation
-from regenhance_data.dataset import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.files import write_json
-from regenhance_data.reuse import Reuse
+from regenhance_data import cli
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
+from regenhance_data.detectors.base import add_detector_arguments, load_detector, settings_from
+from regenhance_data.evaluation.reuse import evaluate_reuse, table, write_plots
+from regenhance_data.io.files import write_json
+from regenhance_data.regions.reuse import Reuse
+from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/evaluate_reuse.py --data my_dataset --model predictor.onnx --save_dir runs/reuse
@@ -28,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames; they are a clip's own")
-    detectors.add_detector_arguments(parser)
+    add_detector_arguments(parser)
     return parser
 
 
@@ -40,13 +43,13 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = frames if args.split == "all" else dataset.split_frames(args.split)
-    clear = importance.clear_folder(dataset, args.clear or importance.recorded_clear(dataset))
-    detector = detectors.load_detector(detectors.settings_from(args, dataset.info.get("detector")))
+    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    detector = load_detector(settings_from(args, dataset.info.get("detector")))
     predict = load_predictor(args.model, args.backend).predict_one
-    result = reuse_evaluation.evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
+    result = evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
     write_json(args.save_dir / "reuse.json", result)
-    reuse_evaluation.write_plots(result, args.save_dir / "reuse")
-    print(reuse_evaluation.table(result))
+    write_plots(result, args.save_dir / "reuse")
+    print(table(result))
     print(f"{args.save_dir}/reuse.json, reuse.png, reuse.svg: {result['frames']} frames")
 
 

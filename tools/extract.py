@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset
-from regenhance_data.extraction import ExtractionSettings, extract
-from regenhance_data.manifest import ClipSource, sources_of_folder, sources_of_manifest, sources_of_videos
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.stages.extract import ExtractionSettings, extract
+from regenhance_data.stages.manifest import ClipSource, sources_of_folder, sources_of_manifest, sources_of_videos
 
 EXAMPLES = """
 python tools/extract.py --video camera.mp4 --data my_dataset

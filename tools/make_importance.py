@@ -3,8 +3,12 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, detectors, executors, formulas, importance
-from regenhance_data.dataset import CLEAR_FOLDERS, MOST_MB_SIZE, Dataset
+from regenhance_data import cli
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, MOST_MB_SIZE, Dataset
+from regenhance_data.detectors.base import EXISTING, add_detector_arguments, load_detector, settings_from
+from regenhance_data.importance.formulas import ALONG_THE_WAY, DEFAULT_FORMULA, FORMULAS, POINTS, formula_spec
+from regenhance_data.parallel.executors import add_executor_arguments, executor_from
+from regenhance_data.stages.make_importance import clear_folder, make_importance
 
 EXAMPLES = """
 python tools/make_importance.py --data my_dataset --detector builtin
@@ -18,40 +22,38 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
     parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: hr_images where there is one)")
-    parser.add_argument(
-        "--formula", choices=formulas.FORMULAS, default=formulas.DEFAULT_FORMULA, help="what importance is"
-    )
+    parser.add_argument("--formula", choices=FORMULAS, default=DEFAULT_FORMULA, help="what importance is")
     parser.add_argument(
         "--points",
         nargs="+",
         type=float,
         help="of path and gain, where they take the gradient: shares of the way from blurred (0) to clear (1); "
         "each costs a forward and a backward pass (default: "
-        + ", ".join(f"{' '.join(map(str, formulas.POINTS[name]))} for {name}" for name in formulas.ALONG_THE_WAY)
+        + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in ALONG_THE_WAY)
         + ")",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace importance that this tool did not make")
     parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
-    detectors.add_detector_arguments(parser)
-    executors.add_executor_arguments(parser)
+    add_detector_arguments(parser)
+    add_executor_arguments(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    formula = formulas.formula_spec(args.formula, args.points)
-    executor = executors.executor_from(args)
+    formula = formula_spec(args.formula, args.points)
+    executor = executor_from(args)
     if args.mb_size is not None and not 1 <= args.mb_size <= MOST_MB_SIZE:
         raise cli.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
         recorded = dataset.info.get("detector")
         if recorded is None and not hasattr(args, "spec"):
-            raise cli.InputError(f"--detector is missing; there are: {detectors.EXISTING}")
+            raise cli.InputError(f"--detector is missing; there are: {EXISTING}")
         # loaded here too: a bad one is refused at once, and dataset.yaml says its task
-        settings = detectors.load_detector(detectors.settings_from(args, recorded)).settings
-        clear = importance.clear_folder(dataset, args.clear)
+        settings = load_detector(settings_from(args, recorded)).settings
+        clear = clear_folder(dataset, args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
-        frames, made, empty = importance.make_importance(dataset, settings, formula, clear, executor, args.overwrite)
+        frames, made, empty = make_importance(dataset, settings, formula, clear, executor, args.overwrite)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
     if empty == frames:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import get_args
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset
-from regenhance_data.labels import make_seg_dataset
-from regenhance_data.levels import Kind
-from regenhance_data.split import Ratios
-from regenhance_data.survey import thin_splits
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.levels import Kind
+from regenhance_data.dataset.split import Ratios
+from regenhance_data.dataset.statistics import thin_splits
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 EXAMPLES = """
 python tools/make_seg_dataset.py --data my_dataset

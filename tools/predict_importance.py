@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data import accmodel, cli
-from regenhance_data.dataset import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id, write_importance
-from regenhance_data.files import bounded_map
-from regenhance_data.video import read_video
+from regenhance_data import cli
+from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id, write_importance
+from regenhance_data.io.files import bounded_map
+from regenhance_data.io.video import read_video
+from regenhance_data.predictors.accmodel.training import load, predict
 
 EXAMPLES = """
 python tools/predict_importance.py --model runs/accmodel/accmodel.pth --video camera.mp4 --save_dir runs/camera
@@ -49,10 +50,10 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
 def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise cli.InputError(f"--batch_size {args.batch_size}: expected at least 1")
-    model = accmodel.load(args.model)
+    model = load(args.model)
     for clip, source, frames, numbers in clips(args):
         shown = cli.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
-        importance = accmodel.predict(model, shown, source, args.batch_size)
+        importance = predict(model, shown, source, args.batch_size)
         path = args.save_dir / f"{clip}.npz"
         write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)
         count, rows, cols = importance.shape

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 
 from regenhance_data import cli
-from regenhance_data.files import write_json
-from regenhance_data.scene import CLASS_NAMES, render_scene
-from regenhance_data.video import VideoWriter
+from regenhance_data.io.files import write_json
+from regenhance_data.io.video import VideoWriter
+from regenhance_data.street.scene import CLASS_NAMES, render_scene
 
 EXAMPLES = """
 python tools/render_scene.py --save_dir runs/street

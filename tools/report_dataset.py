@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli
-from regenhance_data.dataset import Dataset
-from regenhance_data.dataset_report import write_dataset_report
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.reports.dataset import write_dataset_report
 
 EXAMPLES = """
 python tools/report_dataset.py --data my_dataset

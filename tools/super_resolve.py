@@ -3,8 +3,11 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli, executors, super_resolution, upscalers
-from regenhance_data.dataset import Dataset
+from regenhance_data import cli
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.parallel.executors import add_executor_arguments, executor_from
+from regenhance_data.stages.super_resolve import super_resolve
+from regenhance_data.upscalers.registry import add_upscaler_arguments, upscaler_settings_from
 
 EXAMPLES = """
 python tools/super_resolve.py --data my_dataset --model builtin
@@ -20,17 +23,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=int, help="(default: the dataset's, 3 where it says nothing)")
     parser.add_argument("--batch_size", type=int, default=1, help="frames that go through the network together")
     parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ that this tool did not make")
-    upscalers.add_upscaler_arguments(parser)
-    executors.add_executor_arguments(parser)
+    add_upscaler_arguments(parser)
+    add_executor_arguments(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    executor = executors.executor_from(args)
+    executor = executor_from(args)
     with Dataset.writing(args.data) as dataset:
         scale = dataset.scale if args.scale is None else args.scale
-        settings = upscalers.upscaler_settings_from(args, scale)
-        frames, made = super_resolution.super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
+        settings = upscaler_settings_from(args, scale)
+        frames, made = super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/sr_images: {frames} frames at {scale} times the origin's size, by {args.model}{there}")
     cli.suggest(["python", "tools/make_importance.py", "--data", args.data, "--detector", "builtin"])

@@ -10,11 +10,16 @@ from pathlib import Path
 import torch
 
 from deploy.export_onnx import export_accmodel
-from regenhance_data import accmodel, cli, detectors, formulas, importance, torch_upscaler
-from regenhance_data.dataset import SPLITS, Dataset
-from regenhance_data.executors import Executor
-from regenhance_data.labels import make_seg_dataset, recorded_settings
-from regenhance_data.samples import Samples
+from regenhance_data import cli
+from regenhance_data.dataset.folder import SPLITS, Dataset
+from regenhance_data.detectors.base import EXISTING, add_detector_arguments, load_detector, settings_from
+from regenhance_data.importance.formulas import DEFAULT_FORMULA
+from regenhance_data.parallel.executors import Executor
+from regenhance_data.predictors.accmodel.training import EPOCHS, LEARNING_RATE, NAME, TrainSettings, load, train
+from regenhance_data.predictors.samples import Samples
+from regenhance_data.stages.make_importance import clear_folder, make_importance, recorded_clear
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset, recorded_settings
+from regenhance_data.upscalers.pytorch import device
 
 EXAMPLES = """
 python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel
@@ -27,9 +32,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument("--save_dir", type=Path, required=True, help="for accmodel.pth, accmodel.onnx, train_log.json")
-    parser.add_argument("--epochs", type=int, default=accmodel.EPOCHS, help="times that each training frame is seen")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="times that each training frame is seen")
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--learning_rate", type=float, default=accmodel.LEARNING_RATE, help="of Adam, at its highest")
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="of Adam, at its highest")
     parser.add_argument(
         "--threshold",
         type=float,
@@ -44,14 +49,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the first weights, the order and the mirroring")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: the GPU where there is one)")
-    detectors.add_detector_arguments(parser)
+    add_detector_arguments(parser)
     return parser
 
 
 def device_from(name: str | None) -> torch.device:
     if name == "gpu" and not torch.cuda.is_available():
         raise cli.InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
-    return torch.device("cpu") if name == "cpu" else torch_upscaler.device()
+    return torch.device("cpu") if name == "cpu" else device()
 
 
 def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
@@ -61,14 +66,13 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
         recorded = dataset.info.get("detector")
         if recorded is None and not hasattr(args, "spec"):
             raise cli.InputError(
-                f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: "
-                f"{detectors.EXISTING}"
+                f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: {EXISTING}"
             )
-        settings = detectors.load_detector(detectors.settings_from(args, recorded)).settings
-        clear = importance.clear_folder(dataset, importance.recorded_clear(dataset))
-        formula = str(dataset.info.get("importance", {}).get("formula", formulas.DEFAULT_FORMULA))
+        settings = load_detector(settings_from(args, recorded)).settings
+        clear = clear_folder(dataset, recorded_clear(dataset))
+        formula = str(dataset.info.get("importance", {}).get("formula", DEFAULT_FORMULA))
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
-        importance.make_importance(dataset, settings, formula, clear, Executor())
+        make_importance(dataset, settings, formula, clear, Executor())
     if missing or not all((dataset.root / f"{name}.txt").is_file() for name in SPLITS):
         known = recorded_settings(dataset)
         of = "the settings in dataset.yaml" if known else "the defaults of tools/make_seg_dataset.py"
@@ -77,7 +81,7 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    settings = accmodel.TrainSettings(
+    settings = TrainSettings(
         args.save_dir,
         args.epochs,
         args.batch_size,
@@ -90,12 +94,12 @@ def main(args: argparse.Namespace) -> None:
     with Dataset.writing(args.data) as dataset:
         make_missing(dataset, args)
     training, validation = (Samples(dataset, name, dataset.levels) for name in ("train", "val"))
-    best = accmodel.train(training, validation, settings)
-    path = args.save_dir / f"{accmodel.NAME}.pth"
+    best = train(training, validation, settings)
+    path = args.save_dir / f"{NAME}.pth"
     print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
     # on the processor: a GPU multiplies with 10 bits of mantissa, which would count as a difference
-    export_accmodel(accmodel.load(path).cpu(), dataset, onnx_path, path)
+    export_accmodel(load(path).cpu(), dataset, onnx_path, path)
     cli.suggest(
         ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],
         ["python", "tools/predict_importance.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import builtin_detector, builtin_training, cli
+from regenhance_data import cli
+from regenhance_data.street.detector import WEIGHTS, train_street_detector
+from regenhance_data.street.samples import save_weights, training_samples
 
 EXAMPLES = """
 python tools/train_builtin_detector.py --save_dir runs/builtin
@@ -21,9 +23,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    samples = builtin_training.training_samples(args.streets)
-    detector = builtin_detector.train_street_detector(samples, args.iterations, args.seed)
-    path = builtin_training.save_weights(detector, args.save_dir / builtin_detector.WEIGHTS.name)
+    samples = training_samples(args.streets)
+    detector = train_street_detector(samples, args.iterations, args.seed)
+    path = save_weights(detector, args.save_dir / WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     cli.suggest(["python", "tools/train_builtin_upscaler.py", "--detector", path, "--save_dir", args.save_dir])
 

@@ -6,7 +6,12 @@ First on pixels alone, then so that its frames look clear to the detector as wel
 import argparse
 from pathlib import Path
 
-from regenhance_data import builtin_detector, builtin_training, builtin_upscaler, cli
+from regenhance_data import cli
+from regenhance_data.street.detector import WEIGHTS as DETECTOR_WEIGHTS
+from regenhance_data.street.detector import load_street_detector
+from regenhance_data.street.samples import save_weights, training_samples
+from regenhance_data.street.upscaler import WEIGHTS as UPSCALER_WEIGHTS
+from regenhance_data.street.upscaler import train_street_upscaler
 
 EXAMPLES = """
 python tools/train_builtin_upscaler.py --save_dir runs/builtin
@@ -18,7 +23,7 @@ python tools/train_builtin_upscaler.py --save_dir runs/quick --streets 20 --iter
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for street_upscaler.pt")
-    parser.add_argument("--detector", type=Path, default=builtin_detector.WEIGHTS, help="weights of the detector")
+    parser.add_argument("--detector", type=Path, default=DETECTOR_WEIGHTS, help="weights of the detector")
     parser.add_argument("--streets", type=int, default=500, help="streets to render; 5 MB of memory each")
     parser.add_argument("--iterations", type=int, default=4000, help="training steps of 8 crops each, on pixels")
     parser.add_argument("--detector_iterations", type=int, default=2400, help="further steps, with the detector")
@@ -27,15 +32,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    detector = builtin_detector.load_street_detector(args.detector)
-    samples = builtin_training.training_samples(args.streets)
-    upscaler = builtin_upscaler.train_street_upscaler(samples, args.iterations, args.seed)
-    upscaler = builtin_upscaler.train_street_upscaler(
-        samples, args.detector_iterations, args.seed, start=upscaler, detector=detector
-    )
-    path = builtin_training.save_weights(upscaler, args.save_dir / builtin_upscaler.WEIGHTS.name)
+    detector = load_street_detector(args.detector)
+    samples = training_samples(args.streets)
+    upscaler = train_street_upscaler(samples, args.iterations, args.seed)
+    upscaler = train_street_upscaler(samples, args.detector_iterations, args.seed, start=upscaler, detector=detector)
+    path = save_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    print(f"next: copy it to {builtin_upscaler.WEIGHTS.parent.name}/ in regenhance_data/ to make it the built-in one")
+    print(f"next: copy it to {UPSCALER_WEIGHTS.parent.name}/ in regenhance_data/ to make it the built-in one")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from conftest import fill_dataset
 
 from deploy import benchmark
 from deploy.export_onnx import export_accmodel
-from regenhance_data.accmodel import AccModel
+from regenhance_data.predictors.accmodel.training import AccModel
 
 HEIGHT, WIDTH = 360, 640
 NAMES = ("mb_nano", "pp_mobileseg_tiny", "mobileseg_mobilenetv2")

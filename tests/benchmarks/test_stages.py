@@ -20,14 +20,14 @@ import torch
 from PIL import Image
 from test_memory import images_and_importance
 
-from regenhance_data.dataset import Dataset, blurred_frame
-from regenhance_data.detectors import BoxDetector, Detector, DetectorSettings, load_detector
-from regenhance_data.extraction import ExtractionSettings, extract
-from regenhance_data.formulas import FramePair, importance_map
+from regenhance_data.dataset.folder import Dataset, blurred_frame
+from regenhance_data.detectors.base import BoxDetector, Detector, DetectorSettings, load_detector
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.labels import label_png, make_seg_dataset
-from regenhance_data.scene import render_scene
-from regenhance_data.video import VideoWriter, read_video
+from regenhance_data.importance.formulas import FramePair, importance_map
+from regenhance_data.io.video import VideoWriter, read_video
+from regenhance_data.stages.extract import ExtractionSettings, extract
+from regenhance_data.stages.make_seg_dataset import label_png, make_seg_dataset
+from regenhance_data.street.scene import render_scene
 
 
 def compare(rounds: int, **calls: Callable[[], object]) -> dict[str, float]:

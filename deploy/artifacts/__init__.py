@@ -1,0 +1,1 @@
+"""Predictor files, readable without an engine."""

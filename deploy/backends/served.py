@@ -1,0 +1,202 @@
+"""A predictor that a server runs: KServe's Open Inference Protocol, version 2, over HTTP.
+
+Triton Inference Server speaks it, and KServe, MLServer and others. Frames and importance travel as bytes where the
+server knows the binary tensor data extension (Triton does), and as JSON where it does not.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import urllib3
+
+from deploy.backends.base import HEADS, Executor, Predictor
+from deploy.export.graph import INPUT, OUTPUT
+from regenhance_data.cli import InputError
+from regenhance_data.grid import MacroblockGrid
+
+_MODEL_URL = re.compile(r"(https?://[^/@\s]+(?:/[^@\s]+)?)/v2/models/([^/?#\s]+)(?:/versions/([1-9][0-9]*))?/?")
+_BINARY = "binary_tensor_data"
+_HEADER_LENGTH = "Inference-Header-Content-Length"
+# A prediction changes nothing on the server, so it may be asked for again like any question: 1.4 s of patience in all
+# for a server that is just restarting.
+_RETRIES = urllib3.Retry(
+    total=3, read=1, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
+)
+_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+
+
+def is_url(model: object) -> bool:
+    """Whether `model` is the address of a served predictor, not a file."""
+    return str(model).startswith(("http://", "https://"))
+
+
+def connect(url: str) -> "ServedPredictor":
+    """The predictor at `http://HOST:PORT/v2/models/NAME`, or a version of it at `…/NAME/versions/NUMBER`.
+
+    InputError where no server answers, where it has no such model or is not ready to run it, and where the model is no
+    predictor of this kit.
+    """
+    return ServedPredictor(url)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a server says of a predictor.
+
+    batch: the most frames at once; is_dynamic: fewer as well. picture: [rows, cols], or with the pixels head [H, W].
+    """
+
+    grid: MacroblockGrid
+    batch: int
+    is_dynamic: bool
+    picture: list[int]
+    metadata: dict[str, str]
+
+
+class ServedPredictor(Predictor):
+    """A predictor on a server, used as one in a file. Made by `connect`; threads may share it.
+
+    `path` is its URL, `batch` the most frames the server takes at once. `metadata` comes from the model's configuration
+    where the server tells it, as Triton does, else from the parameters that it gives the output.
+    """
+
+    backend = "served"
+
+    def __init__(self, url: str) -> None:
+        match = _MODEL_URL.fullmatch(url)
+        if not match:
+            raise InputError(f"{url}: expected http://HOST:8000/v2/models/NAME, perhaps with /versions/NUMBER")
+        self._server, self._name, _ = match.groups()
+        self.url = url.rstrip("/")
+        self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT, maxsize=32)
+        model = _model(self._about(), self._asked(f"{self.url}/config") or {})
+        if model is None:
+            raise InputError(
+                f"{url}: is no predictor of this kit, or the server does not tell its mb_size, scale and head; serve "
+                "what deploy/make_triton_repository.py wrote"
+            )
+        input_hw = model.grid.height, model.grid.width
+        # its messages begin with the address
+        super().__init__(self.url, input_hw, model.batch, model.is_dynamic, model.metadata)  # type: ignore[arg-type]
+        self._picture = model.picture
+        extensions = (self._asked(f"{self._server}/v2") or {}).get("extensions")
+        self._is_binary = isinstance(extensions, list) and _BINARY in extensions
+
+    def _executor(self) -> Executor:
+        return self._infer
+
+    def _about(self) -> dict[str, Any]:
+        """The model's metadata. InputError, that says what the server has, where it is not there or not ready."""
+        about = self._asked(self.url)
+        if about is not None and self._request("GET", f"{self.url}/ready").status == 200:
+            return about
+        index = self._request("POST", f"{self._server}/v2/repository/index", b"{}")
+        listed = _json(index.data) if index.status == 200 else None
+        models = [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
+        names = sorted({str(model.get("name")) for model in models})
+        if about is None and self._name not in names:
+            known = f"it has {', '.join(names)}" if names else "look at its log"
+            raise InputError(f"{self.url}: the server has no such model; {known}")
+        states = [
+            " ".join(f"version {model.get('version')}: {model.get('state')} {model.get('reason', '')}".split())[:120]
+            for model in models
+            if model.get("name") == self._name
+        ]
+        said = f" ({'; '.join(states)})" if states else ""
+        raise InputError(f"{self.url}: the server is not ready to run it{said}; wait, or look at the server's log")
+
+    def _asked(self, url: str) -> dict[str, Any] | None:
+        """The JSON object at a URL; None where there is none."""
+        response = self._request("GET", url)
+        found = _json(response.data) if response.status == 200 else None
+        return found if isinstance(found, dict) else None
+
+    def _request(
+        self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        try:
+            return self._pool.request(method, url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            said = " ".join(str(reason).split())[-120:]
+            raise InputError(f"{self._server}: no server answers there ({said}); start it, or mend the URL") from None
+
+    def _infer(self, frames: np.ndarray) -> np.ndarray:
+        tensor: dict[str, Any] = {"name": INPUT, "shape": list(frames.shape), "datatype": "UINT8"}
+        output: dict[str, Any] = {"name": OUTPUT}
+        if self._is_binary:
+            content = frames.tobytes()
+            tensor["parameters"] = {"binary_data_size": len(content)}
+            output["parameters"] = {"binary_data": True}
+        else:
+            content = b""
+            tensor["data"] = frames.ravel().tolist()
+        question = json.dumps({"inputs": [tensor], "outputs": [output]}).encode()
+        headers = {"Content-Type": "application/json"}
+        if self._is_binary:
+            headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(question))}
+        response = self._request("POST", f"{self.url}/infer", question + content, headers)
+        if response.status != 200:
+            said = _json(response.data)
+            reason = said.get("error") if isinstance(said, dict) else None
+            raise InputError(
+                f"{self.url}: the server did not run it ({response.status} {str(reason or '')[:200]}); look at its log"
+            )
+        importance = _importance(response, [len(frames), *self._picture])
+        if importance is None:
+            raise InputError(
+                f"{self.url}: puts out something else than finite importance {[len(frames), *self._picture]}; serve "
+                "the predictor again with deploy/make_triton_repository.py"
+            )
+        return importance
+
+    def bound(self, frames: np.ndarray) -> Callable[[], Any]:
+        return lambda: self._infer(frames)
+
+
+def _model(about: dict[str, Any], config: dict[str, Any]) -> _Model | None:
+    """The predictor of a model's metadata and, where the server tells it, configuration; None for another model."""
+    try:
+        (frames,), (importance,) = about["inputs"], about["outputs"]
+        batch, height, width, _ = (int(size) for size in frames["shape"])
+        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
+        metadata = {str(key): str(value) for key, value in {**importance.get("parameters", {}), **parameters}.items()}
+        grid = MacroblockGrid(height, width, int(metadata["mb_size"]))
+        picture = dict(zip(HEADS, ([*grid.shape], [height, width]), strict=True))[metadata["head"]]
+        most = batch if batch > 0 else max(int(config.get("max_batch_size", 1)), 1)
+        is_ours = (
+            [(port["name"], port["datatype"]) for port in (frames, importance)] == [(INPUT, "UINT8"), (OUTPUT, "FP32")]
+            and frames["shape"] == [batch, height, width, 3]
+            and importance["shape"] == [batch, *picture]
+            and batch in (-1, most)
+            and int(metadata["scale"]) > 0
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+        return None
+    return _Model(grid, most, batch == -1, picture, metadata) if is_ours else None
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _importance(response: urllib3.BaseHTTPResponse, shape: list[int]) -> np.ndarray | None:
+    """The importance in a response, float32 of `shape`; None where something else is in it."""
+    try:
+        length = int(response.headers.get(_HEADER_LENGTH, len(response.data)))
+        (output,) = json.loads(response.data[:length])["outputs"]
+        if (output["name"], output["datatype"], output["shape"]) != (OUTPUT, "FP32", shape):
+            return None
+        is_binary = "binary_data_size" in output.get("parameters", {})
+        values = np.frombuffer(response.data[length:], "<f4") if is_binary else np.array(output["data"], np.float32)
+        importance = values.reshape(shape)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return None
+    return importance if np.isfinite(importance).all() else None

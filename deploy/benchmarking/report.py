@@ -1,0 +1,168 @@
+"""What a benchmark found, to read and to look at: the table, Markdown, F1 over latency with its Pareto front."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.backends.tensorrt import gpu_name
+from regenhance_data import __version__
+from regenhance_data.cli import InputError
+from regenhance_data.io.files import write_text
+
+Row = dict[str, Any]
+_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu", "tensorrt", "numpy")
+_MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
+_COLUMNS = {
+    "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else " (random weights)"),
+    "backend": lambda row: row["backend"],
+    "precision": lambda row: row["precision"],
+    "head": lambda row: row["head"],
+    "input": lambda row: (
+        "{1}×{0}".format(*row["input_hw"]) + ("" if row["input_scale"] == 1 else f" × {row['input_scale']:g}")
+    ),
+    "batch": lambda row: str(row["batch"]),
+    "engine ms": lambda row: f"{row['engine_ms_median']:.2f}",
+    "frame ms": lambda row: f"{row['frame_ms_median']:.2f}",
+    "p95": lambda row: f"{row['frame_ms_p95']:.2f}",
+    "frames/s": lambda row: f"{row['frames_per_s']:.0f}",
+    "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+    "model MB": lambda row: f"{row['model_mb']:.2f}",
+    "F1 at 10 %": lambda row: "" if row["f1_at_10"] is None else f"{row['f1_at_10']:.3f}",
+}
+
+_TEXT_COLUMNS = 5  # the first ones; numbers follow
+
+
+def environment(threads: int | None) -> dict[str, Any]:
+    """The machine and the versions that figures hold for."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    try:
+        gpu = gpu_name()
+    except InputError:
+        gpu = None
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "engine_threads": threads,
+        "gpu": gpu,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "kit": __version__,
+        "packages": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    # the instructions that decide how 8 and 16 bits compare with 32
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    useful = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
+    return f"{names[0] if names else platform.processor()} ({' '.join(useful)})"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text."""
+    cells = [list(_COLUMNS), *([column(row) for column in _COLUMNS.values()] for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(_COLUMNS))]
+    form = "  ".join(f"{{:{'<' if at < _TEXT_COLUMNS else '>'}{width}}}" for at, width in enumerate(widths))
+    return "\n".join(form.format(*line).rstrip() for line in cells)
+
+
+def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
+    """The rows as a table in Markdown, under what they were measured on."""
+    packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
+    threads = f"{where['engine_threads']} threads" if where["engine_threads"] else "threads as the engines choose"
+    lines = [
+        f"{where['date']}, {where['processor']}, {where['cores']} cores, {threads}, GPU: {where['gpu'] or 'none'}, "
+        f"Python {where['python']}, {packages}.",
+        "",
+        "| " + " | ".join(_COLUMNS) + " |",
+        "| " + " | ".join("---" for _ in _COLUMNS) + " |",
+        *("| " + " | ".join(column(row) for column in _COLUMNS.values()) + " |" for row in rows),
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def pareto_front(rows: Sequence[Row]) -> list[Row]:
+    """The rows that no other beats in latency without losing F1 at 10 %, from the fastest to the most accurate."""
+    front: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row["frame_ms_median"], -row["f1_at_10"])):
+        if not front or row["f1_at_10"] > front[-1]["f1_at_10"]:
+            front.append(row)
+    return front
+
+
+def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
+    """F1 at 10 % over the milliseconds of a frame: a colour a model, a shape a precision, a filling a backend.
+
+    Rows without F1, those of random weights among them, are left out.
+    """
+    # here, not above: each row's process would load matplotlib, and count it as the engine's memory
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    from regenhance_data.plots import OTHER_COLOURS, save_figure
+
+    shown = [row for row in rows if row["f1_at_10"] is not None and row["weights"] == "trained"]
+    models, backends = (list(dict.fromkeys(row[key] for row in shown)) for key in ("model", "backend"))
+    palette = ("#0072B2", *OTHER_COLOURS, "#222222", "#CC79A7")
+    colours = {model: palette[at % len(palette)] for at, model in enumerate(models)}
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    front = pareto_front(shown)
+    axes.plot(
+        [row["frame_ms_median"] for row in front],
+        [row["f1_at_10"] for row in front],
+        color="#999999",
+        drawstyle="steps-post",
+        zorder=1,
+        label="Pareto front",
+    )
+    for row in shown:
+        colour = colours[row["model"]]
+        axes.scatter(
+            row["frame_ms_median"],
+            row["f1_at_10"],
+            s=45,
+            marker=_MARKERS.get(row["precision"], "d"),
+            facecolor=_fillings(colour)[backends.index(row["backend"]) % 3],
+            edgecolor=colour,
+            linewidth=1.5,
+            zorder=2,
+        )
+    for model in models:
+        axes.scatter([], [], color=colours[model], label=model)
+    for precision in dict.fromkeys(row["precision"] for row in shown):
+        axes.scatter([], [], color="#555555", marker=_MARKERS.get(precision, "d"), label=precision)
+    if len(backends) > 1:
+        for at, backend in enumerate(backends):
+            face = _fillings("#555555")[at % 3]
+            axes.scatter([], [], facecolor=face, edgecolor="#555555", marker="o", label=backend)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("milliseconds from a decoded frame to importance, a frame")
+    axes.set_ylabel("F1 with 10 % of the macroblocks enhanced")
+    axes.grid(color="#eeeeee")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    save_figure(figure, path)
+
+
+def _fillings(colour: str) -> tuple[str, str, str]:
+    return colour, "white", "#d8d8d8"

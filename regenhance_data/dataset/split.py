@@ -1,0 +1,78 @@
+"""Splits without leakage: neighbouring frames are near-duplicates, so parts are contiguous, with a gap between them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import accumulate, pairwise
+
+from regenhance_data.cli import InputError
+from regenhance_data.dataset.folder import SPLITS
+
+
+@dataclass(frozen=True)
+class Ratios:
+    """Shares of train, val and test: each >= 0, train > 0, their sum 1 (to 1e-6)."""
+
+    train: float
+    val: float
+    test: float
+
+    def __post_init__(self) -> None:
+        if min(self.shares) < 0 or self.train <= 0 or not abs(sum(self.shares) - 1) < 1e-6:
+            raise InputError(
+                f"--split {' '.join(f'{s:g}' for s in self.shares)}: needs three shares >= 0 that sum to 1, "
+                "the first above 0"
+            )
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        return self.train, self.val, self.test
+
+
+def _portions(total: int, ratios: Ratios) -> list[int]:
+    """`total` items in whole portions near the ratios (largest remainder); every ratio above 0 gets at least one."""
+    exact = [total * share for share in ratios.shares]
+    portions = [max(int(e + 1e-9), 1) if share > 0 else 0 for e, share in zip(exact, ratios.shares, strict=True)]
+    while sum(portions) != total:
+        step = 1 if sum(portions) < total else -1
+        movable = [i for i, share in enumerate(ratios.shares) if share > 0 and portions[i] + step >= 1]
+        portions[max(movable, key=lambda i: step * (exact[i] - portions[i]))] += step
+    return portions
+
+
+def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:
+    """Cut `count` frames in time order into train, val and test blocks with `gap` unused frames between them.
+
+    A clip too short for that (fewer than one frame for each part and the gaps) goes to train as a whole.
+    """
+    parts = sum(share > 0 for share in ratios.shares)
+    usable = count - gap * (parts - 1)
+    if usable < parts:
+        return {"train": range(count), "val": range(0), "test": range(0)}
+    blocks, start = {}, 0
+    for name, portion in zip(SPLITS, _portions(usable, ratios), strict=True):
+        blocks[name] = range(start, start + portion)
+        start += portion + gap if portion else 0
+    return blocks
+
+
+def split_clips(
+    clips: Sequence[str], ratios: Ratios, earlier: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
+    """Give whole clips to train, val and test, in an order that depends on their names alone.
+
+    With an `earlier` split its clips stay where they are, and each new one goes where most is missing.
+    """
+    parts = sum(share > 0 for share in ratios.shares)
+    if len(clips) < parts:
+        raise InputError(f"--split_by clip needs at least {parts} clips, there are {len(clips)}; use --split_by block")
+    order = sorted(clips, key=lambda clip: sha256(clip.encode()).digest())
+    if not earlier:
+        starts = accumulate(_portions(len(clips), ratios), initial=0)
+        return {name: sorted(order[a:b]) for name, (a, b) in zip(SPLITS, pairwise(starts), strict=True)}
+    parted = {name: [clip for clip in earlier.get(name, ()) if clip in clips] for name in SPLITS}
+    wanted = dict(zip(SPLITS, _portions(len(clips), ratios), strict=True))
+    for clip in order:
+        if not any(clip in given for given in parted.values()):
+            parted[max(SPLITS, key=lambda name: wanted[name] - len(parted[name]))].append(clip)
+    return {name: sorted(given) for name, given in parted.items()}

@@ -1,0 +1,1 @@
+"""Detectors: settings, arguments, one table of kinds, and a module for each kind."""

@@ -1,0 +1,73 @@
+"""Detectors from ONNX files, made differentiable through onnx2torch."""
+
+import ast
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from onnx2torch import convert
+
+from regenhance_data.cli import InputError
+from regenhance_data.detectors.base import Detector, DetectorSettings
+from regenhance_data.detectors.exported import Source, checked_file, load_exported, names_from
+from regenhance_data.io.files import sha256
+
+
+def load(name: str, settings: DetectorSettings) -> Detector:
+    """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no detector that is known."""
+    path = checked_file(Path(name), "onnx")
+    model = _read(path)
+    if any(entry.key == "kit" and entry.value == "regenhance-kit" for entry in model.metadata_props):
+        raise InputError(
+            f"{path}: is a predictor of this kit, which finds macroblocks; --detector wants the detector whose "
+            "accuracy counts"
+        )
+    # onnx2torch's own indexing, of no use to who runs a command
+    warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
+    network = _converted(model, path).to("cuda" if torch.cuda.is_available() else "cpu")
+    return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
+
+
+def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
+    """The sha256 of the file."""
+    return {"sha256": sha256(Path(name))}
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's and onnx's own, and whatever a broken file brings about
+        raise InputError(f"{path}: is no ONNX file ({' '.join(str(error).split())[:80]})") from None
+
+
+def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
+    try:
+        network = convert(model)
+    except Exception as error:  # onnx2torch raises many kinds
+        reason = " ".join(str(error).split())[:100]
+        kind = type(error).__name__
+        raise InputError(f"{path}: onnx2torch cannot make it differentiable ({kind}: {reason})") from None
+    return network.eval().requires_grad_(False)
+
+
+def _static_hw(model: onnx.ModelProto) -> tuple[int, int] | None:
+    """(height, width) of the input where the graph fixes them."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for value in model.graph.input:
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        if value.name not in weights and len(dims) == 4 and min(dims[2:]) > 0:
+            return dims[2], dims[3]
+    return None
+
+
+def _names(model: onnx.ModelProto) -> dict[int, str]:
+    """From the metadata that Ultralytics writes ("{0: 'person', ...}")."""
+    for entry in model.metadata_props:
+        if entry.key == "names":
+            try:
+                return names_from(ast.literal_eval(entry.value))
+            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                break
+    return {}

@@ -1,0 +1,56 @@
+"""Detectors from TorchScript files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regenhance_data.detectors.base import Detector, DetectorSettings
+from regenhance_data.detectors.exported import Source, checked_file, load_exported, names_from
+from regenhance_data.detectors.torchvision import names_of
+from regenhance_data.io.files import sha256
+from regenhance_data.io.torchscript import load_script
+
+NAMES_FILE = "config.txt"  # where Ultralytics leaves what it knows of the model
+
+
+def load(name: str, settings: DetectorSettings) -> Detector:
+    """The detector in a TorchScript file. InputError for one that is missing, no TorchScript, or no detector that is
+    known.
+    """
+    path = checked_file(Path(name), "torchscript")
+    extra = {NAMES_FILE: b""}
+    module = load_script(path, extra).eval()
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    takes_list = [given.type.annotation_str for given in module.forward.schema.arguments[1:2]] == ["List[Tensor]"]
+
+    def run(inputs: torch.Tensor) -> Any:
+        # without the executor that rewrites a graph after its first runs: the same numbers in every run
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return module(list(inputs) if takes_list else inputs)
+
+    names = _names(extra[NAMES_FILE]) or _names_of_rcnn(module)
+    return load_exported(Source(path, run, None, names), settings)
+
+
+def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
+    """The sha256 of the file."""
+    return {"sha256": sha256(Path(name))}
+
+
+def _names_of_rcnn(module: Any) -> dict[int, str]:
+    """Where the head of torchvision's Faster R-CNN tells how many classes there are."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("box_predictor.cls_score.bias"):
+            return dict(enumerate(names_of("fasterrcnn_resnet50_fpn", len(parameter))))
+    return {}
+
+
+def _names(config: bytes | str) -> dict[int, str]:
+    try:
+        value = json.loads(config or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return names_from(value.get("names") if isinstance(value, dict) else None)

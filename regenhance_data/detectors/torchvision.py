@@ -1,0 +1,259 @@
+"""torchvision's detection and segmentation models, entered where the scores still carry gradients."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch.nn import functional
+from torchvision.models import detection, segmentation
+from torchvision.transforms import functional as pictures
+
+from regenhance_data.cli import InputError, warn
+from regenhance_data.detectors.base import BoxDetector, Dense, Detector, DetectorSettings
+from regenhance_data.detectors.exported import IMAGENET, numbered
+from regenhance_data.detectors.segmentation import Segmenter
+from regenhance_data.io.files import sha256
+
+# The bias of the layer that puts out the classes, by whose length the classes of a state dict are counted.
+CLASS_BIASES = (
+    "roi_heads.box_predictor.cls_score.bias",
+    "head.classification_head.cls_logits.bias",
+    "head.classification_head.module_list.0.bias",
+    "head.classification_head.module_list.0.1.bias",
+    "classifier.4.bias",
+    "classifier.low_classifier.bias",
+)
+# torchvision sets BatchNorm's epsilon to 0 when it loads these models' COCO_V1, as they were trained.
+NO_EPSILON = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
+WRAPPERS = ("model", "state_dict", "model_state_dict")  # under which training scripts save a state dict
+SEGMENTATION_SIZE_PX = 520  # what the shorter side is resized to, in all of torchvision's segmentation weights
+
+
+def load(name: str, settings: DetectorSettings) -> Detector:
+    """torchvision's model `name`, with the weights of the settings. InputError for models and weights there are not."""
+    network, classes = _network(name, settings.weights or "DEFAULT")
+    network.eval().requires_grad_(False)
+    if name in torchvision.models.list_models(segmentation):
+        return TorchvisionSegmenter(network, classes, settings)
+    if isinstance(network, detection.FasterRCNN):
+        return TwoStageDetector(network, classes, settings)
+    return OneStageDetector(network, classes, settings)
+
+
+def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
+    """The sha256 of a file of weights; of torchvision's own, the name."""
+    weights = settings.weights or "DEFAULT"
+    if weights == "none":
+        return {}
+    if _is_path(weights):
+        return {"sha256": sha256(Path(weights))}
+    return {"weights": _published(name, weights).name}
+
+
+def names_of(name: str, count: int) -> tuple[str, ...]:
+    """The classes that the published weights of a model have, where they are as many, else numbers."""
+    published = _published(name, "DEFAULT").meta["categories"]
+    return tuple(published) if count == len(published) else numbered(count)
+
+
+def _network(name: str, weights: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """The model and its classes."""
+    if weights == "none":
+        warn(f"torchvision:{name} has random weights; what it finds means nothing")
+        classes = tuple(_published(name, "DEFAULT").meta["categories"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return _built(name, len(classes)), classes
+    if _is_path(weights):
+        return _from_file(name, Path(weights))
+    published = _published(name, weights)
+    try:
+        network = torchvision.models.get_model(name, weights=published, progress=False)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(
+            f"--detector_weights {weights}: cannot be downloaded ({reason}); fetch {published.url} where you can and "
+            "give the file"
+        ) from None
+    return network, tuple(published.meta["categories"])
+
+
+def _built(name: str, classes: int) -> torch.nn.Module:
+    return torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=classes)
+
+
+def _is_path(weights: str) -> bool:
+    return "." in weights or "/" in weights
+
+
+def _published(name: str, weights: str) -> Any:
+    """A member of the model's enum of weights, by its name. InputError where there is no such model or member."""
+    models = [model for module in (detection, segmentation) for model in torchvision.models.list_models(module)]
+    if name not in models:
+        raise InputError(f"--detector torchvision:{name}: no such model; there are: {', '.join(models)}")
+    known = torchvision.models.get_model_weights(name)
+    if weights not in known.__members__:
+        raise InputError(
+            f"--detector_weights {weights}: torchvision:{name} has {', '.join(known.__members__)}; a .pth file or none "
+            "will do as well"
+        )
+    return known[weights]
+
+
+def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """The model with the state dict in a .pth, with as many classes as that has."""
+    _published(name, "DEFAULT")  # there must be such a model
+    state = read_state(path)
+    with torch.device("meta"):
+        plain = _built(name, 2).state_dict()
+    bias = next(key for key in CLASS_BIASES if key in plain)
+    if bias not in state:
+        raise InputError(f"{path}: has no {bias}; its weights are not of torchvision:{name}")
+    classes = 2 * state[bias].numel() // plain[bias].numel()
+    network = _built(name, classes)
+    try:
+        missing, strangers = network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-100:]
+        raise InputError(f"{path}: its weights are not of torchvision:{name} ({reason})") from None
+    # networks trained with frozen BatchNorm count no batches
+    is_frozen = any(key.endswith("num_batches_tracked") for key in missing)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    strangers = [key for key in strangers if not key.startswith("aux_classifier.")]
+    if missing or strangers:
+        what = f"has no {missing[0]}" if missing else f"has {strangers[0]} besides"
+        raise InputError(f"{path}: {what}; its weights are not of torchvision:{name}")
+    if is_frozen and name in NO_EPSILON:
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eps = 0.0
+    return network, names_of(name, classes)
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a .pth, by itself or as training scripts wrap it. Runs no code from the file."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give --detector_weights a file of weights")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken or hostile file can raise nearly anything
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"{path}: is no file of weights ({reason})") from None
+    for key in WRAPPERS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise InputError(f"{path}: holds no state dict; save the model's state_dict()")
+    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
+
+
+@torch.no_grad()
+def _try(settings: DetectorSettings, run: Callable[[], Any]) -> None:
+    """Find out whether the network can do the input size that is asked for. InputError where it cannot."""
+    try:
+        run()
+    except RuntimeError as error:
+        size, reason = settings.input_size, " ".join(str(error).split())[:80]
+        raise InputError(f"--detector_input_size {size}: {settings.spec} cannot do it ({reason})") from None
+
+
+class _TorchvisionDetector(BoxDetector):
+    """What one and two stages share: torchvision's own way of a frame into the network."""
+
+    def __init__(self, network: torch.nn.Module, classes: tuple[str, ...], settings: DetectorSettings) -> None:
+        super().__init__(settings)
+        self.class_names = classes
+        self._network: Any = network.to(self.device)
+        if settings.input_size:
+            transform: Any = self._network.transform
+            height, width = settings.input_size
+            transform.min_size, transform.max_size = (min(height, width),), max(height, width)
+            if transform.fixed_size:  # SSD, which stretches frames
+                transform.fixed_size = (width, height)
+            _try(settings, lambda: self.dense(torch.zeros(1, 3, height, width, device=self.device)))
+
+    def _features(self, frames: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor], torch.Tensor]:
+        """(the images as the network sees them, its features, what boxes in the images are multiplied by)."""
+        images, _ = self._network.transform(list(frames / 255))
+        features = self._network.backbone(images.tensors)
+        height, width = images.image_sizes[0]
+        ratio = torch.tensor([frames.shape[3] / width, frames.shape[2] / height] * 2, device=frames.device)
+        return images, features if isinstance(features, dict) else {"0": features}, ratio
+
+
+class OneStageDetector(_TorchvisionDetector):
+    """RetinaNet, FCOS, SSD and SSDlite: a score for each class at each anchor."""
+
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+        images, features, ratio = self._features(frames)
+        levels = list(features.values())
+        output = self._network.head(levels)
+        anchors = self._network.anchor_generator(images, levels)[0]
+        scores, first = self._scores(output)
+        regression, classes = output["bbox_regression"].detach(), scores.shape[-1]
+        coder = self._network.box_coder
+        # FCOS's way of coding boxes has this name alone
+        decode_boxes = getattr(coder, "decode_single", coder.decode)
+
+        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            rows = places // classes
+            return decode_boxes(regression[n, rows], anchors[rows]) * ratio, places % classes + first
+
+        return Dense(scores.flatten(1), decode)
+
+    def _scores(self, output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
+        """(the scores [N, A, C], the number of the first class)."""
+        logits = output["cls_logits"]
+        if isinstance(self._network, detection.ssd.SSD):
+            return functional.softmax(logits, dim=-1)[..., 1:], 1  # 0 is the background
+        if isinstance(self._network, detection.FCOS):
+            return torch.sqrt(logits.sigmoid() * output["bbox_ctrness"].sigmoid()), 0
+        return logits.sigmoid(), 0
+
+
+class TwoStageDetector(_TorchvisionDetector):
+    """Faster, Mask and Keypoint R-CNN: proposals without gradient, then a score for each class in each of them."""
+
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+        images, features, ratio = self._features(frames)
+        if proposals is None:
+            with torch.no_grad():
+                proposals, _ = self._network.rpn(images, features)
+        fixed: list[torch.Tensor] = proposals or []
+        heads = self._network.roi_heads
+        pooled = heads.box_roi_pool(features, fixed, images.image_sizes)
+        logits, regression = heads.box_predictor(heads.box_head(pooled))
+        counts = [len(boxes) for boxes in fixed]
+        scores = functional.softmax(logits, dim=-1)[:, 1:]  # 0 is the background
+        deltas, classes = regression.detach().split(counts), scores.shape[1]
+
+        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            rows, labels = places // classes, places % classes + 1
+            boxes = heads.box_coder.decode_single(deltas[n][rows], fixed[n][rows]).reshape(len(rows), classes + 1, 4)
+            return boxes[torch.arange(len(rows), device=rows.device), labels] * ratio, labels
+
+        return Dense([some.flatten() for some in scores.split(counts)], decode, proposals=fixed)
+
+
+class TorchvisionSegmenter(Segmenter):
+    """DeepLabV3, FCN and LR-ASPP, with the resizing and normalisation of their published weights."""
+
+    def __init__(self, network: torch.nn.Module, classes: tuple[str, ...], settings: DetectorSettings) -> None:
+        super().__init__(settings)
+        self.class_names = classes
+        self._network = network.to(self.device)
+        if settings.input_size:
+            height, width = settings.input_size
+            _try(settings, lambda: self.logits(torch.zeros(1, 3, height, width, device=self.device)))
+
+    def logits(self, frames: torch.Tensor) -> torch.Tensor:
+        size = [SEGMENTATION_SIZE_PX]
+        if self.settings.input_size:
+            ratio = min(
+                wanted / given for wanted, given in zip(self.settings.input_size, frames.shape[2:], strict=True)
+            )
+            size = [max(round(given * ratio), 1) for given in frames.shape[2:]]
+        inputs = pictures.normalize(pictures.resize(frames / 255, size, antialias=True), *IMAGENET)
+        return self._network(inputs)["out"]

@@ -1,0 +1,1 @@
+"""Accuracy of the detector when only a share of the macroblocks is enhanced."""

@@ -1,0 +1,1 @@
+"""Macroblock importance: the formulas."""

@@ -1,0 +1,1 @@
+"""Ranking, detection and segmentation metrics: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Region importance predictors: training and prediction."""

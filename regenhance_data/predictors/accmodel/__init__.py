@@ -1,0 +1,1 @@
+"""AccModel of AccMPEG, in PyTorch."""

@@ -1,0 +1,72 @@
+"""A trained network as Paddle Inference reads it, in the form of PaddleSeg's tools/export.py."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import paddle
+
+from regenhance_data.dataset.folder import MB_SIZE, SCALE
+from regenhance_data.io.files import write_yaml
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
+
+OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and what they put out
+GRAPH, WEIGHTS, DEPLOY = "model.json", "model.pdiparams", "deploy.yaml"
+
+
+class _Output(paddle.nn.Layer):
+    """The first output of a network, and what is made of it."""
+
+    def __init__(self, model: Any, output_op: str) -> None:
+        super().__init__()
+        self.model, self._output_op = model, output_op
+
+    def forward(self, x: Any) -> Any:
+        logits = self.model(x)[0]
+        if self._output_op == "argmax":
+            return paddle.argmax(logits, axis=1, dtype="int32")
+        return paddle.nn.functional.softmax(logits, axis=1) if self._output_op == "softmax" else logits
+
+
+def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], output_op: str = "none") -> None:
+    """Write GRAPH and WEIGHTS into `folder`. input_shape: [N, 3, H, W], None for what may vary."""
+    layer = _Output(model, output_op)
+    layer.eval()
+    spec = paddle.static.InputSpec(list(input_shape), "float32", "x")
+    paddle.jit.save(layer, str(folder / "model"), input_spec=[spec])
+
+
+def save_inference_model(
+    model: Any,
+    config: PredictorConfig,
+    save_dir: Path,
+    input_shape: Sequence[int | None],
+    output_op: str,
+    mb_size: int = MB_SIZE,
+    scale: int = SCALE,
+    weights: str = "trained",
+) -> None:
+    """Write the network and deploy.yaml into `save_dir`, where PaddleSeg's deploy/python/infer.py reads them.
+
+    argmax: int32 [N, H, W] levels; softmax and none: float32 [N, K, H, W] probabilities and logits. A network that goes
+    straight to the macroblocks has rows and columns in the place of H and W. mb_size, scale, weights: for this kit's
+    own deploy/trt_infer.py, in a mapping that PaddleSeg does not look at.
+    """
+    save_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=save_dir, prefix=".writing-") as made:
+        save_graph(model, Path(made), input_shape, output_op)
+        (save_dir / DEPLOY).unlink(missing_ok=True)  # vouches for the files it names: written last
+        for name in (GRAPH, WEIGHTS):
+            os.replace(Path(made) / name, save_dir / name)
+    described = {
+        "model": GRAPH,
+        "params": WEIGHTS,
+        "transforms": config.seg.dic["val_dataset"].get("transforms"),
+        "input_shape": list(input_shape),
+        "output_op": output_op,
+        "output_dtype": OUTPUT_OPS[output_op],
+    }
+    own = {"model": config.name, "levels": config.num_classes, "mb_size": mb_size, "scale": scale, "weights": weights}
+    write_yaml(save_dir / DEPLOY, {"Deploy": described, "Kit": own})

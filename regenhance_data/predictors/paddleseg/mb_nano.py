@@ -1,0 +1,103 @@
+"""mb_nano: a predictor that says a level for each macroblock, and the loss it learns by; components of PaddleSeg.
+
+Segmentation networks compute a picture of logits. Importance has one value a macroblock, a few hundred a frame: this
+network goes straight to their grid and stays there. Imported for its effect: PaddleSeg's configs then know `MbNano` and
+`MacroblockLoss`.
+"""
+
+from typing import Any
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+from paddleseg.cvlibs import manager
+
+from regenhance_data.stages.make_seg_dataset import IGNORED
+
+
+class _ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation and, unless it is the last of a block, ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, act: bool = True
+    ) -> None:
+        padding = 0 if kernel == stride else kernel // 2
+        conv = nn.Conv2D(inputs, outputs, kernel, stride, padding, groups=groups, bias_attr=False)
+        super().__init__(conv, nn.BatchNorm2D(outputs), *([nn.ReLU()] if act else []))
+
+
+class _Block(nn.Layer):
+    """An inverted residual: wider, 5×5 in each channel, back to `width`, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _ConvNorm(width, 2 * width, 1),
+            _ConvNorm(2 * width, 2 * width, 5, groups=2 * width),
+            _ConvNorm(2 * width, width, 1, act=False),
+        )
+
+    def forward(self, x: Any) -> Any:
+        return x + self.body(x)
+
+
+@manager.MODELS.add_component
+class MbNano(nn.Layer):
+    """[N, 3, H, W] → logits [N, num_classes, ceil(H / mb_size), ceil(W / mb_size)], in a list as PaddleSeg has it.
+
+    A stem of 4×4 pixels each, convolutions of stride 2 down to the grid, `depth` inverted residuals on it, and a branch
+    that looks at four by four macroblocks at once. mb_size: 8, 16 or 32; width: channels on the grid.
+    """
+
+    def __init__(self, num_classes: int, mb_size: int = 16, width: int = 64, depth: int = 3) -> None:
+        super().__init__()
+        if mb_size not in (8, 16, 32):
+            raise ValueError(f"mb_size is {mb_size}, this network can do 8, 16 and 32")
+        self.mb_size = mb_size
+        stages, channels = [_ConvNorm(3, width // 2, 4, 4)], width // 2
+        stride = 4
+        while stride < mb_size:
+            stages += [_ConvNorm(channels, channels, 3, 2, groups=channels, act=False), _ConvNorm(channels, width, 1)]
+            channels, stride = width, 2 * stride
+        self.to_grid = nn.Sequential(*stages)
+        self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
+        self.context = nn.Sequential(_ConvNorm(width, width, 1), _ConvNorm(width, width, 3, groups=width))
+        self.head = nn.Conv2D(2 * width, num_classes, 1)
+
+    def forward(self, x: Any) -> list[Any]:
+        height, width = x.shape[2:]
+        right, bottom = -width % self.mb_size, -height % self.mb_size
+        if right or bottom:
+            x = F.pad(x, [0, right, 0, bottom], mode="replicate")
+        cells = self.blocks(self.to_grid(x))
+        coarse = self.context(F.avg_pool2d(cells, 4, ceil_mode=True, exclusive=True))
+        coarse = F.interpolate(coarse, cells.shape[2:], mode="bilinear")
+        return [self.head(paddle.concat([cells, coarse], axis=1))]
+
+
+@manager.LOSSES.add_component
+class MacroblockLoss(nn.Layer):
+    """Cross-entropy of the level of each macroblock, plus `order` times the smooth L1 of the expected level.
+
+    The first alone does not know that level 4 is nearer to 5 than to 9. Logits [N, K, rows, cols] and labels int64
+    [N, H, W] → a scalar; a macroblock's level is that of its middle pixel, and IGNORED ones do not count.
+    """
+
+    def __init__(self, mb_size: int = 16, order: float = 1.0, ignore_index: int = IGNORED) -> None:
+        super().__init__()
+        self.mb_size, self.order, self.ignore_index = mb_size, order, ignore_index
+
+    def forward(self, logits: Any, labels: Any, semantic_weights: Any = None) -> Any:
+        levels, rows, cols = logits.shape[1:]
+        down, right = (
+            (paddle.arange(count) * self.mb_size + self.mb_size // 2).clip(max=size - 1)
+            for count, size in zip((rows, cols), labels.shape[1:], strict=True)
+        )
+        labels = labels.index_select(down, axis=1).index_select(right, axis=2)
+        counted = (labels != self.ignore_index).astype(logits.dtype)
+        count = counted.sum() + 1e-6
+        likely = F.cross_entropy(logits, labels, axis=1, ignore_index=self.ignore_index, reduction="none")
+        likely = likely.reshape(counted.shape)
+        expected = (F.softmax(logits, axis=1) * paddle.arange(levels, dtype=logits.dtype).reshape([1, -1, 1, 1])).sum(1)
+        near = F.smooth_l1_loss(expected, labels.astype(logits.dtype), reduction="none")
+        return ((likely + self.order * near) * counted).sum() / count

@@ -1,0 +1,117 @@
+"""Pretrained weights of a backbone: fetched once, read without running code, put where they fit."""
+
+import hashlib
+import http.client
+import lzma
+import os
+import sys
+import tarfile
+import urllib.request
+import zlib
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from regenhance_data.cli import InputError
+from regenhance_data.io.files import written_whole
+from regenhance_data.predictors.paddleseg.config import read_state
+
+WEIGHTS = ".pdparams"
+_CHUNK_BYTES = 1 << 20
+_MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
+# what a server, a cut archive and an odd URL raise; urllib's own errors are OSErrors
+_BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError, http.client.HTTPException)
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: $XDG_CACHE_HOME/regenhance, by default under ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regenhance"
+
+
+def load_pretrained(model: Any, part: str, source: str) -> int:
+    """Put the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into `model`'s part.
+
+    part: an attribute of the model like 'backbone', '' for all of it. Tensors that are not there under the same name
+    and shape stay as they are: a backbone comes with a head for other classes. Returns how many were put. InputError
+    where none fits, and for what cannot be fetched or read.
+    """
+    module = getattr(model, part, None) if part else model
+    if module is None:
+        raise InputError(f"{source}: pretrained weights of {part}, which this network does not have")
+    path = _fetched(source) if "://" in source else Path(source)
+    if not path.is_file():
+        raise InputError(f"{path}: no such pretrained weights; start without them: --no_pretrained")
+    state = read_state(path)
+    fitting = {}
+    for name, tensor in module.state_dict().items():
+        value = state.get(name)
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == tuple(tensor.shape):
+            if not np.isfinite(value).all():
+                raise InputError(f"{source}: {name} has NaN or infinite values; start without it: --no_pretrained")
+            fitting[name] = value.astype(np.float32)
+    if not fitting:
+        raise InputError(f"{source}: no pretrained weight fits this network; take it out with --no_pretrained")
+    module.set_state_dict(fitting)
+    return len(fitting)
+
+
+def _fetched(url: str) -> Path:
+    """The .pdparams of a URL, from the cache where it is there."""
+    if not url.startswith(("https://", "http://")):
+        raise InputError(f"{url}: pretrained weights come from https:// or a file")
+    path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{WEIGHTS}"
+    if path.is_file():
+        return path
+    try:
+        with written_whole(path) as weights:
+            download = weights.with_name(weights.name + ".download")
+            try:
+                _download(url, download)
+                _take_weights(download, weights)
+                read_state(weights)  # what is none is not kept
+            finally:
+                download.unlink(missing_ok=True)
+    except InputError as error:
+        raise InputError(f"{url}: {str(error).partition(': ')[2]}; start without it: --no_pretrained") from None
+    except _BROKEN as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())[:100]
+        raise InputError(
+            f"{url}: pretrained weights cannot be fetched ({reason}); start without them: --no_pretrained"
+        ) from None
+    return path
+
+
+def _download(url: str, path: Path) -> None:
+    with urllib.request.urlopen(url, timeout=30) as answer, path.open("wb") as file:
+        size = int(answer.headers.get("Content-Length") or 0)
+        is_shown = sys.stderr.isatty()
+        with tqdm(
+            desc="pretrained weights", total=size or None, unit="B", unit_scale=True, disable=not is_shown
+        ) as bar:
+            while chunk := answer.read(_CHUNK_BYTES):
+                _write_bounded(file, chunk)
+                bar.update(len(chunk))
+    if size and path.stat().st_size != size:
+        raise ValueError("cut short")
+
+
+def _write_bounded(file: IO[bytes], chunk: bytes) -> None:
+    file.write(chunk)
+    if file.tell() > _MOST_BYTES:
+        raise ValueError(f"more than {_MOST_BYTES >> 30} GB")
+
+
+def _take_weights(download: Path, weights: Path) -> None:
+    if not tarfile.is_tarfile(download):
+        os.replace(download, weights)
+        return
+    with tarfile.open(download) as archive:
+        member = next((m for m in archive if m.isfile() and m.name.endswith(WEIGHTS)), None)
+        content: IO[bytes] | None = archive.extractfile(member) if member else None
+        if content is None:
+            raise ValueError(f"holds no {WEIGHTS}")
+        with weights.open("wb") as file:
+            while chunk := content.read(_CHUNK_BYTES):
+                _write_bounded(file, chunk)

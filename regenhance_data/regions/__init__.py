@@ -1,0 +1,1 @@
+"""The mathematics of macroblocks, in NumPy: selection, composites, overlays, reuse."""

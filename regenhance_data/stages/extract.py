@@ -1,0 +1,186 @@
+"""Videos become origin images (and, on demand, the high-resolution originals) of a dataset."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from regenhance_data.cli import InputError, progress, warn
+from regenhance_data.dataset.folder import LABELS, ORIGIN, PARTIAL, Dataset
+from regenhance_data.io.files import bounded_map, encode_jpeg, sha256, write_image
+from regenhance_data.io.video import frame_rate, read_video
+
+DERIVED = ("sr_images", "hr_images", LABELS)
+
+
+@dataclass(frozen=True)
+class ExtractionSettings:
+    """What the frames of a clip depend on besides the video.
+
+    height: of the origin image in pixels, the width follows the aspect. fps: sampled by time stamp, None: every
+    frame. every: then only every n-th. max_frames: then at most so many. keep_hr: also write the originals, at
+    `scale` times the origin's size. jpeg_quality: send origin images through JPEG, as a camera would.
+    """
+
+    height: int = 360
+    fps: float | None = None
+    every: int = 1
+    max_frames: int | None = None
+    keep_hr: bool = False
+    jpeg_quality: int | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value, least, most in (
+            ("height", self.height, 1, 16384),
+            ("fps", self.fps, 1e-3, 1e4),
+            ("every", self.every, 1, 10**9),
+            ("max_frames", self.max_frames, 1, 10**9),
+            ("jpeg_quality", self.jpeg_quality, 1, 100),
+        ):
+            if value is not None and not least <= value <= most:
+                raise InputError(f"--{flag} {value}: expected {least:g} to {most:g}")
+
+
+def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> int:
+    """Write the frames of one video as a clip of the dataset; return how many. Memory is flat in the clip's length.
+
+    A clip that is there already, from the same file with the same settings, is left as it is, and written again where
+    frames are missing; from another, it is refused unless `overwrite`, which also removes what was derived from its
+    frames. InputError as `read_video`.
+    """
+    source_fps = frame_rate(video)  # refuses what is no video
+    # keys that a YAML reader gets back just so
+    made_by = {"source": video.name, "sha256": sha256(video), **asdict(settings)}
+    record = dataset.info.get("clips", {}).get(clip, {})
+    is_same = {key: record.get(key) for key in made_by} == made_by
+    if clip in dataset.clips():
+        if is_same and _is_whole(dataset, clip, record):
+            return int(record["frames"])
+        if not is_same and not overwrite:
+            raise InputError(
+                f"{dataset.root / ORIGIN / clip}: is there already, from another video or other settings; "
+                "give --overwrite to replace it, or rename the video"
+            )
+    clips = {**dataset.info.get("clips", {})}
+    clips.pop(clip, None)
+    for other, its in clips.items():
+        if its.get("sha256") == made_by["sha256"]:
+            raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
+    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (ORIGIN, "hr_images")}
+    for folder in partial.values():
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        count, source_hw, origin_hw, scale = _write_frames(dataset, video, settings, partial)
+        if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
+            if not is_same:
+                dataset.save(clips=clips)
+                _remove_derived(dataset, clip)
+            shutil.rmtree(dataset.root / ORIGIN / clip)
+        if partial["hr_images"].exists():
+            shutil.rmtree(dataset.root / "hr_images" / clip, ignore_errors=True)
+            os.replace(partial["hr_images"], dataset.root / "hr_images" / clip)
+        clips[clip] = {
+            **made_by,
+            "frames": count,
+            "frame_rate": round((settings.fps or source_fps) / settings.every, 6),
+            "source_hw": list(source_hw),
+            "origin_hw": list(origin_hw),
+        }
+        dataset.save(clips=dict(sorted(clips.items())), **({"scale": scale} if settings.keep_hr else {}))
+        # last: its folder is what makes the clip exist, and a clip that exists has its record
+        os.replace(partial[ORIGIN], dataset.root / ORIGIN / clip)
+    finally:
+        for folder in partial.values():
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+    return count
+
+
+def _is_whole(dataset: Dataset, clip: str, record: dict[str, Any]) -> bool:
+    """Whether all frames are there that the record of a clip tells of, and it tells what it should."""
+    folders = [ORIGIN, "hr_images"] if record["keep_hr"] else [ORIGIN]
+    size = record.get("origin_hw")
+    return (
+        all(len(dataset.frames(clip, folder)) == record.get("frames") for folder in folders)
+        and isinstance(size, list)
+        and [type(side) for side in size] == [int, int]
+    )
+
+
+def _remove_derived(dataset: Dataset, clip: str) -> None:
+    for folder in DERIVED:
+        shutil.rmtree(dataset.root / folder / clip, ignore_errors=True)
+    dataset.importance_path(clip).unlink(missing_ok=True)
+    dataset.remove_lists()
+
+
+def _write_frames(
+    dataset: Dataset, video: Path, settings: ExtractionSettings, folders: dict[str, Path]
+) -> tuple[int, tuple[int, int], tuple[int, int], int]:
+    """(frames written, source (H, W), origin (H, W), scale)."""
+    source_hw: tuple[int, int] = (0, 0)
+    origin_hw: tuple[int, int] = (0, 0)
+    scale = 1
+
+    def jobs() -> Iterator[tuple[Path, np.ndarray, tuple[int, int], int | None]]:
+        nonlocal source_hw, origin_hw, scale
+        frames = read_video(video, settings.fps, settings.every)
+        for index, image in enumerate(progress(frames, video.name, settings.max_frames)):
+            if index == settings.max_frames:
+                return
+            if index == 0:
+                source_hw = (image.shape[0], image.shape[1])
+                origin_hw = _origin_hw(source_hw, settings.height, video)
+                scale = _scale(dataset, source_hw, origin_hw, video) if settings.keep_hr else 1
+            name = f"{index:06d}.png"
+            yield folders[ORIGIN] / name, image, origin_hw, settings.jpeg_quality
+            if settings.keep_hr:
+                yield folders["hr_images"] / name, image, (origin_hw[0] * scale, origin_hw[1] * scale), None
+
+    written = sum(1 for _ in bounded_map(_write_resized, jobs()))
+    return written // (2 if settings.keep_hr else 1), source_hw, origin_hw, scale
+
+
+def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) -> None:
+    path, image, hw, jpeg_quality = job
+    if image.shape[:2] != hw:
+        shrinks = hw[0] <= image.shape[0]
+        image = cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    if jpeg_quality is not None:
+        jpeg = np.frombuffer(encode_jpeg(image, jpeg_quality), np.uint8)
+        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    write_image(path, image)
+
+
+def _origin_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, int]:
+    if source_hw[0] <= height:
+        if source_hw[0] < height:
+            warn(f"{video}: is {source_hw[0]} pixels high, less than --height {height}; its own size is kept")
+        return source_hw
+    return height, max(round(source_hw[1] * height / source_hw[0]), 1)
+
+
+def _scale(dataset: Dataset, source_hw: tuple[int, int], origin_hw: tuple[int, int], video: Path) -> int:
+    scale = round(source_hw[0] / origin_hw[0])
+    if scale * origin_hw[0] > source_hw[0]:
+        warn(
+            f"{video}: the clear frames are {scale} x {origin_hw[0]} = {scale * origin_hw[0]} pixels high, more than "
+            f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
+        )
+    if scale < 2:
+        raise InputError(
+            f"{video}: --keep_hr needs a video at least twice as high as the origin image, "
+            f"it is {source_hw[0]} and --height gives {origin_hw[0]}"
+        )
+    if dataset.info.get("clips") and dataset.info.get("scale", scale) != scale:
+        raise InputError(
+            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
+            f"--height {source_hw[0] // dataset.scale}, or a dataset of its own (a predictor is exported for one size)"
+        )
+    return scale

@@ -1,0 +1,155 @@
+"""Importance of every frame of a dataset: from clear and blurred frames to importance/<clip>.npz."""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from regenhance_data.cli import InputError, progress
+from regenhance_data.dataset.folder import (
+    CLEAR_FOLDERS,
+    IMPORTANCE,
+    ORIGIN,
+    Dataset,
+    Frame,
+    blurred_frame,
+    write_importance,
+)
+from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.formulas import FramePair, importance_map
+from regenhance_data.io.files import bounded_map, written_whole
+from regenhance_data.parallel.executors import Executor, chunks_of
+
+
+def clear_folder(dataset: Dataset, wanted: str | None = None) -> str:
+    """The folder of clear frames: the wanted one, else hr_images where there is one, else sr_images."""
+    if wanted not in CLEAR_FOLDERS:
+        wanted = next((name for name in CLEAR_FOLDERS if (dataset.root / name).is_dir()), "sr_images")
+    if not (dataset.root / wanted).is_dir():
+        how = "tools/extract.py --keep_hr" if wanted == "hr_images" else "tools/super_resolve.py --data"
+        raise InputError(f"{dataset.root / wanted}: no such folder; make it with {how}")
+    return wanted
+
+
+def recorded_clear(dataset: Dataset) -> str | None:
+    """The folder that the importance files were made from, None where dataset.yaml does not say."""
+    recorded = dataset.info.get("importance")
+    return recorded.get("clear") if isinstance(recorded, dict) else None
+
+
+def read_pair(dataset: Dataset, frame: Frame, clear: str) -> FramePair:
+    """Both forms of a frame. InputError when the clear one is not exactly `scale` times the origin image."""
+    origin, clear_image = dataset.read(ORIGIN, frame), dataset.read(clear, frame)
+    height, width = origin.shape[:2]
+    scale = dataset.scale
+    if clear_image.shape[:2] != (height * scale, width * scale):
+        raise InputError(
+            f"{dataset.path(clear, frame)}: is {clear_image.shape[1]}x{clear_image.shape[0]}, expected "
+            f"{width * scale}x{height * scale} ({scale} times the origin image's {width}x{height}); make it again"
+        )
+    grid = MacroblockGrid(height, width, dataset.mb_size).scaled(scale)
+    return FramePair(origin, clear_image, blurred_frame(origin, scale), grid)
+
+
+def make_importance(
+    dataset: Dataset,
+    settings: DetectorSettings,
+    formula: str,
+    clear: str,
+    executor: Executor | None = None,
+    overwrite: bool = False,
+) -> tuple[int, int, int]:
+    """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
+
+    What was made before from the same pictures with the same settings is kept, to the chunk of a clip that was cut
+    off; what dataset.yaml does not know is refused unless `overwrite`. Memory is flat in the clips' length but for the
+    importance of one clip.
+    """
+    made = dataset.info.get("made", {}).get(IMPORTANCE, {})
+    for path in (dataset.importance_path(clip) for clip in dataset.clips() if clip not in made):
+        if path.exists() and not overwrite:
+            raise InputError(f"{path}: was not made by this tool; move it away or give --overwrite")
+    detector = detector_record(settings)
+    record = {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size}
+    digests = {clip: dataset.importance_digest(clip, detector, record) for clip in dataset.clips()}
+    dataset.renew(IMPORTANCE, digests, partial(_remove, dataset), detector=detector, importance=record)
+    clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
+    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not _is_made(dataset, clip, frames)}
+    for clip in clips.keys() - todo.keys():  # a run that was killed between the last two lines of _join left them
+        shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
+    missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
+    make_worker = partial(_Worker, dataset.root, settings, formula, clear)
+    count = sum(map(len, missing))
+    for _ in progress(_made(dataset, (executor or Executor(workers=1)).map(make_worker, missing)), "importance", count):
+        pass
+    for clip, chunks in todo.items():
+        _join(dataset, clip, chunks)
+    empty = sum(int((maps.max((1, 2)) == 0).sum()) for c in clips for _, maps in dataset.importance_file(c).blocks())
+    return sum(map(len, clips.values())), count, empty
+
+
+class _Worker:
+    """Gives the importance of a chunk of frames, float32 [n, rows, cols]."""
+
+    def __init__(self, root: Path, settings: DetectorSettings, formula: str, clear: str) -> None:
+        self._dataset, self._detector = Dataset(root), load_detector(settings)
+        self._formula, self._clear = formula, clear
+
+    def __call__(self, chunk: Sequence[Frame]) -> np.ndarray:
+        pairs = bounded_map(lambda frame: read_pair(self._dataset, frame, self._clear), chunk, workers=2)
+        maps = []
+        for frame, pair in zip(chunk, pairs, strict=True):
+            maps.append(importance_map(self._detector, pair, self._formula)[0])
+            if not np.isfinite(maps[-1]).all():
+                raise InputError(
+                    f"{self._dataset.path(ORIGIN, frame)}: its importance is NaN or infinite; the weights of "
+                    f"--detector {self._detector.settings.spec} are damaged"
+                )
+            _refuse_other_size(self._dataset, frame, maps[-1], maps[0])
+        return np.stack(maps)
+
+
+def _made(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
+    """Write down each chunk that is ready, and tell the frames of it."""
+    for chunk, maps in results:
+        with written_whole(_part(dataset, chunk)) as temporary:
+            np.save(temporary, maps)
+        yield from chunk
+
+
+def _join(dataset: Dataset, clip: str, chunks: Sequence[Sequence[Frame]]) -> None:
+    parts = [np.load(_part(dataset, chunk), allow_pickle=False) for chunk in chunks]
+    for chunk, part in zip(chunks, parts, strict=True):
+        _refuse_other_size(dataset, chunk[0], part[0], parts[0][0])
+    numbers = np.array([frame.number for chunk in chunks for frame in chunk])
+    write_importance(dataset.importance_path(clip), np.concatenate(parts), numbers)
+    shutil.rmtree(_parts(dataset, clip))
+
+
+def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, first: np.ndarray) -> None:
+    if importance.shape != first.shape:
+        raise InputError(f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again")
+
+
+def _parts(dataset: Dataset, clip: str) -> Path:
+    """The folder of a clip's importance until all of it is there, a file a chunk."""
+    path = dataset.importance_path(clip)
+    return path.with_name(f".parts-{path.stem}")
+
+
+def _part(dataset: Dataset, chunk: Sequence[Frame]) -> Path:
+    return _parts(dataset, chunk[0].clip) / f"{chunk[0].number}-{chunk[-1].number}.npy"
+
+
+def _is_made(dataset: Dataset, clip: str, frames: Sequence[Frame]) -> bool:
+    if not dataset.importance_path(clip).exists():
+        return False
+    return np.array_equal(dataset.importance_file(clip).numbers, [f.number for f in frames])
+
+
+def _remove(dataset: Dataset, clip: str) -> None:
+    dataset.importance_path(clip).unlink(missing_ok=True)
+    shutil.rmtree(_parts(dataset, clip), ignore_errors=True)

@@ -1,0 +1,76 @@
+"""Super-resolution of a dataset: every origin image becomes a clear frame in sr_images/."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from regenhance_data.cli import InputError, progress
+from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame, digest
+from regenhance_data.io.files import bounded_map, write_image
+from regenhance_data.parallel.executors import Executor, chunks_of
+from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler, upscaler_record
+
+SR = "sr_images"
+
+
+def super_resolve(
+    dataset: Dataset,
+    settings: UpscalerSettings,
+    batch_size: int = 1,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+) -> tuple[int, int]:
+    """Write sr_images/ for every clip; return (frames, frames made now). Memory is flat in the clips' length.
+
+    Frames of an earlier run of the same upscaler on the same origin images are kept, others are removed first; those
+    that dataset.yaml does not know are refused unless `overwrite`. InputError, before anything is removed, for an
+    upscaler that does not work.
+    """
+    if batch_size < 1:
+        raise InputError(f"--batch_size {batch_size}: expected at least 1")
+    if (dataset.root / "hr_images").is_dir() and settings.scale != dataset.scale:
+        raise InputError(f"--scale {settings.scale}: hr_images/ are at {dataset.scale} times the origin's size")
+    if (dataset.root / SR).exists() and dataset.info.get("upscaler") is None and not overwrite:
+        raise InputError(f"{dataset.root / SR}: was not made by this tool; move it away or give --overwrite")
+    load_upscaler(settings)  # refuses here what a worker would refuse when the frames of before are gone
+    records = {"upscaler": upscaler_record(settings), "scale": settings.scale}
+    digests = {clip: digest([records, dataset.fingerprint(ORIGIN, clip)]) for clip in dataset.clips()}
+    dataset.renew(SR, digests, lambda clip: shutil.rmtree(dataset.root / SR / clip, ignore_errors=True), **records)
+    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    chunks = [chunk for clip in dataset.clips() for chunk in chunks_of(_missing(dataset, clip))]
+    results = (executor or Executor(workers=1)).map(partial(_Worker, dataset.root, settings, batch_size), chunks)
+    made = (frame for chunk, _ in results for frame in chunk)
+    count = sum(1 for _ in progress(made, SR, sum(map(len, chunks))))
+    return len(frames), count
+
+
+def _missing(dataset: Dataset, clip: str) -> list[Frame]:
+    return [frame for frame in dataset.frames(clip) if not dataset.path(SR, frame).exists()]
+
+
+class _Worker:
+    """Writes the clear frames of a chunk."""
+
+    def __init__(self, root: Path, settings: UpscalerSettings, batch_size: int) -> None:
+        self._dataset, self._upscale, self._batch_size = Dataset(root), load_upscaler(settings), batch_size
+
+    def __call__(self, chunk: Sequence[Frame]) -> None:
+        origins = bounded_map(lambda frame: self._dataset.read(ORIGIN, frame), chunk, workers=2)
+        made = self._upscaled(chunk, origins)
+        for _ in bounded_map(lambda job: write_image(*job), made, workers=2):
+            pass
+
+    def _upscaled(self, chunk: Sequence[Frame], origins: Iterator[np.ndarray]) -> Iterator[tuple[Path, np.ndarray]]:
+        """Where each clear frame belongs, and the frame."""
+        for start in range(0, len(chunk), self._batch_size):
+            batch = chunk[start : start + self._batch_size]
+            images = [next(origins) for _ in batch]
+            if len({image.shape for image in images}) > 1:
+                raise InputError(
+                    f"{self._dataset.path(ORIGIN, batch[0])}: the frames after it differ in size; extract again"
+                )
+            for frame, clear in zip(batch, self._upscale(np.stack(images)), strict=True):
+                yield self._dataset.path(SR, frame), clear

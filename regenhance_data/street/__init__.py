@@ -1,0 +1,1 @@
+"""The built-in street of the demo: its scene, its detector and its upscaler."""

@@ -1,0 +1,96 @@
+"""What the two built-in networks are trained on: frames of the street, clear and as a small camera delivers them."""
+
+import pickle
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from regenhance_data.cli import InputError, progress
+from regenhance_data.io.files import bounded_map, written_whole
+from regenhance_data.io.video import VideoWriter, read_video
+from regenhance_data.street.scene import render_scene
+
+if TYPE_CHECKING:
+    import torch
+
+TRAINING_SEEDS = 1000  # seeds below are for training; the demo and the tests use seeds from here on
+SCALE = 3
+CRF = (26, 32)  # x264's rate factor of the training clips: artefacts that are seen, objects that are still there
+_CLIP_FRAMES, _EVERY = 9, 4  # frames 0, 4 and 8 at 10 a second: one intra-coded, two predicted
+
+
+class Sample(NamedTuple):
+    """One moment of a street: the clear frame with its true boxes, and the origin image."""
+
+    clear: np.ndarray  # uint8 [H, W, 3]
+    boxes: np.ndarray  # float32 [n, 4] xyxy pixels of the clear frame
+    labels: np.ndarray  # int64 [n]
+    origin: np.ndarray  # uint8 [H / 3, W / 3, 3]
+
+
+def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> Iterator[np.ndarray]:
+    """`frames` (uint8 [H, W, 3], sides multiples of 2·scale) averaged down by `scale` and through H.264 and back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "camera.mp4"
+        with VideoWriter(path, fps=10, crf=crf) as video:
+            for frame in frames:
+                size = frame.shape[1] // scale, frame.shape[0] // scale
+                video.write(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+        yield from read_video(path)
+
+
+def training_samples(seeds: int) -> list[Sample]:
+    """The samples of streets 0 .. `seeds` − 1, three of each; about half a second and 5 MB a street."""
+    if not 1 <= seeds <= TRAINING_SEEDS:
+        raise InputError(f"{seeds} streets to train on: give 1 to {TRAINING_SEEDS}; the rest are kept for tests")
+    clips = bounded_map(_clip, range(seeds))
+    return [sample for clip in progress(clips, "render", seeds, "street") for sample in clip]
+
+
+def _clip(seed: int) -> list[Sample]:
+    rendered = list(render_scene(seed, _CLIP_FRAMES))
+    crf = int(np.random.default_rng(seed).integers(CRF[0], CRF[1] + 1))
+    origins = list(camera_view((frame for frame, _, _ in rendered), crf))
+    return [Sample(*rendered[i], origins[i]) for i in range(0, _CLIP_FRAMES, _EVERY)]
+
+
+def crop_corner(rng: np.random.Generator, sample: Sample, size_wh: tuple[int, int]) -> np.ndarray:
+    """Where to cut `size_wh` origin pixels from the origin image: int64 [2] (left, top).
+
+    Three in four cover a random object, the rest lie anywhere: most of a street is empty and soon learned.
+    """
+    frame_wh = np.array(sample.origin.shape[1::-1])
+    corner = rng.uniform(0, frame_wh - size_wh)
+    if len(sample.boxes) and rng.random() < 0.75:
+        box = sample.boxes[rng.integers(len(sample.boxes))] / SCALE
+        corner = rng.uniform(box[2:] - size_wh, box[:2] + 1) if (box[2:] - box[:2] < size_wh).all() else box[:2]
+    return corner.clip(0, frame_wh - size_wh).astype(np.int64)
+
+
+def save_weights(network: "torch.nn.Module", path: Path) -> Path:
+    """Write a network's state dict, whole or not at all, and return `path`.
+
+    Numbers are kept as float16: half the bytes in the repository, scores the same to three digits.
+    """
+    import torch
+
+    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
+    with written_whole(path) as temporary:
+        torch.save(state, temporary)
+    return path
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """A state dict that `save_weights` wrote. InputError when it is missing or holds anything but numbers."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights; make them with the tools/train_builtin_*.py scripts") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise InputError(f"{path}: not readable as weights ({' '.join(str(error).split())[:80]})") from None

@@ -1,0 +1,123 @@
+"""Frames upscaled in tiles that overlap: the picture of the whole frame, in less memory."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from regenhance_data.cli import InputError, warn
+from regenhance_data.upscalers.base import UpscalingNetwork
+
+SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: the time goes up and the memory hardly down
+_ALIGNED_PX = 16  # where tiles may begin: networks that attend in windows have them of 8 or 16 pixels
+_OUT_OF_MEMORY = (
+    *("out of memory", "allocate memory", "not enough memory"),
+    *("bad_alloc", "bad allocation", "alloc_failed"),
+)
+
+
+class Span(NamedTuple):
+    """One tile along one axis, in origin pixels: [start, stop) is kept of what the network makes of [first, last)."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+
+def spans(length: int, tile_px: int, overlap: int, multiple: int) -> list[Span]:
+    """The tiles along an axis of `length` pixels. They see `overlap` more on each side where the frame goes on, and
+    begin at multiples of `multiple`: a network that works on blocks then sees the blocks of the whole frame.
+    """
+    tiles = []
+    for start in range(0, length, tile_px):
+        stop = min(start + tile_px, length)
+        first = max(start - overlap, 0) // multiple * multiple
+        last = min(math.ceil((stop + overlap) / multiple) * multiple, length)
+        tiles.append(Span(start, stop, first, last))
+    return tiles
+
+
+def fixed_spans(length: int, seen_px: int, overlap: int) -> list[Span]:
+    """The tiles along an axis for a network that takes `seen_px` pixels, no more and no less; one if that is all."""
+    if length <= seen_px:
+        return [Span(0, length, 0, length)]
+    tiles = []
+    for start in range(0, length, seen_px - 2 * overlap):
+        first = min(max(start - overlap, 0), length - seen_px)
+        tiles.append(Span(start, min(start + seen_px - 2 * overlap, length), first, first + seen_px))
+    return tiles
+
+
+class TiledUpscaler:
+    """Upscales with a network: uint8 [N, H, W, 3] RGB → uint8 [N, H·scale, W·scale, 3].
+
+    tile_px: side of the tiles in origin pixels, None: the whole frame. Where memory does not suffice, frames go one by
+    one, then in ever smaller tiles, from there on. InputError where it does not suffice for the smallest.
+    """
+
+    def __init__(self, network: UpscalingNetwork, tile_px: int | None = None) -> None:
+        self._network, self._tile_px = network, tile_px
+        self._one_by_one = not network.batches
+        self._is_short = self._has_warned = False
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        while True:
+            try:
+                made = self._upscaled(frames)
+                break
+            # every library has an exception of its own for it
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._spare_memory(frames)
+        if self._is_short and not self._has_warned:
+            size = f"in tiles of {self._tile_px} pixels (as with --tile_size)" if self._tile_px else "frame by frame"
+            warn(f"memory is too short for all at once; going on {size}")
+            self._has_warned = True
+        return made
+
+    def _spare_memory(self, frames: np.ndarray) -> None:
+        self._is_short = True
+        if len(frames) > 1 and not self._one_by_one:
+            self._one_by_one = True
+            return
+        side_px = min(self._tile_px or math.inf, max(frames.shape[1:3]))
+        if self._network.fixed_hw or side_px <= SMALLEST_TILE_PX:
+            raise InputError(
+                f"{self._network.source}: memory is too short for it even in small tiles; "
+                "free some, or take a smaller network"
+            )
+        self._tile_px = max(math.ceil(side_px / 2), SMALLEST_TILE_PX)
+
+    def _upscaled(self, frames: np.ndarray) -> np.ndarray:
+        count, height, width = frames.shape[:3]
+        scale = self._network.scale
+        made = np.empty((count, height * scale, width * scale, 3), np.uint8)
+        at_once = 1 if self._one_by_one else count
+        for rows in self._spans(height, 0):
+            for cols in self._spans(width, 1):
+                window = frames[:, rows.first : rows.last, cols.first : cols.last]
+                for begin in range(0, count, at_once):
+                    part = slice(begin, begin + at_once)
+                    tile = self._network(np.ascontiguousarray(window[part]))
+                    made[part, _kept(rows, scale), _kept(cols, scale)] = tile[
+                        :, _kept(rows, scale, rows.first), _kept(cols, scale, cols.first)
+                    ]
+        return made
+
+    def _spans(self, length: int, axis: int) -> list[Span]:
+        network = self._network
+        if network.fixed_hw:
+            return fixed_spans(length, network.fixed_hw[axis], network.overlap)
+        return spans(length, self._tile_px or length, network.overlap, math.lcm(network.multiple, _ALIGNED_PX))
+
+
+def _kept(span: Span, scale: int, origin: int = 0) -> slice:
+    """The clear pixels of a tile, counted from origin pixel `origin`."""
+    return slice((span.start - origin) * scale, (span.stop - origin) * scale)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception of Python's, PyTorch's or ONNX Runtime's says that memory did not suffice."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)
