@@ -8,11 +8,13 @@ says of which file, for which TensorRT and which GPU it was built; deploy/trt_in
 import argparse
 from pathlib import Path
 
+from deploy.artifacts.engine import SUFFIX, sidecar_path
 from deploy.artifacts.onnx import OnnxPredictor, read_onnx
-from deploy.backends.tensorrt import SUFFIX, build, is_installed, sidecar_path
+from deploy.backends.cuda import is_installed
+from deploy.export.tensorrt_build import build_engine
 from deploy.export.tensorrt_check import OPSETS, problems
 from regenhance_data import cli
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 
 EXAMPLES = """
 python deploy/onnx2trt.py --onnx runs/predictor/mb_nano.onnx --dry_run
@@ -67,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
         return
     if not is_installed():
         raise InputError("TensorRT is not installed; pip install -e '.[tensorrt]', or check the file with --dry_run")
-    sidecar = build(file, engine, batches, args.workspace_mib, args.timing_cache, args.tf32)
+    sidecar = build_engine(file, engine, batches, args.workspace_mib, args.timing_cache, args.tf32)
     print(f"built with TensorRT {sidecar.tensorrt} for {sidecar.gpu}, {sidecar.precision}, batch {batches}")
     print(f"wrote {engine}, {sidecar_path(engine)}")
     cli.suggest(["python", "deploy/trt_infer.py", "--model", engine, "--video", "VIDEO", "--save_dir", engine.parent])

@@ -8,24 +8,24 @@ the result alone, 4 bytes a macroblock.
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from deploy.backends.base import Predictor
-from deploy.runtime import BACKENDS, load_predictor
-from regenhance_data import cli
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import clip_id, write_importance
-from regenhance_data.io.files import ahead, bounded_map
-from regenhance_data.io.video import VideoWriter, frame_rate, read_video
-from regenhance_data.regions.overlay import heat, outline
+from deploy.backends.registry import BACKENDS, load_predictor
+from deploy.online.loop import predicted
+from deploy.online.streams import in_turn
+from regenhance_data import cli, console
+from regenhance_data.dataset.folder import clip_id
+from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.errors import InputError
+from regenhance_data.io.video import VideoWriter, frame_rate
+from regenhance_data.regions.overlay import draw_heatmap, draw_outline
 from regenhance_data.regions.reuse import Reuse
-from regenhance_data.regions.selection import choose
+from regenhance_data.regions.selection import select_macroblocks
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
@@ -33,10 +33,6 @@ python deploy/trt_infer.py --model M.engine --video A.mp4 B.mp4 C.mp4 D.mp4 --ba
 python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --backend onnxruntime --budget 0.05
 python deploy/trt_infer.py --model M.onnx --video V.mp4 --save_dir S --every 25 --change 0.01 --no_overlay
 """
-
-# number of the video; its next frame uint8 RGB [h, w, 3], None where nobody draws it; the same as the model takes it,
-# BGR, where it is to be predicted
-Shown = tuple[int, np.ndarray | None, np.ndarray | None]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -63,73 +59,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def fitted(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.ndarray:
-    """The frame at the model's size. InputError when it has another shape, which resizing would distort."""
-    height, width = size_hw
-    # the height that goes with the model's width, to the pixel that rounding may cost
-    if abs(frame.shape[0] * width / frame.shape[1] - height) > 1:
-        raise InputError(
-            f"{video}: has {frame.shape[1]}x{frame.shape[0]} frames, the model takes {width}x{height}, which is "
-            "another aspect; export the model with --input_size for this video"
-        )
-    if frame.shape[:2] == size_hw:
-        return frame
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def in_turn(
-    videos: Sequence[Path],
-    reuses: Sequence[Reuse],
-    size_hw: tuple[int, int],
-    max_frames: int | None,
-    allow_cut: bool,
-    is_drawn: bool,
-) -> Iterator[Shown]:
-    """A frame of each video that has one left, then the next of each …; a video's own frames are in order."""
-    running = {n: islice(read_video(video, allow_cut=allow_cut), max_frames) for n, video in enumerate(videos)}
-    while running:
-        for number, frames in list(running.items()):
-            frame = next(frames, None)
-            if frame is None:
-                del running[number]
-            else:
-                origin = fitted(frame, size_hw, videos[number])
-                is_due = reuses[number].is_due(origin)
-                bgr = cv2.cvtColor(origin, cv2.COLOR_RGB2BGR) if is_due else None
-                yield number, frame if is_drawn else None, bgr
-
-
-def predicted(
-    predictor: Predictor, shown: Iterator[Shown], streams: int
-) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
-    """(number of the video, its frame, importance float32 [rows, cols]), one after the other.
-
-    Frames that are not predicted have the map of their video's last one that was.
-    """
-
-    def batches() -> Iterator[list[Shown]]:
-        batch: list[Shown] = []
-        for item in ahead(shown, 2 * predictor.batch):
-            batch.append(item)
-            due = sum(bgr is not None for *_, bgr in batch)
-            if due == predictor.batch or len(batch) == 4 * predictor.batch:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    def predict(batch: list[Shown]) -> tuple[list[Shown], np.ndarray]:
-        due = [bgr for *_, bgr in batch if bgr is not None]
-        return batch, predictor.predict(np.stack(due) if due else np.zeros((0, *predictor.input_hw, 3), np.uint8))
-
-    last: dict[int, np.ndarray] = {}
-    for batch, importance in bounded_map(predict, batches(), streams):
-        maps = iter(importance)
-        for number, frame, bgr in batch:
-            last[number] = last[number] if bgr is None else next(maps)
-            yield number, frame, last[number]
-
-
 def folders(save_dir: Path, videos: Sequence[Path]) -> list[Path]:
     """Where the results of each video go: save_dir of a single one, else a folder in it by the video's name."""
     if len(videos) == 1:
@@ -151,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
     where = folders(args.save_dir, args.video)
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
-        cli.warn(f"{args.model}: has random weights; what it says of frames means nothing")
+        console.warn(f"{args.model}: has random weights; what it says of frames means nothing")
     # drawn as large as the clear frame, so that an eye can tell what is in a macroblock
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     collected: list[list[np.ndarray]] = [[] for _ in args.video]
@@ -161,11 +90,15 @@ def main(args: argparse.Namespace) -> None:
         writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
         shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut, not args.no_overlay)
         found = predicted(predictor, shown, args.streams)
-        for number, frame, importance in cli.progress(found, "infer", unit="frame"):
+        for number, frame, importance in console.progress(found, "infer", unit="frame"):
             collected[number].append(importance)
             if frame is not None:
                 picture = cv2.resize(frame, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
-                writers[number].write(outline(heat(picture, importance, grid), choose(importance, args.budget), grid))
+                writers[number].write(
+                    draw_outline(
+                        draw_heatmap(picture, importance, grid), select_macroblocks(importance, args.budget), grid
+                    )
+                )
     for folder, maps in zip(where, collected, strict=True):
         write_importance(folder / "importance.npz", np.stack(maps), np.arange(len(maps)))
     count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))

@@ -10,19 +10,11 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from tqdm import tqdm
-
-T = TypeVar("T")
-
-
-class InputError(Exception):
-    """Bad usage or input. The message is one line: which file, what is wrong with it, how to mend it."""
+from regenhance_data.errors import InputError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,39 +43,6 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 def suggest(*commands: Sequence[object]) -> None:
     """Say which commands come next, as words; printed so that a shell takes them, paths with spaces too."""
     print("next: " + "\n      ".join(shlex.join(map(str, words)) for words in commands))
-
-
-def warn(message: str) -> None:
-    """One line on stderr about something that was mended or left out; the work goes on."""
-    tqdm.write(f"warning: {' '.join(message.split())}", file=sys.stderr)
-
-
-def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
-    """`items`, with a bar on stderr when that is a terminal."""
-    return tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
-
-
-@contextmanager
-def quiet_unless_it_fails() -> Iterator[None]:
-    """Hold back what libraries print, from C++ as well; on an error, say it on stderr."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as said:
-        real = [os.dup(1), os.dup(2)]
-        try:
-            os.dup2(said.fileno(), 1)
-            os.dup2(said.fileno(), 2)
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(real[1], said.read())
-            raise
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, kept in enumerate(real, 1):
-                os.dup2(kept, number)
-                os.close(kept)
 
 
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:

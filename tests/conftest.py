@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from regenhance_data.dataset.folder import Dataset, Frame, write_importance
+from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
+from regenhance_data.io.images import write_image
 
 ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("kit", deadline=None, max_examples=50)
@@ -79,7 +80,8 @@ def detector_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def detector(detector_file):
-    from regenhance_data.detectors.base import DetectorSettings, load_detector
+    from regenhance_data.detectors.registry import load_detector
+    from regenhance_data.detectors.settings import DetectorSettings
 
     return load_detector(DetectorSettings(f"onnx:{detector_file}"))
 

@@ -39,10 +39,11 @@ from test_triton import write_engine
 from test_upscalers import write_graph, write_script
 from tiny_detectors import write_detector, write_predictor
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import Dataset, read_importance
+from regenhance_data.dataset.check import check_dataset
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, read_yaml
-from regenhance_data.stages.make_seg_dataset import check_dataset
 
 LIMIT_S = 10
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed

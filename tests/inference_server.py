@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 from google.protobuf import json_format
 
-from deploy.make_triton_repository import CONFIG, read_config, versions
+from deploy.serving.triton import CONFIG, read_config, versions
 
 LENGTH = "Inference-Header-Content-Length"
 

@@ -10,23 +10,17 @@ import torchvision
 from conftest import encode, fill_dataset, noise
 from tiny_detectors import BLUE, RED, squares
 
-from deploy.export_onnx import export_accmodel
-from deploy.runtime import CPU_BACKENDS, load_predictor
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
+from deploy.backends.registry import CPU_BACKENDS, load_predictor
+from deploy.export.accmodel import export_accmodel
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
-from regenhance_data.predictors.accmodel.training import (
-    AccModel,
-    AccNetwork,
-    TrainSettings,
-    load,
-    predict,
-    recorded_normaliser,
-    save,
-    start_from,
-    train,
-)
+from regenhance_data.io.images import write_image
+from regenhance_data.predictors.accmodel.checkpoint import load_accmodel, save_accmodel, start_from
+from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
+from regenhance_data.predictors.accmodel.prediction import predict
+from regenhance_data.predictors.accmodel.training import AccModelTrainSettings, recorded_normaliser, train
 from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tools import predict_importance, train_accmodel
@@ -46,7 +40,7 @@ def bright_dataset(root, frames: int = 16) -> Dataset:
 
 def train_on(dataset: Dataset, save_dir, **settings):
     samples = [Samples(dataset, name, dataset.levels) for name in ("train", "val")]
-    return train(*samples, TrainSettings(save_dir, batch_size=4, device=torch.device("cpu"), **settings))
+    return train(*samples, AccModelTrainSettings(save_dir, batch_size=4, device=torch.device("cpu"), **settings))
 
 
 def call(tool, *words: object) -> None:
@@ -98,7 +92,7 @@ def test_by_default_a_tenth_of_the_training_macroblocks_are_worth_enhancing(made
     training = Samples(made.dataset, "train", 10)
     importance = np.concatenate([cells.ravel() for cells in training.importance()])
     normalised = recorded_normaliser(made.dataset)(importance)
-    assert (normalised > load(made.model).threshold).mean() == pytest.approx(0.1, abs=0.01)
+    assert (normalised > load_accmodel(made.model).threshold).mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_one_seed_gives_one_model(made, tmp_path):
@@ -107,7 +101,7 @@ def test_one_seed_gives_one_model(made, tmp_path):
         (tmp_path / name / "accmodel.onnx").write_text("of an earlier training")
         train_on(made.dataset, tmp_path / name, epochs=1, seed=3)
         assert not (tmp_path / name / "accmodel.onnx").exists()
-    first, second = (load(tmp_path / name / "accmodel.pth").network.state_dict() for name in ("a", "b"))
+    first, second = (load_accmodel(tmp_path / name / "accmodel.pth").network.state_dict() for name in ("a", "b"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "a" / "train_log.json").read_bytes() == (tmp_path / "b" / "train_log.json").read_bytes()
 
@@ -123,7 +117,7 @@ def test_frames_of_several_sizes_train_together(tmp_path):
 
 
 def test_the_exported_graph_says_what_pytorch_says(made, tmp_path):
-    model, path = load(made.model), tmp_path / "accmodel.onnx"
+    model, path = load_accmodel(made.model), tmp_path / "accmodel.onnx"
     export_accmodel(model, made.dataset, path, made.model)
     report = json.loads(path.with_suffix(".parity.json").read_text())
     assert set(report["backends"]) == set(CPU_BACKENDS)
@@ -156,7 +150,7 @@ def test_every_clip_of_a_dataset_gets_its_importance_under_the_frames_numbers(ma
     importance, numbers = read_importance(tmp_path / "out" / "a.npz")
     assert numbers.tolist() == [0, 1, 2, 4]
     frames = np.stack([dataset.read("origin_images", frame) for frame in dataset.frames("a")])
-    np.testing.assert_allclose(importance, load(made.model).importance(frames), atol=1e-5)
+    np.testing.assert_allclose(importance, load_accmodel(made.model).importance(frames), atol=1e-5)
     assert read_importance(tmp_path / "out" / "b.npz")[0].shape == (2, 3, 4)
     with pytest.raises(InputError, match="give another --save_dir"):
         call(predict_importance, *words, "--save_dir", dataset.root / "importance")
@@ -270,23 +264,23 @@ def test_what_is_no_model_is_refused(made, tmp_path, capsys):
     for stem, (value, says) in others.items():
         torch.save(value, tmp_path / f"{stem}.pth")
         with pytest.raises(InputError, match=rf"{stem}\.pth: .*{says}"):
-            load(tmp_path / f"{stem}.pth")
+            load_accmodel(tmp_path / f"{stem}.pth")
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil()))
     (tmp_path / "cut.pth").write_bytes(made.model.read_bytes()[:100_000])
     for stem in ("plain", "cut"):
         with pytest.raises(InputError, match=rf"{stem}\.pth: is no checkpoint"):
-            load(tmp_path / f"{stem}.pth")
+            load_accmodel(tmp_path / f"{stem}.pth")
     with pytest.raises(InputError, match=r"absent\.pth: no such model"):
-        load(tmp_path / "absent.pth")
+        load_accmodel(tmp_path / "absent.pth")
     assert "code ran" not in capsys.readouterr().out
 
 
 def test_a_model_that_puts_out_nan_is_told(made, tmp_path):
-    model = load(made.model)
+    model = load_accmodel(made.model)
     model.network.features[0][1].running_var.fill_(-1)
-    save(model, tmp_path / "model.pth")
+    save_accmodel(model, tmp_path / "model.pth")
     with pytest.raises(InputError, match=r"--model puts out NaN"):
-        predict(load(tmp_path / "model.pth"), noise(2, 32, 32), "camera.mp4")
+        predict(load_accmodel(tmp_path / "model.pth"), noise(2, 32, 32), "camera.mp4")
 
 
 def test_a_damaged_video_is_refused_in_one_line(refused, made, tmp_path):

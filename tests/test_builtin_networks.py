@@ -6,15 +6,17 @@ import pytest
 import torch
 from tiny_detectors import doubles, slope_and_gradient
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import blurred_frame
-from regenhance_data.detectors.base import DetectorSettings, load_detector
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.street.detector import CLASS_NAMES, load_street_detector, train_street_detector
 from regenhance_data.street.detector import WEIGHTS as DETECTOR_WEIGHTS
-from regenhance_data.street.samples import TRAINING_SEEDS, camera_view, save_weights, training_samples
+from regenhance_data.street.samples import TRAINING_SEEDS, camera_view, training_samples
 from regenhance_data.street.scene import render_scene
 from regenhance_data.street.upscaler import WEIGHTS as UPSCALER_WEIGHTS
 from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler, upscale
+from regenhance_data.street.weights import save_street_weights
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
 
 def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_blurred_one(detector, upscaler, unseen):
     mended = [found_share(detector, upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
-    blurred = [found_share(detector, blurred_frame(o, 3), b, n) for _, b, n, o in unseen]
+    blurred = [found_share(detector, upsample_frame(o, 3), b, n) for _, b, n, o in unseen]
     assert np.mean(mended) > np.mean(blurred) + 0.15
 
 
@@ -109,7 +111,7 @@ def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
 def test_the_upscaler_is_nearer_to_the_clear_frame_than_bilinear(upscaler, unseen):
     for clear, _, _, origin in unseen:
         made = upscale(upscaler, origin[None])[0]
-        assert cv2.PSNR(clear, made) > cv2.PSNR(clear, blurred_frame(origin, 3)) + 0.5
+        assert cv2.PSNR(clear, made) > cv2.PSNR(clear, upsample_frame(origin, 3)) + 0.5
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 31), (36, 64)])
@@ -139,8 +141,8 @@ def test_both_networks_can_be_trained_anew_and_saved(tmp_path):
     samples = training_samples(1)
     detector = train_street_detector(samples, iterations=2, batch=2)
     upscaler = train_street_upscaler(samples, iterations=2, batch=2, detector=detector)
-    assert save_weights(detector, tmp_path / "detector.pt").stat().st_size < 2e6
-    path = save_weights(upscaler, tmp_path / "upscaler.pt")
+    assert save_street_weights(detector, tmp_path / "detector.pt").stat().st_size < 2e6
+    path = save_street_weights(upscaler, tmp_path / "upscaler.pt")
     reloaded = load_street_upscaler(path)
     for saved, loaded in zip(upscaler.parameters(), reloaded.parameters(), strict=True):
         torch.testing.assert_close(saved, loaded, rtol=1e-3, atol=1e-3)

@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_detectors import BLUE, RED, squares
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.evaluation.evaluate import ALL, NONE, f1
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.bootstrap import ALL, NONE
 from regenhance_data.evaluation.formulas import compare, differences, greedy_sets, table
 from regenhance_data.importance.formulas import FORMULAS
-from regenhance_data.io.files import write_image
+from regenhance_data.io.images import write_image
+from regenhance_data.metrics.detection import f1
 
 BUDGETS = (0.05, 0.1, 0.4)
 

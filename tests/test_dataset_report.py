@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from conftest import fill_dataset, noise
 
-from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
-from regenhance_data.io.files import write_image
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.io.images import write_image
 from regenhance_data.reports.dataset import write_dataset_report
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from regenhance_data.stages.super_resolve import super_resolve
-from regenhance_data.upscalers.registry import UpscalerSettings
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 
 class Page(HTMLParser):

@@ -18,14 +18,17 @@ from onnx import TensorProto, helper
 from tiny_detectors import write_predictor
 
 from deploy import benchmark, export_onnx, trt_infer
+from deploy.backends.registry import CPU_BACKENDS as BACKENDS
+from deploy.backends.registry import load_predictor
+from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import pareto_front
-from deploy.runtime import CPU_BACKENDS as BACKENDS
-from deploy.runtime import load_predictor
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import read_importance
+from deploy.export import parity
+from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.predictors.paddleseg.batches import prepared_image
-from regenhance_data.predictors.paddleseg.config import PredictorConfig, load_weights, write_state
+from regenhance_data.predictors.paddleseg.checkpoints import load_parameters, write_parameters
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
@@ -45,7 +48,7 @@ def made(run, tmp_path_factory):
     rng = np.random.default_rng(0)
     state["decode_head.conv_seg.weight"].set_value(rng.normal(0, 20, (10, 256, 1, 1)).astype(np.float32))
     weights = folder / "model.pdparams"
-    write_state(weights, state)
+    write_parameters(weights, state)
     flags = ["--config", TINY, "--model_path", weights, "--dataset_root", dataset.root]
     said = run("deploy/export_onnx.py", *flags, "--save_dir", folder / "blocks", "--with_paddle").stdout
     export(SimpleNamespace(flags=flags), folder / "pixels", "--head", "pixels", "--batch_size", 2)
@@ -103,7 +106,7 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
     assert found.shape == (3, 5, 6)
     config = PredictorConfig(TINY)
     model = config.build("model")
-    load_weights(model, Path(made.flags[made.flags.index("--model_path") + 1]))
+    load_parameters(model, Path(made.flags[made.flags.index("--model_path") + 1]))
     model.eval()
     with paddle.no_grad():
         images = [prepared_image(frame[..., ::-1], config, "val_dataset") for frame in made.frames]
@@ -154,7 +157,7 @@ def test_threads_may_share_a_predictor(made, file, backend):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_batch_that_is_left_open_takes_any_number_of_frames(made, tmp_path, precision):
     export(made, tmp_path, "--dynamic_batch", "--precision", precision, "--calibration_frames", 2)
-    path = tmp_path / export_onnx.file_name("pp_mobileseg_tiny", precision)
+    path = tmp_path / parity.file_name("pp_mobileseg_tiny", precision)
     reference = load_predictor(made.blocks).predict(made.frames)
     for backend in BACKENDS:
         for batch_size in (None, 2, 8):
@@ -185,7 +188,7 @@ def test_random_weights_are_for_latency_and_say_so(tmp_path):
     for precision in ("fp32", "int8"):
         words = [*flags, "--precision", precision]
         export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))
-    paths = [tmp_path / export_onnx.file_name("pp_mobileseg_tiny", precision) for precision in ("fp32", "int8")]
+    paths = [tmp_path / parity.file_name("pp_mobileseg_tiny", precision) for precision in ("fp32", "int8")]
     predictors = [load_predictor(path) for path in paths]
     assert {predictor.metadata["weights"] for predictor in predictors} == {"random"}
     frames = np.stack(noise(1, 33, 48))
@@ -204,12 +207,12 @@ def test_frames_are_predicted_alike_alone_and_in_batches(made):
 def test_a_graph_that_differs_from_paddle_is_refused(made):
     reference = load_predictor(made.blocks).predict(made.frames[..., ::-1])
     right = {"macroblock": reference, "pixels": np.zeros_like(reference)}
-    assert export_onnx.parity(made.blocks, "macroblock", made.frames, right)["frames"] == 3
+    assert parity.parity(made.blocks, "macroblock", made.frames, right)["frames"] == 3
     with pytest.raises(InputError, match=r"differs from Paddle by 0\.01"):
-        export_onnx.parity(made.blocks, "macroblock", made.frames, {**right, "macroblock": reference + 0.01})
+        parity.parity(made.blocks, "macroblock", made.frames, {**right, "macroblock": reference + 0.01})
     # eight bits may differ by more
     far = {**right, "macroblock": reference + 0.01}
-    export_onnx.parity(made.blocks, "macroblock", made.frames, far, precision="int8")
+    parity.parity(made.blocks, "macroblock", made.frames, far, precision="int8")
 
 
 def test_eight_bits_may_not_choose_other_macroblocks(tmp_path):
@@ -219,12 +222,12 @@ def test_eight_bits_may_not_choose_other_macroblocks(tmp_path):
     first, last = np.zeros((1, 10, 10)), np.zeros((1, 10, 10))
     first[0, 0] = last[0, -1] = 25 / 255
     for expected, kept in ((first, 1.0), (last, 0.0), (first + last, 1.0)):
-        assert export_onnx.kept_share(first[0], expected[0]) == pytest.approx(kept)
+        assert parity.kept_share(first[0], expected[0]) == pytest.approx(kept)
     near = {"macroblock": first + 0.001 * last, "pixels": first}
-    assert export_onnx.parity(path, "macroblock", frames, near, precision="int8")["frames"] == 1
+    assert parity.parity(path, "macroblock", frames, near, precision="int8")["frames"] == 1
     other = {"macroblock": last, "pixels": last}  # near in the mean
     with pytest.raises(InputError, match=r"hold 0\.000 of the importance that Paddle's hold"):
-        export_onnx.parity(path, "macroblock", frames, other, precision="int8")
+        parity.parity(path, "macroblock", frames, other, precision="int8")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +295,7 @@ def test_a_clip_has_the_same_importance_in_every_backend(made, tmp_path):
         where = ["--video", video, "--save_dir", tmp_path / backend, "--no_overlay"]
         infer("--model", made.blocks, "--backend", backend, *where)
         found[backend], _ = read_importance(tmp_path / backend / "importance.npz")
-    np.testing.assert_allclose(*found.values(), atol=export_onnx.TOLERANCES["fp32"][1])
+    np.testing.assert_allclose(*found.values(), atol=parity.TOLERANCES["fp32"][1])
 
 
 def test_several_videos_share_batches_and_have_a_folder_each(made, tmp_path):
@@ -343,10 +346,10 @@ def evaluation_of(path, backend="openvino", metric="f1"):
 
 
 def test_f1_is_of_the_very_file_and_of_eight_bits_in_the_very_backend(made):
-    case = benchmark.Case(made.blocks, "onnxruntime", None, made.blocks)
+    case = cases.Case(made.blocks, "onnxruntime", None, made.blocks)
 
     def found(evaluation, precision="fp32"):
-        return benchmark.f1_of(case, precision, [(Path("evaluation.json"), evaluation)])
+        return measure.f1_of(case, precision, [(Path("evaluation.json"), evaluation)])
 
     assert found(evaluation_of(made.blocks)) == 0.9
     assert found(evaluation_of(made.blocks), "int8") is None

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from deploy.export.graph import Normalisation, interpolation_matrix, macroblock_matrix, pooling_matrix, predictor_graph
-from regenhance_data.cli import InputError
+from deploy.export.graph import Normalisation, predictor_graph
+from deploy.export.matrices import interpolation_matrix, macroblock_matrix, pooling_matrix
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
 sides = st.tuples(st.integers(1, 20), st.integers(1, 90))

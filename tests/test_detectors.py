@@ -17,15 +17,11 @@ from tiny_detectors import (
     write_predictor,
 )
 
-from regenhance_data import cli
-from regenhance_data.detectors.base import (
-    DetectorSettings,
-    add_detector_arguments,
-    class_number,
-    detector_record,
-    load_detector,
-    settings_from,
-)
+from regenhance_data import errors
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.yolo_layouts import recognised
 from regenhance_data.io.video import read_video
 
@@ -92,7 +88,7 @@ def test_an_input_size_that_is_asked_for_is_used(files):
     frame = np.repeat(np.repeat(squares(32, 32, (8, 16, RED)), 2, axis=0), 2, axis=1)
     (found,) = load(files["yolox"], input_size=(32, 32), max_box_area=1.0).detect(frame[None])
     np.testing.assert_allclose(found.boxes, [[8, 24, 40, 56]], atol=1e-3)
-    with pytest.raises(cli.InputError, match=r"gives no boxes and no class maps for an input of 1x3x32x64"):
+    with pytest.raises(errors.InputError, match=r"gives no boxes and no class maps for an input of 1x3x32x64"):
         load(files["yolov8"], input_size=(32, 64))
 
 
@@ -146,11 +142,11 @@ def test_flags_change_recorded_settings_and_a_new_detector_replaces_them():
     parser = argparse.ArgumentParser()
     add_detector_arguments(parser)
     recorded = DetectorSettings("onnx:a.onnx", classes=("car",)).to_dict()
-    changed = settings_from(parser.parse_args(["--score_threshold", "0.5"]), recorded)
+    changed = detector_settings_from(parser.parse_args(["--score_threshold", "0.5"]), recorded)
     assert (changed.spec, changed.classes, changed.score_threshold) == ("onnx:a.onnx", ("car",), 0.5)
-    assert settings_from(parser.parse_args(["--detector", "builtin"]), recorded) == DetectorSettings()
-    assert settings_from(parser.parse_args([])) == DetectorSettings()
-    assert settings_from(parser.parse_args(["--classes", "car,bus", "traffic light,", "3"])).classes == (
+    assert detector_settings_from(parser.parse_args(["--detector", "builtin"]), recorded) == DetectorSettings()
+    assert detector_settings_from(parser.parse_args([])) == DetectorSettings()
+    assert detector_settings_from(parser.parse_args(["--classes", "car,bus", "traffic light,", "3"])).classes == (
         "car",
         "bus",
         "traffic light",
@@ -178,15 +174,17 @@ def test_flags_change_recorded_settings_and_a_new_detector_replaces_them():
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(cli.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
         load_detector(DetectorSettings(**settings))
 
 
 def test_unknown_classes_are_refused_with_the_names_there_are(files):
     for name in ("cat", "2", "-1"):
-        with pytest.raises(cli.InputError, match=f"--classes {name}: the detector has no such class; it has red, blue"):
+        with pytest.raises(
+            errors.InputError, match=f"--classes {name}: the detector has no such class; it has red, blue"
+        ):
             load(files["yolox"], classes=(name,))
-    with pytest.raises(cli.InputError, match=r"it has class_0, .*, class_9 and 81 more"):
+    with pytest.raises(errors.InputError, match=r"it has class_0, .*, class_9 and 81 more"):
         class_number("cat", [f"class_{number}" for number in range(91)])
 
 
@@ -206,13 +204,13 @@ def test_files_that_are_no_detector_are_refused(tmp_path, files):
     unknown = [helper.make_node("NonZero", ["images"], ["nonzero"]), helper.make_node("Det", ["nonzero"], ["output"])]
     save_graph(tmp_path / "unknown.onnx", unknown, {}, (1, 3, 64, 64), {})
     for name in ("text", "empty", "cut", "larger", "logits", "flat", "unknown"):
-        with pytest.raises(cli.InputError, match=f"{name}.onnx: "):
+        with pytest.raises(errors.InputError, match=f"{name}.onnx: "):
             load(tmp_path / f"{name}.onnx")
-    with pytest.raises(cli.InputError, match="is a predictor of this kit"):
+    with pytest.raises(errors.InputError, match="is a predictor of this kit"):
         load(write_predictor(tmp_path / "predictor.onnx", (50, 70)))
-    with pytest.raises(cli.InputError, match="did you mean onnx:"):
+    with pytest.raises(errors.InputError, match="did you mean onnx:"):
         load_detector(DetectorSettings(str(files["yolox"])))
-    with pytest.raises(cli.InputError, match="is no detector of layout yolov5: it puts out"):
+    with pytest.raises(errors.InputError, match="is no detector of layout yolov5: it puts out"):
         load(files["yolov8"], layout="yolov5")
 
 

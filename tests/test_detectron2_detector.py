@@ -15,8 +15,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regenhance_data.cli import InputError
-from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 
 needs_detectron2 = pytest.mark.skipif(find_spec("detectron2") is None, reason="detectron2 is not installed")
 RETINANET = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
+from regenhance_data.io.torch_weights import read_weights
 from regenhance_data.upscalers.edsr import Edsr, edsr_from
-from regenhance_data.upscalers.pytorch import read_weights
-from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler
+from regenhance_data.upscalers.registry import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 CHECKPOINT = Path(__file__).parent / "data" / "edsr_official_x3.pt"
 

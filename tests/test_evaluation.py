@@ -8,22 +8,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny_detectors import BLUE, RED, squares, write_predictor
 
-from regenhance_data import cli
-from regenhance_data.dataset.folder import Dataset, Frame, write_importance
-from regenhance_data.detectors.base import Detections, DetectorSettings, load_detector
-from regenhance_data.evaluation.evaluate import (
-    count_matches,
-    count_pixels,
-    covered_by,
-    evaluate,
-    f1,
-    iou_matrix,
-    miou,
-    read_truth,
-)
+from regenhance_data import errors
+from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.detections import Detections
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.evaluation.evaluate import covered_by, evaluate
+from regenhance_data.evaluation.truth import read_truth
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
-from regenhance_data.regions.selection import choose, composite
+from regenhance_data.io.images import write_image
+from regenhance_data.metrics.detection import count_matches, f1, iou_matrix
+from regenhance_data.metrics.segmentation import count_pixels, miou
+from regenhance_data.regions.composite import composite
+from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.stages.make_importance import make_importance
 
 BUDGETS = (0.05, 0.1, 0.4)
@@ -101,7 +99,7 @@ def test_miou_is_the_mean_overlap_of_the_classes_that_the_reference_shows(found,
 
 @given(arrays(np.float32, (5, 7), elements=st.floats(0, 10, width=32)), st.floats(0, 1))
 def test_a_budget_chooses_exactly_its_share_of_the_best_macroblocks(scores, budget):
-    chosen = choose(scores, budget)
+    chosen = select_macroblocks(scores, budget)
     assert chosen.sum() == int(budget * 35 + 0.5)
     if chosen.any() and not chosen.all():
         assert scores[chosen].min() >= scores[~chosen].max()
@@ -109,18 +107,20 @@ def test_a_budget_chooses_exactly_its_share_of_the_best_macroblocks(scores, budg
 
 def test_equal_scores_favour_no_corner_and_give_the_same_choice_again():
     flat = np.zeros((20, 30))
-    chosen = choose(flat, 0.2)
-    np.testing.assert_array_equal(chosen, choose(flat, 0.2))
+    chosen = select_macroblocks(flat, 0.2)
+    np.testing.assert_array_equal(chosen, select_macroblocks(flat, 0.2))
     quarters = [chosen[:10, :15], chosen[:10, 15:], chosen[10:, :15], chosen[10:, 15:]]
     assert all(18 <= quarter.sum() <= 42 for quarter in quarters)
-    assert not choose(np.where(np.eye(20, 30, dtype=bool), np.nan, 0.0), 0.9)[:20, :20].diagonal().any()
+    assert not select_macroblocks(np.where(np.eye(20, 30, dtype=bool), np.nan, 0.0), 0.9)[:20, :20].diagonal().any()
 
 
 def test_a_composite_is_clear_where_chosen_and_blurred_elsewhere():
     grid = MacroblockGrid(50, 70).scaled(2)
     clear, blurred = np.full((100, 140, 3), 200, np.uint8), np.full((100, 140, 3), 50, np.uint8)
     for budget, expected in ((0, blurred), (1, clear)):
-        np.testing.assert_array_equal(composite(clear, blurred, choose(np.zeros(grid.shape), budget), grid), expected)
+        np.testing.assert_array_equal(
+            composite(clear, blurred, select_macroblocks(np.zeros(grid.shape), budget), grid), expected
+        )
     chosen = np.zeros(grid.shape, bool)
     chosen[1, 4] = True  # 12 pixels wide: at the right edge
     image = composite(clear, blurred, chosen, grid)
@@ -170,7 +170,7 @@ def test_models_named_alike_are_called_by_their_folders(tmp_path):
     paths = [Path("a/m.onnx"), Path("b/m.onnx"), Path("c/m.onnx"), Path("c/n.onnx")]
     assert list(named(paths)) == ["predictor", "b/m", "c/m", "n"]
     for twice in (["a.onnx", "b.onnx", "b.onnx"], ["a.onnx", "oracle.onnx"], ["a.onnx", "none.onnx"]):
-        with pytest.raises(cli.InputError, match="give each once"):
+        with pytest.raises(errors.InputError, match="give each once"):
             named([Path(name) for name in twice])
 
 
@@ -190,7 +190,7 @@ def test_a_predictor_is_judged_by_the_macroblocks_it_chooses(dataset, detector):
     frames = dataset.frames("")
     flat = evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((4, 5))})
     assert flat["curves"]["predictor"]["0.05"] < flat["curves"]["oracle"]["0.05"]
-    with pytest.raises(cli.InputError, match=r"000000.png: the model of 'predictor' gives 5x5 mac.*, expected 4x5"):
+    with pytest.raises(errors.InputError, match=r"000000.png: the model of 'predictor' gives 5x5 mac.*, expected 4x5"):
         evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((5, 5))})
 
 
@@ -245,7 +245,7 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
 )
 def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
     (tmp_path / "truth.json").write_text(content)
-    with pytest.raises(cli.InputError):
+    with pytest.raises(errors.InputError):
         read_truth(tmp_path / "truth.json", detector)
 
 
@@ -256,7 +256,7 @@ def test_importance_that_does_not_fit_the_frames_is_refused(tmp_path, detector):
     dataset.save(scale=2)
     for shape, number, message in (((1, 4, 4), 0, "gives 4x4 macroblocks, expected 4x5"), ((1, 4, 5), 7, "nothing")):
         write_importance(dataset.importance_path(""), np.zeros(shape), np.array([number]))
-        with pytest.raises(cli.InputError, match=message):
+        with pytest.raises(errors.InputError, match=message):
             evaluate(dataset, [Frame("", 0, "000000.png")], detector, "hr_images", BUDGETS)
-    with pytest.raises(cli.InputError, match="no frame to evaluate"):
+    with pytest.raises(errors.InputError, match="no frame to evaluate"):
         evaluate(dataset, [], detector, "hr_images", BUDGETS)

@@ -7,9 +7,10 @@ import pytest
 from conftest import ROOT, noise
 from test_nothing_lost import content
 
-from regenhance_data import cli
-from regenhance_data.dataset.folder import Dataset, Frame, read_importance
-from regenhance_data.io.files import write_image
+from regenhance_data import errors
+from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import CHUNK, Executor, chunks_of
 
 FRAMES = [Frame("cam", number, f"{number:06d}.png") for number in range(3 * CHUNK + 5)]
@@ -33,7 +34,7 @@ class Numbers:
 
     def __call__(self, chunk):
         if self.refused in [frame.number for frame in chunk]:
-            raise cli.InputError(f"frame {self.refused}: cannot be")
+            raise errors.InputError(f"frame {self.refused}: cannot be")
         if self.ends:
             os._exit(7)
         return [frame.number for frame in chunk], os.getpid()
@@ -50,13 +51,13 @@ def test_every_chunk_is_worked_on_once_and_comes_back_in_order(workers):
 
 @pytest.mark.parametrize("executor", [Executor("local", 1), Executor("local", 2), Executor("ray", 2)])
 def test_what_a_worker_refuses_is_refused(executor, cluster):
-    with pytest.raises(cli.InputError, match="frame 20: cannot be"):
+    with pytest.raises(errors.InputError, match="frame 20: cannot be"):
         list(executor.map(partial(Numbers, refused=20), chunks_of(FRAMES)))
 
 
 def test_a_worker_that_ends_is_told(cluster):
     for executor, message in ((Executor("local", 2), "ended from outside"), (Executor("ray", 2), "cluster was lost")):
-        with pytest.raises(cli.InputError, match=message):
+        with pytest.raises(errors.InputError, match=message):
             list(executor.map(partial(Numbers, ends=True), chunks_of(FRAMES)))
 
 
@@ -70,7 +71,7 @@ def test_settings_that_make_no_sense_are_refused():
         (("local", 0), "--workers 0"),
         (("local", 1, "10.0.0.1:6379"), "--address: is of a Ray cluster; give --executor ray"),
     ):
-        with pytest.raises(cli.InputError, match=message):
+        with pytest.raises(errors.InputError, match=message):
             Executor(*settings)
 
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, encode, noise
 
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.io.files import read_image
+from regenhance_data.io.images import read_image
 from regenhance_data.io.video import VideoWriter, frame_rate, read_video
 
 
@@ -284,7 +284,7 @@ def test_a_video_that_cannot_be_finished_leaves_no_file(tmp_path):
 
 
 def test_images_survive_png(tmp_path):
-    from regenhance_data.io.files import write_image
+    from regenhance_data.io.images import write_image
 
     (image,) = noise(1, 37, 53)
     write_image(tmp_path / "i.png", image)

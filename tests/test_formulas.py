@@ -5,10 +5,10 @@ from conftest import noise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import blurred_frame
-from regenhance_data.detectors.base import Detector, DetectorSettings, Objective
+from regenhance_data.detectors.base import Detector, Objective
 from regenhance_data.detectors.segmentation import Segmenter
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import (
     ALONG_THE_WAY,
@@ -21,6 +21,7 @@ from regenhance_data.importance.formulas import (
     importance_map,
     parsed,
 )
+from regenhance_data.regions.composite import upsample_frame
 
 SCALE = 2
 
@@ -31,7 +32,7 @@ def noisy_pair(height=50, width=70, seed=0):
     clear[16:24, 16:24] = (160, 0, 0)
     clear[-20:-12, -20:-12] = (10, 10, 200)
     origin = np.ascontiguousarray(clear[::SCALE, ::SCALE])
-    return FramePair(origin, clear, blurred_frame(origin, SCALE), MacroblockGrid(height, width).scaled(SCALE))
+    return FramePair(origin, clear, upsample_frame(origin, SCALE), MacroblockGrid(height, width).scaled(SCALE))
 
 
 def slope(detector, pair, point):

@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from tiny_detectors import BLUE, RED, squares
 
-from regenhance_data import cli
-from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
-from regenhance_data.io.files import read_yaml, write_image
-from regenhance_data.stages.make_importance import clear_folder, make_importance
+from regenhance_data import errors
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.hr_frames import clear_folder
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.io.files import read_yaml
+from regenhance_data.io.images import write_image
+from regenhance_data.stages.make_importance import make_importance
 
 SCALE = 2
 CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
@@ -74,7 +77,7 @@ def test_what_a_kill_left_beside_finished_importance_is_removed(dataset, detecto
 def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):
     make_importance(dataset, detector.settings, "product", "hr_images")
     (dataset.root / "hr_images" / "a" / "000001.png").write_bytes(b"broken")
-    with pytest.raises(cli.InputError, match=r"000001.png: does not decode"):
+    with pytest.raises(errors.InputError, match=r"000001.png: does not decode"):
         make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
     assert not dataset.importance_path("a").exists()
     assert not dataset.importance_path("b").exists()
@@ -82,14 +85,14 @@ def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detec
 
 def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, detector):
     write_image(dataset.root / "hr_images" / "a" / "000002.png", squares(100, 138))
-    with pytest.raises(cli.InputError, match=r"000002.png: is 138x100, expected 140x100"):
+    with pytest.raises(errors.InputError, match=r"000002.png: is 138x100, expected 140x100"):
         make_importance(dataset, detector.settings, "product", "hr_images")
 
 
 def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
     assert clear_folder(dataset) == "hr_images"
-    with pytest.raises(cli.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
+    with pytest.raises(errors.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
         clear_folder(dataset, "sr_images")
     (dataset.root / "hr_images" / "b" / "000001.png").unlink()
-    with pytest.raises(cli.InputError, match=r"b/000001.png: no such image"):
+    with pytest.raises(errors.InputError, match=r"b/000001.png: no such image"):
         make_importance(dataset, detector.settings, "product", "hr_images")

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import Dataset, write_importance
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.importance_import import read_importance_file
-from regenhance_data.io.files import write_image
+from regenhance_data.errors import InputError
+from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 MAPS = np.random.default_rng(0).pareto(1.0, (5, 3, 4)).astype(np.float32)

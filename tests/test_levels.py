@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.levels import Normaliser, to_levels
+from regenhance_data.errors import InputError
 
 KINDS = ["log", "minmax", "rank"]
 importances = st.lists(st.floats(0, 1e6, allow_nan=False, width=32), min_size=1, max_size=60).filter(

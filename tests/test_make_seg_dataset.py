@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from regenhance_data.dataset.folder import Dataset, read_importance, write_importance
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.dataset.label_png import label_png, read_label
 from regenhance_data.dataset.levels import Normaliser, to_levels
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
-from regenhance_data.stages.make_seg_dataset import label_png, read_label
+from regenhance_data.io.images import write_image
 
 
 def make(run, dataset, *flags):

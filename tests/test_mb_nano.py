@@ -10,14 +10,16 @@ from conftest import ROOT, fill_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.runtime import load_predictor
-from regenhance_data.dataset.folder import Dataset, write_importance
+from deploy.backends.registry import load_predictor
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
+from regenhance_data.io.images import write_image
 from regenhance_data.predictors.paddleseg import command
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.mb_nano import MacroblockLoss, MbNano
-from regenhance_data.stages.make_seg_dataset import IGNORED, make_seg_dataset
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 CONFIG = ROOT / "paddleseg_configs" / "mb_nano.yml"
 
@@ -54,7 +56,7 @@ def test_the_loss_prefers_the_level_beside_to_one_far_off_and_leaves_ignored_mac
     near, far = (F.one_hot(paddle.full([1, 2, 2], k, "int64"), 10).transpose([0, 3, 1, 2]) * 9.0 for k in (5, 9))
     assert float(MacroblockLoss()(near, labels)) < float(MacroblockLoss()(far, labels))
     assert float(MacroblockLoss(order=0)(near, labels)) == pytest.approx(float(MacroblockLoss(order=0)(far, labels)))
-    labels[:, :16] = IGNORED
+    labels[:, :16] = IGNORED_LEVEL
     mixed = paddle.concat([far[:, :, :1], near[:, :, 1:]], axis=2)
     assert float(MacroblockLoss()(mixed, labels)) == pytest.approx(float(MacroblockLoss()(near, labels)), rel=1e-4)
 

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, encode, fill_dataset, noise
 
-from regenhance_data.dataset.folder import SPLITS, Dataset, read_importance, write_importance
-from regenhance_data.io.files import locked, write_image
+from regenhance_data.dataset.folder import SPLITS, Dataset
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.io.files import locked
+from regenhance_data.io.images import write_image
 
 
 def content(root):

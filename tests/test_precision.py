@@ -7,10 +7,10 @@ from test_deploy_graph import NORMALISATION
 from test_triton import described
 
 from deploy.artifacts.onnx import read_onnx
+from deploy.backends.registry import CPU_BACKENDS, load_predictor
 from deploy.export.graph import KIT_NODE, predictor_graph
 from deploy.export.precision import INT8_MEAN_ERROR, half, in_precision, quantised
 from deploy.export.tensorrt_check import problems
-from deploy.runtime import CPU_BACKENDS, load_predictor
 from regenhance_data.grid import MacroblockGrid
 
 HEIGHT, WIDTH = 61, 83

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from regenhance_data.regions.selection import choose
+from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.reports.demo import order_of_choice
 
 
@@ -10,5 +10,5 @@ def test_the_reports_slider_enhances_what_the_kit_would_choose(scores):
     order = order_of_choice(scores)
     assert sorted(order) == list(range(scores.size))
     for percent in range(101):
-        chosen = choose(scores, percent / 100)
+        chosen = select_macroblocks(scores, percent / 100)
         assert set(order[: chosen.sum()]) == set(np.flatnonzero(chosen))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_detectors import squares, write_predictor
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import Dataset, read_importance
-from regenhance_data.io.files import write_image
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.errors import InputError
+from regenhance_data.io.images import write_image
 from regenhance_data.regions.reuse import Reuse
 from regenhance_data.stages.make_importance import make_importance
 

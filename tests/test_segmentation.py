@@ -8,11 +8,13 @@ import torch
 from onnx import helper
 from tiny_detectors import BLUE, RED, save_graph, slope_and_gradient, squares
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.detectors.base import DetectorSettings, load_detector
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 from regenhance_data.evaluation.evaluate import evaluate
-from regenhance_data.io.files import read_yaml, write_image
+from regenhance_data.io.files import read_yaml
+from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_importance import make_importance
 
 FORMS = ("logits", "probabilities")

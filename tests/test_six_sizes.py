@@ -7,10 +7,11 @@ from test_training import losses
 
 from deploy import export_onnx
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.base import PRECISIONS
+from deploy.backends.registry import load_predictor
+from deploy.contract import PRECISIONS
+from deploy.export import parity
 from deploy.export.tensorrt_check import problems
-from deploy.runtime import load_predictor
-from regenhance_data.io.files import write_image
+from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
@@ -40,6 +41,6 @@ def test_a_size_trains_and_its_exports_say_what_paddle_says(config, dataset, tmp
     words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams"]
     for precision in PRECISIONS:  # each is refused where it is not near enough
         export_onnx.main(export_onnx.make_parser().parse_args([str(w) for w in (*words, "--precision", precision)]))
-        path = tmp_path / export_onnx.file_name(config.stem, precision)
+        path = tmp_path / parity.file_name(config.stem, precision)
         assert load_predictor(path).predict(np.zeros((1, 107, 139, 3), np.uint8)).shape == (1, 7, 9)
         assert problems(read_onnx(path).model) == []

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.split import Ratios, split_blocks, split_clips
+from regenhance_data.errors import InputError
 
 
 @st.composite

@@ -12,13 +12,14 @@ from test_deploy_graph import NORMALISATION, network
 from test_triton import ANY, FRAMES, HEIGHT, WIDTH, write_predictor
 
 from deploy import onnx2trt
+from deploy.artifacts.engine import read_sidecar, sidecar_path
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.tensorrt import gpu_name, read_sidecar, sidecar_path
+from deploy.backends.cuda import gpu_name
+from deploy.backends.registry import load_predictor
 from deploy.export.graph import predictor_graph
 from deploy.export.precision import in_precision
 from deploy.export.tensorrt_check import problems
-from deploy.runtime import load_predictor
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
 VERSIONS = list(MISSING)

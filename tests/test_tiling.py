@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.edsr import Edsr
 from regenhance_data.upscalers.pytorch import TorchNetwork

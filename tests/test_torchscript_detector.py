@@ -9,9 +9,10 @@ import torch
 from tiny_detectors import BLUE, NAMES, RED, SSD, cell_boxes, doubles, own_model, slope_and_gradient, squares, state_of
 from torch.nn import functional
 
-from regenhance_data.cli import InputError
-from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
-from regenhance_data.detectors.exported import names_from
+from regenhance_data.detectors.class_names import names_from
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 
 HW = (64, 96)
 DIM = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RED), (56, 8, BLUE))]

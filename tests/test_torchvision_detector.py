@@ -8,9 +8,10 @@ import torch
 import torchvision
 from tiny_detectors import LRASPP, SSD, doubles, own_model, slope_and_gradient, state_of
 
-from regenhance_data.cli import InputError
-from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
-from regenhance_data.detectors.torchvision import read_state
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.io.torch_weights import read_state_dict
 
 FASTER = "fasterrcnn_mobilenet_v3_large_320_fpn"
 # Every detection there is, for each family, as torchvision's constructors say it.
@@ -168,14 +169,14 @@ def test_files_that_are_no_weights_of_the_model_are_refused_and_run_no_code(file
     for content in (b"", b"no weights", pickle.dumps(Harm(tmp_path / "harm"))):
         path.write_bytes(content)
         with pytest.raises(InputError, match="is no file of weights"):
-            read_state(path)
+            read_state_dict(path)
     torch.save({"a": Harm(tmp_path / "harm")}, path)
     with pytest.raises(InputError, match="is no file of weights"):
-        read_state(path)
+        read_state_dict(path)
     assert not (tmp_path / "harm").exists()
     torch.save([1, 2], path)
     with pytest.raises(InputError, match="holds no state dict"):
-        read_state(path)
+        read_state_dict(path)
     state = torch.load(files(LRASPP), weights_only=True)
     torch.save({**state, "more": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="has more besides"):

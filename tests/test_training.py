@@ -23,15 +23,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visualdl import LogReader
 
-from regenhance_data.cli import InputError
+from regenhance_data.dataset.label_png import read_label
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import read_image
+from regenhance_data.io.images import read_image
 from regenhance_data.predictors.paddleseg import pretrained, training
 from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
-from regenhance_data.predictors.paddleseg.config import PredictorConfig, read_state, write_state
+from regenhance_data.predictors.paddleseg.checkpoints import read_parameters, write_parameters
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.optimizer_step import Stepper
 from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
-from regenhance_data.stages.make_seg_dataset import read_label
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -44,7 +45,7 @@ def flags(dataset):
 
 
 def weights(folder, name="model.pdparams"):
-    state = read_state(folder / name)
+    state = read_parameters(folder / name)
     return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
 
 
@@ -188,8 +189,8 @@ def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
     on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
     assert paddleseg("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
-    state = read_state(tmp_path / "iter_2" / "model.pdopt")
-    write_state(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
+    state = read_parameters(tmp_path / "iter_2" / "model.pdopt")
+    write_parameters(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
     assert paddleseg("train", *flags, *on) == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
 
@@ -293,7 +294,7 @@ def test_a_predictor_of_smaller_frames_has_the_macroblocks_of_the_frame_all_the_
     assert json.loads((tmp_path / "val.json").read_text())["ranking"] == pytest.approx(best["ranking"], abs=1e-6)
     # what it was trained with is known: the export, which compares itself with Paddle, needs no flag
     run("deploy/export_onnx.py", *where, "--model_path", model)
-    from deploy.runtime import load_predictor
+    from deploy.backends.registry import load_predictor
 
     predictor = load_predictor(tmp_path / f"{config.stem}.onnx")
     assert (predictor.input_hw, predictor.grid.shape) == ((70, 93), (5, 6))

@@ -17,10 +17,10 @@ from inference_server import serving
 from test_deploy_graph import NORMALISATION, network
 
 from deploy import make_triton_repository, trt_infer
+from deploy.artifacts.engine import Sidecar, sidecar_path
 from deploy.backends.served import _MODEL_URL, _model, connect, is_url
-from deploy.backends.tensorrt import Sidecar, sidecar_path
 from deploy.export.graph import predictor_graph
-from deploy.make_triton_repository import (
+from deploy.serving.triton import (
     ANY,
     CONFIG,
     ServedFile,
@@ -31,8 +31,8 @@ from deploy.make_triton_repository import (
     read_served,
     versions,
 )
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import read_importance
+from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import sha256, write_json
 

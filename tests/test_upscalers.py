@@ -10,12 +10,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data import cli
+from regenhance_data import errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.io.files import read_image, sha256, write_image
+from regenhance_data.io.files import sha256
+from regenhance_data.io.images import read_image, write_image
 from regenhance_data.stages.super_resolve import super_resolve
 from regenhance_data.upscalers.edsr import Edsr
-from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler, upscaler_record
+from regenhance_data.upscalers.registry import load_upscaler, upscaler_record
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (2, 21, 35, 3), np.uint8)
 
@@ -136,7 +138,7 @@ def test_clear_frames_from_elsewhere_are_replaced_only_when_asked(dataset):
     own = dataset.root / "sr_images" / "a" / "000000.png"
     write_image(own, noise(1, 60, 93)[0])
     before = own.read_bytes()
-    with pytest.raises(cli.InputError, match="was not made by this tool; move it away or give --overwrite"):
+    with pytest.raises(errors.InputError, match="was not made by this tool; move it away or give --overwrite"):
         super_resolve(dataset, UpscalerSettings("bicubic", 3))
     assert own.read_bytes() == before
     super_resolve(dataset, UpscalerSettings("bicubic", 3), overwrite=True)
@@ -144,17 +146,17 @@ def test_clear_frames_from_elsewhere_are_replaced_only_when_asked(dataset):
 
 
 def test_a_dataset_s_other_clear_frames_set_the_scale(dataset):
-    with pytest.raises(cli.InputError, match="--batch_size 0"):
+    with pytest.raises(errors.InputError, match="--batch_size 0"):
         super_resolve(dataset, UpscalerSettings("bicubic", 3), 0)
     (dataset.root / "hr_images").mkdir()
     dataset.save(scale=3)
-    with pytest.raises(cli.InputError, match="hr_images/ are at 3 times"):
+    with pytest.raises(errors.InputError, match="hr_images/ are at 3 times"):
         super_resolve(dataset, UpscalerSettings("bicubic", 2))
 
 
 def test_frames_of_different_sizes_are_refused(dataset):
     write_image(dataset.root / "origin_images" / "a" / "000001.png", noise(1, 21, 31)[0])
-    with pytest.raises(cli.InputError, match="differ in size"):
+    with pytest.raises(errors.InputError, match="differ in size"):
         super_resolve(dataset, UpscalerSettings("bicubic", 2), batch_size=3)
 
 
@@ -268,7 +270,7 @@ def test_what_cannot_be_asked_for_is_refused(refused, dataset, tmp_path, monkeyp
         (f"onnx:{graph}", {"pixel_range": 2.0}, "--pixel_range 2: expected 1 or 255"),
         ("bicubic", {"pixel_range": 255.0}, "--pixel_range 255: expected 1 or 255, for torchscript: and onnx: only"),
     ):
-        with pytest.raises(cli.InputError) as refusal:
+        with pytest.raises(errors.InputError) as refusal:
             UpscalerSettings(spec, **more)
         assert message in str(refusal.value)
 
@@ -333,13 +335,13 @@ def forward(self, x):
     ):
         kind, name = spec.split(":")
         path = tmp_path / name
-        with pytest.raises(cli.InputError) as refusal:
+        with pytest.raises(errors.InputError) as refusal:
             upscaler(f"{kind}:{path}", 2 if "nan" in name else 3)
         assert message in str(refusal.value)
         assert "\n" not in str(refusal.value)
         assert str(path) in str(refusal.value)
     assert not made.exists()
-    with pytest.raises(cli.InputError, match="--scale 4: builtin makes frames 3 times as large"):
+    with pytest.raises(errors.InputError, match="--scale 4: builtin makes frames 3 times as large"):
         upscaler("builtin", 4)
 
 

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli
+from regenhance_data import cli, console, errors
+from regenhance_data.dataset.check import check_dataset
 from regenhance_data.dataset.folder import SPLITS, Dataset
 from regenhance_data.dataset.statistics import thin_splits
-from regenhance_data.stages.make_seg_dataset import check_dataset
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
 MOST_LINES = 20  # a screenful; the rest is counted
@@ -21,15 +21,17 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     if not dataset.info:
-        cli.warn(f"{args.data}: has no dataset.yaml; levels are taken to be {dataset.levels}, counts are not checked")
+        console.warn(
+            f"{args.data}: has no dataset.yaml; levels are taken to be {dataset.levels}, counts are not checked"
+        )
     problems = check_dataset(dataset)
     for problem in problems[: MOST_LINES - 1] if len(problems) > 1 else []:
-        cli.warn(problem)
+        console.warn(problem)
     if problems:
-        raise cli.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
+        raise errors.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
     frames = {name: len(dataset.read_split(name)) for name in SPLITS}
     for thin in thin_splits(frames):
-        cli.warn(str(thin))
+        console.warn(str(thin))
     print(f"{args.data}: sound. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
 
 

@@ -3,20 +3,16 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli
+from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.detectors.base import (
-    EXISTING,
-    add_detector_arguments,
-    detector_record,
-    load_detector,
-    settings_from,
-)
+from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import EXISTING
 from regenhance_data.evaluation.evaluate import BUDGETS
 from regenhance_data.evaluation.formulas import compare, table
 from regenhance_data.importance.formulas import FORMULAS, formula_spec, parsed
 from regenhance_data.io.files import write_json, write_text
-from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/compare_formulas.py --data my_dataset --detector builtin --every 5 --save_dir runs/formulas
@@ -46,17 +42,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets):
-        raise cli.InputError("--budgets: expected shares between 0 and 1")
+        raise errors.InputError("--budgets: expected shares between 0 and 1")
     if args.every < 1 or args.greedy < 0:
-        raise cli.InputError("--every: expected at least 1, and --greedy at least 0")
+        raise errors.InputError("--every: expected at least 1, and --greedy at least 0")
     chosen = list(dict.fromkeys(formula_spec(*parsed(formula)) for formula in args.formulas))
     dataset = Dataset.open(args.data)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
     recorded = dataset.info.get("detector")
     if recorded is None and not hasattr(args, "spec"):
-        raise cli.InputError(f"--detector is missing; there are: {EXISTING}")
-    settings = settings_from(args, recorded)
+        raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
+    settings = detector_settings_from(args, recorded)
     clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
     detector = load_detector(settings)
 

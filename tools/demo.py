@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy.runtime import load_predictor
-from regenhance_data import cli
-from regenhance_data.dataset.folder import SCALE, Dataset
+from deploy.backends.registry import load_predictor
+from regenhance_data import cli, errors
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import SCALE
 from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.io.video import read_video
 from regenhance_data.reports.demo import write_report
@@ -49,10 +50,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 def check_detector(args: argparse.Namespace) -> None:
     """Refuse a detector or classes that do not exist now, not after the frames are made."""
-    from regenhance_data.detectors.base import load_detector, settings_from  # torch, for which --help need not wait
+    from regenhance_data.detectors.arguments import detector_settings_from  # torch, for which --help need not wait
+    from regenhance_data.detectors.registry import load_detector
 
     given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
-    load_detector(settings_from(argparse.Namespace(**given)))
+    load_detector(detector_settings_from(argparse.Namespace(**given)))
 
 
 def stages(args: argparse.Namespace) -> list[list[str]]:
@@ -137,7 +139,9 @@ def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -
     journal = args.save_dir / JOURNAL
     if not journal.exists():
         if (args.save_dir / "dataset").exists():
-            raise cli.InputError(f"{args.save_dir}: holds a dataset that no demo made; give --save_dir another folder")
+            raise errors.InputError(
+                f"{args.save_dir}: holds a dataset that no demo made; give --save_dir another folder"
+            )
         return []
     kept: list[dict[str, Any]] = []
     for stage, command in zip(read_json(journal), commands, strict=False):
@@ -156,9 +160,13 @@ def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -
 
 def main(args: argparse.Namespace) -> None:
     if args.video and args.detector == "builtin":
-        raise cli.InputError("the built-in detector knows the built-in street alone; give --detector onnx:PATH as well")
+        raise errors.InputError(
+            "the built-in detector knows the built-in street alone; give --detector onnx:PATH as well"
+        )
     if args.max_frames < 60:
-        raise cli.InputError(f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames")
+        raise errors.InputError(
+            f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames"
+        )
     if args.video:
         next(iter(read_video(args.video)), None)  # what cannot be read is refused now, and all of it read later
     check_detector(args)

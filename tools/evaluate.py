@@ -4,14 +4,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.runtime import BACKENDS, load_predictor
-from regenhance_data import cli
+from deploy.backends.registry import BACKENDS, load_predictor
+from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
+from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
-from regenhance_data.detectors.base import add_detector_arguments, detector_record, load_detector, settings_from
-from regenhance_data.evaluation.evaluate import BUDGETS, CURVES, evaluate, read_truth, table, write_plots
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.evaluation.curves import CURVES, curves_table, write_curve_plots
+from regenhance_data.evaluation.evaluate import BUDGETS, evaluate
+from regenhance_data.evaluation.truth import read_truth
 from regenhance_data.io.files import sha256, write_json
-from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
@@ -52,24 +55,24 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
     if len(models) < len(paths) or models.keys() & ({*CURVES, "none", "all"} - {"predictor"}):
-        raise cli.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
+        raise errors.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
     return models
 
 
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets) or args.every < 1:
-        raise cli.InputError("--budgets: expected shares between 0 and 1, and --every at least 1")
+        raise errors.InputError("--budgets: expected shares between 0 and 1, and --every at least 1")
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
     clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
-    settings = settings_from(args, dataset.info.get("detector"))
+    settings = detector_settings_from(args, dataset.info.get("detector"))
     detector = load_detector(settings)
     record = detector_record(detector.settings)
     if record != dataset.info.get("detector"):
-        cli.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
+        console.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
     if len(frames) < FEWEST_TEST_FRAMES:
-        cli.warn(
+        console.warn(
             f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
         )
     truth = read_truth(args.truth, detector) if args.truth else None
@@ -97,8 +100,8 @@ def main(args: argparse.Namespace) -> None:
         },
     }
     write_json(args.save_dir / "evaluation.json", result)
-    write_plots(result, args.save_dir / "evaluation")
-    print(table(result))
+    write_curve_plots(result, args.save_dir / "evaluation")
+    print(curves_table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
         evaluated = [

@@ -3,14 +3,15 @@
 import argparse
 from pathlib import Path
 
-from deploy.runtime import load_predictor
-from regenhance_data import cli
+from deploy.backends.registry import load_predictor
+from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.detectors.base import add_detector_arguments, load_detector, settings_from
+from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.registry import load_detector
 from regenhance_data.evaluation.reuse import evaluate_reuse, table, write_plots
 from regenhance_data.io.files import write_json
 from regenhance_data.regions.reuse import Reuse
-from regenhance_data.stages.make_importance import clear_folder, recorded_clear
 
 EXAMPLES = """
 python tools/evaluate_reuse.py --data my_dataset --model predictor.onnx --save_dir runs/reuse
@@ -37,14 +38,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     if not 0 < args.budget < 1:
-        raise cli.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
+        raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
     policies = {f"every {n}": Reuse(n) for n in args.every}
     policies |= {f"change {share:g}": Reuse(None, share) for share in args.change}
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = frames if args.split == "all" else dataset.split_frames(args.split)
     clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
-    detector = load_detector(settings_from(args, dataset.info.get("detector")))
+    detector = load_detector(detector_settings_from(args, dataset.info.get("detector")))
     predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
     write_json(args.save_dir / "reuse.json", result)

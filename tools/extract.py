@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli
+from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.stages.extract import ExtractionSettings, extract
 from regenhance_data.stages.manifest import ClipSource, sources_of_folder, sources_of_manifest, sources_of_videos
@@ -48,16 +48,16 @@ def main(args: argparse.Namespace) -> None:
         for source in sources:
             try:
                 count = extract(dataset, source.clip, source.video, source.settings, args.overwrite)
-            except cli.InputError as error:  # one bad recording among a hundred stops none of the others
+            except errors.InputError as error:  # one bad recording among a hundred stops none of the others
                 refused.append(error)
                 if len(sources) > 1:
-                    cli.warn(str(error))
+                    console.warn(str(error))
                 continue
             height, width = dataset.info["clips"][source.clip]["origin_hw"]
             print(f"{args.data}/origin_images/{source.clip}: {count} frames of {width}x{height}")
     if refused:
         several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
-        raise refused[0] if len(sources) == 1 else cli.InputError(several)
+        raise refused[0] if len(sources) == 1 else errors.InputError(several)
     if args.keep_hr:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
         detector = [] if dataset.info.get("detector") else ["--detector", "onnx:YOUR_DETECTOR.onnx"]

@@ -3,12 +3,16 @@
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, MOST_MB_SIZE, Dataset
-from regenhance_data.detectors.base import EXISTING, add_detector_arguments, load_detector, settings_from
+from regenhance_data import cli, console, errors
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, Dataset
+from regenhance_data.dataset.hr_frames import clear_folder
+from regenhance_data.defaults import MOST_MB_SIZE
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import EXISTING
 from regenhance_data.importance.formulas import ALONG_THE_WAY, DEFAULT_FORMULA, FORMULAS, POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
-from regenhance_data.stages.make_importance import clear_folder, make_importance
+from regenhance_data.stages.make_importance import make_importance
 
 EXAMPLES = """
 python tools/make_importance.py --data my_dataset --detector builtin
@@ -43,13 +47,13 @@ def main(args: argparse.Namespace) -> None:
     formula = formula_spec(args.formula, args.points)
     executor = executor_from(args)
     if args.mb_size is not None and not 1 <= args.mb_size <= MOST_MB_SIZE:
-        raise cli.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
+        raise errors.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
         recorded = dataset.info.get("detector")
         if recorded is None and not hasattr(args, "spec"):
-            raise cli.InputError(f"--detector is missing; there are: {EXISTING}")
+            raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
         # loaded here too: a bad one is refused at once, and dataset.yaml says its task
-        settings = load_detector(settings_from(args, recorded)).settings
+        settings = load_detector(detector_settings_from(args, recorded)).settings
         clear = clear_folder(dataset, args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
@@ -57,7 +61,9 @@ def main(args: argparse.Namespace) -> None:
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
     if empty == frames:
-        cli.warn("nothing was found in any frame; lower --score_threshold, or look at --classes and the clear frames")
+        console.warn(
+            "nothing was found in any frame; lower --score_threshold, or look at --classes and the clear frames"
+        )
     cli.suggest(["python", "tools/make_seg_dataset.py", "--data", args.data])
 
 

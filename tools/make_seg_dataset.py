@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from regenhance_data import cli
+from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.levels import Kind
 from regenhance_data.dataset.split import Ratios
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     if frames["unused"]:
         print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
     for warned in thin_splits(frames):
-        cli.warn(str(warned))
+        console.warn(str(warned))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
     train = ["paddleseg", "train", "--use_ema", "--config", "paddleseg_configs/mb_nano.yml"]
     cli.suggest(

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data import cli
-from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id, write_importance
-from regenhance_data.io.files import bounded_map
+from regenhance_data import cli, console, errors
+from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.io.video import read_video
-from regenhance_data.predictors.accmodel.training import load, predict
+from regenhance_data.parallel.threads import bounded_map
+from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
+from regenhance_data.predictors.accmodel.prediction import predict
 
 EXAMPLES = """
 python tools/predict_importance.py --model runs/accmodel/accmodel.pth --video camera.mp4 --save_dir runs/camera
@@ -40,7 +42,9 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
         return
     dataset = Dataset.open(args.data)
     if args.save_dir.resolve() == (args.data / IMPORTANCE).resolve():
-        raise cli.InputError(f"{args.save_dir}: holds the importance that models learn from; give another --save_dir")
+        raise errors.InputError(
+            f"{args.save_dir}: holds the importance that models learn from; give another --save_dir"
+        )
     for clip in dataset.clips():
         frames = dataset.frames(clip)
         images = bounded_map(lambda frame: dataset.read(ORIGIN, frame), frames)
@@ -49,10 +53,10 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
 
 def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
-        raise cli.InputError(f"--batch_size {args.batch_size}: expected at least 1")
-    model = load(args.model)
+        raise errors.InputError(f"--batch_size {args.batch_size}: expected at least 1")
+    model = load_accmodel(args.model)
     for clip, source, frames, numbers in clips(args):
-        shown = cli.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
+        shown = console.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
         importance = predict(model, shown, source, args.batch_size)
         path = args.save_dir / f"{clip}.npz"
         write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)

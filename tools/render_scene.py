@@ -5,7 +5,7 @@ from pathlib import Path
 
 import cv2
 
-from regenhance_data import cli
+from regenhance_data import cli, console, errors
 from regenhance_data.io.files import write_json
 from regenhance_data.io.video import VideoWriter
 from regenhance_data.street.scene import CLASS_NAMES, render_scene
@@ -36,15 +36,17 @@ def main(args: argparse.Namespace) -> None:
         ("crf", 0, 51),
     ):
         if not least <= getattr(args, flag) <= most:
-            raise cli.InputError(f"--{flag} {getattr(args, flag)}: expected {least} to {most}")
+            raise errors.InputError(f"--{flag} {getattr(args, flag)}: expected {least} to {most}")
     if args.seed < 0 or not 32 <= args.height // args.scale <= 2160:
-        raise cli.InputError("--seed is at least 0, and the camera's picture, height / scale, 32 to 2160 pixels high")
+        raise errors.InputError(
+            "--seed is at least 0, and the camera's picture, height / scale, 32 to 2160 pixels high"
+        )
     origin_height = args.height // args.scale // 2 * 2
     origin_width = round(origin_height * 16 / 9 / 2) * 2
     boxes_of: dict[str, list[list[float]]] = {}
     scene = render_scene(args.seed, args.frames, origin_height * args.scale, origin_width * args.scale, args.fps)
     with VideoWriter(args.save_dir / "camera.mp4", args.fps, args.crf) as video:
-        for number, (frame, boxes, labels) in enumerate(cli.progress(scene, "render", args.frames)):
+        for number, (frame, boxes, labels) in enumerate(console.progress(scene, "render", args.frames)):
             video.write(cv2.resize(frame, (origin_width, origin_height), interpolation=cv2.INTER_AREA))
             boxes_of[str(number)] = [
                 [*(round(float(edge), 2) for edge in box), int(label)] for box, label in zip(boxes, labels, strict=True)

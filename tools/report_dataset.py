@@ -6,7 +6,7 @@ Shows a dataset at any stage, from extracted frames on.
 import argparse
 from pathlib import Path
 
-from regenhance_data import cli
+from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.reports.dataset import write_dataset_report
 
@@ -26,9 +26,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     path = args.save or args.data / "report.html"
     if path.is_dir():
-        raise cli.InputError(f"{path}: is a folder; give --save the name of an HTML file")
+        raise errors.InputError(f"{path}: is a folder; give --save the name of an HTML file")
     for warned in write_dataset_report(Dataset.open(args.data), path):
-        cli.warn(str(warned))
+        console.warn(str(warned))
     print(f"{path}: open it in a browser")
 
 

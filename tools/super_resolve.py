@@ -7,7 +7,7 @@ from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 from regenhance_data.stages.super_resolve import super_resolve
-from regenhance_data.upscalers.registry import add_upscaler_arguments, upscaler_settings_from
+from regenhance_data.upscalers.arguments import add_upscaler_arguments, upscaler_settings_from
 
 EXAMPLES = """
 python tools/super_resolve.py --data my_dataset --model builtin

@@ -9,17 +9,23 @@ from pathlib import Path
 
 import torch
 
-from deploy.export_onnx import export_accmodel
-from regenhance_data import cli
+from deploy.export.accmodel import export_accmodel
+from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import SPLITS, Dataset
-from regenhance_data.detectors.base import EXISTING, add_detector_arguments, load_detector, settings_from
+from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.dataset.recorded import recorded_settings
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import EXISTING
 from regenhance_data.importance.formulas import DEFAULT_FORMULA
+from regenhance_data.io.torch_weights import default_device
 from regenhance_data.parallel.executors import Executor
-from regenhance_data.predictors.accmodel.training import EPOCHS, LEARNING_RATE, NAME, TrainSettings, load, train
+from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
+from regenhance_data.predictors.accmodel.network import NAME
+from regenhance_data.predictors.accmodel.training import EPOCHS, LEARNING_RATE, AccModelTrainSettings, train
 from regenhance_data.predictors.samples import Samples
-from regenhance_data.stages.make_importance import clear_folder, make_importance, recorded_clear
-from regenhance_data.stages.make_seg_dataset import make_seg_dataset, recorded_settings
-from regenhance_data.upscalers.pytorch import device
+from regenhance_data.stages.make_importance import make_importance
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 EXAMPLES = """
 python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel
@@ -55,8 +61,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def device_from(name: str | None) -> torch.device:
     if name == "gpu" and not torch.cuda.is_available():
-        raise cli.InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
-    return torch.device("cpu") if name == "cpu" else device()
+        raise errors.InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
+    return torch.device("cpu") if name == "cpu" else default_device()
 
 
 def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
@@ -65,10 +71,10 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
     if missing:
         recorded = dataset.info.get("detector")
         if recorded is None and not hasattr(args, "spec"):
-            raise cli.InputError(
+            raise errors.InputError(
                 f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: {EXISTING}"
             )
-        settings = load_detector(settings_from(args, recorded)).settings
+        settings = load_detector(detector_settings_from(args, recorded)).settings
         clear = clear_folder(dataset, recorded_clear(dataset))
         formula = str(dataset.info.get("importance", {}).get("formula", DEFAULT_FORMULA))
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
@@ -81,7 +87,7 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    settings = TrainSettings(
+    settings = AccModelTrainSettings(
         args.save_dir,
         args.epochs,
         args.batch_size,
@@ -99,7 +105,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
     # on the processor: a GPU multiplies with 10 bits of mantissa, which would count as a difference
-    export_accmodel(load(path).cpu(), dataset, onnx_path, path)
+    export_accmodel(load_accmodel(path).cpu(), dataset, onnx_path, path)
     cli.suggest(
         ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],
         ["python", "tools/predict_importance.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],

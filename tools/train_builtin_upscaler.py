@@ -9,9 +9,10 @@ from pathlib import Path
 from regenhance_data import cli
 from regenhance_data.street.detector import WEIGHTS as DETECTOR_WEIGHTS
 from regenhance_data.street.detector import load_street_detector
-from regenhance_data.street.samples import save_weights, training_samples
+from regenhance_data.street.samples import training_samples
 from regenhance_data.street.upscaler import WEIGHTS as UPSCALER_WEIGHTS
 from regenhance_data.street.upscaler import train_street_upscaler
+from regenhance_data.street.weights import save_street_weights
 
 EXAMPLES = """
 python tools/train_builtin_upscaler.py --save_dir runs/builtin
@@ -36,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     samples = training_samples(args.streets)
     upscaler = train_street_upscaler(samples, args.iterations, args.seed)
     upscaler = train_street_upscaler(samples, args.detector_iterations, args.seed, start=upscaler, detector=detector)
-    path = save_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
+    path = save_street_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     print(f"next: copy it to {UPSCALER_WEIGHTS.parent.name}/ in regenhance_data/ to make it the built-in one")
 

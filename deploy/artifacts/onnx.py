@@ -7,10 +7,13 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from deploy.backends.base import HEADS, PRECISIONS
-from deploy.export.graph import INPUT, OUTPUT, shape_of
-from regenhance_data import KIT
-from regenhance_data.cli import InputError
+from deploy.contract import INPUT, OUTPUT, is_described
+from regenhance_data.errors import InputError
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[int]:
+    """The sizes of a tensor; 0 for one that is not fixed."""
+    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,3 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         for inner in (attribute.g, *attribute.graphs):
             if inner.node or inner.initializer:
                 yield from _tensors(inner)
-
-
-def is_described(metadata: dict[str, str]) -> bool:
-    """Whether a predictor of this kit says this of itself."""
-    numbers = [metadata.get(key, "") for key in ("mb_size", "scale", "levels")]
-    return (
-        metadata.get("kit") == KIT
-        and metadata.get("head") in HEADS
-        and metadata.get("precision") in PRECISIONS
-        and all(number.isascii() and number.isdecimal() and 0 < int(number) < 2**31 for number in numbers)
-    )

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError, brief
 from regenhance_data.grid import MacroblockGrid
 
-HEADS = ("macroblock", "pixels")
-PRECISIONS = ("fp32", "fp16", "int8")
-
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
-Executor = Callable[[np.ndarray], np.ndarray]
+BatchRunner = Callable[[np.ndarray], np.ndarray]
 
 
 class Predictor:
@@ -34,14 +31,14 @@ class Predictor:
         self.path, self.input_hw, self.batch, self.is_dynamic = path, input_hw, batch, is_dynamic
         self.metadata = metadata
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
-        self._idle: LifoQueue[Executor] = LifoQueue()
+        self._idle: LifoQueue[BatchRunner] = LifoQueue()
 
     @property
     def out_hw(self) -> tuple[int, int]:
         """(rows, cols) of what the graph puts out: macroblocks, or with the pixels head the frame's pixels."""
         return self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
 
-    def _executor(self) -> Executor:
+    def _executor(self) -> BatchRunner:
         """What runs one batch, for one thread at a time."""
         raise NotImplementedError
 
@@ -50,7 +47,7 @@ class Predictor:
         raise NotImplementedError
 
     @contextmanager
-    def _leased(self) -> Iterator[Executor]:
+    def _leased(self) -> Iterator[BatchRunner]:
         try:
             executor = self._idle.get_nowait()
         except Empty:
@@ -92,11 +89,6 @@ class Predictor:
         expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():
             raise InputError(f"{self.path}: puts out {list(found.shape)}, not finite {list(expected)}; export it again")
-
-
-def brief(error: Exception) -> str:
-    """What an engine's error says, on one line and not at length."""
-    return " ".join(str(error).split())[:120] or type(error).__name__
 
 
 def chosen_batch(path: Path, fixed: int, asked: int | None) -> int:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from deploy.artifacts.onnx import is_described
-from deploy.backends.base import Executor, Predictor, brief, chosen_batch
-from regenhance_data import KIT, cli
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import MB_SIZE, SCALE
+from deploy.backends.base import BatchRunner, Predictor, chosen_batch
+from deploy.contract import is_described
+from regenhance_data import KIT, console
 from regenhance_data.dataset.levels import expected_level
+from regenhance_data.defaults import MB_SIZE, SCALE
+from regenhance_data.errors import InputError, brief
 from regenhance_data.io.files import read_yaml
 
 DEPLOY = "deploy.yaml"
@@ -58,10 +58,10 @@ class PaddlePredictor(Predictor):
         config.disable_glog_info()
         config.enable_onednn()
         config.set_cpu_math_library_num_threads(self._threads or len(os.sched_getaffinity(0)))  # its own default is 1
-        with cli.quiet_unless_it_fails():
+        with console.quiet_unless_it_fails():
             return inference.create_predictor(config)
 
-    def _executor(self) -> Executor:
+    def _executor(self) -> BatchRunner:
         engine = self._engine()
         source = engine.get_input_handle(engine.get_input_names()[0])
         result = engine.get_output_handle(engine.get_output_names()[0])

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import urllib3
 
-from deploy.backends.base import HEADS, Executor, Predictor
-from deploy.export.graph import INPUT, OUTPUT
-from regenhance_data.cli import InputError
+from deploy.backends.base import BatchRunner, Predictor
+from deploy.contract import HEADS, INPUT, OUTPUT
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
 _MODEL_URL = re.compile(r"(https?://[^/@\s]+(?:/[^@\s]+)?)/v2/models/([^/?#\s]+)(?:/versions/([1-9][0-9]*))?/?")
@@ -86,7 +86,7 @@ class ServedPredictor(Predictor):
         extensions = (self._asked(f"{self._server}/v2") or {}).get("extensions")
         self._is_binary = isinstance(extensions, list) and _BINARY in extensions
 
-    def _executor(self) -> Executor:
+    def _executor(self) -> BatchRunner:
         return self._infer
 
     def _about(self) -> dict[str, Any]:

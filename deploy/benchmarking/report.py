@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.backends.tensorrt import gpu_name
+from deploy.backends.cuda import gpu_name
 from regenhance_data import __version__
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_text
 
 Row = dict[str, Any]

@@ -11,18 +11,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from regenhance_data.cli import InputError
+from deploy.artifacts.onnx import shape_of
+from deploy.contract import DYNAMIC, INPUT, OUTPUT
+from deploy.export.matrices import SOURCE_OF, macroblock_matrix
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
-INPUT, OUTPUT = "frames", "importance"
-DYNAMIC = "N"  # the name of a batch size that is left open
 KIT_NODE = "kit/"  # how the names of the nodes begin that are put around a network
-# Where pixel i of `out` pixels lies among `size` pixels; ONNX's names, its formulas (operator Resize).
-_SOURCE_OF = {
-    "half_pixel": lambda i, size, out: (i + 0.5) * size / out - 0.5,
-    "align_corners": lambda i, size, out: i * (size - 1) / max(out - 1, 1),
-    "asymmetric": lambda i, size, out: i * size / out,
-}
 
 
 @dataclass(frozen=True)
@@ -31,40 +26,6 @@ class Normalisation:
 
     mean: Sequence[float]
     std: Sequence[float]
-
-
-def interpolation_matrix(size: int, out: int, coordinates: str = "half_pixel") -> np.ndarray:
-    """Linear interpolation of `size` values to `out` as a matrix, float64 [out, size]; each row sums to 1."""
-    source = np.clip(_SOURCE_OF[coordinates](np.arange(out), size, out), 0, size - 1)
-    left = np.minimum(source.astype(int), size - 1)
-    right = np.minimum(left + 1, size - 1)
-    matrix = np.zeros((out, size))
-    matrix[np.arange(out), left] = 1 - (source - left)
-    matrix[np.arange(out), right] += source - left
-    return matrix
-
-
-def pooling_matrix(size: int, out: int) -> np.ndarray:
-    """Adaptive average pooling of `size` values to `out` as a matrix, float64 [out, size]; each row sums to 1.
-
-    Value i is the mean of those from floor(i·size/out) to ceil((i + 1)·size/out), as in Paddle and PyTorch.
-    """
-    matrix = np.zeros((out, size))
-    for i in range(out):
-        start, stop = i * size // out, -(-(i + 1) * size // out)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
-
-
-def macroblock_matrix(size: int, out: int, mb_size: int, coordinates: str = "half_pixel") -> np.ndarray:
-    """Interpolate `size` values to `out` pixels, then average each (perhaps partial) block of `mb_size`.
-
-    float64 [ceil(out / mb_size), size]. Both steps are linear and separable, so the importance of the macroblocks of
-    a low-resolution map E is exactly R·E·C with R of the rows and the transposed C of the columns: no full-size map
-    is ever made.
-    """
-    columns = interpolation_matrix(size, out, coordinates).T
-    return MacroblockGrid(1, out, mb_size).mean(columns[:, None])[:, 0].T
 
 
 def predictor_graph(
@@ -192,11 +153,6 @@ def _normalising(
     return [*nodes, helper.make_node("Conv", inputs, [made], kernel_shape=[shrink] * 2, strides=[shrink] * 2)]
 
 
-def shape_of(value: onnx.ValueInfoProto) -> list[int]:
-    """The sizes of a tensor; 0 for one that is not fixed."""
-    return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-
-
 def _attribute(node: onnx.NodeProto, name: str, default: str) -> str:
     return next((a.s.decode() for a in node.attribute if a.name == name), default)
 
@@ -208,7 +164,7 @@ def _final_resize(graph: onnx.GraphProto, logits: str) -> onnx.NodeProto:
     while node.op_type == "Identity":
         node = maker[node.input[0]]
     coordinates = _attribute(node, "coordinate_transformation_mode", "half_pixel")
-    if node.op_type != "Resize" or _attribute(node, "mode", "") != "linear" or coordinates not in _SOURCE_OF:
+    if node.op_type != "Resize" or _attribute(node, "mode", "") != "linear" or coordinates not in SOURCE_OF:
         raise InputError(f"this network ends in {node.op_type}, not in a bilinear upsampling; export it --head pixels")
     return node
 

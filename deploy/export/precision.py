@@ -15,10 +15,11 @@ import onnx
 import onnxruntime
 import onnxslim
 
-from deploy.export.graph import INPUT, KIT_NODE
-from deploy.runtime import installed_backends, load_predictor
-from regenhance_data.cli import InputError
-from regenhance_data.parallel.executors import in_a_process
+from deploy.backends.registry import installed_backends, load_predictor
+from deploy.contract import INPUT
+from deploy.export.graph import KIT_NODE
+from regenhance_data.errors import InputError
+from regenhance_data.parallel.processes import run_in_process
 
 # A sixteenth of what float16 holds: frames other than those looked at may have larger values.
 FP16_LARGEST = 65504 / 16
@@ -37,7 +38,7 @@ def in_precision(model: onnx.ModelProto, precision: str, frames: np.ndarray) -> 
     """
     # A process without Paddle: beside it, onnxruntime.quantization ends in a segmentation fault.
     try:
-        made, kept = in_a_process(_CONVERTERS[precision], model.SerializeToString(), frames)
+        made, kept = run_in_process(_CONVERTERS[precision], model.SerializeToString(), frames)
     except BrokenProcessPool:
         raise InputError(f"ONNX Runtime ended while it made {precision} of this network; stay with fp32") from None
     converted = onnx.load_model_from_string(made)

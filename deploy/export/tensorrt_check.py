@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from deploy.export.graph import shape_of
+from deploy.artifacts.onnx import shape_of
 
 OPSETS = range(9, 18)  # of TensorRT 8.6; 10 goes on to 20
 OPERATORS = frozenset(

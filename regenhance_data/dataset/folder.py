@@ -11,56 +11,34 @@
 The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) is a dataset with one unnamed clip, "".
 """
 
-import hashlib
-import json
-import math
 import re
 import shutil
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import Any
 
-import cv2
 import numpy as np
 
 from regenhance_data import __version__
-from regenhance_data.cli import InputError, warn
+from regenhance_data.console import warn
+from regenhance_data.dataset.fingerprint import picture_mark
+from regenhance_data.dataset.importance_file import ImportanceFile, read_importance
+from regenhance_data.defaults import LEVELS, MB_SIZE, MOST_MB_SIZE, SCALE
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import (
-    locked,
-    read_image,
-    read_yaml,
-    remove_unfinished,
-    sha256,
-    write_text,
-    write_yaml,
-    written_whole,
-)
+from regenhance_data.io.files import digest, locked, read_yaml, remove_unfinished, write_text, write_yaml
+from regenhance_data.io.images import read_image
 
 ORIGIN, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
 CLEAR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
 IMAGES = (ORIGIN, *CLEAR_FOLDERS, LABELS)
 SPLITS = ("train", "val", "test")
-MB_SIZE, SCALE, LEVELS = 16, 3, 10
-MOST_MB_SIZE = 1024
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name that stands for the unnamed clip: importance/importance.npz
 PARTIAL = ".partial-"  # how the name of a folder of frames begins until all are there
 _MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels", "made"}
-_MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # of an importance file that can be one: four days of video, 16K frames
-_BLOCK_CELLS = 2**16  # of importance read at once: with what is made of them a few megabytes
-_PIXELS_AT = 33  # where in a PNG its second chunk begins
-_END_BYTES = 64  # of a PNG without words or times, they hold its pixels' checksum
-_BROKEN_ARCHIVE = (
-    *(ValueError, KeyError, OSError, EOFError, TypeError, RuntimeError, SyntaxError, OverflowError),
-    *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
-)
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -232,7 +210,7 @@ class Dataset:
     def fingerprint(self, folder: str, clip: str) -> str:
         """A hash of the names and contents of a clip's pictures in `folder`: where it changes, they have changed."""
         directory = self.root / folder / clip
-        return digest(sorted((p.name, p.stat().st_size, _mark(p)) for p in directory.iterdir() if _is_image(p)))
+        return digest(sorted((p.name, p.stat().st_size, picture_mark(p)) for p in directory.iterdir() if _is_image(p)))
 
     def importance_digest(self, clip: str, detector: Mapping[str, Any], importance: Mapping[str, Any]) -> str:
         """What the importance of a clip depends on: dataset.yaml's `detector` and `importance`, and the pictures."""
@@ -315,123 +293,5 @@ def _relative(folder: str, frame: Frame) -> str:
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
 
 
-def _mark(path: Path) -> str:
-    """What tells one content of a picture from another.
-
-    Of a PNG that is nothing but pixels, as this kit writes them, the end alone is read: it holds a checksum of all
-    pixels (zlib's Adler-32). Other writers put words or times before the pixels, and perhaps behind them: like files of
-    other formats, theirs are hashed whole.
-    """
-    with path.open("rb") as file:
-        head = file.read(_PIXELS_AT + 8)
-        file.seek(max(path.stat().st_size - _END_BYTES, 0))
-        end = file.read()
-    is_plain = head.startswith(b"\x89PNG") and head.endswith(b"IDAT") and end.endswith(b"IEND\xaeB`\x82")
-    return end.hex() if is_plain else sha256(path)
-
-
-def digest(value: Any) -> str:
-    """A short hash of a plain value (what JSON can hold), equal for equal values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
-def blurred_frame(origin: np.ndarray, scale: int) -> np.ndarray:
-    """The origin image interpolated up (bilinear) by `scale`: uint8 [H, W, 3] → uint8 [H·scale, W·scale, 3]."""
-    height, width = origin.shape[:2]
-    return cv2.resize(origin, (width * scale, height * scale), interpolation=cv2.INTER_LINEAR)
-
-
-def write_importance(path: Path, importance: np.ndarray, frames: np.ndarray) -> None:
-    """Write `importance` [T, rows, cols] (kept as float32) and the frame numbers [T] (int64), whole or not at all."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        # not compressed: it would save a thousandth of what the frames take, and cost half of what labels do
-        np.savez(file, importance=importance.astype(np.float32), frames=frames.astype(np.int64))
-
-
-def read_importance(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """(importance float32 [T, rows, cols], frames int64 [T]) from an .npz; no pickled content is ever loaded.
-
-    InputError when the file is missing, broken, of other shapes, or has values that are NaN, infinite or negative.
-    """
-    file = ImportanceFile(path)
-    maps = [importance for _, importance in file.blocks()]
-    return np.concatenate(maps) if maps else np.zeros(file.shape, np.float32), file.numbers
-
-
-class ImportanceFile:
-    """An importance file, read in blocks of frames: `shape` is (T, rows, cols), `numbers` the frame numbers int64 [T].
-
-    What its heads promise is checked before anything of that size is made. InputError as `read_importance`.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; make it with tools/make_importance.py")
-        self.path = path
-        with self._member("importance") as member:
-            self.shape, dtype = _array_head(member)
-        with self._member("frames") as member:
-            numbers_shape, numbers_dtype = _array_head(member)
-            if len(self.shape) != 3 or numbers_shape != self.shape[:1] or not np.issubdtype(numbers_dtype, np.integer):
-                raise InputError(
-                    f"{path}: expected importance [T, rows, cols] and whole frame numbers [T], "
-                    f"found {list(self.shape)} and {list(numbers_shape)}"
-                )
-            if not np.issubdtype(dtype, np.floating):
-                raise InputError(f"{path}: importance is {dtype}, expected float32")
-            if self.shape[0] > _MOST_FRAMES or self.shape[1] * self.shape[2] > _MOST_CELLS:
-                raise InputError(f"{path}: is said to hold importance {list(self.shape)}, which no clip has")
-            self.numbers = _read_array(member, numbers_shape, numbers_dtype).astype(np.int64, copy=False)
-
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(numbers int64 [n], importance float32 [n, rows, cols]), some megabytes at a time, in order."""
-        at_once = max(_BLOCK_CELLS // max(self.shape[1] * self.shape[2], 1), 1)
-        with self._member("importance") as member:
-            _, dtype = _array_head(member)
-            for start in range(0, self.shape[0], at_once):
-                numbers = self.numbers[start : start + at_once]
-                block = _read_array(member, (len(numbers), *self.shape[1:]), dtype)
-                yield numbers, checked_importance(self.path, block)
-
-    @contextmanager
-    def _member(self, name: str) -> Iterator[IO[bytes]]:
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as member:
-                yield member
-        except _BROKEN_ARCHIVE as error:
-            raise InputError(f"{self.path}: is no importance file ({' '.join(str(error).split())[:80]})") from None
-
-
-def _array_head(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """(shape, dtype) of the .npy that a file begins with. ValueError for what cannot be read in blocks."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(member)
-    if is_fortran and len(shape) > 1:
-        raise ValueError("its axes are in Fortran's order; save it with numpy.ascontiguousarray")
-    if dtype.hasobject or min(shape, default=0) < 0:
-        raise ValueError(f"it holds {dtype} {shape}")
-    return shape, dtype
-
-
-def _read_array(member: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    wanted = math.prod(shape) * dtype.itemsize
-    content = member.read(wanted)
-    if len(content) != wanted:
-        raise EOFError("it ends too early")
-    return np.frombuffer(content, dtype).reshape(shape)
-
-
-def checked_importance(path: Path, importance: np.ndarray) -> np.ndarray:
-    """`importance` [T, rows, cols] as float32. InputError for NaN, infinite (also as float32) or negative values."""
-    with np.errstate(over="ignore"):
-        importance = importance.astype(np.float32, copy=False)
-    for wrong, what in ((~np.isfinite(importance), "NaN or infinite"), (importance < 0, "negative")):
-        if wrong.any():
-            place = int(np.argwhere(wrong)[0][0])
-            raise InputError(f"{path}: {what} importance in its frame {place}; importance is finite and >= 0")
-    return importance

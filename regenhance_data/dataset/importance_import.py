@@ -23,8 +23,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import checked_importance, clip_id, read_importance
+from regenhance_data.dataset.folder import clip_id
+from regenhance_data.dataset.importance_file import checked_importance, read_importance
+from regenhance_data.errors import InputError
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
 _MOST_BYTES = 4 * 2**30  # of one clip: ten hours of a 360p camera at 30 frames a second

@@ -5,10 +5,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 
 Kind = Literal["log", "minmax", "rank", "none"]
 MOST_LEVELS = 255  # a label is uint8 and PaddleSeg ignores pixels of value 255
+
+
+IGNORED_LEVEL = 255  # PaddleSeg leaves pixels of this value out of the loss
 
 
 def to_levels(normalised: np.ndarray, levels: int) -> np.ndarray:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, pairwise
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import SPLITS
+from regenhance_data.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import CLEAR_FOLDERS, LABELS, SPLITS, Dataset, Frame
+from regenhance_data.dataset.label_png import read_label
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import bounded_map
-from regenhance_data.stages.make_seg_dataset import read_label
+from regenhance_data.parallel.threads import bounded_map
 
 FEWEST_TEST_FRAMES = 20  # F1 on fewer moves by several hundredths from one choice of frames to the next
 MOST_LEVEL_0 = 0.95

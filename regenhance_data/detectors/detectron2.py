@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from regenhance_data.cli import InputError, warn
-from regenhance_data.detectors.base import BoxDetector, Dense, Detector, DetectorSettings
-from regenhance_data.detectors.exported import numbered
+from regenhance_data.console import warn
+from regenhance_data.detectors.base import BoxDetector, Dense, Detector
+from regenhance_data.detectors.class_names import numbered
 from regenhance_data.detectors.segmentation import Segmenter
-from regenhance_data.detectors.torchvision import read_state
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.io.pickles import ARRAYS, restricted_load
+from regenhance_data.io.torch_weights import read_state_dict
 
 EXAMPLE = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
@@ -150,7 +152,7 @@ def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:
             raise InputError(f"{path}: is no checkpoint of detectron2's model zoo, which has its weights under 'model'")
         checkpoint = {key: checkpoint[key] for key in ("model", "matching_heuristics") if key in checkpoint}
     else:
-        checkpoint = {"model": read_state(path)}
+        checkpoint = {"model": read_state_dict(path)}
     try:
         found = DetectionCheckpointer(network)._load_model(checkpoint)
     except Exception as error:  # arrays of any type may be in the file

@@ -9,9 +9,12 @@ import onnx
 import torch
 from onnx2torch import convert
 
-from regenhance_data.cli import InputError
-from regenhance_data.detectors.base import Detector, DetectorSettings
-from regenhance_data.detectors.exported import Source, checked_file, load_exported, names_from
+from regenhance_data.detectors.base import Detector
+from regenhance_data.detectors.class_names import names_from
+from regenhance_data.detectors.exported import checked_file, load_exported
+from regenhance_data.detectors.preprocessing import Source
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 
 

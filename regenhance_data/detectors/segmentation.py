@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from regenhance_data.detectors.base import BATCH, Detector, Objective
 
-IGNORED = -100  # cross_entropy's own mark of pixels that do not count
+NO_CLASS = -100  # cross_entropy's own mark of pixels that do not count
 
 
 class Segmenter(Detector):
@@ -43,9 +43,9 @@ class Segmenter(Detector):
         winners = logits.detach().argmax(1)
         if self.settings.classes:
             wanted = torch.tensor(self.counted_classes(), device=winners.device)
-            winners[~torch.isin(winners, wanted)] = IGNORED
+            winners[~torch.isin(winners, wanted)] = NO_CLASS
         return Objective(
-            _log_probability(logits, winners)[0], int((winners != IGNORED).sum()), partial(self._followed, winners)
+            _log_probability(logits, winners)[0], int((winners != NO_CLASS).sum()), partial(self._followed, winners)
         )
 
     def _followed(self, winners: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -54,5 +54,5 @@ class Segmenter(Detector):
 
 def _log_probability(logits: torch.Tensor, winners: torch.Tensor) -> torch.Tensor:
     """The mean over the pixels that count of the winner's log-probability, [N]; 0 where none counts."""
-    losses = functional.cross_entropy(logits, winners, ignore_index=IGNORED, reduction="none")
-    return -losses.sum((1, 2)) / (winners != IGNORED).sum((1, 2)).clamp(min=1)
+    losses = functional.cross_entropy(logits, winners, ignore_index=NO_CLASS, reduction="none")
+    return -losses.sum((1, 2)) / (winners != NO_CLASS).sum((1, 2)).clamp(min=1)

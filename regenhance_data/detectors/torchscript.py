@@ -6,8 +6,11 @@ from typing import Any
 
 import torch
 
-from regenhance_data.detectors.base import Detector, DetectorSettings
-from regenhance_data.detectors.exported import Source, checked_file, load_exported, names_from
+from regenhance_data.detectors.base import Detector
+from regenhance_data.detectors.class_names import names_from
+from regenhance_data.detectors.exported import checked_file, load_exported
+from regenhance_data.detectors.preprocessing import Source
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.torchvision import names_of
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torchscript import load_script

@@ -10,11 +10,15 @@ from torch.nn import functional
 from torchvision.models import detection, segmentation
 from torchvision.transforms import functional as pictures
 
-from regenhance_data.cli import InputError, warn
-from regenhance_data.detectors.base import BoxDetector, Dense, Detector, DetectorSettings
-from regenhance_data.detectors.exported import IMAGENET, numbered
+from regenhance_data.console import warn
+from regenhance_data.detectors.base import BoxDetector, Dense, Detector
+from regenhance_data.detectors.class_names import numbered
+from regenhance_data.detectors.preprocessing import IMAGENET
 from regenhance_data.detectors.segmentation import Segmenter
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
+from regenhance_data.io.torch_weights import read_state_dict
 
 # The bias of the layer that puts out the classes, by whose length the classes of a state dict are counted.
 CLASS_BIASES = (
@@ -27,7 +31,6 @@ CLASS_BIASES = (
 )
 # torchvision sets BatchNorm's epsilon to 0 when it loads these models' COCO_V1, as they were trained.
 NO_EPSILON = ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn", "retinanet_resnet50_fpn")
-WRAPPERS = ("model", "state_dict", "model_state_dict")  # under which training scripts save a state dict
 SEGMENTATION_SIZE_PX = 520  # what the shorter side is resized to, in all of torchvision's segmentation weights
 
 
@@ -105,7 +108,7 @@ def _published(name: str, weights: str) -> Any:
 def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The model with the state dict in a .pth, with as many classes as that has."""
     _published(name, "DEFAULT")  # there must be such a model
-    state = read_state(path)
+    state = read_state_dict(path)
     with torch.device("meta"):
         plain = _built(name, 2).state_dict()
     bias = next(key for key in CLASS_BIASES if key in plain)
@@ -130,23 +133,6 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.0
     return network, names_of(name, classes)
-
-
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a .pth, by itself or as training scripts wrap it. Runs no code from the file."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give --detector_weights a file of weights")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken or hostile file can raise nearly anything
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{path}: is no file of weights ({reason})") from None
-    for key in WRAPPERS:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{path}: holds no state dict; save the model's state_dict()")
-    return {str(key).removeprefix("module."): tensor for key, tensor in state.items()}
 
 
 @torch.no_grad()

@@ -7,23 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from regenhance_data.cli import InputError, progress
+from regenhance_data.console import progress
 from regenhance_data.dataset.folder import Dataset, Frame
-from regenhance_data.detectors.base import BATCH, Detections, Detector
-from regenhance_data.evaluation.evaluate import (
-    ALL,
-    RESAMPLES,
-    Counts,
-    count_matches,
-    detect_composites,
-    f1,
-    masks_of,
-    summary,
-)
+from regenhance_data.detections import Detections
+from regenhance_data.detectors.base import BATCH, Detector
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.bootstrap import ALL, RESAMPLES, Counts, summary
+from regenhance_data.evaluation.evaluate import detect_composites, masks_of
 from regenhance_data.importance.formulas import FramePair, importance_map
-from regenhance_data.io.files import bounded_map
-from regenhance_data.regions.selection import composite
-from regenhance_data.stages.make_importance import read_pair
+from regenhance_data.importance.pairs import read_pair
+from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.parallel.threads import bounded_map
+from regenhance_data.regions.composite import composite
 
 GREEDY = "greedy"
 # Macroblocks whose gain is measured anew at each step of the search. Gains of the others are those of an earlier step

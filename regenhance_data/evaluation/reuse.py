@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
 from regenhance_data.detectors.base import Detector
-from regenhance_data.evaluation.evaluate import METRIC_NAMES, Predict, evaluate
+from regenhance_data.evaluation.curves import METRIC_NAMES
+from regenhance_data.evaluation.evaluate import Predict, evaluate
 from regenhance_data.plots import save_figure
 from regenhance_data.regions.reuse import Reuse
 

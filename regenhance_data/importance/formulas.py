@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from regenhance_data.cli import InputError
 from regenhance_data.detectors.base import Detector, Objective
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
 CLEAR = 1.0  # the point that is the clear frame itself

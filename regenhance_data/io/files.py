@@ -8,23 +8,26 @@ import os
 import platform
 import shlex
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import cv2
-import numpy as np
 import yaml
 
-from regenhance_data.cli import InputError
-
-T = TypeVar("T")
-R = TypeVar("R")
+from regenhance_data.errors import InputError
 
 UNFINISHED = ".writing-"  # how the name of a file begins until it is whole
+# PyYAML makes numbers, dates and keys with whatever Python has for that, and lets their errors through.
+_BROKEN_YAML = (
+    *(yaml.YAMLError, ValueError, LookupError, TypeError),
+    *(AttributeError, ArithmeticError, RecursionError),
+)
+
+
+def digest(value: Any) -> str:
+    """A short hash of a plain value (what JSON can hold), equal for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
@@ -127,13 +130,6 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
-# PyYAML makes numbers, dates and keys with whatever Python has for that, and lets their errors through.
-_BROKEN_YAML = (
-    *(yaml.YAMLError, ValueError, LookupError, TypeError),
-    *(AttributeError, ArithmeticError, RecursionError),
-)
-
-
 class _Reader(yaml.SafeLoader):
     """Refuses aliases: a few lines of them stand for more values than any memory holds, or for one inside itself."""
 
@@ -170,63 +166,3 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_image(path: Path) -> np.ndarray:
-    """An image file as RGB, uint8 [H, W, 3]. InputError when it is missing or does not decode."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such image")
-    try:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    except cv2.error:  # a head that promises a giant
-        image = None
-    if image is None:
-        raise InputError(f"{path}: does not decode as an image; extract it again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an RGB image, uint8 [H, W, 3], as PNG (compression 1: a third of the time, a tenth more bytes)."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    write_bytes(path, encoded.tobytes())
-
-
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """An RGB image, uint8 [H, W, 3], as the bytes of a JPEG of the given quality (1 to 100)."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
-
-
-def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
-    """`map` in threads, in order, with only a few items in flight, so that memory stays flat.
-
-    OpenCV, zlib and PyTorch let go of the interpreter, so reading, coding and writing images runs beside the caller.
-    `workers`: by default one a core, at most 8.
-    """
-    workers = workers or min(len(os.sched_getaffinity(0)), 8)
-    pending: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """`items`, made in a thread of their own, up to `depth` of them before they are asked for."""
-    source, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
-        pending = deque(pool.submit(next, source, end) for _ in range(depth))
-        try:
-            while (item := pending.popleft().result()) is not end:
-                pending.append(pool.submit(next, source, end))
-                yield item  # type: ignore[misc]
-        finally:
-            for future in pending:
-                future.cancel()

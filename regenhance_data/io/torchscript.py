@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 
 # What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` stands for what
 # may lie between two words. Of the libraries under `ops` only the known ones are let through, since others reach

@@ -11,7 +11,8 @@ from typing import Any
 import av
 import numpy as np
 
-from regenhance_data.cli import InputError, warn
+from regenhance_data.console import warn
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import written_whole
 
 # Playlists that pose as a video may name other files or hosts.

@@ -23,15 +23,17 @@ from typing import Any, Generic, TypeVar
 
 import cv2
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import Frame
+from regenhance_data.errors import InputError
 
 R = TypeVar("R")
 Worker = Callable[[Sequence[Frame]], R]
-
 EXECUTORS = ("local", "ray")
 CHUNK = 16  # frames: a kill loses less than a minute of work on a slow detector, and a call costs nothing beside it
 _MOST_WORKERS = 16  # each loads a network of its own; more are for --workers to ask for
+# --- processes on this machine ------------------------------------------------------------------------------------
+_make_worker: Callable[[], Worker[Any]]  # these two are of this process, when it is one of the pool's
+_worker: Worker[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,6 @@ def executor_from(args: argparse.Namespace) -> Executor[Any]:
     return executor
 
 
-# --- processes on this machine ------------------------------------------------------------------------------------
-
-_make_worker: Callable[[], Worker[Any]]  # these two are of this process, when it is one of the pool's
-_worker: Worker[Any] | None = None
-
-
 def _in_processes(
     make_worker: Callable[[], Worker[R]], chunks: Sequence[Sequence[Frame]], workers: int
 ) -> Iterator[tuple[Any, R]]:
@@ -187,8 +183,6 @@ def _work(chunk: Sequence[Frame]) -> Any:
 
 
 # --- a Ray cluster -------------------------------------------------------------------------------------------------
-
-
 class _Actor:
     """What runs on the cluster: a worker, made when the first chunk comes, so that its errors come back as ours."""
 
@@ -264,15 +258,3 @@ def _refuse_silence(address: str) -> None:
 def _no_cluster(address: str | None, error: Exception) -> InputError:
     reason = " ".join(str(error).split())[:120]
     return InputError(f"--address {address}: no Ray cluster answers ({reason})")
-
-
-def in_a_process(function: Callable[..., Any], *args: Any) -> Any:
-    """What the function returns, called in a new process that is gone afterwards. BrokenProcessPool where it dies."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends its work
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            waiting = pool.submit(function, *args)
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        return waiting.result()

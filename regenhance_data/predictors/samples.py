@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data.cli import InputError, progress, warn
+from regenhance_data.console import progress, warn
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.label_png import read_label
+from regenhance_data.dataset.levels import IGNORED_LEVEL
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import bounded_map, read_image
-from regenhance_data.stages.make_seg_dataset import IGNORED, read_label
+from regenhance_data.io.images import read_image
+from regenhance_data.parallel.threads import bounded_map
 
 
 class Samples:
@@ -45,7 +48,7 @@ class Samples:
         height, width = image.shape[:2]
         if levels.shape != (height, width):
             raise InputError(f"{paths[1]}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}")
-        wrong = levels[(levels >= self.num_classes) & (levels != IGNORED)]
+        wrong = levels[(levels >= self.num_classes) & (levels != IGNORED_LEVEL)]
         if wrong.size:
             raise InputError(
                 f"{paths[1]}: has value {wrong.max()}, with num_classes {self.num_classes} levels go to "
@@ -78,8 +81,8 @@ class Samples:
                 raise InputError(f"{path}: is on a grid of {cells.shape}, frames of this clip have {grid.shape}")
             if cells is None:
                 label = read_label(label_path)
-                counted = grid.mean(label != IGNORED)
-                levels = grid.mean(np.where(label == IGNORED, 0, label))
+                counted = grid.mean(label != IGNORED_LEVEL)
+                levels = grid.mean(np.where(label == IGNORED_LEVEL, 0, label))
                 cells = np.divide(levels, counted, out=np.full(grid.shape, np.nan), where=counted > 0)
             yield cells
 

@@ -9,7 +9,7 @@ HEAT = 0.6  # the share of the hottest cell's colour: the picture under it can s
 OUTLINE_RGB = (0, 255, 120)  # a green that the inferno colours of the heat do not have
 
 
-def heat(frame: np.ndarray, importance: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
+def draw_heatmap(frame: np.ndarray, importance: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
     """Colour each macroblock by its importance: uint8 RGB [H, W, 3], float [rows, cols] in [0, 1] → uint8 RGB.
 
     The colour is the stronger the more important the macroblock is; where importance is 0 the frame is as it was.
@@ -20,7 +20,7 @@ def heat(frame: np.ndarray, importance: np.ndarray, grid: MacroblockGrid) -> np.
     return (frame * (1 - weight) + inferno * weight).round().astype(np.uint8)
 
 
-def outline(frame: np.ndarray, chosen: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
+def draw_outline(frame: np.ndarray, chosen: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
     """Draw a line around the chosen regions, inside them: uint8 RGB [H, W, 3], bool [rows, cols] → uint8 RGB."""
     thickness = max(1, grid.mb_size // 16)
     inside = grid.spread(chosen).astype(np.uint8)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 
 # A change is looked for in means of 8×8 pixels: noise and compression average out, and a frame of 640×360 takes some
 # hundredths of a millisecond.

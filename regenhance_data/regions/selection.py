@@ -1,11 +1,9 @@
-"""Region enhancement: choose macroblocks within a budget, and put their clear pixels over the blurred frame."""
+"""Selection of macroblocks within a budget."""
 
 import numpy as np
 
-from regenhance_data.grid import MacroblockGrid
 
-
-def choose(scores: np.ndarray, budget: float) -> np.ndarray:
+def select_macroblocks(scores: np.ndarray, budget: float) -> np.ndarray:
     """The round(budget · cells) macroblocks of the highest scores: float [rows, cols] → bool [rows, cols].
 
     `budget` is the share of the macroblocks, in [0, 1]; a half is rounded up, and a share below half a macroblock
@@ -18,11 +16,3 @@ def choose(scores: np.ndarray, budget: float) -> np.ndarray:
     chosen = np.zeros(scores.size, bool)
     chosen[order[: int(budget * scores.size + 0.5)]] = True
     return chosen.reshape(scores.shape)
-
-
-def composite(clear: np.ndarray, blurred: np.ndarray, chosen: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
-    """The blurred frame with the chosen macroblocks clear.
-
-    clear, blurred: uint8 [H, W, 3]; chosen: bool [rows, cols]; grid: on the clear frame. Returns uint8 [H, W, 3].
-    """
-    return np.where(grid.spread(chosen)[..., None], clear, blurred)

@@ -15,14 +15,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import LABELS, ORIGIN, Dataset, Frame, blurred_frame
+from regenhance_data import plots
+from regenhance_data.dataset.folder import LABELS, ORIGIN, Dataset, Frame
+from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
+from regenhance_data.dataset.recorded import recorded_normaliser
 from regenhance_data.dataset.statistics import Clip, Survey, Warned, survey_dataset, warnings_about
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.regions.overlay import heat
+from regenhance_data.regions.composite import upsample_frame
+from regenhance_data.regions.overlay import draw_heatmap
 from regenhance_data.reports import page
-from regenhance_data.stages.make_seg_dataset import level_colours, read_label, recorded_normaliser
 
 SHEET_ROWS = 10  # of the contact sheet
 SHEET_PX = 420  # a picture's width on it: a third of the page, and the page stays under 5 MB
@@ -77,7 +80,7 @@ def _chosen(survey: Survey) -> list[Frame]:
 def _pair(survey: Survey, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """(blurred, clear) of a frame. InputError where the clear one has another size."""
     dataset, clear = survey.dataset, str(survey.clear)
-    blurred = blurred_frame(dataset.read(ORIGIN, frame), dataset.scale)
+    blurred = upsample_frame(dataset.read(ORIGIN, frame), dataset.scale)
     found = dataset.read(clear, frame)
     if found.shape != blurred.shape:
         raise InputError(
@@ -191,7 +194,7 @@ def _row(
             raise InputError(
                 f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again"
             )
-        yield heat(origin, normaliser(maps[frame]), grid) if frame in maps else origin
+        yield draw_heatmap(origin, normaliser(maps[frame]), grid) if frame in maps else origin
     elif survey.clear:
         yield dataset.read(survey.clear, frame)
     if survey.pixels:
@@ -268,7 +271,7 @@ def _over_time(survey: Survey) -> str:
     figure = Figure(figsize=(9.6, 0.7 + 1.5 * len(clips)), layout="constrained")
     for axes, clip in zip(figure.subplots(len(clips), squeeze=False)[:, 0], clips, strict=True):
         last = clip is clips[-1]
-        page.plain_axes(axes, "frame" if last else "", "")
+        plots.plain_axes(axes, "frame" if last else "", "")
         axes.set_title(str(clip), fontsize=9, loc="left", color="#5b6675")
         numbers = np.array([frame.number for frame in clip.frames], dtype=float)
         axes.plot(*_thinned(numbers, clip.totals), color="#1b2430", linewidth=1.1)
@@ -316,7 +319,7 @@ def _over_frame(survey: Survey) -> str:
         frame = survey.dataset.read(ORIGIN, clip.frames[len(clip.frames) // 2])
         if frame.shape[:2] == (clip.grid.height, clip.grid.width):
             figures.append(
-                page.shown(heat(frame, clip.mean / max(clip.mean.max(), 1e-12), clip.grid), str(clip), SHEET_PX)
+                page.shown(draw_heatmap(frame, clip.mean / max(clip.mean.max(), 1e-12), clip.grid), str(clip), SHEET_PX)
             )
     if not figures:
         return ""

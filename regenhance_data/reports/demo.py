@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from regenhance_data.cli import InputError
+from regenhance_data import plots
 from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
-from regenhance_data.evaluation.evaluate import CURVES, METRIC_NAMES, Predict, curve_figure
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.curves import CURVES, METRIC_NAMES, curve_figure
+from regenhance_data.evaluation.evaluate import Predict
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import FramePair
+from regenhance_data.importance.pairs import read_pair
 from regenhance_data.io.files import read_json
-from regenhance_data.regions.overlay import OUTLINE_RGB, heat, outline
-from regenhance_data.regions.selection import choose
+from regenhance_data.regions.overlay import OUTLINE_RGB, draw_heatmap, draw_outline
+from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.reports import page
-from regenhance_data.stages.make_importance import read_pair
-from regenhance_data.stages.make_seg_dataset import level_colours, read_label
 
 BUDGET = "0.1"  # the budget that the headline speaks of
 MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
@@ -88,7 +90,7 @@ def order_of_choice(scores: np.ndarray) -> np.ndarray:
 
     scores: float [rows, cols]. The page cannot sort by itself and agree: `choose` has an order of its own for equals.
     """
-    times_chosen = sum(choose(scores, percent / 100).ravel().astype(int) for percent in range(101))
+    times_chosen = sum(select_macroblocks(scores, percent / 100).ravel().astype(int) for percent in range(101))
     return np.argsort(-np.asarray(times_chosen), kind="stable")
 
 
@@ -166,13 +168,13 @@ def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray,
     # every map is shown through the normaliser, which is what the levels are cut from
     normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]
-    chosen = outline(blurred, choose(predicted, float(BUDGET)), grid)
+    chosen = draw_outline(blurred, select_macroblocks(predicted, float(BUDGET)), grid)
     panels = [
         (blurred, f"origin image, interpolated up {dataset.scale} times: the blurred frame"),
         (clear, "clear frame"),
-        (heat(clear, normalised, grid), "importance from the detector’s gradient"),
+        (draw_heatmap(clear, normalised, grid), "importance from the detector’s gradient"),
         (_levels_picture(level_grid, grid, dataset.levels), f"label: {dataset.levels} levels"),
-        (heat(blurred, predicted, grid), "prediction, from the origin image alone"),
+        (draw_heatmap(blurred, predicted, grid), "prediction, from the origin image alone"),
         (chosen, f"overlay: the {float(BUDGET):.0%} of the macroblocks it would enhance, outlined"),
         (page.zoom(blurred, oracle, grid), "around the most important macroblock: the blurred frame…"),
         (page.zoom(clear, oracle, grid), "…and the clear frame"),
@@ -213,7 +215,7 @@ def _training_chart(log: list[dict[str, Any]]) -> str:
     losses = [(row["iter"], row["loss"]) for row in log if "loss" in row]
     ranks = [(row["iter"], row["ranking"]) for row in log if "ranking" in row]
     figure = Figure(figsize=(5, 3.4), layout="constrained")
-    axes = page.plain_axes(figure.add_subplot(), "iteration", "loss")
+    axes = plots.plain_axes(figure.add_subplot(), "iteration", "loss")
     axes.plot(*zip(*losses, strict=True), color="#0072B2", linewidth=1.6)
     right = axes.twinx()
     right.spines["top"].set_visible(False)

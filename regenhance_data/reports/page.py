@@ -9,7 +9,6 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
 
 import cv2
 import matplotlib
@@ -17,10 +16,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from regenhance_data.dataset.folder import SPLITS
+from regenhance_data.dataset.label_png import level_colours
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import encode_jpeg, write_text
-from regenhance_data.regions.overlay import heat
-from regenhance_data.stages.make_seg_dataset import level_colours
+from regenhance_data.io.files import write_text
+from regenhance_data.io.images import encode_jpeg
+from regenhance_data.plots import plain_axes
+from regenhance_data.regions.overlay import draw_heatmap
 
 SPLIT_COLOURS = dict(zip(SPLITS, ("#0072B2", "#E69F00", "#009E73"), strict=True))
 STEPS = 256  # of a colour scale
@@ -73,16 +74,6 @@ def chart(figure: Figure, words: str) -> str:
     return f'<figure class="scroll"><img class="chart" alt="{html.escape(words)}" {look}></figure>'
 
 
-def plain_axes(axes: Any, xlabel: str, ylabel: str) -> Any:
-    """Axes with a faint horizontal grid and no frame, as all charts of a report have; returns them."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_xlabel(xlabel)
-    axes.set_ylabel(ylabel)
-    return axes
-
-
 def table(head: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
     """A table of cells that are plain text; a row is (strong, cells). It scrolls where it is too wide."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"] if head else []
@@ -108,7 +99,7 @@ def levels_chart(level_pixels: Mapping[str, np.ndarray]) -> str:
 def heat_scale(low: str, high: str) -> str:
     """The colours that `heat` gives grey, from importance 0 (`low` says what that is) to 1 (`high`)."""
     grey = np.full((1, STEPS, 3), 128, np.uint8)
-    return _scale(heat(grey, np.linspace(0, 1, STEPS)[None], MacroblockGrid(1, STEPS, 1)), low, high)
+    return _scale(draw_heatmap(grey, np.linspace(0, 1, STEPS)[None], MacroblockGrid(1, STEPS, 1)), low, high)
 
 
 def level_scale(levels: int) -> str:

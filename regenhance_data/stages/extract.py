@@ -10,10 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from regenhance_data.cli import InputError, progress, warn
+from regenhance_data.console import progress, warn
 from regenhance_data.dataset.folder import LABELS, ORIGIN, PARTIAL, Dataset
-from regenhance_data.io.files import bounded_map, encode_jpeg, sha256, write_image
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import sha256
+from regenhance_data.io.images import encode_jpeg, write_image
 from regenhance_data.io.video import frame_rate, read_video
+from regenhance_data.parallel.threads import bounded_map
 
 DERIVED = ("sr_images", "hr_images", LABELS)
 

@@ -7,51 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset.folder import (
-    CLEAR_FOLDERS,
-    IMPORTANCE,
-    ORIGIN,
-    Dataset,
-    Frame,
-    blurred_frame,
-    write_importance,
-)
-from regenhance_data.detectors.base import DetectorSettings, detector_record, load_detector
-from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance.formulas import FramePair, importance_map
-from regenhance_data.io.files import bounded_map, written_whole
+from regenhance_data.console import progress
+from regenhance_data.dataset.folder import IMPORTANCE, ORIGIN, Dataset, Frame
+from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.importance.formulas import importance_map
+from regenhance_data.importance.pairs import read_pair
+from regenhance_data.io.files import written_whole
 from regenhance_data.parallel.executors import Executor, chunks_of
-
-
-def clear_folder(dataset: Dataset, wanted: str | None = None) -> str:
-    """The folder of clear frames: the wanted one, else hr_images where there is one, else sr_images."""
-    if wanted not in CLEAR_FOLDERS:
-        wanted = next((name for name in CLEAR_FOLDERS if (dataset.root / name).is_dir()), "sr_images")
-    if not (dataset.root / wanted).is_dir():
-        how = "tools/extract.py --keep_hr" if wanted == "hr_images" else "tools/super_resolve.py --data"
-        raise InputError(f"{dataset.root / wanted}: no such folder; make it with {how}")
-    return wanted
-
-
-def recorded_clear(dataset: Dataset) -> str | None:
-    """The folder that the importance files were made from, None where dataset.yaml does not say."""
-    recorded = dataset.info.get("importance")
-    return recorded.get("clear") if isinstance(recorded, dict) else None
-
-
-def read_pair(dataset: Dataset, frame: Frame, clear: str) -> FramePair:
-    """Both forms of a frame. InputError when the clear one is not exactly `scale` times the origin image."""
-    origin, clear_image = dataset.read(ORIGIN, frame), dataset.read(clear, frame)
-    height, width = origin.shape[:2]
-    scale = dataset.scale
-    if clear_image.shape[:2] != (height * scale, width * scale):
-        raise InputError(
-            f"{dataset.path(clear, frame)}: is {clear_image.shape[1]}x{clear_image.shape[0]}, expected "
-            f"{width * scale}x{height * scale} ({scale} times the origin image's {width}x{height}); make it again"
-        )
-    grid = MacroblockGrid(height, width, dataset.mb_size).scaled(scale)
-    return FramePair(origin, clear_image, blurred_frame(origin, scale), grid)
+from regenhance_data.parallel.threads import bounded_map
 
 
 def make_importance(

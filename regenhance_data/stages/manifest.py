@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from regenhance_data.cli import InputError
 from regenhance_data.dataset.folder import clip_id
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 from regenhance_data.stages.extract import ExtractionSettings
 

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame, digest
-from regenhance_data.io.files import bounded_map, write_image
+from regenhance_data.console import progress
+from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import digest
+from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
-from regenhance_data.upscalers.registry import UpscalerSettings, load_upscaler, upscaler_record
+from regenhance_data.parallel.threads import bounded_map
+from regenhance_data.upscalers.registry import load_upscaler, upscaler_record
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 SR = "sr_images"
 

@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data.cli import progress
+from regenhance_data.console import progress
 from regenhance_data.street import scene
-from regenhance_data.street.samples import Sample, crop_corner, load_weights
+from regenhance_data.street.samples import Sample, crop_corner
+from regenhance_data.street.weights import load_street_weights
 
 CLASS_NAMES = scene.CLASS_NAMES
 WEIGHTS = Path(__file__).parent / "weights" / "street_detector.pt"
@@ -104,7 +105,7 @@ def _centres(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def load_street_detector(weights: Path = WEIGHTS) -> StreetDetector:
     """The detector with the weights of this kit (or others of the same network), in eval mode."""
     detector = StreetDetector()
-    detector.load_state_dict(load_weights(weights))
+    detector.load_state_dict(load_street_weights(weights))
     return detector.eval()
 
 

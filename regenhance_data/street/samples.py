@@ -1,21 +1,18 @@
 """What the two built-in networks are trained on: frames of the street, clear and as a small camera delivers them."""
 
-import pickle
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from regenhance_data.cli import InputError, progress
-from regenhance_data.io.files import bounded_map, written_whole
+from regenhance_data.console import progress
+from regenhance_data.errors import InputError
 from regenhance_data.io.video import VideoWriter, read_video
+from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.street.scene import render_scene
-
-if TYPE_CHECKING:
-    import torch
 
 TRAINING_SEEDS = 1000  # seeds below are for training; the demo and the tests use seeds from here on
 SCALE = 3
@@ -69,28 +66,3 @@ def crop_corner(rng: np.random.Generator, sample: Sample, size_wh: tuple[int, in
         box = sample.boxes[rng.integers(len(sample.boxes))] / SCALE
         corner = rng.uniform(box[2:] - size_wh, box[:2] + 1) if (box[2:] - box[:2] < size_wh).all() else box[:2]
     return corner.clip(0, frame_wh - size_wh).astype(np.int64)
-
-
-def save_weights(network: "torch.nn.Module", path: Path) -> Path:
-    """Write a network's state dict, whole or not at all, and return `path`.
-
-    Numbers are kept as float16: half the bytes in the repository, scores the same to three digits.
-    """
-    import torch
-
-    state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
-    with written_whole(path) as temporary:
-        torch.save(state, temporary)
-    return path
-
-
-def load_weights(path: Path) -> dict[str, Any]:
-    """A state dict that `save_weights` wrote. InputError when it is missing or holds anything but numbers."""
-    import torch
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights; make them with the tools/train_builtin_*.py scripts") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: not readable as weights ({' '.join(str(error).split())[:80]})") from None

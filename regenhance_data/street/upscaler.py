@@ -9,9 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data.cli import progress
+from regenhance_data.console import progress
 from regenhance_data.street.detector import StreetDetector
-from regenhance_data.street.samples import SCALE, Sample, crop_corner, load_weights
+from regenhance_data.street.samples import SCALE, Sample, crop_corner
+from regenhance_data.street.weights import load_street_weights
 
 WEIGHTS = Path(__file__).parent / "weights" / "street_upscaler.pt"
 
@@ -44,7 +45,7 @@ class StreetUpscaler(nn.Module):
 def load_street_upscaler(weights: Path = WEIGHTS) -> StreetUpscaler:
     """The upscaler with the weights of this kit (or others of the same network), in eval mode."""
     upscaler = StreetUpscaler()
-    upscaler.load_state_dict(load_weights(weights))
+    upscaler.load_state_dict(load_street_weights(weights))
     return upscaler.eval()
 
 

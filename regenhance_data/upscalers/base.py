@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError, one_line
 
 OVERLAP = 32  # origin pixels around a tile where the network does not tell: beyond it, trained networks look little
 _SIDES_PROBED = (1, 2, 4, 8, 16, 32, 64)
@@ -86,8 +86,3 @@ def scale_of(shape: tuple[int, ...], made: Any) -> int | None:
 def described(made: Any) -> str:
     """The shape of what a network puts out, or its type where it has none."""
     return str(list(made.shape)) if hasattr(made, "shape") else f"a {type(made).__name__}"
-
-
-def one_line(error: BaseException) -> str:
-    """The kind and the beginning of an exception's message, in one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from regenhance_data.cli import InputError
-from regenhance_data.upscalers.base import OVERLAP, UpscalingNetwork, described, one_line, probe, scale_of
+from regenhance_data.errors import InputError, one_line
+from regenhance_data.upscalers.base import OVERLAP, UpscalingNetwork, described, probe, scale_of
 
 _MOST_SIDE_PX = 4096  # of an input that a graph fixes; a forged file makes no giant of it
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}

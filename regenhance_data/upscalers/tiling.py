@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from regenhance_data.cli import InputError, warn
+from regenhance_data.console import warn
+from regenhance_data.errors import InputError
 from regenhance_data.upscalers.base import UpscalingNetwork
 
 SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: the time goes up and the memory hardly down

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, noise
 
-from regenhance_data.dataset.folder import Dataset, write_importance
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_image
+from regenhance_data.io.images import write_image
 from regenhance_data.io.video import VideoWriter
 
 COUNTS = (200, 5000)

@@ -9,8 +9,8 @@ from itertools import product
 from conftest import fill_dataset
 
 from deploy import benchmark
-from deploy.export_onnx import export_accmodel
-from regenhance_data.predictors.accmodel.training import AccModel
+from deploy.export.accmodel import export_accmodel
+from regenhance_data.predictors.accmodel.network import AccModel
 
 HEIGHT, WIDTH = 360, 640
 NAMES = ("mb_nano", "pp_mobileseg_tiny", "mobileseg_mobilenetv2")

@@ -20,13 +20,17 @@ import torch
 from PIL import Image
 from test_memory import images_and_importance
 
-from regenhance_data.dataset.folder import Dataset, blurred_frame
-from regenhance_data.detectors.base import BoxDetector, Detector, DetectorSettings, load_detector
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.label_png import label_png
+from regenhance_data.detectors.base import BoxDetector, Detector
+from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import FramePair, importance_map
 from regenhance_data.io.video import VideoWriter, read_video
+from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.stages.extract import ExtractionSettings, extract
-from regenhance_data.stages.make_seg_dataset import label_png, make_seg_dataset
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from regenhance_data.street.scene import render_scene
 
 
@@ -61,7 +65,7 @@ def street() -> list[np.ndarray]:
 def test_importance_beside_the_detectors_bare_forward_and_backward(street, spec, rounds):
     clear = street[-1]
     origin = cv2.resize(clear, (320, 180), interpolation=cv2.INTER_AREA)
-    pair = FramePair(origin, clear, blurred_frame(origin, 3), MacroblockGrid(540, 960, 48))
+    pair = FramePair(origin, clear, upsample_frame(origin, 3), MacroblockGrid(540, 960, 48))
     settings = DetectorSettings(spec, weights=None if spec == "builtin" else "none")
     if spec != "builtin":  # random weights find nothing: let the hundred best count
         scores = scores_of(load_detector(settings), clear)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from regenhance_data import cli
-from regenhance_data.cli import InputError
-from regenhance_data.dataset.folder import MB_SIZE, SCALE, Dataset
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import MB_SIZE, SCALE
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def run_command(args: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     import paddle
 
-    from regenhance_data.predictors.paddleseg.config import PredictorConfig, trained_input_scale
+    from regenhance_data.predictors.paddleseg.checkpoints import trained_input_scale
+    from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
     if args.device == "gpu" and not paddle.is_compiled_with_cuda():
         raise InputError("--device gpu: this Paddle is built for the CPU; install paddlepaddle-gpu or use --device cpu")
@@ -147,10 +149,10 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
 
 
 def _trained(args: argparse.Namespace, config: "PredictorConfig") -> Any:
-    from regenhance_data.predictors.paddleseg.config import load_weights
+    from regenhance_data.predictors.paddleseg.checkpoints import load_parameters
 
     model = config.build("model")
-    load_weights(model, args.model_path)
+    load_parameters(model, args.model_path)
     return model
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import paddle
 
-from regenhance_data.dataset.folder import MB_SIZE, SCALE
+from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.io.files import write_yaml
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 

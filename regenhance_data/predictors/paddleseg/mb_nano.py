@@ -12,7 +12,7 @@ import paddle.nn.functional as F
 from paddle import nn
 from paddleseg.cvlibs import manager
 
-from regenhance_data.stages.make_seg_dataset import IGNORED
+from regenhance_data.dataset.levels import IGNORED_LEVEL
 
 
 class _ConvNorm(nn.Sequential):
@@ -83,7 +83,7 @@ class MacroblockLoss(nn.Layer):
     [N, H, W] → a scalar; a macroblock's level is that of its middle pixel, and IGNORED ones do not count.
     """
 
-    def __init__(self, mb_size: int = 16, order: float = 1.0, ignore_index: int = IGNORED) -> None:
+    def __init__(self, mb_size: int = 16, order: float = 1.0, ignore_index: int = IGNORED_LEVEL) -> None:
         super().__init__()
         self.mb_size, self.order, self.ignore_index = mb_size, order, ignore_index
 

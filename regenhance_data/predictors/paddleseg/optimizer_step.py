@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 from paddleseg.core.train import loss_computation
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 
 # PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
 _AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import paddle
 
-from regenhance_data.cli import InputError, progress
+from regenhance_data.console import progress
+from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import expected_level
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import encode_jpeg, read_image, write_bytes, written_whole
+from regenhance_data.io.files import write_bytes, written_whole
+from regenhance_data.io.images import encode_jpeg, read_image
 from regenhance_data.predictors.paddleseg.batches import prepared_image
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.validation import predict_levels
-from regenhance_data.regions.overlay import heat, outline
-from regenhance_data.regions.selection import choose
-from regenhance_data.stages.make_seg_dataset import label_png
+from regenhance_data.regions.overlay import draw_heatmap, draw_outline
+from regenhance_data.regions.selection import select_macroblocks
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 DRAWN_SCALE = 3  # as large as a clear frame, so that an eye can tell what is in a macroblock
@@ -69,8 +71,8 @@ def predict(model: Any, config: PredictorConfig, image_path: Path, save_dir: Pat
             levels = label_png(shares.argmax(0).astype(np.uint8), grid, config.num_classes)
             write_bytes(save_dir / "pseudo_color_prediction" / f"{name}.png", levels)
             large = grid.scaled(DRAWN_SCALE)
-            drawn = heat(image.repeat(DRAWN_SCALE, 0).repeat(DRAWN_SCALE, 1), importance, large)
-            drawn = outline(drawn, choose(importance, budget), large)
+            drawn = draw_heatmap(image.repeat(DRAWN_SCALE, 0).repeat(DRAWN_SCALE, 1), importance, large)
+            drawn = draw_outline(drawn, select_macroblocks(importance, budget), large)
             write_bytes(save_dir / "added_prediction" / f"{name}.jpg", encode_jpeg(drawn, JPEG_QUALITY))
             yield name, importance
 

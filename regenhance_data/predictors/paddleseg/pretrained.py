@@ -14,9 +14,9 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import written_whole
-from regenhance_data.predictors.paddleseg.config import read_state
+from regenhance_data.predictors.paddleseg.checkpoints import read_parameters
 
 WEIGHTS = ".pdparams"
 _CHUNK_BYTES = 1 << 20
@@ -43,7 +43,7 @@ def load_pretrained(model: Any, part: str, source: str) -> int:
     path = _fetched(source) if "://" in source else Path(source)
     if not path.is_file():
         raise InputError(f"{path}: no such pretrained weights; start without them: --no_pretrained")
-    state = read_state(path)
+    state = read_parameters(path)
     fitting = {}
     for name, tensor in module.state_dict().items():
         value = state.get(name)
@@ -70,7 +70,7 @@ def _fetched(url: str) -> Path:
             try:
                 _download(url, download)
                 _take_weights(download, weights)
-                read_state(weights)  # what is none is not kept
+                read_parameters(weights)  # what is none is not kept
             finally:
                 download.unlink(missing_ok=True)
     except InputError as error:

@@ -21,17 +21,17 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
-from regenhance_data.cli import InputError
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_bytes, write_json
 from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
-from regenhance_data.predictors.paddleseg.config import (
+from regenhance_data.predictors.paddleseg.checkpoints import (
     RECORD,
-    PredictorConfig,
-    load_weights,
-    read_state,
+    load_parameters,
+    read_parameters,
     write_model,
-    write_state,
+    write_parameters,
 )
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.optimizer_step import Stepper
 from regenhance_data.predictors.paddleseg.pretrained import load_pretrained
 from regenhance_data.predictors.paddleseg.validation import NotFinite, describe, validate
@@ -205,9 +205,9 @@ class _Keeper:
         # its weights last of all: a checkpoint that is there has its validation and its optimizer
         checkpoint = self.settings.save_dir / f"iter_{iteration}"
         self.log.save(checkpoint)
-        write_state(checkpoint / "model.pdopt", self.optimizer.state_dict())
+        write_parameters(checkpoint / "model.pdopt", self.optimizer.state_dict())
         if self.average is not None:
-            write_state(checkpoint / "model.pdema", self.average.state)
+            write_parameters(checkpoint / "model.pdema", self.average.state)
         write_model(checkpoint, self.model.state_dict(), self.config)
         for old in _checkpoints(self.settings.save_dir)[: -self.settings.keep_checkpoints]:
             shutil.rmtree(old)
@@ -356,9 +356,9 @@ def _average(settings: TrainSettings, model: Any, start: int) -> _Average | None
         return None
     if settings.resume_model is None:
         return _Average(model, 0)
-    load_weights(model, settings.resume_model / "model.pdema")
+    load_parameters(model, settings.resume_model / "model.pdema")
     average = _Average(model, start)
-    load_weights(model, settings.resume_model / "model.pdparams")
+    load_parameters(model, settings.resume_model / "model.pdparams")
     return average
 
 
@@ -438,10 +438,10 @@ def _resume(checkpoint: Path, iters: int, model: Any, optimizer: Any) -> int:
         raise InputError(f"{checkpoint}: has no model.pdparams; give a folder iter_N that a training left")
     if start >= iters:
         raise InputError(f"{checkpoint}: is at iteration {start} already, --iters is {iters}; ask for more")
-    load_weights(model, checkpoint / "model.pdparams")
+    load_parameters(model, checkpoint / "model.pdparams")
     path = checkpoint / "model.pdopt"
     try:
-        optimizer.set_state_dict(read_state(path))
+        optimizer.set_state_dict(read_parameters(path))
     except (AssertionError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is not of this config's optimizer ({' '.join(str(error).split())[:100]})") from None
     return start

@@ -7,14 +7,14 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from regenhance_data.cli import InputError, progress
-from regenhance_data.dataset.levels import expected_level
+from regenhance_data.console import progress
+from regenhance_data.dataset.levels import IGNORED_LEVEL, expected_level
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.metrics.ranking import agreement
 from regenhance_data.predictors.paddleseg.batches import PreparedFrames
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.samples import Samples
-from regenhance_data.stages.make_seg_dataset import IGNORED
 
 
 class NotFinite(InputError):
@@ -76,7 +76,7 @@ class Levels:
 
     def count(self, shares: np.ndarray, truth: np.ndarray) -> None:
         """Probabilities [K, rows, cols] and true levels uint8 [rows, cols], of which IGNORED ones do not count."""
-        known = truth != IGNORED
+        known = truth != IGNORED_LEVEL
         said, confidence, level = shares.argmax(0)[known], shares.max(0)[known], truth[known].astype(np.int64)
         np.add.at(self._confusion, (level, said), 1)
         bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)

@@ -1,0 +1,153 @@
+"""Measure the rows of a benchmark, each in a process of its own."""
+
+import argparse
+import time
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.backends.frames import fitted
+from deploy.backends.registry import load_predictor
+from deploy.benchmarking.cases import Case
+from deploy.export.frames import compared_frames
+from regenhance_data import console
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import read_json, sha256, write_json
+from regenhance_data.io.video import read_video
+from regenhance_data.parallel.processes import run_in_process
+
+
+def measure_all(cases: list[Case], where: dict[str, Any], args: argparse.Namespace) -> dict[Case, dict[str, Any]]:
+    """The measurements of each case, those of earlier runs of this command among them; without what does not run."""
+    settings = {name: getattr(args, name) for name in ("repeats", "warmup")}
+    settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
+    settings |= {name: value for name, value in where.items() if name != "date"}
+    path = args.save_dir / "measurements.json"
+    kept = _kept(path, settings)
+    keys = {case: case.key() for case in cases}
+    todo = [
+        (case, turn)
+        for turn in range(args.rounds)
+        for case in cases
+        if len(kept.get(keys[case], {}).get("engine_ms", [])) <= turn
+    ]
+    failed: set[Case] = set()
+    for case, _ in console.progress(todo, "benchmark", unit="row"):
+        if case in failed:
+            continue
+        try:
+            measured = run_in_process(measure, case, args)
+        except (BrokenProcessPool, InputError) as error:
+            why = "the engine ended its process" if isinstance(error, BrokenProcessPool) else str(error)
+            console.warn(f"{case.path} with {case.backend} is left out: {why}")
+            failed.add(case)
+            continue
+        row = kept.setdefault(keys[case], {**measured, "engine_ms": [], "frame_ms": [], "peak_memory_mb": 0.0})
+        row["engine_ms"].append(measured["engine_ms"])
+        row["frame_ms"].append(measured["frame_ms"])
+        row["peak_memory_mb"] = max(row["peak_memory_mb"], measured["peak_memory_mb"])
+        write_json(path, {"settings": settings, "rows": kept})
+    return {case: kept[keys[case]] for case in cases if case not in failed}
+
+
+def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What an earlier run measured in the same way."""
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    rows = found.get("rows") if isinstance(found, dict) else None
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise InputError(f"{path}: holds no measurements of this command; remove it")
+    if found.get("settings") != settings:
+        raise InputError(
+            f"{path}: was measured with other repeats, threads, frames or versions, or elsewhere; remove it or give "
+            "another --save_dir"
+        )
+    return rows
+
+
+def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of each call of the bare engine and of the whole path, in turn, and what the row is about."""
+    before_mb = _memory_mb("VmRSS")
+    predictor = load_predictor(case.path, case.backend, args.threads, case.batch)
+    frames = frames_for(predictor.input_hw, predictor.batch, args.video, args.data)
+    calls = (predictor.bound(frames), partial(predictor.predict, frames))
+    times_ms: tuple[list[float], list[float]] = ([], [])
+    for turn in range(-args.warmup, args.repeats):
+        for which in (0, 1) if turn % 2 else (1, 0):
+            start = time.perf_counter()
+            calls[which]()
+            if turn >= 0:
+                times_ms[which].append(1000 * (time.perf_counter() - start))
+    about = predictor.metadata
+    files = case.path.iterdir() if case.path.is_dir() else [case.path]
+    return {
+        "model": about.get("model", case.path.stem),
+        "backend": case.backend,
+        "precision": about.get("precision", "fp32"),
+        "batch": predictor.batch,
+        "input_scale": float(about.get("input_scale", 1)),
+        "head": about["head"],
+        "input_hw": list(predictor.input_hw),
+        "weights": about.get("weights", "trained"),
+        "file": str(case.path),
+        "model_mb": sum(file.stat().st_size for file in files) / 2**20,
+        "engine_ms": times_ms[0],
+        "frame_ms": times_ms[1],
+        "peak_memory_mb": max(_memory_mb("VmHWM") - before_mb, 0.0),
+    }
+
+
+def _memory_mb(which: str) -> float:
+    """What this process holds (VmRSS) or held at most (VmHWM); getrusage's most is at least what the parent held."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition(f"{which}:")[2].split()[0]) / 2**10
+
+
+def summary(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
+    """A row of benchmark.json from its measurements."""
+    engine, frame = (np.concatenate([np.array(taken) for taken in row[name]]) for name in ("engine_ms", "frame_ms"))
+    batch = row["batch"]
+    told = {key: value for key, value in row.items() if key not in ("engine_ms", "frame_ms")}
+    return {
+        **told,
+        "engine_ms_median": float(np.median(engine)) / batch,
+        "frame_ms_median": float(np.median(frame)) / batch,
+        "frame_ms_p95": float(np.percentile(frame, 95)) / batch,
+        # of calls taken in turn, so that what slows the machine for a while slows both
+        "frame_to_engine": float(np.median(frame / engine)),
+        "frames_per_s": 1000 * batch / float(np.mean(frame)),
+        "f1_at_10": f1_at_10,
+    }
+
+
+def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: Path | None) -> np.ndarray:
+    """A batch of frames, uint8 BGR [batch, H, W, 3]."""
+    if video is not None:
+        images = np.stack([fitted(next(read_video(video)), size_hw, video)])
+    else:
+        images = compared_frames(Dataset.open(data) if data else None, size_hw)
+    return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
+
+
+def f1_of(case: Case, precision: str, evaluations: list[tuple[Path, Any]]) -> float | None:
+    """F1 of a model at a budget of 10 %, from the first evaluation.json that has this file; None where none does.
+
+    What 8 bits say differs from backend to backend: then only an evaluation in the row's own counts.
+    """
+    digest = sha256(case.evaluated) if case.evaluated.is_file() else ""
+    for path, evaluation in evaluations:
+        try:
+            for curve, ran in evaluation["settings"]["ran"].items():
+                is_it = ran["sha256"] == digest if digest else Path(ran["model"]).resolve() == case.evaluated.resolve()
+                value = evaluation["curves"][curve].get("0.1")
+                is_backend = precision != "int8" or ran["backend"] == case.backend
+                if is_it and is_backend and value is not None and evaluation["metric"] == "f1":
+                    return float(value)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
+    return None

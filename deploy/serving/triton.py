@@ -1,0 +1,224 @@
+"""Triton model repositories."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import text_format  # type: ignore[import-untyped]
+
+from deploy.artifacts.engine import read_sidecar
+from deploy.artifacts.onnx import read_onnx, shape_of
+from deploy.contract import INPUT, OUTPUT
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import UNFINISHED, write_new, write_text
+
+if TYPE_CHECKING:
+    from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+
+CONFIG = "config.pbtxt"
+ANY = -1  # a dimension that a request chooses, as Triton writes it
+MAX_BATCH_SIZE = 8  # where neither the user nor an engine says one
+# platform, file and where it runs if nothing else is said. All three are written: what is left out, Triton guesses from
+# the first folder that it finds.
+_KINDS = {
+    ".onnx": ("onnxruntime_onnx", "onnxruntime", "model.onnx", "cpu"),
+    ".engine": ("tensorrt_plan", "tensorrt", "model.plan", "gpu"),
+}
+DEVICE_OF = {"openvino": "cpu", "tensorrt": "gpu"}
+
+
+@dataclass(frozen=True)
+class ServedFile:
+    """A predictor's file and what a server must know of it.
+
+    input_shape, output_shape: of all dimensions, the batch too; ANY where a request chooses it, from 1 to `max_batch`
+    (None: as many as fit). metadata: what the export wrote, all strings.
+    """
+
+    path: Path
+    metadata: dict[str, str]
+    input_shape: Sequence[int]
+    output_shape: Sequence[int]
+    max_batch: int | None = None
+
+    @property
+    def is_dynamic(self) -> bool:
+        return self.input_shape[0] == ANY
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a server is to run a model; None: its own choice, or the file's. See the flags of the same names."""
+
+    device: str | None = None
+    instances: int = 1
+    num_versions: int = 1
+    accelerator: str | None = None
+    max_batch_size: int | None = None
+    preferred_batch_size: Sequence[int] | None = None
+    max_queue_delay_us: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [self.instances, self.num_versions, self.max_batch_size or 1, *(self.preferred_batch_size or [])]
+        if min(sizes) < 1 or self.max_batch_size == 0 or (self.max_queue_delay_us or 0) < 0:
+            raise InputError("numbers of instances, versions and frames: expected at least 1, a delay at least 0")
+
+
+def read_served(path: Path) -> ServedFile:
+    """What a server must know of a predictor. InputError for a file that is no predictor of this kit."""
+    if path.suffix not in _KINDS:
+        raise InputError(f"{path}: expected an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py")
+    return _read_onnx(path) if path.suffix == ".onnx" else _read_engine(path)
+
+
+def _read_onnx(path: Path) -> ServedFile:
+    file = read_onnx(path)
+    graph = file.model.graph
+    frames, importance = ([size or ANY for size in shape_of(port)] for port in (graph.input[0], graph.output[0]))
+    return ServedFile(path, file.metadata, frames, importance)
+
+
+def _read_engine(path: Path) -> ServedFile:
+    about = read_sidecar(path)
+    low, high = about.min_batch, about.max_batch
+    if low != high and low != 1:
+        raise InputError(f"{path}: takes {low} frames or more, a server sends single ones; build it for 1 to {high}")
+    height, width = about.input_hw
+    grid = MacroblockGrid(height, width, int(about.metadata["mb_size"]))
+    picture = grid.shape if about.metadata["head"] == "macroblock" else (height, width)
+    batch = high if low == high else ANY
+    return ServedFile(path, about.metadata, (batch, height, width, 3), (batch, *picture), high)
+
+
+def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfig":
+    """Triton's configuration of a predictor, as its own schema has it. InputError where the two do not go together."""
+    schema = _schema()
+    platform, backend, filename, device = _KINDS[served.path.suffix]
+    device = serving.device or device
+    if device == "cpu" and backend == "tensorrt":
+        raise InputError(f"{served.path}: an engine runs on a GPU; leave out --device cpu, or give the .onnx")
+    if serving.accelerator and (backend == "tensorrt" or DEVICE_OF[serving.accelerator] != device):
+        needed = DEVICE_OF[serving.accelerator]
+        raise InputError(f"{served.path}: --accelerator {serving.accelerator} takes an .onnx and --device {needed}")
+    max_batch = _max_batch(served, serving)
+    start = 1 if max_batch else 0
+    input_dims, output_dims = served.input_shape[start:], served.output_shape[start:]
+    warmup = schema.ModelWarmup.Input(data_type=schema.TYPE_UINT8, dims=input_dims, zero_data=True)
+    config = schema.ModelConfig(
+        name=name,
+        platform=platform,
+        backend=backend,
+        default_model_filename=filename,
+        max_batch_size=max_batch,
+        input=[schema.ModelInput(name=INPUT, data_type=schema.TYPE_UINT8, dims=input_dims)],
+        output=[schema.ModelOutput(name=OUTPUT, data_type=schema.TYPE_FP32, dims=output_dims)],
+        instance_group=[schema.ModelInstanceGroup(count=serving.instances, kind=f"KIND_{device.upper()}")],
+        version_policy={"latest": {"num_versions": serving.num_versions}},
+        # the engines prepare themselves at their first frame: not at the first of a camera
+        model_warmup=[schema.ModelWarmup(name="zeros", batch_size=1, inputs={INPUT: warmup})],
+        parameters={key: schema.ModelParameter(string_value=value) for key, value in served.metadata.items()},
+    )
+    if max_batch:
+        config.dynamic_batching.SetInParent()  # all of it may be Triton's default
+        config.dynamic_batching.preferred_batch_size.extend(serving.preferred_batch_size or [])
+        config.dynamic_batching.max_queue_delay_microseconds = serving.max_queue_delay_us or 0
+    if serving.accelerator:
+        accelerators = config.optimization.execution_accelerators
+        getattr(accelerators, f"{device}_execution_accelerator").add(name=serving.accelerator)
+    return config
+
+
+def _max_batch(served: ServedFile, serving: Serving) -> int:
+    """Triton's max_batch_size: 0 for a graph of a fixed batch, which is then a dimension like the others."""
+    asked = {name: getattr(serving, name) for name in ("max_batch_size", "preferred_batch_size", "max_queue_delay_us")}
+    if not served.is_dynamic:
+        flags = " ".join(f"--{name}" for name, value in asked.items() if value is not None)
+        if flags:
+            frames = served.input_shape[0]
+            raise InputError(f"{served.path}: takes {frames} frames, always; leave out {flags}, or export it dynamic")
+        return 0
+    found = serving.max_batch_size or served.max_batch or MAX_BATCH_SIZE
+    if served.max_batch and found > served.max_batch:
+        raise InputError(f"{served.path}: takes {served.max_batch} frames at most, --max_batch_size says {found}")
+    if max(serving.preferred_batch_size or [1]) > found:
+        raise InputError(f"--preferred_batch_size: expected at most --max_batch_size, which is {found}")
+    return found
+
+
+def read_config(path: Path) -> "ModelConfig":
+    """A config.pbtxt, read by Triton's own schema. InputError where it is none."""
+    try:
+        return text_format.Parse(path.read_text(encoding="utf-8"), _schema().ModelConfig())
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; the folder is no model of Triton, give another --name") from None
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(f"{path}: is no configuration of Triton ({reason}); mend or remove it") from None
+
+
+def add_version(repository: Path, config: "ModelConfig", model: Path, version: int | None = None) -> Path:
+    """Add a version of a model to the repository, the next one by default; the path of the model's file there.
+
+    InputError for a version below one that is there, and where frames, importance or platform are not those of the
+    versions before, since all share one configuration.
+    """
+    folder = repository / config.name
+    latest = max(versions(folder), default=0)
+    version = latest + 1 if version is None else version
+    if version <= latest:
+        raise InputError(f"{folder}: has version {latest}; give a --version above it, or none for the next")
+    if latest:
+        kept, new = (_ports(each) for each in (read_config(folder / CONFIG), config))
+        if kept != new:
+            raise InputError(f"{folder}: its versions take other frames, batches or files than {model}; give --name")
+    text = text_format.MessageToString(config)
+    with _staging(repository, config.name) as staged:
+        (staged / str(version)).mkdir()
+        write_new(staged / str(version) / config.default_model_filename, model.read_bytes())
+        if folder.is_dir():
+            os.rename(staged / str(version), folder / str(version))
+            write_text(folder / CONFIG, text)
+        else:
+            write_new(staged / CONFIG, text.encode())
+            os.rename(staged, folder)
+    return folder / str(version) / config.default_model_filename
+
+
+def _ports(config: "ModelConfig") -> list[Any]:
+    """What all versions of a model have in common."""
+    return [config.platform, config.max_batch_size, *config.input, *config.output]
+
+
+def versions(folder: Path) -> list[int]:
+    """The versions of a model that are in its folder, as Triton reads their names."""
+    return [int(path.name) for path in folder.glob("*") if re.fullmatch("[1-9][0-9]*", path.name)]
+
+
+@contextmanager
+def _staging(repository: Path, name: str) -> Iterator[Path]:
+    """A folder beside the models to make a version in, gone afterwards.
+
+    Not within the model's folder: a server reloads a model when anything in there changes.
+    """
+    staged = repository / f"{UNFINISHED}{name}"
+    shutil.rmtree(staged, ignore_errors=True)  # what a killed run left
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _schema() -> Any:
+    try:
+        from tritonclient.grpc import model_config_pb2
+    except (ImportError, RuntimeError):  # the latter is how it says that grpcio is missing
+        raise InputError("tritonclient or grpcio is not installed; pip install tritonclient grpcio") from None
+    return model_config_pb2

@@ -1,0 +1,127 @@
+"""Everything that can be wrong with a dataset, checked."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from regenhance_data.console import progress
+from regenhance_data.dataset.folder import CLEAR_FOLDERS, IMPORTANCE, LABELS, ORIGIN, SPLITS, Dataset
+from regenhance_data.dataset.importance_source import importance_source
+from regenhance_data.dataset.label_png import NO_PICTURE, read_label
+from regenhance_data.dataset.levels import IGNORED_LEVEL
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.images import read_image
+from regenhance_data.parallel.threads import bounded_map
+
+
+def check_dataset(dataset: Dataset) -> list[str]:
+    """Everything that is wrong with a dataset, a line each: the file, what is wrong, how to mend it. [] when sound.
+
+    Checked: every listed pair exists inside the folder and decodes; label and origin image have one size; label
+    values < levels and constant over each macroblock; no frame in two splits; the gap between the blocks of a clip;
+    pixels a level as dataset.yaml counts them; clear frames of `scale` times the size; importance that fits the frames,
+    and that the labels were made from.
+    """
+    problems: list[str] = []
+    listed: dict[str, str] = {}
+    for name in SPLITS:
+        counts = np.zeros(256, np.int64)
+        try:
+            pairs = dataset.read_split(name)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        if name == "train" and not pairs:
+            problems.append(f"{dataset.root}/train.txt: lists no frame; make it with tools/make_seg_dataset.py")
+        results = bounded_map(lambda pair: _check_pair(dataset, *pair), pairs)
+        for (image, _), result in zip(pairs, progress(results, f"check {name}", len(pairs)), strict=True):
+            if image in listed:
+                problems.append(f"{dataset.root / name}.txt: {image} is also in {listed[image]}.txt; keep one")
+            listed[image] = name
+            problems += result[0]
+            counts += result[1]
+        recorded = dataset.info.get("level_pixels", {}).get(name)
+        if recorded is not None and recorded != counts[: dataset.levels].tolist():
+            problems.append(
+                f"{dataset.root}/dataset.yaml: counts {recorded} pixels a level in {name}, "
+                f"its labels have {counts[: dataset.levels].tolist()}; run tools/make_seg_dataset.py again"
+            )
+    problems += _check_gap(dataset, listed)
+    for clip in dataset.clips():
+        try:
+            _check_importance(dataset, clip)
+        except InputError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _check_importance(dataset: Dataset, clip: str) -> None:
+    """InputError where importance is broken, was lost, or is not what the labels of the clip were made from."""
+    path, made = dataset.importance_path(clip), dataset.info.get("made", {})
+    labelled = made.get(LABELS, {}).get("clips")
+    if path.exists():
+        source = importance_source(dataset, clip, None, dataset.mb_size)
+        for _ in source.blocks():
+            pass
+        if "file" in dataset.info.get(IMPORTANCE, {}):  # labels were made from that file, of which this is a copy
+            return
+        if isinstance(labelled, dict) and labelled.get(clip) != source.made_from():
+            what = "is other importance than its labels were made from" if clip in labelled else "has no labels yet"
+            raise InputError(f"{path}: {what}; run tools/make_seg_dataset.py again")
+    elif clip in made.get(IMPORTANCE, {}) or (isinstance(labelled, dict) and clip not in labelled):
+        raise InputError(f"{path}: is not there (yet); run tools/make_importance.py")
+
+
+def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np.ndarray]:
+    """(problems of one listed pair, pixels a value [256])."""
+    nothing = np.zeros(256, np.int64)
+    try:
+        height, width = read_image(dataset.root / image).shape[:2]
+        levels = read_label(dataset.root / label)
+    except InputError as error:
+        return [str(error)], nothing
+    problems = []
+    if levels.shape != (height, width):
+        return [f"{dataset.root / label}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}"], nothing
+    high = levels[(levels >= dataset.levels) & (levels != IGNORED_LEVEL)]
+    if high.size:
+        problems.append(f"{dataset.root / label}: has value {high.max()}, levels go to {dataset.levels - 1}")
+    grid = MacroblockGrid(height, width, dataset.mb_size)
+    if not np.array_equal(levels, grid.spread(levels[:: grid.mb_size, :: grid.mb_size])):
+        problems.append(f"{dataset.root / label}: is not constant over its {grid.mb_size}-pixel macroblocks")
+    for folder in CLEAR_FOLDERS:
+        clear = dataset.root / folder / Path(image.removeprefix(f"{ORIGIN}/")).with_suffix(".png")
+        if clear.exists():
+            try:
+                clear_wh = _size_wh(clear)
+            except NO_PICTURE:
+                problems.append(f"{clear}: does not decode as an image; make it again")
+                continue
+            if clear_wh != (width * dataset.scale, height * dataset.scale):
+                problems.append(f"{clear}: is {clear_wh[0]}x{clear_wh[1]}, not {dataset.scale} times {width}x{height}")
+    return problems, np.bincount(levels.ravel(), minlength=256)
+
+
+def _size_wh(path: Path) -> tuple[int, int]:
+    """The size of a picture, from its header alone."""
+    with Image.open(path) as image:
+        return image.size
+
+
+def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:
+    """Between two frames of one clip in different splits lie at least `gap` others."""
+    gap = dataset.info.get("split", {}).get("gap", 0) if dataset.info.get("split", {}).get("by") == "block" else 0
+    problems = []
+    for clip in dataset.clips():
+        order = [f"{ORIGIN}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]
+        places = [(place, image, listed[image]) for place, image in enumerate(order) if image in listed]
+        for (place, image, name), (next_place, next_image, next_name) in pairwise(places):
+            if name != next_name and next_place - place <= gap:
+                problems.append(
+                    f"{dataset.root}: {image} ({name}) and {next_image} ({next_name}) lie "
+                    f"{next_place - place - 1} frames apart, dataset.yaml promises {gap}"
+                )
+    return problems

@@ -1,0 +1,85 @@
+"""Where the importance of a clip comes from: importance/, or a file from elsewhere."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from regenhance_data.console import warn
+from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.importance_import import read_importance_file
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import digest, sha256
+
+
+@dataclass(frozen=True)
+class ImportanceSource:
+    """The importance of one clip: its frames by number, their grid, and a way to read it in blocks of
+    (numbers int64 [n], importance float32 [n, rows, cols]) as often as needed.
+    """
+
+    frames: dict[int, Frame]
+    grid: MacroblockGrid
+    blocks: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+    digest: str
+
+    def made_from(self) -> str:
+        """What the labels of the clip depend on but for the settings."""
+        return digest([self.digest, self.grid.height, self.grid.width, self.grid.mb_size])
+
+
+def stems_of(frames: Iterable[Frame]) -> set[str]:
+    """The file names of frames without their suffix."""
+    return {frame.stem for frame in frames}
+
+
+def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: int) -> ImportanceSource:
+    """The importance of a clip, from importance/ or, in its place, from `file`; InputError where it does not fit."""
+    frames = dataset.frames(clip)
+    _refuse_odd_names(dataset, clip, frames)
+    if file is None:
+        dataset.refuse_stale_importance(clip)
+        path, stored = dataset.importance_path(clip), dataset.importance_file(clip)
+        numbers, shape, blocks = stored.numbers, stored.shape, stored.blocks
+    else:
+        path = file
+        numbers, importance = _imported(file, dataset, clip, frames)
+        shape, blocks = importance.shape, lambda: iter([(numbers, importance)])
+    height, width = dataset.read(ORIGIN, frames[0]).shape[:2]
+    grid = MacroblockGrid(height, width, mb_size)
+    if shape[1:] != grid.shape:
+        raise InputError(
+            f"{path}: importance on a grid of {shape[1]}x{shape[2]}, "
+            f"{width}x{height} frames with --mb_size {mb_size} have {grid.rows}x{grid.cols}; "
+            "make it again with tools/make_importance.py --mb_size"
+        )
+    by_number = {frame.number: frame for frame in frames}
+    listed = numbers.tolist()
+    strangers = set(listed) - by_number.keys()
+    if strangers or len(set(listed)) != len(listed):
+        what = f"of frame {min(strangers)}, which is not in the clip" if strangers else "of one frame twice"
+        raise InputError(f"{path}: has importance {what}; make it again with tools/make_importance.py")
+    if len(listed) < len(frames):
+        warn(f"{path}: {len(frames) - len(listed)} of {len(frames)} frames have no importance and get no label")
+    return ImportanceSource({number: by_number[number] for number in sorted(listed)}, grid, blocks, sha256(path))
+
+
+def _imported(file: Path, dataset: Dataset, clip: str, frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
+    """(frame numbers int64 [T], importance float32 [T, rows, cols]) of a clip in a file from elsewhere."""
+    importance, numbers = read_importance_file(file, clip, dataset.clips())
+    if numbers is None:
+        if len(importance) != len(frames):
+            raise InputError(f"{file}: has importance of {len(importance)} frames, the clip has {len(frames)}")
+        numbers = np.array([frame.number for frame in frames])
+    return numbers, importance
+
+
+def _refuse_odd_names(dataset: Dataset, clip: str, frames: list[Frame]) -> None:
+    stems = stems_of(frames)
+    if len(stems) < len(frames) or any(" " in stem for stem in stems):
+        raise InputError(
+            f"{dataset.root / ORIGIN / clip}: file names need to be without spaces and to differ in more than the "
+            "suffix, so that each has a label and a line of a list"
+        )

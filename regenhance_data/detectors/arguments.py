@@ -1,0 +1,68 @@
+"""Command-line flags for a detector."""
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from regenhance_data.detectors.settings import EXISTING, DetectorSettings
+from regenhance_data.detectors.yolo_layouts import LAYOUTS
+
+
+def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that `settings_from` reads. A flag that is not given leaves no attribute, so that settings recorded
+    in dataset.yaml can show through.
+    """
+    group = parser.add_argument_group("detector", argument_default=argparse.SUPPRESS)
+    add = group.add_argument
+    add("--detector", dest="spec", metavar="SPEC", help=f"the detector whose accuracy counts: {EXISTING}")
+    add(
+        "--detector_weights",
+        dest="weights",
+        metavar="WEIGHTS",
+        help="of torchvision: DEFAULT, COCO_V1, … (downloaded), a .pth file, or none (random); of detectron2: a .pth "
+        "or .pkl file, or none (default: torchvision's DEFAULT; what the YAML names)",
+    )
+    add("--score_threshold", type=float, help="detections below it do not count (default: 0.3)")
+    add("--classes", nargs="+", metavar="CLASS", help="names or numbers that count: person,car (default: all)")
+    add(
+        "--max_box_area",
+        type=float,
+        help="share of the frame; larger boxes do not count, as in AccMPEG and RegenHance (default: 0.08)",
+    )
+    add("--iou_threshold", type=float, help="of the NMS within each class (default: 0.5)")
+    add(
+        "--detector_input_size",
+        dest="input_size",
+        nargs=2,
+        type=int,
+        metavar=("HEIGHT", "WIDTH"),
+        help="make frames fit it (default: as torchvision and detectron2 do it for the model; of a file, the frame's "
+        "own size where the graph allows, else the graph's)",
+    )
+    file = parser.add_argument_group("detector from an ONNX or TorchScript file", argument_default=argparse.SUPPRESS)
+    add = file.add_argument
+    add("--detector_layout", dest="layout", choices=tuple(LAYOUTS), help="of the output (default: by what comes out)")
+    add("--channel_order", choices=("RGB", "BGR"), help="of the input (default: the layout's; RGB for segmentation)")
+    add("--pixel_range", type=float, help="of the input, 255 or 1 (default: the layout's; 1 for segmentation)")
+    for flag, words in (("mean", "subtracted from RGB of 0..1"), ("std", "divided by after it")):
+        add(
+            f"--pixel_{flag}",
+            nargs=3,
+            type=float,
+            metavar=("R", "G", "B"),
+            help=f"{words} (default: ImageNet's for segmentation, else none)",
+        )
+
+
+def detector_settings_from(args: argparse.Namespace, recorded: Mapping[str, Any] | None = None) -> DetectorSettings:
+    """The settings that the flags of `add_detector_arguments` give.
+
+    Without --detector, flags change the `recorded` settings (dataset.yaml's `detector`), else the defaults.
+    """
+    given = {f.name: getattr(args, f.name) for f in fields(DetectorSettings) if hasattr(args, f.name)}
+    if "classes" in given:
+        names = [name.strip() for word in given["classes"] for name in word.split(",")]
+        given["classes"] = [name for name in names if name]
+    base = {} if "spec" in given or not isinstance(recorded, Mapping) else recorded
+    return DetectorSettings.from_dict({**base, **given})

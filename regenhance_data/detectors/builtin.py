@@ -1,0 +1,27 @@
+"""The built-in street detector, as a detector of this kit."""
+
+from typing import Any
+
+import torch
+
+from regenhance_data.detectors.base import BoxDetector, Dense
+from regenhance_data.detectors.settings import DetectorSettings
+
+
+class BuiltinDetector(BoxDetector):
+    """The kit's own street detector, for the demo and for trying the kit out."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        from regenhance_data.street.detector import CLASS_NAMES, load_street_detector
+
+        super().__init__(settings)
+        self.class_names = tuple(CLASS_NAMES)
+        self._network = load_street_detector().to(self.device)
+        self._network.requires_grad_(False)
+
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+        boxes, class_scores = self._network(frames)
+        classes = class_scores.shape[-1]
+        return Dense(
+            class_scores.flatten(1), lambda n, places: (boxes[n, places // classes].detach(), places % classes), classes
+        )

@@ -1,0 +1,42 @@
+"""Class names: COCO's, a file's own, and numbers where there are none."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from regenhance_data.errors import InputError
+
+NAMES_SHOWN = 10  # of the classes there are, where one is asked for that is not
+# The 80 classes of COCO, as YOLO counts them.
+COCO = """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,
+parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,
+frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,
+wine glass,cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,
+couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,
+refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"""
+COCO_NAMES = tuple(COCO.replace("\n", "").split(","))
+
+
+def class_number(name: str, class_names: Sequence[str]) -> int:
+    """The place of a class given by its name or its number. InputError when there is none."""
+    if name in class_names:
+        return class_names.index(name)
+    if name.isdecimal() and int(name) < len(class_names):
+        return int(name)
+    more = len(class_names) - NAMES_SHOWN
+    names = ", ".join(class_names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    raise InputError(f"--classes {name}: the detector has no such class; it has {names} (or their numbers from 0)")
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Names for classes that have none."""
+    return tuple(f"class_{number}" for number in range(count))
+
+
+def names_from(value: Any) -> dict[int, str]:
+    """Class names by number, from Ultralytics' {0: 'person', …} or ['person', …]; {} for anything else.
+
+    Numbers have at most four digits: nobody has more classes, and a forged file has no list made of billions.
+    """
+    pairs = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    return {int(number): str(name) for number, name in pairs if re.fullmatch("[0-9]{1,4}", str(number))}

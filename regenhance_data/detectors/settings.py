@@ -1,0 +1,76 @@
+"""Which detector, and which of its detections count."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from regenhance_data.detectors.yolo_layouts import LAYOUTS
+from regenhance_data.errors import InputError
+
+KINDS = {"torchvision": "NAME", "detectron2": "YAML", "onnx": "PATH", "torchscript": "PATH"}
+EXISTING = ", ".join(["builtin", *(f"{kind}:{name}" for kind, name in KINDS.items())])
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """Which detector, and which of its detections count.
+
+    spec: one of EXISTING. score_threshold: detections below it are dropped (0.3, as AccMPEG and RegenHance have it).
+    classes: names or numbers of the classes that count, () for all. max_box_area: larger boxes (share of the frame)
+    are dropped (0.08, theirs too). iou_threshold: of two boxes of a class that overlap more, the lower score is
+    dropped. weights: for torchvision and detectron2, a file, 'none' (random) or the name of torchvision's own, None
+    for what the spec brings. input_size: (height, width in pixels) that frames are made to fit, None for what the
+    detector was made for. The rest is for files whose graph does not tell, None for what it tells: layout (one of
+    LAYOUTS), channel_order ('RGB' or 'BGR'), and pixel_range, pixel_mean, pixel_std: what goes in is
+    (RGB / 255 − mean) / std · range. task: 'detection' or 'segmentation', None until the detector is loaded.
+    """
+
+    spec: str = "builtin"
+    score_threshold: float = 0.3
+    classes: tuple[str, ...] = ()
+    max_box_area: float = 0.08
+    iou_threshold: float = 0.5
+    layout: str | None = None
+    channel_order: str | None = None
+    pixel_range: float | None = None
+    input_size: tuple[int, int] | None = None
+    weights: str | None = None
+    pixel_mean: tuple[float, ...] | None = None
+    pixel_std: tuple[float, ...] | None = None
+    task: str | None = None
+
+    def __post_init__(self) -> None:
+        for flag in ("score_threshold", "max_box_area", "iou_threshold"):
+            value = getattr(self, flag)
+            if not 0 < value <= 1:
+                raise InputError(f"--{flag} {value}: expected a number above 0, at most 1")
+        for flag, choices in (("layout", tuple(LAYOUTS)), ("channel_order", ("RGB", "BGR")), ("pixel_range", (255, 1))):
+            value = getattr(self, flag)
+            if value is not None and value not in choices:
+                raise InputError(f"detector {flag} {value!r}: expected one of {', '.join(map(str, choices))}")
+        if self.input_size is not None and (len(self.input_size) != 2 or any(n < 1 or n % 32 for n in self.input_size)):
+            raise InputError(f"--detector_input_size {self.input_size}: expected height and width, multiples of 32")
+        for flag, least in (("pixel_mean", -np.inf), ("pixel_std", 0)):
+            value = getattr(self, flag)
+            if value is not None and not (len(value) == 3 and all(least < v < np.inf for v in value)):
+                raise InputError(f"--{flag} {value}: expected three numbers (R, G, B of 0..1)")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For dataset.yaml: plain values only, equal after a round trip through YAML."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "DetectorSettings":
+        """The inverse of `to_dict`; keys that are no settings (such as a recorded sha256) are left out."""
+        try:
+            known: dict[str, Any] = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+            known.update({key: tuple(value) for key, value in known.items() if isinstance(value, list)})
+            known["classes"] = tuple(str(name) for name in known.get("classes", ()))
+            known["spec"] = str(known.get("spec", cls.spec))
+            if not isinstance(known.get("weights"), str | None):
+                raise TypeError
+            return cls(**known)
+        except TypeError:
+            raise InputError("dataset.yaml: the recorded detector is broken; give --detector") from None

@@ -1,0 +1,34 @@
+"""Image files, read and written as RGB arrays."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import write_bytes
+
+
+def read_image(path: Path) -> np.ndarray:
+    """An image file as RGB, uint8 [H, W, 3]. InputError when it is missing or does not decode."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such image")
+    try:
+        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    except cv2.error:  # a head that promises a giant
+        image = None
+    if image is None:
+        raise InputError(f"{path}: does not decode as an image; extract it again")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """Write an RGB image, uint8 [H, W, 3], as PNG (compression 1: a third of the time, a tenth more bytes)."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    write_bytes(path, encoded.tobytes())
+
+
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """An RGB image, uint8 [H, W, 3], as the bytes of a JPEG of the given quality (1 to 100)."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])

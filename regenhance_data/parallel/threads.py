@@ -1,0 +1,45 @@
+"""Work in threads, in order, with a bounded number of items in flight."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
+    """`map` in threads, in order, with only a few items in flight, so that memory stays flat.
+
+    OpenCV, zlib and PyTorch let go of the interpreter, so reading, coding and writing images runs beside the caller.
+    `workers`: by default one a core, at most 8.
+    """
+    workers = workers or min(len(os.sched_getaffinity(0)), 8)
+    pending: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
+    """`items`, made in a thread of their own, up to `depth` of them before they are asked for."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        pending = deque(pool.submit(next, source, end) for _ in range(depth))
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(pool.submit(next, source, end))
+                yield item  # type: ignore[misc]
+        finally:
+            for future in pending:
+                future.cancel()

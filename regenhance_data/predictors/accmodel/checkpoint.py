@@ -1,0 +1,107 @@
+"""AccModel's checkpoints, and the weights it can start from."""
+
+import pickle
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import nn
+
+from regenhance_data.defaults import MOST_MB_SIZE
+from regenhance_data.errors import InputError
+from regenhance_data.io import torch_weights
+from regenhance_data.io.files import written_whole
+from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
+
+KIND = "regenhance-kit accmodel"
+_SSD_PARTS = {"base_net": "features", "extras": "extras", "classification_headers": "heads"}
+
+
+def save_accmodel(model: AccModel, path: Path) -> None:
+    """Write the model, whole or not at all; `load` reads it."""
+    content = {
+        "kit": KIND,
+        "threshold": model.threshold,
+        "mb_size": model.mb_size,
+        "state": {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()},
+    }
+    with written_whole(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_accmodel(path: Path) -> AccModel:
+    """The model that `save` wrote, on the GPU where there is one. Runs no code from the file; InputError for others."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; make one with tools/train_accmodel.py")
+    content = torch_weights.read_weights(path)
+    threshold, mb_size, state = (content.get(key) for key in ("threshold", "mb_size", "state"))
+    if (
+        content.get("kit") != KIND
+        or type(threshold) is not float
+        or type(mb_size) is not int
+        or not 1 <= mb_size <= MOST_MB_SIZE
+        or not isinstance(state, dict)
+        or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items())
+        or any(value.is_complex() or value.dtype == torch.bool for value in state.values())
+    ):
+        raise InputError(f"{path}: is no AccModel of this kit; make one with tools/train_accmodel.py")
+    model = AccModel(mb_size, threshold)
+    try:
+        model.network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[-100:]
+        raise InputError(f"{path}: its weights are not AccModel's ({reason}); train it again") from None
+    refuse_unless_finite(model.network, path)
+    return model.to(torch_weights.default_device())
+
+
+def refuse_unless_finite(network: nn.Module, path: Path) -> None:
+    """InputError, that names the file, where a weight is NaN or infinite."""
+    for name, tensor in network.state_dict().items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{path}: {name} is NaN or infinite; the file is damaged, take another")
+
+
+def start_from(network: AccNetwork, pretrained: str) -> None:
+    """Give the network the weights of `pretrained`; what they say nothing of stays as it was.
+
+    'imagenet': the backbone's, as torchvision publishes them (downloaded). Else a file, the state dict of
+    pytorch-ssd's MobileNetV2-SSD-lite for the 21 classes of Pascal VOC (mb2-ssd-lite-mp-0_686.pth, which AccMPEG starts
+    from): all but what concerns boxes. Its tensors have other names in the same order. InputError for what cannot be
+    downloaded or is no such file.
+    """
+    if pretrained == "imagenet":
+        network.features.load_state_dict(_imagenet_features())
+        return
+    path = Path(pretrained)
+    if not path.is_file():
+        raise InputError(f"--pretrained {path}: no such file; give imagenet or the weights of a MobileNetV2-SSD-lite")
+    given = torch_weights.read_weights(path)
+    for prefix, part in _SSD_PARTS.items():
+        own = network.get_submodule(part)
+        names = [name for name in own.state_dict() if _is_learned(name)]
+        tensors = [value for name, value in given.items() if name.startswith(f"{prefix}.") and _is_learned(name)]
+        shapes = [list(own.state_dict()[name].shape) for name in names]
+        if [list(getattr(tensor, "shape", ())) for tensor in tensors] != shapes:
+            raise InputError(f"{path}: its {prefix} is not MobileNetV2-SSD-lite's of 21 classes; give another file")
+        own.load_state_dict(dict(zip(names, tensors, strict=True)), strict=False)
+    refuse_unless_finite(network, path)
+
+
+def _is_learned(name: str) -> bool:
+    """Whether a tensor counts for something: old files have no count of batches."""
+    return not name.endswith("num_batches_tracked")
+
+
+def _imagenet_features() -> dict[str, torch.Tensor]:
+    weights = torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(
+            f"--pretrained imagenet: {weights.url} cannot be downloaded ({reason}); leave --pretrained out, or put the "
+            f"file into {torch.hub.get_dir()}/checkpoints"
+        ) from None
+    prefix = "features."
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

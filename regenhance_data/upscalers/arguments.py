@@ -1,0 +1,20 @@
+"""Command-line flags for an upscaler."""
+
+import argparse
+
+from regenhance_data.upscalers.settings import EXISTING, PRECISIONS, UpscalerSettings
+
+
+def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that `upscaler_settings_from` reads."""
+    group = parser.add_argument_group("upscaler")
+    add = group.add_argument
+    add("--model", required=True, metavar="SPEC", help=f"the upscaler: {EXISTING}")
+    add("--tile_size", type=int, metavar="PX", help="side of the tiles (default: whole frames while memory suffices)")
+    add("--precision", choices=PRECISIONS, default="auto", help="auto: fp16 on a GPU where the network supports it")
+    add("--pixel_range", type=float, help="white in a torchscript: or onnx: file, 1 or 255 (default: 1)")
+
+
+def upscaler_settings_from(args: argparse.Namespace, scale: int) -> UpscalerSettings:
+    """The settings that the flags of `add_upscaler_arguments` give."""
+    return UpscalerSettings(args.model, scale, args.tile_size, args.precision, args.pixel_range)

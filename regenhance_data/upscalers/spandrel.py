@@ -1,0 +1,35 @@
+"""Upscalers from checkpoints that spandrel recognises."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.torch_weights import default_device, read_weights
+from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
+
+
+def spandrel_network(path: Path, half: bool | None) -> TorchNetwork:
+    """A checkpoint of an architecture that spandrel recognises. half: None takes what it supports on a GPU."""
+    try:
+        import spandrel
+    except ImportError:
+        raise InputError(f"--model spandrel:{path}: spandrel is not installed; pip install spandrel") from None
+    weights = read_weights(path)
+    try:
+        found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(weights))
+    except spandrel.UnsupportedModelError:
+        raise InputError(
+            f"{path}: spandrel knows no network with such weights ({', '.join(list(weights)[:3])} …)"
+        ) from None
+    # weights that resemble an architecture and are not of it
+    except Exception as error:
+        raise InputError(f"{path}: spandrel cannot load it ({one_line(error)})") from None
+    name = found.architecture.name
+    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
+        raise InputError(f"{path}: is a {name} that makes no RGB picture of an RGB picture; give a super-resolver")
+    half = resolve_half(half, found.supports_half, str(path))
+    found.eval().to(default_device(), torch.float16 if half else torch.float32)
+    about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches()}
+    return TorchNetwork(found, str(path), found.scale, 1.0, half, **about)

@@ -1,0 +1,32 @@
+"""Upscalers from TorchScript files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regenhance_data.io.torch_weights import default_device
+from regenhance_data.upscalers.base import probe
+from regenhance_data.upscalers.pytorch import TorchNetwork
+
+
+def torchscript_network(path: Path, half: bool | None, white: float) -> TorchNetwork:
+    """A TorchScript module: frames [N, 3, h, w] RGB 0..white → the same, larger."""
+    from regenhance_data.io.torchscript import load_script
+
+    half = bool(half)
+    dtype = torch.float16 if half else torch.float32
+    module = load_script(path).eval().to(dtype)
+
+    def run(frames: torch.Tensor) -> Any:
+        # without the executor that rewrites a graph after its first runs: the same pixels in every run
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return module(frames)
+
+    def run_probe(frame: np.ndarray) -> Any:
+        with torch.inference_mode():
+            return run(torch.from_numpy(frame * np.float32(white)).to(default_device(), dtype))
+
+    scale, multiple = probe(run_probe, str(path))
+    return TorchNetwork(run, str(path), scale, white, half, multiple=multiple)
