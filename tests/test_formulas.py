@@ -37,14 +37,14 @@ def noisy_pair(height=50, width=70, seed=0):
 
 def slope(detector, pair, point):
     """∂Acc/∂x at a point of the way, of the detections of the clear frame: float64 [3, H, W]."""
-    clear, blurred = (detector.tensor(image[None]) for image in (pair.clear, pair.blurred))
+    clear, blurred = (detector.tensor(image[None]) for image in (pair.hr, pair.upsampled))
     frames = (blurred + point * (clear - blurred)).requires_grad_()
     value = detector.accuracy(clear.requires_grad_()).at(frames).sum()
     return torch.autograd.grad(value, frames)[0][0].cpu().numpy().astype(np.float64)
 
 
 def change(pair):
-    return pair.clear.astype(np.float64).transpose(2, 0, 1) - pair.blurred.transpose(2, 0, 1)
+    return pair.hr.astype(np.float64).transpose(2, 0, 1) - pair.upsampled.transpose(2, 0, 1)
 
 
 @pytest.mark.parametrize("points", [None, (0.0,), (1.0,), (0.25, 1.0, 0.6)])
@@ -79,13 +79,13 @@ def test_difference_is_the_mean_change_of_a_macroblock():
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_what_does_not_change_has_no_importance_but_for_the_gradient_alone(detector, formula):
     pair = noisy_pair()
-    same = FramePair(pair.origin, pair.clear, pair.clear, pair.grid)
+    same = FramePair(pair.lr, pair.hr, pair.hr, pair.grid)
     assert (importance_map(detector, same, formula)[0].max() > 0) == (formula == "gradient")
 
 
 def test_along_a_short_way_path_is_product_and_gain_counts_the_sum_beside_first_order(detector):
     pair = noisy_pair()
-    almost = FramePair(pair.origin, pair.clear, pair.clear - (pair.clear > 100).astype(np.uint8), pair.grid)
+    almost = FramePair(pair.lr, pair.hr, pair.hr - (pair.hr > 100).astype(np.uint8), pair.grid)
     maps = {formula: importance_map(detector, almost, formula)[0] for formula in FORMULAS}
     np.testing.assert_allclose(maps["path"], maps["product"], rtol=0.1)
     assert (maps["gain"] <= (1 + SUM_WEIGHT) * 1.1 * maps["first_order"] + 1e-9).all()
@@ -95,7 +95,7 @@ def test_along_a_short_way_path_is_product_and_gain_counts_the_sum_beside_first_
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_a_frame_without_detections_has_no_importance(detector, formula):
     pair = noisy_pair()
-    black = FramePair(pair.origin, np.zeros_like(pair.clear), pair.blurred, pair.grid)
+    black = FramePair(pair.lr, np.zeros_like(pair.hr), pair.upsampled, pair.grid)
     importance, detections = importance_map(detector, black, formula)
     assert importance.shape == pair.grid.shape
     assert (importance.max(), detections) == (0, 0)
@@ -134,8 +134,8 @@ def test_a_formula_costs_a_pass_a_point_and_one_to_find_what_the_clear_frame_sho
 
 def test_gain_prefers_what_helps_to_what_harms_by_as_much():
     pair = noisy_pair()
-    half = pair.clear // 2
-    brighter = FramePair(pair.origin, pair.clear, half, pair.grid)
+    half = pair.hr // 2
+    brighter = FramePair(pair.lr, pair.hr, half, pair.grid)
     helps, harms = (importance_map(Brightness(sign), brighter, "gain")[0] for sign in (1.0, -1.0))
     np.testing.assert_allclose(helps, (1 + SUM_WEIGHT) * harms, rtol=1e-4)
     for formula in ("product", "first_order", "path"):
@@ -155,12 +155,12 @@ class RedOrNot(Segmenter):
 @pytest.mark.parametrize("formula", FORMULAS)
 def test_segmentation_has_importance_where_the_change_is(formula):
     pair = noisy_pair()
-    changed = pair.clear.copy()
+    changed = pair.hr.copy()
     changed[32:64, 64:96, 0] = 0  # one macroblock
     importance, pixels = importance_map(
-        RedOrNot(DetectorSettings()), FramePair(pair.origin, pair.clear, changed, pair.grid), formula
+        RedOrNot(DetectorSettings()), FramePair(pair.lr, pair.hr, changed, pair.grid), formula
     )
-    assert pixels == pair.clear.shape[0] * pair.clear.shape[1]
+    assert pixels == pair.hr.shape[0] * pair.hr.shape[1]
     assert importance[1, 2] > 0
     if formula != "gradient":
         assert (importance > 0).sum() == 1

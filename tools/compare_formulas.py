@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
+from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import EXISTING
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="all", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument("--greedy", type=int, default=0, help="frames of a greedy search, minutes each on a CPU")
-    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: what importance was made from)")
     add_detector_arguments(parser)
     return parser
 
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
     if recorded is None and not hasattr(args, "spec"):
         raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
     settings = detector_settings_from(args, recorded)
-    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
     detector = load_detector(settings)
 
     result = compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)

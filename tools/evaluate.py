@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
+from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import detector_record, load_detector
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="the predictor's ONNX file, and others to compare it with, like AccModel (default: the baselines alone)",
     )
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
-    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
     settings = detector_settings_from(args, dataset.info.get("detector"))
     detector = load_detector(settings)
     record = detector_record(detector.settings)

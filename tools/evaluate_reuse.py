@@ -5,8 +5,8 @@ from pathlib import Path
 
 from deploy.backends.registry import load_predictor
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
+from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
 from regenhance_data.evaluation.reuse import evaluate_reuse, table, write_plots
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--change", nargs="*", type=float, default=(0.005, 0.01, 0.02), help="predict when brightness changed so much"
     )
     parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
-    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: what importance was made from)")
+    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames; they are a clip's own")
     add_detector_arguments(parser)
     return parser
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = frames if args.split == "all" else dataset.split_frames(args.split)
-    clear = clear_folder(dataset, args.clear or recorded_clear(dataset))
+    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
     detector = load_detector(detector_settings_from(args, dataset.info.get("detector")))
     predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)

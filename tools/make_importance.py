@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, Dataset
-from regenhance_data.dataset.hr_frames import clear_folder
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
+from regenhance_data.dataset.hr_frames import hr_folder
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
@@ -25,7 +25,7 @@ python tools/make_importance.py --data my_dataset --detector builtin --executor 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
-    parser.add_argument("--clear", choices=CLEAR_FOLDERS, help="(default: hr_images where there is one)")
+    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: hr_images where there is one)")
     parser.add_argument("--formula", choices=FORMULAS, default=DEFAULT_FORMULA, help="what importance is")
     parser.add_argument(
         "--points",
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
             raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
         # loaded here too: a bad one is refused at once, and dataset.yaml says its task
         settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = clear_folder(dataset, args.clear)
+        clear = hr_folder(dataset, args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
         frames, made, empty = make_importance(dataset, settings, formula, clear, executor, args.overwrite)

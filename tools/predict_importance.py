@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, ORIGIN, Dataset, clip_id
+from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, LR_FRAMES, Dataset, clip_id
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.threads import bounded_map
@@ -47,8 +47,8 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
         )
     for clip in dataset.clips():
         frames = dataset.frames(clip)
-        images = bounded_map(lambda frame: dataset.read(ORIGIN, frame), frames)
-        yield clip or FLAT_CLIP, args.data / ORIGIN / clip, images, np.array([frame.number for frame in frames])
+        images = bounded_map(lambda frame: dataset.read(LR_FRAMES, frame), frames)
+        yield clip or FLAT_CLIP, args.data / LR_FRAMES / clip, images, np.array([frame.number for frame in frames])
 
 
 def main(args: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import torch
 from deploy.export.accmodel import export_accmodel
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import clear_folder, recorded_clear
+from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
 from regenhance_data.dataset.recorded import recorded_settings
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
@@ -75,7 +75,7 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
                 f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: {EXISTING}"
             )
         settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = clear_folder(dataset, recorded_clear(dataset))
+        clear = hr_folder(dataset, recorded_hr_folder(dataset))
         formula = str(dataset.info.get("importance", {}).get("formula", DEFAULT_FORMULA))
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
         make_importance(dataset, settings, formula, clear, Executor())

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from regenhance_data.dataset.folder import ORIGIN, Dataset
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset
 from regenhance_data.errors import InputError
 
 COMPARED_FRAMES = 4
@@ -21,7 +21,7 @@ def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | No
     lists = [dataset.split_frames(name) for name in ("test", "train") if (dataset.root / f"{name}.txt").is_file()]
     frames = next((listed for listed in lists if listed), None) or dataset.frames(dataset.clips()[0])
     spread = sorted({round(at) for at in np.linspace(0, len(frames) - 1, COMPARED_FRAMES)})
-    images = [dataset.read(ORIGIN, frames[at]) for at in spread]
+    images = [dataset.read(LR_FRAMES, frames[at]) for at in spread]
     height, width = input_size_hw or images[0].shape[:2]
     return np.stack([cv2.resize(image, (width, height)) for image in images])
 
@@ -39,5 +39,5 @@ def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], mos
         raise InputError(f"{dataset.root}/train.txt: lists no frame to calibrate on; run tools/make_seg_dataset.py")
     height, width = input_size_hw
     spread = sorted({round(at) for at in np.linspace(0, len(listed) - 1, most)})
-    images = [cv2.resize(dataset.read(ORIGIN, listed[at]), (width, height)) for at in spread]
+    images = [cv2.resize(dataset.read(LR_FRAMES, listed[at]), (width, height)) for at in spread]
     return np.ascontiguousarray(np.stack(images)[..., ::-1])

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, IMPORTANCE, LABELS, ORIGIN, SPLITS, Dataset
+from regenhance_data.dataset.folder import HR_FOLDERS, IMPORTANCE, LABELS, LR_FRAMES, SPLITS, Dataset
 from regenhance_data.dataset.importance_source import importance_source
 from regenhance_data.dataset.label_png import NO_PICTURE, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
@@ -92,8 +92,8 @@ def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np
     grid = MacroblockGrid(height, width, dataset.mb_size)
     if not np.array_equal(levels, grid.spread(levels[:: grid.mb_size, :: grid.mb_size])):
         problems.append(f"{dataset.root / label}: is not constant over its {grid.mb_size}-pixel macroblocks")
-    for folder in CLEAR_FOLDERS:
-        clear = dataset.root / folder / Path(image.removeprefix(f"{ORIGIN}/")).with_suffix(".png")
+    for folder in HR_FOLDERS:
+        clear = dataset.root / folder / Path(image.removeprefix(f"{LR_FRAMES}/")).with_suffix(".png")
         if clear.exists():
             try:
                 clear_wh = _size_wh(clear)
@@ -116,7 +116,7 @@ def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:
     gap = dataset.info.get("split", {}).get("gap", 0) if dataset.info.get("split", {}).get("by") == "block" else 0
     problems = []
     for clip in dataset.clips():
-        order = [f"{ORIGIN}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]
+        order = [f"{LR_FRAMES}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]
         places = [(place, image, listed[image]) for place, image in enumerate(order) if image in listed]
         for (place, image, name), (next_place, next_image, next_name) in pairwise(places):
             if name != next_name and next_place - place <= gap:

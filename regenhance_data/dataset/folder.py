@@ -31,9 +31,9 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import digest, locked, read_yaml, remove_unfinished, write_text, write_yaml
 from regenhance_data.io.images import read_image
 
-ORIGIN, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
-CLEAR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
-IMAGES = (ORIGIN, *CLEAR_FOLDERS, LABELS)
+LR_FRAMES, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
+HR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
+IMAGES = (LR_FRAMES, *HR_FOLDERS, LABELS)
 SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name that stands for the unnamed clip: importance/importance.npz
@@ -78,7 +78,7 @@ class Dataset:
         """An existing dataset with at least one origin image. InputError otherwise."""
         dataset = cls(root)
         if not dataset.clips():
-            raise InputError(f"{dataset.root}: no frames in {ORIGIN}/; make them with tools/extract.py --data")
+            raise InputError(f"{dataset.root}: no frames in {LR_FRAMES}/; make them with tools/extract.py --data")
         return dataset
 
     @classmethod
@@ -168,7 +168,7 @@ class Dataset:
 
     def clips(self) -> list[str]:
         """The ids of the clips that have a folder of frames, sorted; [""] for the flat layout."""
-        folder = self.root / ORIGIN
+        folder = self.root / LR_FRAMES
         if not folder.is_dir():
             return []
         ids = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
@@ -179,7 +179,7 @@ class Dataset:
             return [""]
         return [i for i in ids if any(_is_image(p) for p in (folder / i).iterdir())]
 
-    def frames(self, clip: str, folder: str = ORIGIN) -> list[Frame]:
+    def frames(self, clip: str, folder: str = LR_FRAMES) -> list[Frame]:
         """The frames of a clip in order. Numbers come from file names of digits alone, else from the order."""
         directory = self.root / folder / clip
         names = sorted(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
@@ -216,7 +216,7 @@ class Dataset:
         """What the importance of a clip depends on: dataset.yaml's `detector` and `importance`, and the pictures."""
         clear = str(importance.get("clear"))
         clear_frames = self.fingerprint(clear, clip) if (self.root / clear / clip).is_dir() else None
-        return digest([detector, importance, self.fingerprint(ORIGIN, clip), clear_frames])
+        return digest([detector, importance, self.fingerprint(LR_FRAMES, clip), clear_frames])
 
     def refuse_stale_importance(self, clip: str) -> None:
         """InputError where the importance of a clip is recorded to be of other pictures than are there now.
@@ -235,12 +235,12 @@ class Dataset:
 
     def grid(self, clip: str) -> MacroblockGrid:
         """The macroblock grid of a clip's origin images, from its first frame."""
-        height, width = self.read(ORIGIN, self.frames(clip)[0]).shape[:2]
+        height, width = self.read(LR_FRAMES, self.frames(clip)[0]).shape[:2]
         return MacroblockGrid(height, width, self.mb_size)
 
     def write_split(self, name: str, frames: Sequence[Frame]) -> None:
         """Write train.txt, val.txt or test.txt."""
-        lines = [f"{_relative(ORIGIN, f)} {_relative(LABELS, f)}\n" for f in frames]
+        lines = [f"{_relative(LR_FRAMES, f)} {_relative(LABELS, f)}\n" for f in frames]
         write_text(self.root / f"{name}.txt", "".join(lines))
 
     def remove_lists(self) -> None:
@@ -281,7 +281,7 @@ class Dataset:
 
     def split_frames(self, name: str) -> list[Frame]:
         """The frames of a split list, in its order."""
-        known = {_relative(ORIGIN, f): f for clip in self.clips() for f in self.frames(clip)}
+        known = {_relative(LR_FRAMES, f): f for clip in self.clips() for f in self.frames(clip)}
         try:
             return [known[image] for image, _ in self.read_split(name)]
         except KeyError as error:
@@ -289,7 +289,7 @@ class Dataset:
 
 
 def _relative(folder: str, frame: Frame) -> str:
-    name = frame.name if folder == ORIGIN else f"{frame.stem}.png"
+    name = frame.name if folder == LR_FRAMES else f"{frame.stem}.png"
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
 
 

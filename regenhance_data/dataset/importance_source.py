@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import warn
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_import import read_importance_file
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -47,7 +47,7 @@ def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: i
         path = file
         numbers, importance = _imported(file, dataset, clip, frames)
         shape, blocks = importance.shape, lambda: iter([(numbers, importance)])
-    height, width = dataset.read(ORIGIN, frames[0]).shape[:2]
+    height, width = dataset.read(LR_FRAMES, frames[0]).shape[:2]
     grid = MacroblockGrid(height, width, mb_size)
     if shape[1:] != grid.shape:
         raise InputError(
@@ -80,6 +80,6 @@ def _refuse_odd_names(dataset: Dataset, clip: str, frames: list[Frame]) -> None:
     stems = stems_of(frames)
     if len(stems) < len(frames) or any(" " in stem for stem in stems):
         raise InputError(
-            f"{dataset.root / ORIGIN / clip}: file names need to be without spaces and to differ in more than the "
+            f"{dataset.root / LR_FRAMES / clip}: file names need to be without spaces and to differ in more than the "
             "suffix, so that each has a label and a line of a list"
         )

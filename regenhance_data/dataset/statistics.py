@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regenhance_data.dataset.folder import CLEAR_FOLDERS, LABELS, SPLITS, Dataset, Frame
+from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, SPLITS, Dataset, Frame
 from regenhance_data.dataset.label_png import read_label
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -82,7 +82,7 @@ def survey_dataset(dataset: Dataset) -> Survey:
     for name in SPLITS:
         if (dataset.root / f"{name}.txt").exists():
             split_of |= dict.fromkeys(dataset.split_frames(name), name)
-    clears = [folder for folder in CLEAR_FOLDERS if (dataset.root / folder).is_dir()]
+    clears = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
     pixels = _level_pixels(dataset, split_of) if split_of else None
     return Survey(dataset, list(_clips(dataset)), clears[0] if clears else None, split_of, pixels)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BATCH, Detector
 from regenhance_data.errors import InputError
@@ -77,7 +77,7 @@ def evaluate(
         scores["difference"] = [difference_map(pair)]
         scores["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, dataset, frame, "its importance file")]
         for name, predict in (models or {}).items():
-            scores[name] = [_checked(predict(pair.origin), pair, dataset, frame, f"the model of '{name}'")]
+            scores[name] = [_checked(predict(pair.lr), pair, dataset, frame, f"the model of '{name}'")]
         found = detect_composites(detector, pair, masks_of({}, [], pair.grid.shape)[NONE])
         if detector.task == "detection":
             scores["boxes"] = [covered_by(next(iter(found.values())), pair.grid)]
@@ -130,7 +130,7 @@ def detect_composites(
     distinct = [item for item in {mask.tobytes(): mask for mask in masks}.items() if item[0] not in found]
     for start in range(0, len(distinct), BATCH):
         keys, some = zip(*distinct[start : start + BATCH], strict=True)
-        images = np.stack([composite(pair.clear, pair.blurred, mask, pair.grid) for mask in some])
+        images = np.stack([composite(pair.hr, pair.upsampled, mask, pair.grid) for mask in some])
         found.update(zip(keys, detector.detect(images), strict=True))
     return found
 
@@ -144,5 +144,5 @@ def _checked(scores: np.ndarray | None, pair: FramePair, dataset: Dataset, frame
     if scores is None or scores.shape != pair.grid.shape:
         given = "nothing" if scores is None else "x".join(map(str, scores.shape))
         rows, cols = pair.grid.shape
-        raise InputError(f"{dataset.path(ORIGIN, frame)}: {what} gives {given} macroblocks, expected {rows}x{cols}")
+        raise InputError(f"{dataset.path(LR_FRAMES, frame)}: {what} gives {given} macroblocks, expected {rows}x{cols}")
     return scores

@@ -130,7 +130,7 @@ def _with(chosen: np.ndarray, place: int) -> np.ndarray:
 def _searched(detector: Detector, pair: FramePair, reference: Detections, known: Counts) -> Counts:
     """The counts of the best set of macroblocks within each budget, met by a greedy search or `known` from formulas."""
     with torch.no_grad():
-        objective = detector.accuracy(detector.tensor(pair.clear[None]))
+        objective = detector.accuracy(detector.tensor(pair.hr[None]))
     whole = float(objective.value) or 1.0
     met: dict[bytes, np.ndarray] = {}
 
@@ -139,7 +139,7 @@ def _searched(detector: Detector, pair: FramePair, reference: Detections, known:
         values: list[float] = []
         for start in range(0, len(masks), BATCH):
             some = masks[start : start + BATCH]
-            images = np.stack([composite(pair.clear, pair.blurred, mask, pair.grid) for mask in some])
+            images = np.stack([composite(pair.hr, pair.upsampled, mask, pair.grid) for mask in some])
             counts = [count_matches(found, reference) for found in detector.detect(images)]
             met.update(zip([mask.tobytes() for mask in some], counts, strict=True))
             with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.detectors.base import Detector
 from regenhance_data.evaluation.curves import METRIC_NAMES
 from regenhance_data.evaluation.evaluate import Predict, evaluate
@@ -42,7 +42,7 @@ def evaluate_reuse(
     for _, group in groupby(ordered, key=lambda frame: frame.clip):
         fresh = {name: replace(policy) for name, policy in policies.items()}
         for frame in group:
-            image = dataset.read(ORIGIN, frame)
+            image = dataset.read(LR_FRAMES, frame)
             predicted = predict(image)
             for name, reuse in fresh.items():
                 maps[name].append(predicted if reuse.is_due(image) else maps[name][-1])

@@ -48,13 +48,13 @@ SUM_WEIGHT = 5
 
 @dataclass(frozen=True)
 class FramePair:
-    """A frame, clear and blurred (uint8 [H, W, 3] RGB both), its origin image (uint8 [H/scale, W/scale, 3]), and its
-    macroblocks on the clear frame's pixels.
+    """One frame: LR uint8 [H/scale, W/scale, 3], HR and upsampled uint8 [H, W, 3], all RGB, and its macroblocks
+    on the pixels of the HR frame.
     """
 
-    origin: np.ndarray
-    clear: np.ndarray
-    blurred: np.ndarray
+    lr: np.ndarray
+    hr: np.ndarray
+    upsampled: np.ndarray
     grid: MacroblockGrid
 
 
@@ -99,7 +99,7 @@ def _cell_means(pictures: torch.Tensor, mb_size: int) -> torch.Tensor:
 
 def difference_map(pair: FramePair) -> np.ndarray:
     """mean_b |clear − blurred|: float32 [rows, cols]."""
-    difference = torch.from_numpy(cv2.absdiff(pair.clear, pair.blurred)).permute(2, 0, 1).float()
+    difference = torch.from_numpy(cv2.absdiff(pair.hr, pair.upsampled)).permute(2, 0, 1).float()
     return cell_norms(difference[None], pair.grid.mb_size)[0].numpy()
 
 
@@ -109,13 +109,13 @@ def importance_map(detector: Detector, pair: FramePair, formula: str = DEFAULT_F
     formula: one of FORMULAS, or one with other points, as `formula_spec` writes it.
     """
     name, points = parsed(formula)
-    clear = detector.tensor(pair.clear[None])
+    clear = detector.tensor(pair.hr[None])
     with torch.set_grad_enabled(CLEAR in points):
         objective = detector.accuracy(clear.requires_grad_(CLEAR in points))
     if not objective.detections:
         return np.zeros(pair.grid.shape, np.float32), 0
     by_effect = name in ("first_order", "gain")
-    blurred = detector.tensor(pair.blurred[None]) if by_effect or points != (CLEAR,) else None
+    blurred = detector.tensor(pair.upsampled[None]) if by_effect or points != (CLEAR,) else None
     change = clear.detach() - blurred if by_effect and blurred is not None else None
     moved, brought = [], []
     for point in sorted(points, reverse=True):  # the clear frame's first: it lets go of that graph's memory

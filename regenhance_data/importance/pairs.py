@@ -1,6 +1,6 @@
 """The LR, upsampled and HR pictures of one frame."""
 
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import FramePair
@@ -9,7 +9,7 @@ from regenhance_data.regions.composite import upsample_frame
 
 def read_pair(dataset: Dataset, frame: Frame, clear: str) -> FramePair:
     """Both forms of a frame. InputError when the clear one is not exactly `scale` times the origin image."""
-    origin, clear_image = dataset.read(ORIGIN, frame), dataset.read(clear, frame)
+    origin, clear_image = dataset.read(LR_FRAMES, frame), dataset.read(clear, frame)
     height, width = origin.shape[:2]
     scale = dataset.scale
     if clear_image.shape[:2] != (height * scale, width * scale):

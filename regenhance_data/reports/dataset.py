@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from regenhance_data import plots
-from regenhance_data.dataset.folder import LABELS, ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
 from regenhance_data.dataset.recorded import recorded_normaliser
@@ -80,7 +80,7 @@ def _chosen(survey: Survey) -> list[Frame]:
 def _pair(survey: Survey, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """(blurred, clear) of a frame. InputError where the clear one has another size."""
     dataset, clear = survey.dataset, str(survey.clear)
-    blurred = upsample_frame(dataset.read(ORIGIN, frame), dataset.scale)
+    blurred = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
     found = dataset.read(clear, frame)
     if found.shape != blurred.shape:
         raise InputError(
@@ -154,7 +154,7 @@ def _sheet(survey: Survey, frames: Sequence[Frame]) -> str:
     dataset, totals = survey.dataset, survey.totals()
     maps = _maps(dataset, frames)
     if not (maps or survey.clear or survey.pixels):
-        images = (page.shown(dataset.read(ORIGIN, frame), _place(frame), SHEET_PX) for frame in frames)
+        images = (page.shown(dataset.read(LR_FRAMES, frame), _place(frame), SHEET_PX) for frame in frames)
         return f'<div class="grid">{"".join(images)}</div>'
     normaliser = _normaliser(dataset, maps.values()) if maps else None
     heads = ["origin image"]
@@ -186,13 +186,13 @@ def _row(
 ) -> Iterator[np.ndarray]:
     """The pictures of a row, in the order of the sheet's heads."""
     dataset = survey.dataset
-    origin = dataset.read(ORIGIN, frame)
+    origin = dataset.read(LR_FRAMES, frame)
     grid = MacroblockGrid(origin.shape[0], origin.shape[1], dataset.mb_size)
     yield origin
     if normaliser is not None:
         if frame in maps and maps[frame].shape != grid.shape:
             raise InputError(
-                f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again"
+                f"{dataset.path(LR_FRAMES, frame)}: differs in size from the clip's first frame; extract again"
             )
         yield draw_heatmap(origin, normaliser(maps[frame]), grid) if frame in maps else origin
     elif survey.clear:
@@ -316,7 +316,7 @@ def _over_frame(survey: Survey) -> str:
     figures = []
     for clip in clips:
         assert clip.mean is not None
-        frame = survey.dataset.read(ORIGIN, clip.frames[len(clip.frames) // 2])
+        frame = survey.dataset.read(LR_FRAMES, clip.frames[len(clip.frames) // 2])
         if frame.shape[:2] == (clip.grid.height, clip.grid.width):
             figures.append(
                 page.shown(draw_heatmap(frame, clip.mean / max(clip.mean.max(), 1e-12), clip.grid), str(clip), SHEET_PX)

@@ -39,7 +39,7 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
     stages = read_json(folder / "stages.json")
     frame, oracle = _shown_frame(dataset)
     pair = read_pair(dataset, frame, _clear_folder(dataset))
-    predicted = predict(pair.origin)
+    predicted = predict(pair.lr)
     headline = _headline(evaluation)
     info = dataset.info
     record, metric = info["clips"][frame.clip], _metric(evaluation)
@@ -72,8 +72,8 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         ),
         clear_width=str(pair.grid.width),
         clear_height=str(pair.grid.height),
-        blurred_image=page.picture(pair.blurred),
-        clear_image=page.picture(pair.clear),
+        blurred_image=page.picture(pair.upsampled),
+        clear_image=page.picture(pair.hr),
         video=_video(folder / "overlay.mp4", dataset),
         training_words=_training_words(read_json(folder / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
@@ -164,7 +164,7 @@ def _curve_table(evaluation: dict[str, Any]) -> str:
 
 
 def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) -> str:
-    blurred, clear, grid = pair.blurred, pair.clear, pair.grid
+    blurred, clear, grid = pair.upsampled, pair.hr, pair.grid
     # every map is shown through the normaliser, which is what the levels are cut from
     normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from regenhance_data.console import progress, warn
-from regenhance_data.dataset.folder import LABELS, ORIGIN, PARTIAL, Dataset
+from regenhance_data.dataset.folder import LABELS, LR_FRAMES, PARTIAL, Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import encode_jpeg, write_image
@@ -66,7 +66,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             return int(record["frames"])
         if not is_same and not overwrite:
             raise InputError(
-                f"{dataset.root / ORIGIN / clip}: is there already, from another video or other settings; "
+                f"{dataset.root / LR_FRAMES / clip}: is there already, from another video or other settings; "
                 "give --overwrite to replace it, or rename the video"
             )
     clips = {**dataset.info.get("clips", {})}
@@ -74,7 +74,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     for other, its in clips.items():
         if its.get("sha256") == made_by["sha256"]:
             raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
-    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (ORIGIN, "hr_images")}
+    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, "hr_images")}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -83,7 +83,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             if not is_same:
                 dataset.save(clips=clips)
                 _remove_derived(dataset, clip)
-            shutil.rmtree(dataset.root / ORIGIN / clip)
+            shutil.rmtree(dataset.root / LR_FRAMES / clip)
         if partial["hr_images"].exists():
             shutil.rmtree(dataset.root / "hr_images" / clip, ignore_errors=True)
             os.replace(partial["hr_images"], dataset.root / "hr_images" / clip)
@@ -96,7 +96,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
         }
         dataset.save(clips=dict(sorted(clips.items())), **({"scale": scale} if settings.keep_hr else {}))
         # last: its folder is what makes the clip exist, and a clip that exists has its record
-        os.replace(partial[ORIGIN], dataset.root / ORIGIN / clip)
+        os.replace(partial[LR_FRAMES], dataset.root / LR_FRAMES / clip)
     finally:
         for folder in partial.values():
             shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +107,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
 
 def _is_whole(dataset: Dataset, clip: str, record: dict[str, Any]) -> bool:
     """Whether all frames are there that the record of a clip tells of, and it tells what it should."""
-    folders = [ORIGIN, "hr_images"] if record["keep_hr"] else [ORIGIN]
+    folders = [LR_FRAMES, "hr_images"] if record["keep_hr"] else [LR_FRAMES]
     size = record.get("origin_hw")
     return (
         all(len(dataset.frames(clip, folder)) == record.get("frames") for folder in folders)
@@ -142,7 +142,7 @@ def _write_frames(
                 origin_hw = _origin_hw(source_hw, settings.height, video)
                 scale = _scale(dataset, source_hw, origin_hw, video) if settings.keep_hr else 1
             name = f"{index:06d}.png"
-            yield folders[ORIGIN] / name, image, origin_hw, settings.jpeg_quality
+            yield folders[LR_FRAMES] / name, image, origin_hw, settings.jpeg_quality
             if settings.keep_hr:
                 yield folders["hr_images"] / name, image, (origin_hw[0] * scale, origin_hw[1] * scale), None
 

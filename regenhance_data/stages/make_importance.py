@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import IMPORTANCE, ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import IMPORTANCE, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
@@ -71,7 +71,7 @@ class _Worker:
             maps.append(importance_map(self._detector, pair, self._formula)[0])
             if not np.isfinite(maps[-1]).all():
                 raise InputError(
-                    f"{self._dataset.path(ORIGIN, frame)}: its importance is NaN or infinite; the weights of "
+                    f"{self._dataset.path(LR_FRAMES, frame)}: its importance is NaN or infinite; the weights of "
                     f"--detector {self._detector.settings.spec} are damaged"
                 )
             _refuse_other_size(self._dataset, frame, maps[-1], maps[0])
@@ -97,7 +97,9 @@ def _join(dataset: Dataset, clip: str, chunks: Sequence[Sequence[Frame]]) -> Non
 
 def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, first: np.ndarray) -> None:
     if importance.shape != first.shape:
-        raise InputError(f"{dataset.path(ORIGIN, frame)}: differs in size from the clip's first frame; extract again")
+        raise InputError(
+            f"{dataset.path(LR_FRAMES, frame)}: differs in size from the clip's first frame; extract again"
+        )
 
 
 def _parts(dataset: Dataset, clip: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import ORIGIN, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import digest
 from regenhance_data.io.images import write_image
@@ -41,7 +41,7 @@ def super_resolve(
         raise InputError(f"{dataset.root / SR}: was not made by this tool; move it away or give --overwrite")
     load_upscaler(settings)  # refuses here what a worker would refuse when the frames of before are gone
     records = {"upscaler": upscaler_record(settings), "scale": settings.scale}
-    digests = {clip: digest([records, dataset.fingerprint(ORIGIN, clip)]) for clip in dataset.clips()}
+    digests = {clip: digest([records, dataset.fingerprint(LR_FRAMES, clip)]) for clip in dataset.clips()}
     dataset.renew(SR, digests, lambda clip: shutil.rmtree(dataset.root / SR / clip, ignore_errors=True), **records)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     chunks = [chunk for clip in dataset.clips() for chunk in chunks_of(_missing(dataset, clip))]
@@ -62,7 +62,7 @@ class _Worker:
         self._dataset, self._upscale, self._batch_size = Dataset(root), load_upscaler(settings), batch_size
 
     def __call__(self, chunk: Sequence[Frame]) -> None:
-        origins = bounded_map(lambda frame: self._dataset.read(ORIGIN, frame), chunk, workers=2)
+        origins = bounded_map(lambda frame: self._dataset.read(LR_FRAMES, frame), chunk, workers=2)
         made = self._upscaled(chunk, origins)
         for _ in bounded_map(lambda job: write_image(*job), made, workers=2):
             pass
@@ -74,7 +74,7 @@ class _Worker:
             images = [next(origins) for _ in batch]
             if len({image.shape for image in images}) > 1:
                 raise InputError(
-                    f"{self._dataset.path(ORIGIN, batch[0])}: the frames after it differ in size; extract again"
+                    f"{self._dataset.path(LR_FRAMES, batch[0])}: the frames after it differ in size; extract again"
                 )
             for frame, clear in zip(batch, self._upscale(np.stack(images)), strict=True):
                 yield self._dataset.path(SR, frame), clear

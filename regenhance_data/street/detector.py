@@ -141,9 +141,9 @@ def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndar
     The label of an object whose smaller part is inside the crop is −1: neither found nor missed.
     """
     height, width = _CROP
-    scale = sample.clear.shape[0] // sample.origin.shape[0]
+    scale = sample.hr.shape[0] // sample.lr.shape[0]
     left, top = crop_corner(rng, sample, (width // scale, height // scale)) * scale
-    frame = sample.clear[top : top + height, left : left + width].astype(np.float32)
+    frame = sample.hr[top : top + height, left : left + width].astype(np.float32)
     # haze and glare: contrast down to a third
     frame = (frame - 128) * rng.uniform(0.35, 1.2) + 128 + rng.uniform(-20, 20) + rng.uniform(-8, 8, 3)
     moved = sample.boxes - np.tile((left, top), 2)

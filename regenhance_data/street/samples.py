@@ -21,12 +21,12 @@ _CLIP_FRAMES, _EVERY = 9, 4  # frames 0, 4 and 8 at 10 a second: one intra-coded
 
 
 class Sample(NamedTuple):
-    """One moment of a street: the clear frame with its true boxes, and the origin image."""
+    """One moment of a street: the HR frame with its true boxes, and the LR frame."""
 
-    clear: np.ndarray  # uint8 [H, W, 3]
-    boxes: np.ndarray  # float32 [n, 4] xyxy pixels of the clear frame
+    hr: np.ndarray  # uint8 [H, W, 3]
+    boxes: np.ndarray  # float32 [n, 4] xyxy pixels of the HR frame
     labels: np.ndarray  # int64 [n]
-    origin: np.ndarray  # uint8 [H / 3, W / 3, 3]
+    lr: np.ndarray  # uint8 [H / 3, W / 3, 3]
 
 
 def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> Iterator[np.ndarray]:
@@ -60,7 +60,7 @@ def crop_corner(rng: np.random.Generator, sample: Sample, size_wh: tuple[int, in
 
     Three in four cover a random object, the rest lie anywhere: most of a street is empty and soon learned.
     """
-    frame_wh = np.array(sample.origin.shape[1::-1])
+    frame_wh = np.array(sample.lr.shape[1::-1])
     corner = rng.uniform(0, frame_wh - size_wh)
     if len(sample.boxes) and rng.random() < 0.75:
         box = sample.boxes[rng.integers(len(sample.boxes))] / SCALE

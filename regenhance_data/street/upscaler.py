@@ -98,8 +98,8 @@ def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndar
     """(origin [48, 48, 3], clear [144, 144, 3]), mirrored or not."""
     left, top = crop_corner(rng, sample, (_CROP, _CROP))
     step = int(rng.choice([-1, 1]))
-    origin = sample.origin[top : top + _CROP, left : left + _CROP]
-    clear = sample.clear[SCALE * top : SCALE * (top + _CROP), SCALE * left : SCALE * (left + _CROP)]
+    origin = sample.lr[top : top + _CROP, left : left + _CROP]
+    clear = sample.hr[SCALE * top : SCALE * (top + _CROP), SCALE * left : SCALE * (left + _CROP)]
     return origin[:, ::step], clear[:, ::step]
 
 
