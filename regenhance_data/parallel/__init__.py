@@ -1,1 +1,1 @@
-"""Threads, processes and executors."""
+"""Threads, processes, a Ray cluster, and the executors that choose between them."""

@@ -1,14 +1,32 @@
-"""A function in a process of its own."""
+"""Work in other processes on this machine: one function call, or many chunks in a pool."""
 
+import importlib.util
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+import cv2
+
+from regenhance_data.errors import InputError
+from regenhance_data.parallel.threads import one_torch_thread
+
+T = TypeVar("T")
+R = TypeVar("R")
+Worker = Callable[[Sequence[T]], R]
+
+# In a process of the pool: how it makes its worker, and the worker, once there is one.
+_make_worker: Callable[[], Worker[Any, Any]]
+_worker: Worker[Any, Any] | None = None
 
 
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
-    """What the function returns, called in a new process that is gone afterwards. BrokenProcessPool where it dies."""
+    """The function's result, computed in a new process that ends afterwards. BrokenProcessPool if that one dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends its work
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -17,3 +35,70 @@ def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
         finally:
             signal.signal(signal.SIGINT, handler)
         return waiting.result()
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (visible.split(",") if visible else [str(n) for n in range(64)])[: torch.cuda.device_count()]
+
+
+def map_in_processes(
+    make_worker: Callable[[], Worker[T, R]], chunks: Sequence[Sequence[T]], workers: int
+) -> Iterator[tuple[Sequence[T], R]]:
+    """Each chunk with its result, in order, from `workers` processes. InputError if one of them is killed."""
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP's threads
+    turn = context.Value("i", 0)
+    pool = ProcessPoolExecutor(workers, context, _start, (make_worker, turn, visible_gpus()))
+    # A worker that dies while another is started is reported below. SIGPIPE would end this process silently, and the
+    # pool's own thread would print a traceback.
+    on_pipe, on_thread = signal.signal(signal.SIGPIPE, signal.SIG_IGN), threading.excepthook
+    threading.excepthook = lambda args: None
+    try:
+        yield from zip(chunks, pool.map(_work, chunks), strict=True)
+    except BaseException as error:
+        for process in multiprocessing.active_children():  # the pool would wait for one that was started too late
+            process.terminate()
+        # an OSError of the pool itself names no file; a worker's own does
+        of_pool = isinstance(error, OSError | ValueError) and getattr(error, "filename", None) is None
+        if isinstance(error, BrokenProcessPool | BrokenPipeError) or (of_pool and pool._broken):
+            raise InputError(
+                "a worker process was ended from outside, most likely for lack of memory; give fewer --workers and "
+                "run the same command again: finished work is kept"
+            ) from None
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        signal.signal(signal.SIGPIPE, on_pipe)
+        threading.excepthook = on_thread
+
+
+def _start(make_worker: Callable[[], Worker[Any, Any]], turn: Any, gpus: Sequence[str]) -> None:
+    global _make_worker
+    _make_worker = make_worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+    cv2.setNumThreads(1)  # the other cores have their own workers
+    if gpus:  # before anything touches CUDA
+        with turn.get_lock():
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus[turn.value % len(gpus)]
+            turn.value += 1
+
+
+def _exit_with(parent: int) -> None:
+    """End when the parent ends, even if it is killed: no orphan writes to the dataset during the next run."""
+    wait([parent])
+    os._exit(1)
+
+
+def _work(chunk: Sequence[Any]) -> Any:
+    global _worker
+    _worker = _worker or _make_worker()  # here, not in `_start`: its errors come back as the result
+    with one_torch_thread():
+        return _worker(chunk)

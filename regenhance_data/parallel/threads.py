@@ -1,9 +1,11 @@
-"""Work in threads, in order, with a bounded number of items in flight."""
+"""Work in threads, in order, with a bounded number of items in flight; PyTorch limited to one thread."""
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,8 +15,8 @@ R = TypeVar("R")
 def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | None = None) -> Iterator[R]:
     """`map` in threads, in order, with only a few items in flight, so that memory stays flat.
 
-    OpenCV, zlib and PyTorch let go of the interpreter, so reading, coding and writing images runs beside the caller.
-    `workers`: by default one a core, at most 8.
+    OpenCV, zlib and PyTorch release the interpreter lock, so images are read, encoded and written in parallel.
+    `workers`: by default one for each core, at most 8.
     """
     workers = workers or min(len(os.sched_getaffinity(0)), 8)
     pending: deque[Future[R]] = deque()
@@ -32,7 +34,7 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
 
 
 def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """`items`, made in a thread of their own, up to `depth` of them before they are asked for."""
+    """`items`, computed in a thread of their own, up to `depth` of them in advance."""
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
         pending = deque(pool.submit(next, source, end) for _ in range(depth))
@@ -43,3 +45,18 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
         finally:
             for future in pending:
                 future.cancel()
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """PyTorch computes with one thread: their number changes the order of its sums, so their last bits."""
+    torch = sys.modules.get("torch")  # a worker that needs it has imported it by now
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
