@@ -20,7 +20,7 @@ from regenhance_data.io.images import write_image
 from regenhance_data.predictors.accmodel.checkpoint import load_accmodel, save_accmodel, start_from
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
 from regenhance_data.predictors.accmodel.prediction import predict
-from regenhance_data.predictors.accmodel.training import AccModelTrainSettings, recorded_normaliser, train
+from regenhance_data.predictors.accmodel.training import AccModelTrainSettings, train
 from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tools import predict_importance, train_accmodel
@@ -91,7 +91,7 @@ def test_a_training_learns_and_leaves_its_best_epoch_and_its_log(made):
 def test_by_default_a_tenth_of_the_training_macroblocks_are_worth_enhancing(made):
     training = Samples(made.dataset, "train", 10)
     importance = np.concatenate([cells.ravel() for cells in training.importance()])
-    normalised = recorded_normaliser(made.dataset)(importance)
+    normalised = made.dataset.record.read_normaliser()(importance)
     assert (normalised > load_accmodel(made.model).threshold).mean() == pytest.approx(0.1, abs=0.01)
 
 
@@ -176,7 +176,7 @@ def test_importance_and_labels_that_are_missing_are_made_first(run, detector_fil
     assert not (tmp_path / "run").exists()
     said = run("tools/train_accmodel.py", *words, "--detector", f"onnx:{detector_file}").stdout
     assert f"1 clips have none; made first, with onnx:{detector_file}" in said
-    made_with = Dataset.open(tmp_path).info
+    made_with = Dataset.open(tmp_path).record.content
     assert (made_with["levels"], made_with["split"]["gap"]) == (5, 1)
     assert load_predictor(tmp_path / "run" / "accmodel.onnx").input_hw == (50, 70)
     assert "next: python tools/evaluate.py" in said

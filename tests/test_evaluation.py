@@ -203,7 +203,7 @@ def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     result = run("tools/evaluate.py", "--data", dataset.root, *flags, "--save_dir", tmp_path / "e")
     written = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert (written["frames"], written["settings"]["split"]) == (2, "test")
-    assert written["settings"]["detector"] == dataset.info["detector"]
+    assert written["settings"]["detector"] == dataset.record.detector
     assert set(written["curves"]) == {"predictor", "other", "oracle", "difference", "boxes", "random"}
     assert written["settings"]["models"] == {"predictor": str(model), "other": str(other)}
     assert written["curves"]["other"] == written["curves"]["predictor"]

@@ -19,7 +19,7 @@ def test_frames_come_at_the_height_asked_for_with_the_aspect_kept(run, tmp_path)
     assert dataset.clips() == ["clip_one"]
     assert [frame.number for frame in dataset.frames("clip_one")] == [0, 1, 2, 3, 4]
     assert dataset.read("origin_images", dataset.frames("clip_one")[0]).shape == (90, 120, 3)
-    record = dataset.info["clips"]["clip_one"]
+    record = dataset.record.content["clips"]["clip_one"]
     assert record["frames"] == 5
     assert record["frame_rate"] == 25
     assert record["origin_hw"] == [90, 120]

@@ -4,7 +4,6 @@ from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data import errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.dataset.hr_frames import hr_folder
 from regenhance_data.dataset.importance_file import read_importance, write_importance
 from regenhance_data.io.files import read_yaml
 from regenhance_data.io.images import write_image
@@ -90,9 +89,9 @@ def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, det
 
 
 def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
-    assert hr_folder(dataset) == "hr_images"
+    assert dataset.hr_folder() == "hr_images"
     with pytest.raises(errors.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
-        hr_folder(dataset, "sr_images")
+        dataset.hr_folder("sr_images")
     (dataset.root / "hr_images" / "b" / "000001.png").unlink()
     with pytest.raises(errors.InputError, match=r"b/000001.png: no such image"):
         make_importance(dataset, detector.settings, "product", "hr_images")

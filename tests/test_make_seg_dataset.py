@@ -50,13 +50,13 @@ def test_odd_frames_get_labels_of_their_size_with_the_levels_of_their_importance
 def test_the_normaliser_is_fitted_on_training_frames_alone(run, tmp_path):
     dataset = fill_dataset(tmp_path, {"cam": 40})
     make(run, dataset)
-    before = Dataset.open(tmp_path).info["normaliser"]
+    before = Dataset.open(tmp_path).record.normaliser
     importance, frames = read_importance(dataset.importance_path("cam"))
     test_frames = [frame.number for frame in dataset.split_frames("test")]
     importance[test_frames] *= 1000
     write_importance(dataset.importance_path("cam"), importance, frames)
     make(run, dataset)
-    assert Dataset.open(tmp_path).info["normaliser"] == before
+    assert Dataset.open(tmp_path).record.normaliser == before
 
 
 def test_a_made_dataset_is_sound_and_says_what_it_holds(run, tmp_path):
@@ -71,8 +71,8 @@ def test_a_made_dataset_is_sound_and_says_what_it_holds(run, tmp_path):
         counts = np.zeros(7, int)
         for frame in frames:
             counts += np.bincount(read_label(dataset.path("labels", frame)).ravel(), minlength=7)
-        assert dataset.info["level_pixels"][name] == counts.tolist()
-        assert dataset.info["split"]["frames"][name] == len(frames)
+        assert dataset.record.level_pixels[name] == counts.tolist()
+        assert dataset.record.split.frames[name] == len(frames)
     assert ("origin_images/short/000000.png", "labels/short/000000.png") in dataset.read_split("train")
 
 

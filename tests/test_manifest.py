@@ -45,7 +45,7 @@ def test_a_manifest_gives_each_clip_its_own_settings(run, recordings, tmp_path):
     dataset = Dataset(tmp_path)
     assert frames_of(tmp_path) == {"day_one": 3, "night": 2}
     assert [dataset.read("origin_images", dataset.frames(c)[0]).shape[0] for c in ("day_one", "night")] == [32, 24]
-    assert dataset.info["clips"]["night"]["every"] == 2
+    assert dataset.record.clips["night"].every == 2
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, encode, fill_dataset, noise
 
-from regenhance_data.dataset.folder import SPLITS, Dataset
+from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staleness import fingerprint
 from regenhance_data.io.files import locked
 from regenhance_data.io.images import write_image
 
@@ -240,7 +242,7 @@ def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, re
     for words in commands(root):
         run(*words)
     run("tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "3")
-    stale = "a.npz: is of other frames than these; run tools/make_importance.py again"
+    stale = "a.npz: was made from other frames; run tools/make_importance.py again"
     assert stale in refused("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
     assert stale in run("tools/check_dataset.py", "--data", root, code=2).stderr
     shutil.rmtree(root / "sr_images")  # clear frames may go when they have done their work
@@ -296,8 +298,8 @@ def test_a_changed_picture_of_another_writer_changes_the_fingerprint(tmp_path, s
         if suffix == ".png":
             made = made[:33] + words[0] + made[33:-12] + words[1] + made[-12:]
         path.write_bytes(made)
-        prints.append(dataset.fingerprint("origin_images", "cam"))
-    assert prints[0] != prints[1] == dataset.fingerprint("origin_images", "cam")
+        prints.append(fingerprint(dataset, "origin_images", "cam"))
+    assert prints[0] != prints[1] == fingerprint(dataset, "origin_images", "cam")
 
 
 @pytest.mark.parametrize("compression", [0, 1, 9])
@@ -309,8 +311,8 @@ def test_one_changed_pixel_changes_the_fingerprint_even_where_the_size_stays(tmp
     for value in (10, 11):
         image[40, 50] = value
         path.write_bytes(cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, compression])[1].tobytes())
-        prints.append(dataset.fingerprint("origin_images", "cam"))
-    assert prints[0] != prints[1] == dataset.fingerprint("origin_images", "cam")
+        prints.append(fingerprint(dataset, "origin_images", "cam"))
+    assert prints[0] != prints[1] == fingerprint(dataset, "origin_images", "cam")
 
 
 @pytest.mark.parametrize("split_by", ["block", "clip"])

@@ -118,7 +118,7 @@ def test_every_frame_of_every_clip_gets_a_clear_frame(run, dataset):
     origin = dataset.read("origin_images", dataset.frames("a")[2])
     expected = upscaler("bicubic", 2)(origin[None])[0]
     np.testing.assert_array_equal(read_image(dataset.root / "sr_images/a/000002.png"), expected)
-    info = Dataset.open(dataset.root).info
+    info = Dataset.open(dataset.root).record.content
     assert (info["scale"], info["upscaler"]) == (2, {"spec": "bicubic", "sha256": None})
 
 

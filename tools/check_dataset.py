@@ -5,7 +5,8 @@ from pathlib import Path
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.check import check_dataset
-from regenhance_data.dataset.folder import SPLITS, Dataset
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.statistics import thin_splits
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
@@ -20,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
-    if not dataset.info:
+    if not dataset.record.content:
         console.warn(
             f"{args.data}: has no dataset.yaml; levels are taken to be {dataset.levels}, counts are not checked"
         )

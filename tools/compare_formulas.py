@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import EXISTING
@@ -49,11 +49,11 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    recorded = dataset.info.get("detector")
+    recorded = dataset.record.detector
     if recorded is None and not hasattr(args, "spec"):
         raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
     settings = detector_settings_from(args, recorded)
-    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
+    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
     detector = load_detector(settings)
 
     result = compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)

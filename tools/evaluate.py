@@ -6,8 +6,8 @@ from pathlib import Path
 
 from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import detector_record, load_detector
@@ -65,11 +65,11 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
-    settings = detector_settings_from(args, dataset.info.get("detector"))
+    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
+    settings = detector_settings_from(args, dataset.record.detector)
     detector = load_detector(settings)
     record = detector_record(detector.settings)
-    if record != dataset.info.get("detector"):
+    if record != dataset.record.detector:
         console.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
     if len(frames) < FEWEST_TEST_FRAMES:
         console.warn(

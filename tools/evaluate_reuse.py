@@ -5,8 +5,8 @@ from pathlib import Path
 
 from deploy.backends.registry import load_predictor
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import HR_FOLDERS, SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
 from regenhance_data.evaluation.reuse import evaluate_reuse, table, write_plots
@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = frames if args.split == "all" else dataset.split_frames(args.split)
-    clear = hr_folder(dataset, args.clear or recorded_hr_folder(dataset))
-    detector = load_detector(detector_settings_from(args, dataset.info.get("detector")))
+    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
+    detector = load_detector(detector_settings_from(args, dataset.record.detector))
     predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
     write_json(args.save_dir / "reuse.json", result)

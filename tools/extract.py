@@ -53,17 +53,17 @@ def main(args: argparse.Namespace) -> None:
                 if len(sources) > 1:
                     console.warn(str(error))
                 continue
-            height, width = dataset.info["clips"][source.clip]["origin_hw"]
+            height, width = dataset.record.clips[source.clip].origin_hw or (0, 0)
             print(f"{args.data}/origin_images/{source.clip}: {count} frames of {width}x{height}")
     if refused:
         several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
         raise refused[0] if len(sources) == 1 else errors.InputError(several)
     if args.keep_hr:
         print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
-        detector = [] if dataset.info.get("detector") else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
+        detector = [] if dataset.record.detector else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
         cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *detector])
     else:
-        known = dataset.info.get("upscaler", {}).get("spec", "builtin")
+        known = (dataset.record.upscaler or {}).get("spec", "builtin")
         cli.suggest(["python", "tools/super_resolve.py", "--data", args.data, "--model", known])
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
-from regenhance_data.dataset.hr_frames import hr_folder
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
@@ -49,12 +48,12 @@ def main(args: argparse.Namespace) -> None:
     if args.mb_size is not None and not 1 <= args.mb_size <= MOST_MB_SIZE:
         raise errors.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
-        recorded = dataset.info.get("detector")
+        recorded = dataset.record.detector
         if recorded is None and not hasattr(args, "spec"):
             raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
         # loaded here too: a bad one is refused at once, and dataset.yaml says its task
         settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = hr_folder(dataset, args.clear)
+        clear = dataset.hr_folder(args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
         frames, made, empty = make_importance(dataset, settings, formula, clear, executor, args.overwrite)

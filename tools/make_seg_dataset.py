@@ -44,8 +44,8 @@ def main(args: argparse.Namespace) -> None:
             args.split_by,
         )
     print("pixels a level, %    " + " ".join(f"{level:5d}" for level in range(args.levels)))
-    frames = dataset.info["split"]["frames"]
-    for name, pixels in dataset.info["level_pixels"].items():
+    frames = dataset.record.split.frames
+    for name, pixels in dataset.record.level_pixels.items():
         shares = " ".join(f"{100 * p / max(sum(pixels), 1):5.1f}" for p in pixels)
         print(f"{name:5s} {frames[name]:6d} frames  {shares}")
     if frames["unused"]:

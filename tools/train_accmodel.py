@@ -11,9 +11,8 @@ import torch
 
 from deploy.export.accmodel import export_accmodel
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import SPLITS, Dataset
-from regenhance_data.dataset.hr_frames import hr_folder, recorded_hr_folder
-from regenhance_data.dataset.recorded import recorded_settings
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
 from regenhance_data.detectors.settings import EXISTING
@@ -25,7 +24,7 @@ from regenhance_data.predictors.accmodel.network import NAME
 from regenhance_data.predictors.accmodel.training import EPOCHS, LEARNING_RATE, AccModelTrainSettings, train
 from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_importance import make_importance
-from regenhance_data.stages.make_seg_dataset import make_seg_dataset
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset, recorded_settings
 
 EXAMPLES = """
 python tools/train_accmodel.py --data my_dataset --save_dir runs/accmodel
@@ -69,14 +68,14 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
     """Importance where a clip has none, then labels and lists where there are none or other importance was made."""
     missing = [clip for clip in dataset.clips() if not dataset.importance_path(clip).is_file()]
     if missing:
-        recorded = dataset.info.get("detector")
+        recorded = dataset.record.detector
         if recorded is None and not hasattr(args, "spec"):
             raise errors.InputError(
                 f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: {EXISTING}"
             )
         settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = hr_folder(dataset, recorded_hr_folder(dataset))
-        formula = str(dataset.info.get("importance", {}).get("formula", DEFAULT_FORMULA))
+        clear = dataset.hr_folder(dataset.record.importance.hr_folder)
+        formula = dataset.record.importance.formula or DEFAULT_FORMULA
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
         make_importance(dataset, settings, formula, clear, Executor())
     if missing or not all((dataset.root / f"{name}.txt").is_file() for name in SPLITS):

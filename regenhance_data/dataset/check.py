@@ -7,10 +7,12 @@ import numpy as np
 from PIL import Image
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import HR_FOLDERS, IMPORTANCE, LABELS, LR_FRAMES, SPLITS, Dataset
+from regenhance_data.dataset.folder import HR_FOLDERS, LR_FRAMES, Dataset
 from regenhance_data.dataset.importance_source import importance_source
 from regenhance_data.dataset.label_png import NO_PICTURE, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
+from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staleness import refuse_stale_labels
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
@@ -43,7 +45,7 @@ def check_dataset(dataset: Dataset) -> list[str]:
             listed[image] = name
             problems += result[0]
             counts += result[1]
-        recorded = dataset.info.get("level_pixels", {}).get(name)
+        recorded = dataset.record.level_pixels.get(name)
         if recorded is not None and recorded != counts[: dataset.levels].tolist():
             problems.append(
                 f"{dataset.root}/dataset.yaml: counts {recorded} pixels a level in {name}, "
@@ -59,20 +61,13 @@ def check_dataset(dataset: Dataset) -> list[str]:
 
 
 def _check_importance(dataset: Dataset, clip: str) -> None:
-    """InputError where importance is broken, was lost, or is not what the labels of the clip were made from."""
-    path, made = dataset.importance_path(clip), dataset.info.get("made", {})
-    labelled = made.get(LABELS, {}).get("clips")
-    if path.exists():
+    """InputError where the importance of a clip is broken, lost, or not what its labels were made from."""
+    source = None
+    if dataset.importance_path(clip).exists():
         source = importance_source(dataset, clip, None, dataset.mb_size)
         for _ in source.blocks():
             pass
-        if "file" in dataset.info.get(IMPORTANCE, {}):  # labels were made from that file, of which this is a copy
-            return
-        if isinstance(labelled, dict) and labelled.get(clip) != source.made_from():
-            what = "is other importance than its labels were made from" if clip in labelled else "has no labels yet"
-            raise InputError(f"{path}: {what}; run tools/make_seg_dataset.py again")
-    elif clip in made.get(IMPORTANCE, {}) or (isinstance(labelled, dict) and clip not in labelled):
-        raise InputError(f"{path}: is not there (yet); run tools/make_importance.py")
+    refuse_stale_labels(dataset, clip, source.label_digest() if source else None)
 
 
 def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np.ndarray]:
@@ -113,7 +108,8 @@ def _size_wh(path: Path) -> tuple[int, int]:
 
 def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:
     """Between two frames of one clip in different splits lie at least `gap` others."""
-    gap = dataset.info.get("split", {}).get("gap", 0) if dataset.info.get("split", {}).get("by") == "block" else 0
+    split = dataset.record.split
+    gap = split.gap if split.by == "block" else 0
     problems = []
     for clip in dataset.clips():
         order = [f"{LR_FRAMES}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]

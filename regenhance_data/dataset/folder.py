@@ -1,4 +1,4 @@
-"""The dataset folder: where its files lie, what made it (dataset.yaml), and its split lists.
+"""The dataset folder: paths, frames and split lists.
 
     my_dataset/
       dataset.yaml
@@ -13,7 +13,7 @@ The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) i
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,24 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data import __version__
-from regenhance_data.console import warn
-from regenhance_data.dataset.fingerprint import picture_mark
 from regenhance_data.dataset.importance_file import ImportanceFile, read_importance
-from regenhance_data.defaults import LEVELS, MB_SIZE, MOST_MB_SIZE, SCALE
+from regenhance_data.dataset.records import DatasetRecord
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import digest, locked, read_yaml, remove_unfinished, write_text, write_yaml
+from regenhance_data.io.files import locked, remove_unfinished, write_text, write_yaml
 from regenhance_data.io.images import read_image
 
 LR_FRAMES, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
-HR_FOLDERS = ("hr_images", "sr_images")  # where both are there, the originals count
+HR_FOLDERS = HR_IMAGES, SR_IMAGES = "hr_images", "sr_images"  # where both exist, the originals are used
 IMAGES = (LR_FRAMES, *HR_FOLDERS, LABELS)
-SPLITS = ("train", "val", "test")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
-FLAT_CLIP = "importance"  # the file name that stands for the unnamed clip: importance/importance.npz
-PARTIAL = ".partial-"  # how the name of a folder of frames begins until all are there
-_MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels", "made"}
+FLAT_CLIP = "importance"  # the file name of the unnamed clip: importance/importance.npz
+PARTIAL = ".partial-"  # how the name of a folder of frames begins until it is complete
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,7 +46,7 @@ def clip_id(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One origin image: its clip, its number (the file name, or its place in the order) and its file name."""
+    """One LR frame: its clip, its number (the file name, or its position in the order) and its file name."""
 
     clip: str
     number: int
@@ -58,24 +54,22 @@ class Frame:
 
     @property
     def stem(self) -> str:
-        """The file name without its suffix, which each picture of the frame has."""
+        """The file name without its suffix, which all images of the frame share."""
         return self.name.rpartition(".")[0]
 
 
 class Dataset:
-    """A dataset folder. `info` is the content of dataset.yaml, {} where there is none (the flat layout)."""
+    """A dataset folder. `record` is dataset.yaml, empty where there is none (the flat layout)."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"{self.root}: is a file, not a dataset folder; give --data a folder")
-        yaml_path = self.root / "dataset.yaml"
-        self.info: dict[str, Any] = read_yaml(yaml_path) if yaml_path.exists() else {}
-        self._refuse_odd_info()
+        self.record = DatasetRecord.read(self.root / "dataset.yaml")
 
     @classmethod
     def open(cls, root: str | Path) -> "Dataset":
-        """An existing dataset with at least one origin image. InputError otherwise."""
+        """An existing dataset with at least one LR frame. InputError otherwise."""
         dataset = cls(root)
         if not dataset.clips():
             raise InputError(f"{dataset.root}: no frames in {LR_FRAMES}/; make them with tools/extract.py --data")
@@ -84,10 +78,9 @@ class Dataset:
     @classmethod
     @contextmanager
     def writing(cls, root: str | Path, new: bool = False) -> Iterator["Dataset"]:
-        """An existing dataset (or, if `new`, perhaps a new one) for the one run that writes to it.
+        """An existing dataset (or, if `new`, perhaps a new one), locked for writing until the end of the block.
 
-        It is locked until the end of the block, and rid of what a killed run left unfinished. InputError where another
-        run is at work on it, and as `open`.
+        Unfinished files of a killed run are removed. InputError where another run has the lock, and as `open`.
         """
         make = cls if new else cls.open
         make(root)  # refuses before there is a lock
@@ -109,62 +102,21 @@ class Dataset:
                 folder.rmdir()
 
     def save(self, **changes: Any) -> None:
-        """Set the given keys of dataset.yaml and write it, whole or not at all."""
-        self.info = {"kit_version": __version__, **self.info, **changes}
-        write_yaml(self.root / "dataset.yaml", self.info)
-
-    def renew(self, what: str, digests: Mapping[str, str], remove: Callable[[str], None], **changes: Any) -> None:
-        """Let dataset.yaml say that `what` of each clip is made from inputs of these digests, and make the `changes`.
-
-        What was made of others is removed first. So whatever is there was made from what dataset.yaml says, whenever
-        a run is cut off, and the next run of the same command goes on with it.
-        """
-        made = self.info.get("made", {})
-        stale = [clip for clip in self.clips() if made.get(what, {}).get(clip) != digests[clip]]
-        if any(clip in made.get(what, {}) for clip in stale):
-            warn(f"{self.root / what}: is of other settings or frames and is made anew")
-        for clip in stale:
-            remove(clip)
-        changes["made"] = {**made, what: dict(digests)}
-        if any(self.info.get(key) != value for key, value in changes.items()):
-            self.save(**changes)
-
-    def _refuse_odd_info(self) -> None:
-        """A dataset.yaml that somebody edited is refused at once, not half way through the work."""
-        self.scale, self.mb_size, self.levels  # noqa: B018  each refuses what it cannot be
-        for key in _MAPPINGS & self.info.keys():
-            if not isinstance(self.info[key], dict):
-                raise InputError(f"{self.root / 'dataset.yaml'}: {key} is no mapping; make the dataset again")
-        for key in ("clips", "made"):
-            if not all(isinstance(value, dict) for value in self.info.get(key, {}).values()):
-                raise InputError(f"{self.root / 'dataset.yaml'}: {key} is broken; make the dataset again")
-        gap = self.info.get("split", {}).get("gap", 0)
-        if type(gap) is not int or gap < 0:
-            raise InputError(f"{self.root / 'dataset.yaml'}: split.gap is {gap!r}; make the labels again")
-        parted = self.info.get("split", {}).get("clips", {})
-        listed = list(parted.values()) if isinstance(parted, dict) else [None]
-        names = [name for given in listed if isinstance(given, list) for name in given]
-        if not all(isinstance(given, list) for given in listed) or len({*map(repr, names)}) < len(names):
-            raise InputError(f"{self.root / 'dataset.yaml'}: split is broken; remove it and make the labels again")
-
-    def _number(self, key: str, default: int, least: int, most: int) -> int:
-        value = self.info.get(key, default)
-        if type(value) is not int or not least <= value <= most:
-            expected = f"expected a whole number from {least} to {most}"
-            raise InputError(f"{self.root / 'dataset.yaml'}: {key} is {str(value)[:40]}, {expected}")
-        return value
+        """Set the given keys of dataset.yaml to plain values and write it, whole or not at all."""
+        self.record = self.record.changed(**changes)
+        write_yaml(self.record.path, dict(self.record.content))
 
     @property
     def scale(self) -> int:
-        return self._number("scale", SCALE, 1, 16)
+        return self.record.scale
 
     @property
     def mb_size(self) -> int:
-        return self._number("mb_size", MB_SIZE, 1, MOST_MB_SIZE)
+        return self.record.mb_size
 
     @property
     def levels(self) -> int:
-        return self._number("levels", LEVELS, 2, 255)
+        return self.record.levels
 
     def clips(self) -> list[str]:
         """The ids of the clips that have a folder of frames, sorted; [""] for the flat layout."""
@@ -189,15 +141,36 @@ class Dataset:
         return [Frame(clip, i, n) for i, n in enumerate(names)]
 
     def path(self, folder: str, frame: Frame) -> Path:
-        """Where the picture of `frame` lies in `folder` (everything but origin images is PNG)."""
+        """The path of the image of `frame` in `folder` (all but LR frames are PNG)."""
         return self.root / _relative(folder, frame)
 
     def read(self, folder: str, frame: Frame) -> np.ndarray:
-        """The picture of `frame` in `folder`: RGB, uint8 [H, W, 3]."""
+        """The image of `frame` in `folder`: RGB, uint8 [H, W, 3]."""
         return read_image(self.path(folder, frame))
+
+    def images(self, folder: str, clip: str) -> list[Path]:
+        """The image files of a clip in `folder`, in no order."""
+        return [path for path in (self.root / folder / clip).iterdir() if _is_image(path)]
+
+    def hr_folder(self, wanted: str | None = None) -> str:
+        """The name of the folder of HR frames: `wanted`, else hr_images if it exists, else sr_images.
+
+        InputError where it does not exist.
+        """
+        if wanted not in HR_FOLDERS:
+            wanted = next((name for name in HR_FOLDERS if (self.root / name).is_dir()), SR_IMAGES)
+        if not (self.root / wanted).is_dir():
+            how = "tools/extract.py --keep_hr" if wanted == HR_IMAGES else "tools/super_resolve.py --data"
+            raise InputError(f"{self.root / wanted}: no such folder; make it with {how}")
+        return wanted
 
     def importance_path(self, clip: str) -> Path:
         return self.root / IMPORTANCE / f"{clip or FLAT_CLIP}.npz"
+
+    def importance_parts(self, clip: str) -> Path:
+        """The folder of a clip's importance until it is complete: a file for each chunk."""
+        path = self.importance_path(clip)
+        return path.with_name(f".parts-{path.stem}")
 
     def importance_file(self, clip: str) -> "ImportanceFile":
         return ImportanceFile(self.importance_path(clip))
@@ -207,34 +180,8 @@ class Dataset:
         importance, numbers = read_importance(self.importance_path(clip))
         return dict(zip(numbers.tolist(), importance, strict=True))
 
-    def fingerprint(self, folder: str, clip: str) -> str:
-        """A hash of the names and contents of a clip's pictures in `folder`: where it changes, they have changed."""
-        directory = self.root / folder / clip
-        return digest(sorted((p.name, p.stat().st_size, picture_mark(p)) for p in directory.iterdir() if _is_image(p)))
-
-    def importance_digest(self, clip: str, detector: Mapping[str, Any], importance: Mapping[str, Any]) -> str:
-        """What the importance of a clip depends on: dataset.yaml's `detector` and `importance`, and the pictures."""
-        clear = str(importance.get("clear"))
-        clear_frames = self.fingerprint(clear, clip) if (self.root / clear / clip).is_dir() else None
-        return digest([detector, importance, self.fingerprint(LR_FRAMES, clip), clear_frames])
-
-    def refuse_stale_importance(self, clip: str) -> None:
-        """InputError where the importance of a clip is recorded to be of other pictures than are there now.
-
-        Nothing is known of importance from elsewhere, nor once the clear frames were removed to free the disk.
-        """
-        made = self.info.get("made", {}).get(IMPORTANCE, {}).get(clip)
-        detector, importance = (self.info.get(key) for key in ("detector", IMPORTANCE))
-        if made is None or detector is None or importance is None or not self.importance_path(clip).exists():
-            return
-        has_clear = (self.root / str(importance.get("clear")) / clip).is_dir()
-        if has_clear and made != self.importance_digest(clip, detector, importance):
-            raise InputError(
-                f"{self.importance_path(clip)}: is of other frames than these; run tools/make_importance.py again"
-            )
-
     def grid(self, clip: str) -> MacroblockGrid:
-        """The macroblock grid of a clip's origin images, from its first frame."""
+        """The macroblock grid of a clip's LR frames, from its first frame."""
         height, width = self.read(LR_FRAMES, self.frames(clip)[0]).shape[:2]
         return MacroblockGrid(height, width, self.mb_size)
 
@@ -244,12 +191,12 @@ class Dataset:
         write_text(self.root / f"{name}.txt", "".join(lines))
 
     def remove_lists(self) -> None:
-        """Remove train.txt, val.txt and test.txt, which vouch for labels that are about to change."""
+        """Remove train.txt, val.txt and test.txt, before the labels they list change."""
         for name in SPLITS:
             (self.root / f"{name}.txt").unlink(missing_ok=True)
 
     def read_split(self, name: str) -> list[tuple[str, str]]:
-        """The (image, label) pairs of a split list, relative to the root; none may lead out of the folder."""
+        """The (image, label) pairs of a split list, relative to the root; none may lead out of it."""
         path = self.root / f"{name}.txt"
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -268,7 +215,7 @@ class Dataset:
         return pairs
 
     def inside(self, relative: str, where: str) -> Path:
-        """The path of an entry that an untrusted list names. InputError if it would leave the dataset folder."""
+        """The path of an entry in an untrusted list. InputError if it leads out of the dataset folder."""
         pure = PurePosixPath(relative)
         path = self.root / relative
         try:

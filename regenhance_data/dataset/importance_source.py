@@ -1,6 +1,6 @@
 """Where the importance of a clip comes from: importance/, or a file from elsewhere."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from regenhance_data.console import warn
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_import import read_importance_file
+from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import digest, sha256
@@ -23,24 +24,19 @@ class ImportanceSource:
     frames: dict[int, Frame]
     grid: MacroblockGrid
     blocks: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
-    digest: str
+    file_digest: str
 
-    def made_from(self) -> str:
-        """What the labels of the clip depend on but for the settings."""
-        return digest([self.digest, self.grid.height, self.grid.width, self.grid.mb_size])
-
-
-def stems_of(frames: Iterable[Frame]) -> set[str]:
-    """The file names of frames without their suffix."""
-    return {frame.stem for frame in frames}
+    def label_digest(self) -> str:
+        """A digest of what the labels of the clip depend on besides their settings."""
+        return digest([self.file_digest, self.grid.height, self.grid.width, self.grid.mb_size])
 
 
 def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: int) -> ImportanceSource:
     """The importance of a clip, from importance/ or, in its place, from `file`; InputError where it does not fit."""
     frames = dataset.frames(clip)
-    _refuse_odd_names(dataset, clip, frames)
+    _refuse_unusable_names(dataset, clip, frames)
     if file is None:
-        dataset.refuse_stale_importance(clip)
+        refuse_stale_importance(dataset, clip)
         path, stored = dataset.importance_path(clip), dataset.importance_file(clip)
         numbers, shape, blocks = stored.numbers, stored.shape, stored.blocks
     else:
@@ -57,9 +53,9 @@ def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: i
         )
     by_number = {frame.number: frame for frame in frames}
     listed = numbers.tolist()
-    strangers = set(listed) - by_number.keys()
-    if strangers or len(set(listed)) != len(listed):
-        what = f"of frame {min(strangers)}, which is not in the clip" if strangers else "of one frame twice"
+    unknown_frames = set(listed) - by_number.keys()
+    if unknown_frames or len(set(listed)) != len(listed):
+        what = f"of frame {min(unknown_frames)}, which is not in the clip" if unknown_frames else "of one frame twice"
         raise InputError(f"{path}: has importance {what}; make it again with tools/make_importance.py")
     if len(listed) < len(frames):
         warn(f"{path}: {len(frames) - len(listed)} of {len(frames)} frames have no importance and get no label")
@@ -76,8 +72,8 @@ def _imported(file: Path, dataset: Dataset, clip: str, frames: list[Frame]) -> t
     return numbers, importance
 
 
-def _refuse_odd_names(dataset: Dataset, clip: str, frames: list[Frame]) -> None:
-    stems = stems_of(frames)
+def _refuse_unusable_names(dataset: Dataset, clip: str, frames: list[Frame]) -> None:
+    stems = {frame.stem for frame in frames}
     if len(stems) < len(frames) or any(" " in stem for stem in stems):
         raise InputError(
             f"{dataset.root / LR_FRAMES / clip}: file names need to be without spaces and to differ in more than the "

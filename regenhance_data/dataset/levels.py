@@ -1,5 +1,6 @@
 """From importance to levels: a normaliser fitted on training frames, and the rule that cuts [0, 1] into levels."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -101,6 +102,7 @@ class Normaliser:
         return {key: list(value) if key == "quantiles" else value for key, value in asdict(self).items() if value != ()}
 
     @classmethod
-    def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
+    def from_dict(cls, value: Mapping[str, Any]) -> "Normaliser":
+        """The inverse of `to_dict`. TypeError, ValueError or InputError where `value` is broken."""
         numbers: dict[str, Any] = {**value, "quantiles": tuple(value.get("quantiles", ()))}
         return cls(**numbers)

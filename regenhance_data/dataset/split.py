@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, pairwise
 
-from regenhance_data.dataset.folder import SPLITS
 from regenhance_data.errors import InputError
+
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

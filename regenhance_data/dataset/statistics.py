@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, SPLITS, Dataset, Frame
+from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, Dataset, Frame
 from regenhance_data.dataset.label_png import read_label
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import bounded_map
@@ -109,17 +110,9 @@ def _clips(dataset: Dataset) -> Iterator[Clip]:
 
 def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, np.ndarray]:
     """Pixels a level for each split: as dataset.yaml counts them, from the labels themselves where it does not."""
-    recorded = dataset.info.get("level_pixels")
+    recorded = dataset.record.read_level_pixels()
     if recorded is not None:
-        try:
-            counts = {name: np.array(recorded[name], dtype=float).reshape(dataset.levels) for name in SPLITS}
-        except (KeyError, TypeError, ValueError, OverflowError):
-            raise InputError(
-                f"{dataset.root / 'dataset.yaml'}: level_pixels is broken; run tools/make_seg_dataset.py again"
-            ) from None
-        if not all(np.isfinite(pixels).all() and (pixels >= 0).all() for pixels in counts.values()):
-            raise InputError(f"{dataset.root / 'dataset.yaml'}: level_pixels holds numbers that count nothing")
-        return counts
+        return recorded
     counts = {name: np.zeros(dataset.levels) for name in SPLITS}
     labels = bounded_map(lambda frame: read_label(dataset.path(LABELS, frame)), split_of)
     for name, label in zip(split_of.values(), labels, strict=True):

@@ -78,11 +78,9 @@ def _in_turn(maps: Sequence[np.ndarray]) -> Predict:
 
 
 def _frame_rate(dataset: Dataset, clip: str) -> float:
-    try:
-        rate = float(dataset.info["clips"][clip]["frame_rate"])
-    except (KeyError, TypeError, ValueError):
-        return FRAME_RATE
-    return rate if 0 < rate < np.inf else FRAME_RATE
+    record = dataset.record.clips.get(clip)
+    rate = record.frame_rate if record else None
+    return rate if rate and 0 < rate < np.inf else FRAME_RATE
 
 
 def table(result: Mapping[str, Any]) -> str:

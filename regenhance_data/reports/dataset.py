@@ -6,7 +6,7 @@ It shows a dataset at any stage. Of the pictures only the shown ones are read.
 import html
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from regenhance_data import plots
 from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
-from regenhance_data.dataset.recorded import recorded_normaliser
+from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.statistics import Clip, Survey, Warned, survey_dataset, warnings_about
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -143,8 +143,8 @@ def _maps(dataset: Dataset, frames: Iterable[Frame]) -> dict[Frame, np.ndarray]:
 
 def _normaliser(dataset: Dataset, maps: Iterable[np.ndarray]) -> Normaliser:
     """The dataset's own; before it has one, one fitted on these maps."""
-    if "normaliser" in dataset.info:
-        return recorded_normaliser(dataset)
+    if dataset.record.normaliser is not None:
+        return dataset.record.read_normaliser()
     values = np.concatenate([importance.ravel() for importance in maps])
     return Normaliser.fit("log", values) if values.any() else Normaliser("none")
 
@@ -334,33 +334,33 @@ def _over_frame(survey: Survey) -> str:
 
 def _made_by(survey: Survey) -> list[list[str]]:
     """What dataset.yaml says about how the dataset was made, a row each: (what, in words)."""
-    info, dataset = survey.dataset.info, survey.dataset
+    dataset, record = survey.dataset, survey.dataset.record
     rows = [["grid", f"macroblocks of {dataset.mb_size}×{dataset.mb_size} origin pixels"]]
     if survey.clear == "hr_images":
         rows.append(["clear frames", f"the originals, {dataset.scale} times as large"])
     elif survey.clear:
-        rows.append(["clear frames", f"{dataset.scale} times as large, by upscaler {_said(info, 'upscaler', 'spec')}"])
-    if "detector" in info:
-        spec, threshold, classes = (_said(info, "detector", key) for key in ("spec", "score_threshold", "classes"))
+        rows.append(["clear frames", f"{dataset.scale} times as large, by upscaler {_said(record.upscaler, 'spec')}"])
+    if record.detector is not None:
+        spec, threshold, classes = (_said(record.detector, key) for key in ("spec", "score_threshold", "classes"))
         rows.append(["detector", f"{spec}, scores from {threshold}, {classes or 'all classes'}"])
-    if "importance" in info:
-        rows.append(["importance", ", ".join(f"{key} {value}" for key, value in info["importance"].items())[:200]])
-    if "normaliser" in info:
-        low, high = _said(info, "normaliser", "low"), _said(info, "normaliser", "high")
+    if importance := record.importance.to_dict():
+        rows.append(["importance", ", ".join(f"{key} {value}" for key, value in importance.items())[:200]])
+    if record.normaliser is not None:
+        low, high = _said(record.normaliser, "low"), _said(record.normaliser, "high")
         rows.append(
-            ["normaliser", f"{_said(info, 'normaliser', 'kind')}, from {low} to {high}, fitted on training frames"]
+            ["normaliser", f"{_said(record.normaliser, 'kind')}, from {low} to {high}, fitted on training frames"]
         )
         rows.append(["levels", str(dataset.levels)])
-    if "split" in info:
-        rows.append(["split", f"by {_said(info, 'split', 'by')}, gap {_said(info, 'split', 'gap')} frames"])
-    return [*rows, ["kit version", _plain(info.get("kit_version", "not said"))]]
+    if record.split.by is not None:
+        rows.append(["split", f"by {_plain(record.split.by)}, gap {record.split.gap} frames"])
+    return [*rows, ["kit version", _plain(record.kit_version or "not said")]]
 
 
 def _clip_table(survey: Survey) -> str:
     rows = []
     for clip in survey.clips[:MOST_CLIPS]:
-        record = survey.dataset.info.get("clips", {}).get(clip.name)
-        source, rate = (_said(record, key) for key in ("source", "frame_rate"))
+        record = survey.dataset.record.clips.get(clip.name, ClipRecord())
+        source, rate = ("–" if value is None else _plain(value) for value in (record.source, record.frame_rate))
         empty = np.mean(clip.totals[~np.isnan(clip.totals)] == 0) if clip.mean is not None else None
         size = f"{clip.grid.width}×{clip.grid.height}"
         rows.append(
@@ -371,11 +371,10 @@ def _clip_table(survey: Survey) -> str:
     return table + (f"<p>And {more} more clips.</p>" if more else "")
 
 
-def _said(record: Any, *keys: str) -> str:
-    """What dataset.yaml says under these keys, as text; "–" where it says nothing."""
-    for key in keys:
-        record = record.get(key) if isinstance(record, dict) else None
-    return "–" if record is None else _plain(record)
+def _said(record: Mapping[str, Any] | None, key: str) -> str:
+    """What a mapping of dataset.yaml records under a key, as text; "–" where it records nothing."""
+    value = (record or {}).get(key)
+    return "–" if value is None else _plain(value)
 
 
 def _plain(value: Any) -> str:

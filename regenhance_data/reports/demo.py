@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from regenhance_data import plots
 from regenhance_data.dataset.folder import Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
-from regenhance_data.dataset.levels import Normaliser
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.curves import CURVES, METRIC_NAMES, curve_figure
 from regenhance_data.evaluation.evaluate import Predict
@@ -41,19 +40,21 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
     pair = read_pair(dataset, frame, _clear_folder(dataset))
     predicted = predict(pair.lr)
     headline = _headline(evaluation)
-    info = dataset.info
-    record, metric = info["clips"][frame.clip], _metric(evaluation)
-    height, width = record["origin_hw"]
+    record, metric = dataset.record, _metric(evaluation)
+    clip = record.clips[frame.clip]
+    assert clip.origin_hw is not None
+    assert record.detector is not None
+    height, width = clip.origin_hw
     page.write_page(
         folder / "report.html",
-        f"Which macroblocks matter: {record['source']}",
+        f"Which macroblocks matter: {clip.source}",
         "demo_template.html",
         headline=html.escape(headline),
         made_of=html.escape(
-            f"{record['frames']} frames of {width}×{height}, clear frames {dataset.scale} times as large "
-            f"({_clear_folder(dataset).split('_')[0]}), detector {info['detector']['spec']}, "
+            f"{clip.frames} frames of {width}×{height}, clear frames {dataset.scale} times as large "
+            f"({_clear_folder(dataset).split('_')[0]}), detector {record.detector['spec']}, "
             f"{evaluation['frames']} test frames that nothing was fitted on. "
-            f"Kit version {info['kit_version']}."
+            f"Kit version {record.kit_version}."
         ),
         tiles=_tiles(evaluation),
         curve_words=_curve_words(evaluation),
@@ -77,7 +78,7 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         video=_video(folder / "overlay.mp4", dataset),
         training_words=_training_words(read_json(folder / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
-        levels_chart=page.levels_chart(info["level_pixels"]),
+        levels_chart=page.levels_chart(record.level_pixels),
         latency_table=_latency_table(read_json(folder / "benchmark.json")),
         machine=f"{os.cpu_count()} cores, {platform.machine()}",
         stages_table=_stages_table(stages),
@@ -95,7 +96,7 @@ def order_of_choice(scores: np.ndarray) -> np.ndarray:
 
 
 def _clear_folder(dataset: Dataset) -> str:
-    return str(dataset.info["importance"]["clear"])
+    return str(dataset.record.importance.hr_folder)
 
 
 def _shown_frame(dataset: Dataset) -> tuple[Frame, np.ndarray]:
@@ -166,7 +167,7 @@ def _curve_table(evaluation: dict[str, Any]) -> str:
 def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) -> str:
     blurred, clear, grid = pair.upsampled, pair.hr, pair.grid
     # every map is shown through the normaliser, which is what the levels are cut from
-    normalised = Normaliser.from_dict(dataset.info["normaliser"])(oracle)
+    normalised = dataset.record.read_normaliser()(oracle)
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]
     chosen = draw_outline(blurred, select_macroblocks(predicted, float(BUDGET)), grid)
     panels = [
@@ -191,7 +192,7 @@ def _video(path: Path, dataset: Dataset) -> str:
         raise InputError(f"{path}: no such file; make it with deploy/trt_infer.py")
     if path.stat().st_size > MOST_VIDEO_BYTES:
         return f"<section><h2>On the whole clip</h2><p>The overlay video is {html.escape(path.name)}.</p></section>"
-    frames = dataset.info["split"]["frames"]
+    frames = dataset.record.split.frames
     return (
         "<section><h2>On the whole clip</h2><p>The exported ONNX at work: predicted importance as heat, the chosen "
         f"macroblocks outlined. The predictor was trained on {frames['train']} of these frames, so this shows what it "

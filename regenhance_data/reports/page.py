@@ -15,8 +15,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from regenhance_data.dataset.folder import SPLITS
 from regenhance_data.dataset.label_png import level_colours
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import write_text
 from regenhance_data.io.images import encode_jpeg

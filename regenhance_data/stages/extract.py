@@ -3,22 +3,21 @@
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from regenhance_data.console import progress, warn
-from regenhance_data.dataset.folder import LABELS, LR_FRAMES, PARTIAL, Dataset
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, PARTIAL, Dataset
+from regenhance_data.dataset.records import ClipRecord
+from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import encode_jpeg, write_image
 from regenhance_data.io.video import frame_rate, read_video
 from regenhance_data.parallel.threads import bounded_map
-
-DERIVED = ("sr_images", "hr_images", LABELS)
 
 
 @dataclass(frozen=True)
@@ -57,44 +56,37 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     frames. InputError as `read_video`.
     """
     source_fps = frame_rate(video)  # refuses what is no video
-    # keys that a YAML reader gets back just so
-    made_by = {"source": video.name, "sha256": sha256(video), **asdict(settings)}
-    record = dataset.info.get("clips", {}).get(clip, {})
-    is_same = {key: record.get(key) for key in made_by} == made_by
+    made_by = ClipRecord(video.name, sha256(video), **asdict(settings))
+    recorded = dataset.record.clips.get(clip, ClipRecord())
+    is_same = is_same_extraction(recorded, made_by)
     if clip in dataset.clips():
-        if is_same and _is_whole(dataset, clip, record):
-            return int(record["frames"])
+        if is_same and clip_is_complete(dataset, clip):
+            return recorded.frames or 0
         if not is_same and not overwrite:
             raise InputError(
                 f"{dataset.root / LR_FRAMES / clip}: is there already, from another video or other settings; "
                 "give --overwrite to replace it, or rename the video"
             )
-    clips = {**dataset.info.get("clips", {})}
-    clips.pop(clip, None)
-    for other, its in clips.items():
-        if its.get("sha256") == made_by["sha256"]:
+    for other, record in dataset.record.clips.items():
+        if other != clip and record.sha256 == made_by.sha256:
             raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
-    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, "hr_images")}
+    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, HR_IMAGES)}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:
         count, source_hw, origin_hw, scale = _write_frames(dataset, video, settings, partial)
         if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
             if not is_same:
-                dataset.save(clips=clips)
-                _remove_derived(dataset, clip)
+                dataset.save(clips=dataset.record.clips_without(clip))
+                remove_derived(dataset, clip)
             shutil.rmtree(dataset.root / LR_FRAMES / clip)
-        if partial["hr_images"].exists():
-            shutil.rmtree(dataset.root / "hr_images" / clip, ignore_errors=True)
-            os.replace(partial["hr_images"], dataset.root / "hr_images" / clip)
-        clips[clip] = {
-            **made_by,
-            "frames": count,
-            "frame_rate": round((settings.fps or source_fps) / settings.every, 6),
-            "source_hw": list(source_hw),
-            "origin_hw": list(origin_hw),
-        }
-        dataset.save(clips=dict(sorted(clips.items())), **({"scale": scale} if settings.keep_hr else {}))
+        if partial[HR_IMAGES].exists():
+            shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
+            os.replace(partial[HR_IMAGES], dataset.root / HR_IMAGES / clip)
+        rate = round((settings.fps or source_fps) / settings.every, 6)
+        record = replace(made_by, frames=count, frame_rate=rate, source_hw=source_hw, origin_hw=origin_hw)
+        scales = {"scale": scale} if settings.keep_hr else {}
+        dataset.save(clips=dataset.record.clips_with(clip, record), **scales)
         # last: its folder is what makes the clip exist, and a clip that exists has its record
         os.replace(partial[LR_FRAMES], dataset.root / LR_FRAMES / clip)
     finally:
@@ -103,24 +95,6 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
     return count
-
-
-def _is_whole(dataset: Dataset, clip: str, record: dict[str, Any]) -> bool:
-    """Whether all frames are there that the record of a clip tells of, and it tells what it should."""
-    folders = [LR_FRAMES, "hr_images"] if record["keep_hr"] else [LR_FRAMES]
-    size = record.get("origin_hw")
-    return (
-        all(len(dataset.frames(clip, folder)) == record.get("frames") for folder in folders)
-        and isinstance(size, list)
-        and [type(side) for side in size] == [int, int]
-    )
-
-
-def _remove_derived(dataset: Dataset, clip: str) -> None:
-    for folder in DERIVED:
-        shutil.rmtree(dataset.root / folder / clip, ignore_errors=True)
-    dataset.importance_path(clip).unlink(missing_ok=True)
-    dataset.remove_lists()
 
 
 def _write_frames(
@@ -144,7 +118,7 @@ def _write_frames(
             name = f"{index:06d}.png"
             yield folders[LR_FRAMES] / name, image, origin_hw, settings.jpeg_quality
             if settings.keep_hr:
-                yield folders["hr_images"] / name, image, (origin_hw[0] * scale, origin_hw[1] * scale), None
+                yield folders[HR_IMAGES] / name, image, (origin_hw[0] * scale, origin_hw[1] * scale), None
 
     written = sum(1 for _ in bounded_map(_write_resized, jobs()))
     return written // (2 if settings.keep_hr else 1), source_hw, origin_hw, scale
@@ -181,7 +155,7 @@ def _scale(dataset: Dataset, source_hw: tuple[int, int], origin_hw: tuple[int, i
             f"{video}: --keep_hr needs a video at least twice as high as the origin image, "
             f"it is {source_hw[0]} and --height gives {origin_hw[0]}"
         )
-    if dataset.info.get("clips") and dataset.info.get("scale", scale) != scale:
+    if dataset.record.clips and dataset.record.content.get("scale", scale) != scale:
         raise InputError(
             f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
             f"--height {source_hw[0] // dataset.scale}, or a dataset of its own (a predictor is exported for one size)"

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import IMPORTANCE, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.records import ImportanceRecord
+from regenhance_data.dataset.staleness import importance_is_complete, refuse_unknown_importance, start_importance
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -34,18 +36,14 @@ def make_importance(
     off; what dataset.yaml does not know is refused unless `overwrite`. Memory is flat in the clips' length but for the
     importance of one clip.
     """
-    made = dataset.info.get("made", {}).get(IMPORTANCE, {})
-    for path in (dataset.importance_path(clip) for clip in dataset.clips() if clip not in made):
-        if path.exists() and not overwrite:
-            raise InputError(f"{path}: was not made by this tool; move it away or give --overwrite")
-    detector = detector_record(settings)
-    record = {"formula": formula, "clear": clear, "scale": dataset.scale, "mb_size": dataset.mb_size}
-    digests = {clip: dataset.importance_digest(clip, detector, record) for clip in dataset.clips()}
-    dataset.renew(IMPORTANCE, digests, partial(_remove, dataset), detector=detector, importance=record)
+    if not overwrite:
+        refuse_unknown_importance(dataset)
+    record = ImportanceRecord(formula, clear, dataset.scale, dataset.mb_size)
+    start_importance(dataset, detector_record(settings), record)
     clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
-    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not _is_made(dataset, clip, frames)}
+    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not importance_is_complete(dataset, clip)}
     for clip in clips.keys() - todo.keys():  # a run that was killed between the last two lines of _join left them
-        shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
+        shutil.rmtree(dataset.importance_parts(clip), ignore_errors=True)
     missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
     make_worker = partial(_Worker, dataset.root, settings, formula, clear)
     count = sum(map(len, missing))
@@ -92,7 +90,7 @@ def _join(dataset: Dataset, clip: str, chunks: Sequence[Sequence[Frame]]) -> Non
         _refuse_other_size(dataset, chunk[0], part[0], parts[0][0])
     numbers = np.array([frame.number for chunk in chunks for frame in chunk])
     write_importance(dataset.importance_path(clip), np.concatenate(parts), numbers)
-    shutil.rmtree(_parts(dataset, clip))
+    shutil.rmtree(dataset.importance_parts(clip))
 
 
 def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, first: np.ndarray) -> None:
@@ -102,22 +100,5 @@ def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, f
         )
 
 
-def _parts(dataset: Dataset, clip: str) -> Path:
-    """The folder of a clip's importance until all of it is there, a file a chunk."""
-    path = dataset.importance_path(clip)
-    return path.with_name(f".parts-{path.stem}")
-
-
 def _part(dataset: Dataset, chunk: Sequence[Frame]) -> Path:
-    return _parts(dataset, chunk[0].clip) / f"{chunk[0].number}-{chunk[-1].number}.npy"
-
-
-def _is_made(dataset: Dataset, clip: str, frames: Sequence[Frame]) -> bool:
-    if not dataset.importance_path(clip).exists():
-        return False
-    return np.array_equal(dataset.importance_file(clip).numbers, [f.number for f in frames])
-
-
-def _remove(dataset: Dataset, clip: str) -> None:
-    dataset.importance_path(clip).unlink(missing_ok=True)
-    shutil.rmtree(_parts(dataset, clip), ignore_errors=True)
+    return dataset.importance_parts(chunk[0].clip) / f"{chunk[0].number}-{chunk[-1].number}.npy"

@@ -1,4 +1,4 @@
-"""Importance becomes label PNGs, split lists and the numbers of dataset.yaml: the PaddleSeg dataset, and its proof."""
+"""Importance → label PNGs, split lists and their record in dataset.yaml: the dataset that PaddleSeg trains on."""
 
 import os
 import shutil
@@ -10,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.console import progress, warn
-from regenhance_data.dataset.folder import IMPORTANCE, LABELS, PARTIAL, SPLITS, Dataset, Frame
+from regenhance_data.dataset.folder import LABELS, PARTIAL, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
-from regenhance_data.dataset.importance_source import ImportanceSource, importance_source, stems_of
+from regenhance_data.dataset.importance_source import ImportanceSource, importance_source
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import Kind, Normaliser, to_levels
-from regenhance_data.dataset.split import Ratios, split_blocks, split_clips
+from regenhance_data.dataset.records import ImportanceRecord, SplitRecord
+from regenhance_data.dataset.split import SPLITS, Ratios, split_blocks, split_clips
+from regenhance_data.dataset.staleness import label_digests, labels_are_current, made_without_importance
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import digest, write_new
+from regenhance_data.io.files import write_new
 from regenhance_data.parallel.threads import bounded_map
 
-_LABELS_A_JOB = 32  # handing a job to a thread costs as much as a tenth of a label
-_MOST_FITTED_CELLS = 2**18  # its 99.9th percentile still stands on 260 of them
+_LABELS_PER_JOB = 32  # handing a job to a thread costs as much as a tenth of a label
+_MOST_FITTED_CELLS = 2**18  # 260 of them lie above the 99.9th percentile: enough to estimate it
 
 
 def make_seg_dataset(
@@ -35,12 +37,12 @@ def make_seg_dataset(
     gap: int = 10,
     split_by: str = "block",
 ) -> bool:
-    """Labels for every frame that has importance, split lists and dataset.yaml; False if all were there already.
+    """Write a label for every frame that has importance, split lists and dataset.yaml; False if all were current.
 
-    The normaliser is fitted on the training frames alone. `gap` frames between the blocks of a clip are in no list.
-    `mb_size`: of the macroblocks, by default what the importance was made with. `importance_file` takes the place of
-    importance/. Memory is flat in the clips' length. InputError for importance that does not fit the frames, and for
-    settings that cannot be; nothing is written then.
+    The normaliser is fitted on the training frames only. The `gap` frames between the blocks of a clip are in no list.
+    `mb_size`: macroblock size, by default that of the importance. `importance_file` replaces importance/. Memory does
+    not grow with the clips' length. InputError for importance that does not fit the frames, and for invalid settings;
+    nothing is written then.
     """
     ratios = ratios or Ratios(0.7, 0.15, 0.15)
     mb_size = dataset.mb_size if mb_size is None else mb_size
@@ -49,125 +51,59 @@ def make_seg_dataset(
         raise InputError(f"--mb_size {mb_size} --gap {gap}: expected 1 to {MOST_MB_SIZE}, and at least 0")
     sources = {clip: importance_source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
     settings = {"levels": levels, "normalise": normalise, "ratios": asdict(ratios), "gap": gap, "by": split_by}
-    digests = {"settings": digest(settings), "clips": {clip: source.made_from() for clip, source in sources.items()}}
-    is_same = dataset.info.get("made", {}).get(LABELS) == digests
-    if is_same and _all_there(dataset, sources) and _has_counts(dataset.info):
+    digests = label_digests(settings, {clip: source.label_digest() for clip, source in sources.items()})
+    if labels_are_current(dataset, digests, {clip: source.frames.values() for clip, source in sources.items()}):
         return False
 
     split = _split(dataset, sources, ratios, gap, split_by)
-    split_of = {frame: name for name, frames in split.items() for frame in frames}
-    normaliser = Normaliser.fit(normalise, _training_cells(sources, set(split["train"])))
-    if normalise == "none":  # the one that cannot do all: what is above 1 is refused before anything is written
-        for _, importance in (block for source in sources.values() for block in source.blocks()):
-            normaliser(importance)
-
-    if importance_file is not None:  # what the labels come from is the dataset's importance from now on
-        made = {what: digests for what, digests in dataset.info.get("made", {}).items() if what != IMPORTANCE}
-        dataset.save(importance={"file": importance_file.name}, made=made)
-        for clip, source in sources.items():
-            ((numbers, maps),) = source.blocks()
-            write_importance(dataset.importance_path(clip), maps, numbers)
+    normaliser = _fit(normalise, sources, set(split["train"]))
+    if importance_file is not None:
+        _import_importance(dataset, importance_file, sources)
     dataset.remove_lists()
-    partial = {clip: _partial_folder(dataset, clip) for clip in sources}
-    for folder in partial.values():
-        folder.mkdir(parents=True)
-    pixels = {name: np.zeros(levels, np.int64) for name in SPLITS}
-
-    def jobs() -> Iterator[tuple[ImportanceSource, Path, list[Frame], np.ndarray]]:
-        for clip, source in sources.items():
-            for numbers, importance in source.blocks():
-                frames = [source.frames[number] for number in numbers.tolist()]
-                for start in range(0, len(frames), _LABELS_A_JOB):
-                    part = slice(start, start + _LABELS_A_JOB)
-                    yield source, partial[clip], frames[part], importance[part]
-
-    def write_labels(job: tuple[ImportanceSource, Path, list[Frame], np.ndarray]) -> tuple[list[Frame], np.ndarray]:
-        """Write the labels of some frames; returns these, and how many pixels each has of each level [n, levels]."""
-        source, folder, frames, importance = job
-        level_grids = to_levels(normaliser(importance), levels)
-        for frame, level_grid in zip(frames, level_grids, strict=True):
-            write_new(folder / f"{frame.stem}.png", label_png(level_grid, source.grid, levels))
-        of_levels = level_grids[:, None] == np.arange(levels)[:, None, None]
-        return frames, (of_levels * source.grid.areas).sum((2, 3))
-
-    def written() -> Iterator[Frame]:
-        for frames, counts in bounded_map(write_labels, jobs()):
-            for frame, count in zip(frames, counts, strict=True):
-                if frame in split_of:
-                    pixels[split_of[frame]] += count
-            yield from frames
-
-    for _ in progress(written(), "labels", sum(len(s.frames) for s in sources.values())):
-        pass
-    for clip, folder in partial.items():
-        shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
-        os.replace(folder, dataset.root / LABELS / clip)
+    pixels = _write_labels(dataset, sources, split, normaliser, levels)
     for name in SPLITS:
         dataset.write_split(name, split[name])
-    of_clip = {name: sorted({frame.clip for frame in split[name]}) for name in SPLITS}
-    unused = sum(len(s.frames) for s in sources.values()) - len(split_of)
     dataset.save(
         scale=dataset.scale,
         mb_size=mb_size,
         levels=levels,
         normaliser=normaliser.to_dict(),
-        split={
-            "by": split_by,
-            "ratios": asdict(ratios),
-            "gap": gap,
-            "frames": {name: len(split[name]) for name in SPLITS} | {"unused": unused},
-            **({"clips": of_clip} if split_by == "clip" else {}),
-        },
+        split=_split_record(sources, split, ratios, gap, split_by).to_dict(),
         level_pixels={name: pixels[name].tolist() for name in SPLITS},
-        made={**dataset.info.get("made", {}), LABELS: digests},
+        made={**dataset.record.made, LABELS: digests},
     )
     return True
 
 
-def _partial_folder(dataset: Dataset, clip: str) -> Path:
-    """Where the labels of a clip are until all are written: without a rename each, two cores make files faster."""
-    return dataset.root / LABELS / f"{PARTIAL}{clip}" if clip else dataset.root / f"{PARTIAL}{LABELS}"
+def recorded_settings(dataset: Dataset) -> dict[str, Any]:
+    """The settings that the labels were made with, as `make_seg_dataset` takes them; {} where none are recorded.
 
-
-def _all_there(dataset: Dataset, sources: dict[str, ImportanceSource]) -> bool:
-    """Whether every label and list is there; their content is that of the last run that came to its end."""
-    return all((dataset.root / f"{name}.txt").exists() for name in SPLITS) and all(
-        stems_of(dataset.frames(clip, LABELS)) == stems_of(source.frames.values()) for clip, source in sources.items()
-    )
-
-
-def _has_counts(info: Mapping[str, Any]) -> bool:
-    """Whether dataset.yaml tells the frames and pixels of every split; somebody may have edited it."""
-    frames, pixels = info.get("split", {}).get("frames"), info.get("level_pixels", {})
-    if not isinstance(frames, dict) or not all(isinstance(pixels.get(name), list) for name in SPLITS):
-        return False
-    counts = [frames.get(name) for name in (*SPLITS, "unused")] + [count for name in SPLITS for count in pixels[name]]
-    return all(type(count) is int for count in counts)
-
-
-def _training_cells(sources: dict[str, ImportanceSource], training: set[Frame]) -> np.ndarray:
-    """The importance of the training frames' cells [n]; of very many frames, of every second, third, … alone."""
-    cells = sum(s.grid.rows * s.grid.cols for s in sources.values() for f in s.frames.values() if f in training)
-    every = -(-cells // _MOST_FITTED_CELLS) or 1
-    fitted, place = [np.zeros(0, np.float32)], 0
-    for source in sources.values():
-        for numbers, importance in source.blocks():
-            for number, values in zip(numbers.tolist(), importance, strict=True):
-                if source.frames[number] in training:
-                    if place % every == 0:
-                        fitted.append(values.ravel().copy())  # a view would keep its block
-                    place += 1
-    return np.concatenate(fitted)
+    InputError where they are broken.
+    """
+    record = dataset.record
+    if record.split.by is None or record.normaliser is None:
+        return {}
+    try:
+        ratios = Ratios(**record.split.ratios)
+    except TypeError:
+        raise InputError(f"{record.path}: split is broken; make the labels again") from None
+    return {
+        "levels": record.levels,
+        "normalise": record.read_normaliser().kind,
+        "ratios": ratios,
+        "gap": record.split.gap,
+        "split_by": record.split.by,
+    }
 
 
 def _split(
-    dataset: Dataset, sources: dict[str, ImportanceSource], ratios: Ratios, gap: int, split_by: str
+    dataset: Dataset, sources: Mapping[str, ImportanceSource], ratios: Ratios, gap: int, split_by: str
 ) -> dict[str, list[Frame]]:
     split: dict[str, list[Frame]] = {name: [] for name in SPLITS}
     if split_by == "clip":
-        recorded = dataset.info.get("split", {})
-        same = recorded.get("by") == "clip" and recorded.get("ratios") == asdict(ratios)
-        for name, clips in split_clips(list(sources), ratios, recorded.get("clips") if same else None).items():
+        recorded = dataset.record.split
+        same = recorded.by == "clip" and recorded.ratios == asdict(ratios)
+        for name, clips in split_clips(list(sources), ratios, recorded.clips if same else None).items():
             split[name] = [frame for clip in clips for frame in sources[clip].frames.values()]
         return split
     for clip, source in sources.items():
@@ -181,3 +117,95 @@ def _split(
         for name, block in blocks.items():
             split[name] += [frames[i] for i in block]
     return split
+
+
+def _fit(normalise: Kind, sources: Mapping[str, ImportanceSource], training: set[Frame]) -> Normaliser:
+    """The normaliser, fitted on the training frames."""
+    normaliser = Normaliser.fit(normalise, _training_cells(sources, training))
+    if normalise == "none":  # the only kind that refuses some importance: do so before anything is written
+        for _, importance in (block for source in sources.values() for block in source.blocks()):
+            normaliser(importance)
+    return normaliser
+
+
+def _training_cells(sources: Mapping[str, ImportanceSource], training: set[Frame]) -> np.ndarray:
+    """The importance of the training frames' macroblocks [n]; of very many frames, only every second, third, …"""
+    cells = sum(s.grid.rows * s.grid.cols for s in sources.values() for f in s.frames.values() if f in training)
+    every = -(-cells // _MOST_FITTED_CELLS) or 1
+    fitted, position = [np.zeros(0, np.float32)], 0
+    for source in sources.values():
+        for numbers, importance in source.blocks():
+            for number, values in zip(numbers.tolist(), importance, strict=True):
+                if source.frames[number] in training:
+                    if position % every == 0:
+                        fitted.append(values.ravel().copy())  # a view would keep its block
+                    position += 1
+    return np.concatenate(fitted)
+
+
+def _import_importance(dataset: Dataset, file: Path, sources: Mapping[str, ImportanceSource]) -> None:
+    """Copy importance from `file` to importance/, and record that it comes from there."""
+    record = ImportanceRecord(file=file.name)
+    dataset.save(importance=record.to_dict(), made=made_without_importance(dataset.record))
+    for clip, source in sources.items():
+        ((numbers, maps),) = source.blocks()
+        write_importance(dataset.importance_path(clip), maps, numbers)
+
+
+def _write_labels(
+    dataset: Dataset,
+    sources: Mapping[str, ImportanceSource],
+    split: Mapping[str, list[Frame]],
+    normaliser: Normaliser,
+    levels: int,
+) -> dict[str, np.ndarray]:
+    """Write all labels; return the pixels of each level in each split, int64 [levels]."""
+    split_of = {frame: name for name, frames in split.items() for frame in frames}
+    pixels = {name: np.zeros(levels, np.int64) for name in SPLITS}
+    partial = {clip: _partial_folder(dataset, clip) for clip in sources}
+    for folder in partial.values():
+        folder.mkdir(parents=True)
+
+    def jobs() -> Iterator[tuple[ImportanceSource, Path, list[Frame], np.ndarray]]:
+        for clip, source in sources.items():
+            for numbers, importance in source.blocks():
+                frames = [source.frames[number] for number in numbers.tolist()]
+                for start in range(0, len(frames), _LABELS_PER_JOB):
+                    part = slice(start, start + _LABELS_PER_JOB)
+                    yield source, partial[clip], frames[part], importance[part]
+
+    def write(job: tuple[ImportanceSource, Path, list[Frame], np.ndarray]) -> tuple[list[Frame], np.ndarray]:
+        """Write the labels of some frames; return these, and the pixels of each level in each [n, levels]."""
+        source, folder, frames, importance = job
+        level_grids = to_levels(normaliser(importance), levels)
+        for frame, level_grid in zip(frames, level_grids, strict=True):
+            write_new(folder / f"{frame.stem}.png", label_png(level_grid, source.grid, levels))
+        of_levels = level_grids[:, None] == np.arange(levels)[:, None, None]
+        return frames, (of_levels * source.grid.areas).sum((2, 3))
+
+    written = (pair for frames, counts in bounded_map(write, jobs()) for pair in zip(frames, counts, strict=True))
+    for frame, count in progress(written, "labels", sum(len(s.frames) for s in sources.values())):
+        if frame in split_of:
+            pixels[split_of[frame]] += count
+    for clip, folder in partial.items():
+        shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
+        os.replace(folder, dataset.root / LABELS / clip)
+    return pixels
+
+
+def _partial_folder(dataset: Dataset, clip: str) -> Path:
+    """The folder of a clip's labels until all are written: it is faster than renaming each file."""
+    return dataset.root / LABELS / f"{PARTIAL}{clip}" if clip else dataset.root / f"{PARTIAL}{LABELS}"
+
+
+def _split_record(
+    sources: Mapping[str, ImportanceSource],
+    split: Mapping[str, list[Frame]],
+    ratios: Ratios,
+    gap: int,
+    split_by: str,
+) -> SplitRecord:
+    counts = {name: len(split[name]) for name in SPLITS}
+    unused = sum(len(source.frames) for source in sources.values()) - sum(counts.values())
+    clips = {name: sorted({frame.clip for frame in split[name]}) for name in SPLITS} if split_by == "clip" else {}
+    return SplitRecord(split_by, asdict(ratios), gap, {**counts, "unused": unused}, clips)

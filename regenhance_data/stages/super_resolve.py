@@ -1,6 +1,5 @@
 """Super-resolution of a dataset: every origin image becomes a clear frame in sr_images/."""
 
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,16 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, Frame
+from regenhance_data.dataset.staleness import refuse_unknown_sr_images, start_sr_images
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import digest
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.upscalers.registry import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
-
-SR = "sr_images"
 
 
 def super_resolve(
@@ -35,24 +32,22 @@ def super_resolve(
     """
     if batch_size < 1:
         raise InputError(f"--batch_size {batch_size}: expected at least 1")
-    if (dataset.root / "hr_images").is_dir() and settings.scale != dataset.scale:
-        raise InputError(f"--scale {settings.scale}: hr_images/ are at {dataset.scale} times the origin's size")
-    if (dataset.root / SR).exists() and dataset.info.get("upscaler") is None and not overwrite:
-        raise InputError(f"{dataset.root / SR}: was not made by this tool; move it away or give --overwrite")
-    load_upscaler(settings)  # refuses here what a worker would refuse when the frames of before are gone
-    records = {"upscaler": upscaler_record(settings), "scale": settings.scale}
-    digests = {clip: digest([records, dataset.fingerprint(LR_FRAMES, clip)]) for clip in dataset.clips()}
-    dataset.renew(SR, digests, lambda clip: shutil.rmtree(dataset.root / SR / clip, ignore_errors=True), **records)
+    if (dataset.root / HR_IMAGES).is_dir() and settings.scale != dataset.scale:
+        raise InputError(f"--scale {settings.scale}: hr_images/ have {dataset.scale} times the size of the LR frames")
+    if not overwrite:
+        refuse_unknown_sr_images(dataset)
+    load_upscaler(settings)  # refuses here what a worker would refuse after stale frames were removed
+    start_sr_images(dataset, upscaler_record(settings), settings.scale)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     chunks = [chunk for clip in dataset.clips() for chunk in chunks_of(_missing(dataset, clip))]
     results = (executor or Executor(workers=1)).map(partial(_Worker, dataset.root, settings, batch_size), chunks)
     made = (frame for chunk, _ in results for frame in chunk)
-    count = sum(1 for _ in progress(made, SR, sum(map(len, chunks))))
+    count = sum(1 for _ in progress(made, SR_IMAGES, sum(map(len, chunks))))
     return len(frames), count
 
 
 def _missing(dataset: Dataset, clip: str) -> list[Frame]:
-    return [frame for frame in dataset.frames(clip) if not dataset.path(SR, frame).exists()]
+    return [frame for frame in dataset.frames(clip) if not dataset.path(SR_IMAGES, frame).exists()]
 
 
 class _Worker:
@@ -76,5 +71,5 @@ class _Worker:
                 raise InputError(
                     f"{self._dataset.path(LR_FRAMES, batch[0])}: the frames after it differ in size; extract again"
                 )
-            for frame, clear in zip(batch, self._upscale(np.stack(images)), strict=True):
-                yield self._dataset.path(SR, frame), clear
+            for frame, hr in zip(batch, self._upscale(np.stack(images)), strict=True):
+                yield self._dataset.path(SR_IMAGES, frame), hr

@@ -15,7 +15,6 @@ import torch
 from torch.nn import functional
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.recorded import recorded_normaliser
 from regenhance_data.errors import InputError
 from regenhance_data.io import torch_weights
 from regenhance_data.io.files import remove_unfinished, write_json
@@ -122,7 +121,7 @@ def _refuse_diverged(value: float, model_path: Path, log: list[dict[str, Any]]) 
 
 def _targets(samples: Samples, threshold: float | None) -> tuple[float, list[np.ndarray]]:
     """(threshold, for each frame int64 [rows, cols]: 1 where normalised importance is above it, 0, or _IGNORED)."""
-    normaliser = recorded_normaliser(samples.dataset)
+    normaliser = samples.dataset.record.read_normaliser()
     importance = list(samples.importance())
     known = [~np.isnan(cells) for cells in importance]
     normalised = [normaliser(cells[is_known]) for cells, is_known in zip(importance, known, strict=True)]
