@@ -258,16 +258,16 @@ def test_a_dataset_whose_labels_are_not_of_its_importance_is_not_called_sound(ru
     check = ("tools/check_dataset.py", "--data", root)
     run(*check)
     said = run(*importance, "--formula", "gradient").stderr
-    assert "importance: is of other settings or frames and is made anew" in said
+    assert "importance: was made with other settings or frames and is recomputed" in said
     assert "b.npz: is other importance than its labels were made from" in run(*check, code=2).stderr
     run(*labels)
     run(*check)
     later = root / "origin_images" / "later"
     shutil.copytree(root / "origin_images" / "b", later)
-    assert "later.npz: is not there (yet); run tools/make_importance.py" in run(*check, code=2).stderr
+    assert "later.npz: is missing; run tools/make_importance.py" in run(*check, code=2).stderr
     shutil.rmtree(later)
     Dataset(root).importance_path("a").unlink()
-    assert "a.npz: is not there (yet)" in run(*check, code=2).stderr
+    assert "a.npz: is missing" in run(*check, code=2).stderr
 
 
 def test_the_same_extraction_heals_a_clip_and_leaves_what_came_of_it(run, videos, tmp_path):

@@ -7,7 +7,7 @@ from regenhance_data import cli, console, errors
 from regenhance_data.dataset.check import check_dataset
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
-from regenhance_data.dataset.statistics import thin_splits
+from regenhance_data.dataset.statistics import split_warnings
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
 MOST_LINES = 20  # a screenful; the rest is counted
@@ -31,8 +31,8 @@ def main(args: argparse.Namespace) -> None:
     if problems:
         raise errors.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
     frames = {name: len(dataset.read_split(name)) for name in SPLITS}
-    for thin in thin_splits(frames):
-        console.warn(str(thin))
+    for warning in split_warnings(frames):
+        console.warn(str(warning))
     print(f"{args.data}: sound. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
 
 

@@ -8,7 +8,7 @@ from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.levels import Kind
 from regenhance_data.dataset.split import Ratios
-from regenhance_data.dataset.statistics import thin_splits
+from regenhance_data.dataset.statistics import split_warnings
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 EXAMPLES = """
@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
         print(f"{name:5s} {frames[name]:6d} frames  {shares}")
     if frames["unused"]:
         print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
-    for warned in thin_splits(frames):
-        console.warn(str(warned))
+    for warning in split_warnings(frames):
+        console.warn(str(warning))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
     train = ["paddleseg", "train", "--use_ema", "--config", "paddleseg_configs/mb_nano.yml"]
     cli.suggest(

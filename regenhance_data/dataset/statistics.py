@@ -1,6 +1,6 @@
-"""What there is of a dataset at any stage, in numbers, and warnings in words about what is allowed but seldom meant.
+"""Statistics of a dataset at any stage, and warnings about what is valid but probably not intended.
 
-Importance is read in blocks, and one picture a clip, so that memory grows by a few numbers a frame alone.
+Importance is read in blocks, and one image of each clip, so memory grows by a few numbers per frame only.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import bounded_map
 
-FEWEST_TEST_FRAMES = 20  # F1 on fewer moves by several hundredths from one choice of frames to the next
+FEWEST_TEST_FRAMES = 20  # on fewer, F1 varies by several hundredths with the choice of frames
 MOST_LEVEL_0 = 0.95
 MOST_IN_GAPS = 0.25
 # Of 255, on average over a frame. Bicubic interpolation, which adds no detail, differs by about 1.3 on the built-in
@@ -25,20 +25,20 @@ LEAST_DIFFERENCE = 0.5
 
 
 @dataclass(frozen=True)
-class Warned:
-    """Something about a dataset that is allowed but seldom meant, and what to do about it: two plain sentences."""
+class DatasetWarning:
+    """Something that is valid but probably not intended, and what to do about it: a sentence each."""
 
-    what: str
-    mend: str
+    problem: str
+    advice: str
 
     def __str__(self) -> str:
-        return f"{self.what}; {self.mend}"
+        return f"{self.problem}; {self.advice}"
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A clip: its frames in order, their grid, the sum of importance of each frame [T] (NaN where it has none), and
-    the mean importance of each macroblock [rows, cols] (None where no frame has importance).
+class ClipStatistics:
+    """Frames in order, their grid, the sum of importance of each frame [T] (NaN where it has none), and the mean
+    importance of each macroblock [rows, cols] (None where no frame has importance).
     """
 
     name: str
@@ -52,14 +52,14 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What there is of a dataset. `clear` is a folder of clear frames, `pixels` counts pixels a level for each split;
-    None where there are none. `split_of` gives the split of each listed frame.
+class DatasetStatistics:
+    """hr_folder: the folder of HR frames, None without them. split_of: the split of each listed frame. pixels: pixels
+    of each level [levels] in each split, None without labels.
     """
 
     dataset: Dataset
-    clips: list[Clip]
-    clear: str | None
+    clips: list[ClipStatistics]
+    hr_folder: str | None
     split_of: dict[Frame, str]
     pixels: dict[str, np.ndarray] | None
 
@@ -77,18 +77,18 @@ class Survey:
         return {name: sum(split == name for split in self.split_of.values()) for name in SPLITS}
 
 
-def survey_dataset(dataset: Dataset) -> Survey:
-    """What there is of a dataset. InputError where a split list, a label or an importance file is broken."""
+def collect_statistics(dataset: Dataset) -> DatasetStatistics:
+    """InputError where a split list, a label or an importance file is broken."""
     split_of: dict[Frame, str] = {}
     for name in SPLITS:
         if (dataset.root / f"{name}.txt").exists():
             split_of |= dict.fromkeys(dataset.split_frames(name), name)
-    clears = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
+    hr_folder = next((folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()), None)
     pixels = _level_pixels(dataset, split_of) if split_of else None
-    return Survey(dataset, list(_clips(dataset)), clears[0] if clears else None, split_of, pixels)
+    return DatasetStatistics(dataset, list(_clips(dataset)), hr_folder, split_of, pixels)
 
 
-def _clips(dataset: Dataset) -> Iterator[Clip]:
+def _clips(dataset: Dataset) -> Iterator[ClipStatistics]:
     for name in dataset.clips():
         frames, grid = dataset.frames(name), dataset.grid(name)
         totals: dict[int, float] = {}
@@ -105,11 +105,11 @@ def _clips(dataset: Dataset) -> Iterator[Clip]:
                 totals |= dict(zip(numbers.tolist(), importance.sum((1, 2), dtype=np.float64).tolist(), strict=True))
                 sums += importance.sum(0, dtype=np.float64)
             mean = sums / max(len(totals), 1)
-        yield Clip(name, frames, grid, np.array([totals.get(frame.number, np.nan) for frame in frames]), mean)
+        yield ClipStatistics(name, frames, grid, np.array([totals.get(frame.number, np.nan) for frame in frames]), mean)
 
 
 def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, np.ndarray]:
-    """Pixels a level for each split: as dataset.yaml counts them, from the labels themselves where it does not."""
+    """Pixels of each level in each split: from dataset.yaml, else counted in the labels."""
     recorded = dataset.record.read_level_pixels()
     if recorded is not None:
         return recorded
@@ -120,86 +120,88 @@ def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, 
     return counts
 
 
-def thin_splits(frames: Mapping[str, int]) -> list[Warned]:
-    """Warnings about splits with too few frames to tell anything, from {split: number of frames}."""
+def split_warnings(frames: Mapping[str, int]) -> list[DatasetWarning]:
+    """Warnings about splits with too few frames, from {split: number of frames}."""
     more = "take longer or more clips, a smaller --gap or another --split with tools/make_seg_dataset.py"
-    purpose = {"val": "no checkpoint can be chosen by it", "test": "nothing tells what the predictor is worth"}
-    warned = [Warned(f"{name} has no frame: {words}", more) for name, words in purpose.items() if not frames[name]]
+    purpose = {"val": "no checkpoint can be chosen by it", "test": "the predictor cannot be evaluated"}
+    warnings = [
+        DatasetWarning(f"{name} has no frame: {words}", more) for name, words in purpose.items() if not frames[name]
+    ]
     if 0 < frames["test"] < FEWEST_TEST_FRAMES:
-        warned.append(Warned(f"test has {frames['test']} frames, too few for an F1 that can be trusted", more))
-    return warned
+        warnings.append(DatasetWarning(f"test has {frames['test']} frames, too few for a reliable F1", more))
+    return warnings
 
 
-def warnings_about(survey: Survey, differences: Sequence[float]) -> list[Warned]:
-    """All that is to be said, from the survey and the mean |clear − blurred| (0 to 255) of some frames."""
+def dataset_warnings(statistics: DatasetStatistics, differences: Sequence[float]) -> list[DatasetWarning]:
+    """All warnings, from the statistics and the mean |HR − upsampled| (0 to 255) of some frames."""
     return [
-        *(_about_labels(survey) if survey.split_of else []),
-        *_about_clear_frames(differences),
-        *_about_importance(survey),
-        *_about_clips(survey),
+        *(_label_warnings(statistics) if statistics.split_of else []),
+        *_hr_frame_warnings(differences),
+        *_importance_warnings(statistics),
+        *_clip_warnings(statistics),
     ]
 
 
-def _about_labels(survey: Survey) -> Iterator[Warned]:
-    yield from thin_splits(survey.counts())
-    assert survey.pixels is not None
-    for name, pixels in survey.pixels.items():
+def _label_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
+    yield from split_warnings(statistics.counts())
+    assert statistics.pixels is not None
+    for name, pixels in statistics.pixels.items():
         if pixels.sum() and pixels[0] / pixels.sum() > MOST_LEVEL_0:
-            yield Warned(
-                f"{pixels[0] / pixels.sum():.1%} of the {name} pixels are level 0, so a network that always says 0 is "
-                "nearly always right",
+            yield DatasetWarning(
+                f"{pixels[0] / pixels.sum():.1%} of the {name} pixels are level 0, so a network that always predicts 0 "
+                "is nearly always right",
                 "make labels with --normalize log or rank, or importance with a lower --score_threshold",
             )
-    totals = survey.totals()
+    totals = statistics.totals()
     for name in SPLITS:
-        for clip in survey.clips:
-            found = [totals[f] for f in clip.frames if survey.split_of.get(f) == name and f in totals]
+        for clip in statistics.clips:
+            found = [totals[f] for f in clip.frames if statistics.split_of.get(f) == name and f in totals]
             if found and not any(found):
-                yield Warned(
+                yield DatasetWarning(
                     f"the {name} block of {clip} has no object: none of its {len(found)} frames has importance",
-                    "take a clip where something happens to the end, or --split_by clip",
+                    "use a clip with objects throughout, or --split_by clip",
                 )
-    frames = sum(len(clip.frames) for clip in survey.clips)
-    lost = sum(frame not in survey.split_of for frame in totals)
+    frames = sum(len(clip.frames) for clip in statistics.clips)
+    lost = sum(frame not in statistics.split_of for frame in totals)
     if lost / frames > MOST_IN_GAPS:
-        yield Warned(
-            f"{lost} of {frames} frames ({lost / frames:.0%}) lie in the gaps between the blocks and are used nowhere",
-            "longer clips lose fewer; a smaller --gap does where the scene changes fast",
+        yield DatasetWarning(
+            f"{lost} of {frames} frames ({lost / frames:.0%}) lie in the gaps between the blocks and are unused",
+            "use longer clips, or a smaller --gap where the scene changes fast",
         )
 
 
-def _about_clear_frames(differences: Sequence[float]) -> Iterator[Warned]:
+def _hr_frame_warnings(differences: Sequence[float]) -> Iterator[DatasetWarning]:
     if differences and np.mean(differences) < LEAST_DIFFERENCE:
-        yield Warned(
-            f"clear frames differ from blurred ones by {np.mean(differences):.2f} of 255 on average, next to nothing, "
-            "so there is nothing for a detector to gain",
-            "take another --model with tools/super_resolve.py, or real originals (--keep_hr of tools/extract.py)",
+        yield DatasetWarning(
+            f"HR frames differ from upsampled ones by only {np.mean(differences):.2f} of 255 on average, "
+            "so a detector can gain nothing",
+            "use another --model with tools/super_resolve.py, or the originals (--keep_hr of tools/extract.py)",
         )
 
 
-def _about_importance(survey: Survey) -> Iterator[Warned]:
-    if not survey.has_importance:
+def _importance_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
+    if not statistics.has_importance:
         return
-    totals = survey.totals()
-    missing = sum(len(clip.frames) for clip in survey.clips) - len(totals)
+    totals = statistics.totals()
+    missing = sum(len(clip.frames) for clip in statistics.clips) - len(totals)
     if missing:
-        yield Warned(f"{missing} frames have no importance", "run tools/make_importance.py again")
+        yield DatasetWarning(f"{missing} frames have no importance", "run tools/make_importance.py again")
     if not any(totals.values()):
-        yield Warned(
+        yield DatasetWarning(
             "importance is 0 everywhere",
-            "lower --score_threshold of tools/make_importance.py, or look at the clear frames below",
+            "lower --score_threshold of tools/make_importance.py, or look at the HR frames below",
         )
 
 
-def _about_clips(survey: Survey) -> Iterator[Warned]:
-    if len(survey.clips) == 1:
-        yield Warned(
-            "there is one clip only, so test frames look like training frames, of the same hour and weather",
-            "add clips of other hours with tools/extract.py --video",
+def _clip_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
+    if len(statistics.clips) == 1:
+        yield DatasetWarning(
+            "there is only one clip, so test frames look like training frames: same time of day, same weather",
+            "add clips from other times with tools/extract.py --video",
         )
-    sizes = Counter(f"{clip.grid.width}x{clip.grid.height}" for clip in survey.clips)
+    sizes = Counter(f"{clip.grid.width}x{clip.grid.height}" for clip in statistics.clips)
     if len(sizes) > 1:
-        yield Warned(
-            f"clips differ in size ({', '.join(sizes)}), and a predictor is exported for one",
+        yield DatasetWarning(
+            f"clips differ in size ({', '.join(sizes)}), and a predictor is exported for one size",
             "extract them all with the same --height, or make a dataset for each size",
         )

@@ -20,7 +20,13 @@ from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
 from regenhance_data.dataset.records import ClipRecord
-from regenhance_data.dataset.statistics import Clip, Survey, Warned, survey_dataset, warnings_about
+from regenhance_data.dataset.statistics import (
+    ClipStatistics,
+    DatasetStatistics,
+    DatasetWarning,
+    collect_statistics,
+    dataset_warnings,
+)
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.composite import upsample_frame
@@ -34,15 +40,15 @@ MOST_CLIPS = 12  # with charts of their own
 MOST_POINTS = 600  # of a line: more than its pixels on the page
 
 
-def write_dataset_report(dataset: Dataset, path: Path) -> list[Warned]:
+def write_dataset_report(dataset: Dataset, path: Path) -> list[DatasetWarning]:
     """Write the report of a dataset at any stage to `path`; return the warnings that stand at its top.
 
     InputError where a file of the dataset is broken; nothing is written then.
     """
-    survey = survey_dataset(dataset)
+    survey = collect_statistics(dataset)
     shown = _chosen(survey)
-    pairs = [(frame, *_pair(survey, frame)) for frame in shown if survey.clear]
-    warned = warnings_about(survey, [float(_difference(blurred, clear)) for _, blurred, clear in pairs])
+    pairs = [(frame, *_pair(survey, frame)) for frame in shown if survey.hr_folder]
+    warned = dataset_warnings(survey, [float(_difference(blurred, clear)) for _, blurred, clear in pairs])
     name = dataset.root.resolve().name
     page.write_page(
         path,
@@ -63,7 +69,7 @@ def write_dataset_report(dataset: Dataset, path: Path) -> list[Warned]:
     return warned
 
 
-def _chosen(survey: Survey) -> list[Frame]:
+def _chosen(survey: DatasetStatistics) -> list[Frame]:
     """Frames for the contact sheet, from the least important to the most, from as many clips and splits as can be."""
     totals = survey.totals() or {frame: 0.0 for clip in survey.clips for frame in clip.frames}
     frames = sorted(totals, key=lambda frame: totals[frame])
@@ -77,9 +83,9 @@ def _chosen(survey: Survey) -> list[Frame]:
     return chosen
 
 
-def _pair(survey: Survey, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+def _pair(survey: DatasetStatistics, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """(blurred, clear) of a frame. InputError where the clear one has another size."""
-    dataset, clear = survey.dataset, str(survey.clear)
+    dataset, clear = survey.dataset, str(survey.hr_folder)
     blurred = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
     found = dataset.read(clear, frame)
     if found.shape != blurred.shape:
@@ -94,7 +100,7 @@ def _difference(blurred: np.ndarray, clear: np.ndarray) -> float:
     return np.abs(clear.astype(np.int16) - blurred).mean()
 
 
-def _lead(survey: Survey) -> str:
+def _lead(survey: DatasetStatistics) -> str:
     frames, clips = sum(len(clip.frames) for clip in survey.clips), len(survey.clips)
     words = f"{frames} frames of {clips} clips" if clips > 1 else f"{frames} frames of one clip"
     if survey.split_of:
@@ -102,27 +108,27 @@ def _lead(survey: Survey) -> str:
     return words + "."
 
 
-def _next_step(survey: Survey) -> str:
+def _next_step(survey: DatasetStatistics) -> str:
     """What is lacking and the command that makes it, as HTML."""
     data = f"--data {shlex.quote(str(survey.dataset.root))}"
     if survey.split_of:
         lacks, command = "", f"check_dataset.py {data}"
     elif survey.has_importance:
         lacks, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
-    elif survey.clear:
+    elif survey.hr_folder:
         lacks, command = "There is no importance yet. ", f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx"
     else:
         lacks, command = "There are no clear frames yet. ", f"super_resolve.py {data} --model builtin"
     return f"{lacks}Next: <code>python tools/{html.escape(command)}</code>"
 
 
-def _notes(warned: Sequence[Warned], is_whole: bool) -> str:
+def _notes(warned: Sequence[DatasetWarning], is_whole: bool) -> str:
     """The warnings; that there are none is said of a whole dataset only, as of others little is known yet."""
     if is_whole and not warned:
         return '<ul class="notes"><li class="fine">Nothing stands out that would spoil a predictor.</li></ul>'
     lines = [
-        f"<li><b>{html.escape(w.what[0].upper() + w.what[1:])}.</b> "
-        f"<span>{html.escape(w.mend[0].upper() + w.mend[1:])}.</span></li>"
+        f"<li><b>{html.escape(w.problem[0].upper() + w.problem[1:])}.</b> "
+        f"<span>{html.escape(w.advice[0].upper() + w.advice[1:])}.</span></li>"
         for w in warned
     ]
     return f'<ul class="notes">{"".join(lines)}</ul>'
@@ -149,16 +155,16 @@ def _normaliser(dataset: Dataset, maps: Iterable[np.ndarray]) -> Normaliser:
     return Normaliser.fit("log", values) if values.any() else Normaliser("none")
 
 
-def _sheet(survey: Survey, frames: Sequence[Frame]) -> str:
+def _sheet(survey: DatasetStatistics, frames: Sequence[Frame]) -> str:
     """The contact sheet: a row a frame, with what there is of frame, clear frame, importance and label."""
     dataset, totals = survey.dataset, survey.totals()
     maps = _maps(dataset, frames)
-    if not (maps or survey.clear or survey.pixels):
+    if not (maps or survey.hr_folder or survey.pixels):
         images = (page.shown(dataset.read(LR_FRAMES, frame), _place(frame), SHEET_PX) for frame in frames)
         return f'<div class="grid">{"".join(images)}</div>'
     normaliser = _normaliser(dataset, maps.values()) if maps else None
     heads = ["origin image"]
-    heads += ["importance"] if maps else ["clear frame"] if survey.clear else []
+    heads += ["importance"] if maps else ["clear frame"] if survey.hr_folder else []
     heads += [f"label: {dataset.levels} levels"] if survey.pixels else []
     cells = [f'<p class="head">{head}</p>' for head in heads]
     ranks = sorted(totals.values())
@@ -182,7 +188,7 @@ def _place(frame: Frame) -> str:
 
 
 def _row(
-    survey: Survey, frame: Frame, maps: dict[Frame, np.ndarray], normaliser: Normaliser | None
+    survey: DatasetStatistics, frame: Frame, maps: dict[Frame, np.ndarray], normaliser: Normaliser | None
 ) -> Iterator[np.ndarray]:
     """The pictures of a row, in the order of the sheet's heads."""
     dataset = survey.dataset
@@ -195,8 +201,8 @@ def _row(
                 f"{dataset.path(LR_FRAMES, frame)}: differs in size from the clip's first frame; extract again"
             )
         yield draw_heatmap(origin, normaliser(maps[frame]), grid) if frame in maps else origin
-    elif survey.clear:
-        yield dataset.read(survey.clear, frame)
+    elif survey.hr_folder:
+        yield dataset.read(survey.hr_folder, frame)
     if survey.pixels:
         yield _label_picture(dataset, frame, origin)
 
@@ -209,7 +215,7 @@ def _label_picture(dataset: Dataset, frame: Frame, origin: np.ndarray) -> np.nda
     return level_colours(dataset.levels)[np.minimum(read_label(path), dataset.levels - 1)]
 
 
-def _zoomed(survey: Survey, pairs: Sequence[tuple[Frame, np.ndarray, np.ndarray]]) -> str:
+def _zoomed(survey: DatasetStatistics, pairs: Sequence[tuple[Frame, np.ndarray, np.ndarray]]) -> str:
     """Blurred and clear frame around the most important macroblock, of the frames where most is at stake."""
     shown = pairs[-ZOOMED_FRAMES:]
     if not shown:
@@ -234,7 +240,7 @@ def _section(title: str, words: str, content: str) -> str:
     return f"<section><h2>{title}</h2><p>{html.escape(words)}</p>{content}</section>"
 
 
-def _splits(survey: Survey) -> str:
+def _splits(survey: DatasetStatistics) -> str:
     """The table of the splits and the bars of their levels."""
     if survey.pixels is None:
         return ""
@@ -255,7 +261,7 @@ def _splits(survey: Survey) -> str:
     )
 
 
-def _shown_clips(survey: Survey) -> tuple[list[Clip], str]:
+def _shown_clips(survey: DatasetStatistics) -> tuple[list[ClipStatistics], str]:
     """The clips with importance that get charts, evenly from all, and words about the others."""
     clips = [clip for clip in survey.clips if clip.mean is not None]
     if len(clips) <= MOST_CLIPS:
@@ -264,7 +270,7 @@ def _shown_clips(survey: Survey) -> tuple[list[Clip], str]:
     return [clips[place] for place in places], f" {MOST_CLIPS} of the {len(clips)} clips are shown."
 
 
-def _over_time(survey: Survey) -> str:
+def _over_time(survey: DatasetStatistics) -> str:
     clips, words = _shown_clips(survey)
     if not clips:
         return ""
@@ -298,7 +304,7 @@ def _thinned(numbers: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.array([p.mean() for p in parts[0]]), np.array([p.mean() for p in parts[1]])
 
 
-def _shade_splits(axes: Any, survey: Survey, clip: Clip) -> None:
+def _shade_splits(axes: Any, survey: DatasetStatistics, clip: ClipStatistics) -> None:
     if not survey.split_of:
         return
     for split, run in groupby(clip.frames, key=survey.split_of.get):
@@ -311,7 +317,7 @@ def _shade_splits(axes: Any, survey: Survey, clip: Clip) -> None:
         axes.axvspan(numbers[0] - 0.5, numbers[-1] + 0.5, **look)
 
 
-def _over_frame(survey: Survey) -> str:
+def _over_frame(survey: DatasetStatistics) -> str:
     clips, words = _shown_clips(survey)
     figures = []
     for clip in clips:
@@ -332,13 +338,13 @@ def _over_frame(survey: Survey) -> str:
     )
 
 
-def _made_by(survey: Survey) -> list[list[str]]:
+def _made_by(survey: DatasetStatistics) -> list[list[str]]:
     """What dataset.yaml says about how the dataset was made, a row each: (what, in words)."""
     dataset, record = survey.dataset, survey.dataset.record
     rows = [["grid", f"macroblocks of {dataset.mb_size}×{dataset.mb_size} origin pixels"]]
-    if survey.clear == "hr_images":
+    if survey.hr_folder == "hr_images":
         rows.append(["clear frames", f"the originals, {dataset.scale} times as large"])
-    elif survey.clear:
+    elif survey.hr_folder:
         rows.append(["clear frames", f"{dataset.scale} times as large, by upscaler {_said(record.upscaler, 'spec')}"])
     if record.detector is not None:
         spec, threshold, classes = (_said(record.detector, key) for key in ("spec", "score_threshold", "classes"))
@@ -356,7 +362,7 @@ def _made_by(survey: Survey) -> list[list[str]]:
     return [*rows, ["kit version", _plain(record.kit_version or "not said")]]
 
 
-def _clip_table(survey: Survey) -> str:
+def _clip_table(survey: DatasetStatistics) -> str:
     rows = []
     for clip in survey.clips[:MOST_CLIPS]:
         record = survey.dataset.record.clips.get(clip.name, ClipRecord())
