@@ -17,12 +17,13 @@ from pathlib import Path
 
 from deploy.backends.registry import BACKENDS, CPU_BACKENDS, ONNX_BACKENDS
 from deploy.benchmarking.cases import cases_of
-from deploy.benchmarking.measure import f1_of, measure_all, summary
-from deploy.benchmarking.report import environment, pareto_plot, table, write_markdown
+from deploy.benchmarking.measure import f1_of, measure_all, summarise
+from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
 from deploy.contract import PRECISIONS
 from regenhance_data import cli
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import locked, read_json, write_json
+from regenhance_data.evaluation.record import read_evaluation
+from regenhance_data.io.files import locked, write_json
 
 EXAMPLES = """
 python deploy/benchmark.py --models runs/predictor/pp_mobileseg_tiny.onnx --save_dir runs/benchmark
@@ -77,16 +78,16 @@ def main(args: argparse.Namespace) -> None:
             f"--backends {' '.join(backends)}: no row is left to tell of (.onnx runs in {', '.join(ONNX_BACKENDS)}, "
             ".engine in tensorrt, a folder in paddle); see the warnings, if any"
         )
-    evaluated = [(path, read_json(path)) for path in args.evaluation or []]
-    rows = [summary(row, f1_of(case, row["precision"], evaluated)) for case, row in measured.items()]
+    evaluations = [read_evaluation(path) for path in args.evaluation or []]
+    rows = [summarise(row, f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
     write_json(args.save_dir / "benchmark.json", rows)
     write_json(args.save_dir / "environment.json", where)
     write_markdown(args.save_dir / "benchmark.md", rows, where)
     written = ["benchmark.json", "benchmark.md", "environment.json"]
     if any(row["f1_at_10"] is not None for row in rows):
-        pareto_plot(args.save_dir / "benchmark.png", rows)
+        write_pareto_plot(args.save_dir / "benchmark", rows)
         written.append("benchmark.png")
-    print(table(rows))
+    print(benchmark_table(rows))
     print(f"wrote {args.save_dir}/{', '.join(written)}")
 
 

@@ -1,9 +1,9 @@
-"""What commands show on the terminal: progress bars and warnings."""
+"""What commands show on the terminal: progress bars, warnings and tables."""
 
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,6 +20,18 @@ def warn(message: str) -> None:
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
     """`items`, with a bar on stderr when that is a terminal."""
     return tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+def text_table(rows: Sequence[Sequence[str]], left_columns: int = 1) -> str:
+    """Rows of as many cells each as aligned columns; the first `left_columns` are aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < left_columns else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
 
 
 @contextmanager

@@ -8,8 +8,9 @@ from tiny_detectors import BLUE, RED, squares
 
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.bootstrap import ALL, NONE
-from regenhance_data.evaluation.formulas import compare, differences, greedy_sets, table
+from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, bootstrap_differences
+from regenhance_data.evaluation.formulas import compare_formulas, formulas_table, greedy_selections
+from regenhance_data.evaluation.record import Estimate
 from regenhance_data.importance.formulas import FORMULAS
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import f1
@@ -35,7 +36,7 @@ def dataset(tmp_path_factory):
 
 
 def compared(dataset, detector, formulas=FORMULAS, greedy=0, frames=slice(None)):
-    return compare(dataset, dataset.frames("")[frames], detector, "hr_images", formulas, BUDGETS, greedy)
+    return compare_formulas(dataset, dataset.frames("")[frames], detector, "hr_images", formulas, BUDGETS, greedy)
 
 
 def test_every_formula_has_its_f1_at_every_budget_its_time_and_its_distance_to_the_first(dataset, detector):
@@ -61,14 +62,14 @@ def test_the_search_is_a_bound_on_the_frames_it_looked_at(dataset, detector):
     for budget, best in curves["greedy"].items():
         assert best >= max(curves["product"][budget], curves["gain"][budget])
     assert curves["greedy"]["0.4"] == 1
-    assert "on the 2 frames of the greedy search" in table(result)
+    assert "on the 2 frames of the greedy search" in formulas_table(result)
     assert compared(dataset, detector, ("product",), greedy=9, frames=slice(3))["greedy"]["frames"] == 3
 
 
 @given(st.lists(st.integers(0, 9), min_size=6, max_size=6), st.integers(0, 8))
 def test_where_macroblocks_help_on_their_own_the_search_takes_the_best_ones_first(worths, steps):
     worths = np.array(worths).reshape(2, 3)
-    sets = list(greedy_sets(lambda masks: [float(worths[mask].sum()) for mask in masks], (2, 3), steps))
+    sets = list(greedy_selections(lambda masks: [float(worths[mask].sum()) for mask in masks], (2, 3), steps))
     assert [mask.sum() for mask in sets] == list(range(min(steps, 6) + 1))
     for mask in sets[1:]:
         assert worths[mask].sum() == np.sort(worths.ravel())[::-1][: mask.sum()].sum()
@@ -80,17 +81,19 @@ def test_the_distance_between_formulas_is_resampled_frame_by_frame():
     for _ in range(40):
         true = int(rng.integers(0, 5))  # frames differ far more than formulas do
         worse, better = np.array([true, 3, 5 - true]), np.array([true + 1, 2, 4 - true])
-        frames.append({NONE: worse, ALL: better, ("a", 0.1): worse, ("b", 0.1): better, ("c", 0.1): worse})
-    result = differences(frames, ["a", "b", "c"])
-    low, high = result["b"]["interval_95"]
-    assert 0 < low < result["b"]["mean"] < high
-    assert result["c"] == {"mean": 0, "interval_95": [0, 0]}
+        frames.append(
+            {NOTHING_ENHANCED: worse, ALL_ENHANCED: better, ("a", 0.1): worse, ("b", 0.1): better, ("c", 0.1): worse}
+        )
+    result = bootstrap_differences(frames, ["a", "b", "c"])
+    low, high = result["b"].interval_95
+    assert 0 < low < result["b"].value < high
+    assert result["c"] == Estimate(0, (0, 0))
     total = {name: np.sum([frame[name, 0.1] for frame in frames], 0) for name in "ab"}
-    assert result["b"]["mean"] == pytest.approx(f1(total["b"]) - f1(total["a"]))
+    assert result["b"].value == pytest.approx(f1(total["b"]) - f1(total["a"]))
 
 
 def test_the_table_has_the_best_formula_first_and_every_line_as_many_figures(dataset, detector):
-    lines = table(compared(dataset, detector, ("gradient", "product"))).splitlines()
+    lines = formulas_table(compared(dataset, detector, ("gradient", "product"))).splitlines()
     assert lines[0].split()[:5] == ["F1", "5%", "10%", "40%", "mean"]
     assert "less gradient's" in lines[0]
     means = [float(line.split()[4]) for line in lines[1:]]

@@ -57,14 +57,14 @@ def reported(dataset, tmp_path):
 def test_a_whole_dataset_is_shown_on_one_page_without_a_network(dataset, tmp_path):
     page, warned = reported(dataset, tmp_path)
     assert warned == ""
-    assert "Nothing stands out" in page.text
+    assert "No warnings" in page.text
     assert page.headings == [
         "Frames, from the least important to the most",
-        "What enhancement adds",
+        "Effect of enhancement",
         "Splits and levels",
         "Importance over time",
         "Importance over the frame",
-        "What made it",
+        "Settings and clips",
     ]
     assert page.loads
     assert all(address.startswith("data:image/") for address in page.loads)
@@ -80,7 +80,7 @@ def test_a_whole_dataset_is_shown_on_one_page_without_a_network(dataset, tmp_pat
 
 def test_the_contact_sheet_goes_from_the_least_to_the_most_important_frame_of_all_clips(dataset, tmp_path):
     page, _ = reported(dataset, tmp_path)
-    rows = re.findall(r'<p class="row">(\w+) (\d+) · (\S+).*?in (\d+)%', page.text)
+    rows = re.findall(r'<p class="row">(\w+) (\d+) · (\S+).*?than (\d+)%', page.text)
     assert len(rows) == 10
     assert {clip for clip, *_ in rows} == {"day", "night"}
     assert {"train", "val", "test"} <= {split for _, _, split, _ in rows}
@@ -93,8 +93,8 @@ def test_the_contact_sheet_goes_from_the_least_to_the_most_important_frame_of_al
 @pytest.mark.parametrize(
     ("stage", "next_command", "headings"),
     [
-        ("frames", "super_resolve.py", ["Frames", "What made it"]),
-        ("clear", "make_importance.py", ["What enhancement adds"]),
+        ("frames", "super_resolve.py", ["Frames", "Settings and clips"]),
+        ("clear", "make_importance.py", ["Effect of enhancement"]),
         ("importance", "make_seg_dataset.py", ["Importance over time", "Importance over the frame"]),
     ],
 )
@@ -115,7 +115,7 @@ def test_the_flat_layout_is_shown(tmp_path):
         write_image(tmp_path / "flat" / "origin_images" / f"{number}.png", image)
     page, _ = reported(Dataset.open(tmp_path / "flat"), tmp_path)
     assert "5 frames of one clip" in " ".join(page.words)
-    assert "Nothing stands out" not in page.text  # little is known of it yet
+    assert "No warnings" not in page.text  # little is known of it yet
 
 
 def change_importance(dataset, clip, change):

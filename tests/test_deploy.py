@@ -25,6 +25,7 @@ from deploy.benchmarking.report import pareto_front
 from deploy.export import parity
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.record import read_evaluation
 from regenhance_data.io.files import sha256
 from regenhance_data.predictors.paddleseg.batches import prepared_image
 from regenhance_data.predictors.paddleseg.checkpoints import load_parameters, write_parameters
@@ -342,14 +343,24 @@ def test_a_video_of_another_aspect_is_refused_and_nothing_is_written(made, tmp_p
 
 def evaluation_of(path, backend="openvino", metric="f1"):
     ran = {"model": str(path), "sha256": sha256(path), "backend": backend}
-    return {"metric": metric, "curves": {"predictor": {"0.1": 0.9}}, "settings": {"ran": {"predictor": ran}}}
+    interval = [0.8, 1.0]
+    scores = {"none": 0.5, "all": 1.0, "curves": {"predictor": {"0.1": 0.9}}}
+    scores["intervals_95"] = {"none": interval, "all": interval, "predictor": {"0.1": interval}}
+    settings = {"data": "d", "split": "test", "every": 1, "clear": "sr_images", "scale": 3, "mb_size": 16}
+    return {
+        "metric": metric,
+        "frames": 9,
+        **scores,
+        "settings": {**settings, "detector": {}, "ran": {"predictor": ran}},
+    }
 
 
-def test_f1_is_of_the_very_file_and_of_eight_bits_in_the_very_backend(made):
+def test_f1_is_of_the_very_file_and_of_eight_bits_in_the_very_backend(made, tmp_path):
     case = cases.Case(made.blocks, "onnxruntime", None, made.blocks)
 
     def found(evaluation, precision="fp32"):
-        return measure.f1_of(case, precision, [(Path("evaluation.json"), evaluation)])
+        (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
+        return measure.f1_of(case, precision, [read_evaluation(tmp_path / "evaluation.json")])
 
     assert found(evaluation_of(made.blocks)) == 0.9
     assert found(evaluation_of(made.blocks), "int8") is None

@@ -14,13 +14,15 @@ from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.registry import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.evaluation.evaluate import covered_by, evaluate
+from regenhance_data.evaluation.evaluate import evaluate
+from regenhance_data.evaluation.record import read_evaluation, write_evaluation
 from regenhance_data.evaluation.truth import read_truth
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import count_matches, f1, iou_matrix
 from regenhance_data.metrics.segmentation import count_pixels, miou
 from regenhance_data.regions.composite import composite
+from regenhance_data.regions.coverage import box_coverage
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.stages.make_importance import make_importance
 
@@ -148,7 +150,7 @@ def dataset(tmp_path_factory, detector):
 
 
 def test_the_oracle_finds_what_matters_and_chance_does_not(dataset, detector):
-    result = evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS)
+    result = evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS).to_dict()
     assert (result["metric"], result["frames"], result["none"], result["all"]) == ("f1", 8, 0, 1)
     curves = result["curves"]
     assert set(curves) == {"oracle", "difference", "boxes", "random"}
@@ -161,7 +163,7 @@ def test_the_oracle_finds_what_matters_and_chance_does_not(dataset, detector):
             low, high = result["intervals_95"][curve][budget]
             assert low <= value <= high
             assert result["recovered"][curve][budget] == value
-    assert result == evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS)
+    assert result == evaluate(dataset, dataset.frames(""), detector, "hr_images", BUDGETS).to_dict()
 
 
 def test_models_named_alike_are_called_by_their_folders(tmp_path):
@@ -183,15 +185,16 @@ def test_boxes_cover_macroblocks_by_the_pixels_in_them(rows):
     for (left, top, right, bottom), score in zip(boxes.astype(int), scores, strict=True):
         pixels[top:bottom, left:right] += score
     found = Detections(boxes, scores, np.zeros(len(boxes), int))
-    np.testing.assert_allclose(covered_by(found, grid), grid.mean(pixels), atol=1e-9)
+    np.testing.assert_allclose(box_coverage(found, grid), grid.mean(pixels), atol=1e-9)
 
 
 def test_a_predictor_is_judged_by_the_macroblocks_it_chooses(dataset, detector):
     frames = dataset.frames("")
-    flat = evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((4, 5))})
-    assert flat["curves"]["predictor"]["0.05"] < flat["curves"]["oracle"]["0.05"]
+    flat = evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda lr: np.zeros((4, 5))})
+    curves = flat.scores.curves
+    assert curves["predictor"][0.05].value < curves["oracle"][0.05].value
     with pytest.raises(errors.InputError, match=r"000000.png: the model of 'predictor' gives 5x5 mac.*, expected 4x5"):
-        evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda origin: np.zeros((5, 5))})
+        evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda lr: np.zeros((5, 5))})
 
 
 def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
@@ -213,8 +216,52 @@ def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     low, high = written["intervals_95"]["oracle"]["0.1"]
     assert f"{low:.2f}-{high:.2f}" in result.stdout
     assert "warning: 2 frames are few" in result.stderr
+    record = read_evaluation(tmp_path / "e" / "evaluation.json")
+    assert record.result.truth.recovered("oracle", 0.1) == written["truth"]["recovered"]["oracle"]["0.1"]
+    write_evaluation(tmp_path / "again.json", record)
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "e" / "evaluation.json").read_bytes()
     assert (tmp_path / "e" / "evaluation.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "e" / "evaluation.svg").read_text()
+
+
+def evaluation_json(**changed):
+    scores = {"none": 0.5, "all": 1, "curves": {"predictor": {"0.1": 0.75}}}
+    bounds = {"none": [0.4, 0.6], "all": [1, 1], "predictor": {"0.1": [0.7, 0.8]}}
+    settings = {"data": "d", "split": "test", "every": 1, "clear": "sr_images", "scale": 3, "mb_size": 16}
+    settings |= {"detector": {}, "ran": {"predictor": {"model": "m.onnx", "sha256": "", "backend": "openvino"}}}
+    return {"metric": "f1", "frames": 9, **scores, "intervals_95": bounds, "settings": settings} | changed
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"metric": "accuracy"},
+        {"metric": []},
+        {"frames": None},
+        {"frames": float("inf")},
+        {"none": 2},
+        {"none": float("nan")},
+        {"all": "1"},
+        {"curves": []},
+        {"curves": {}},
+        {"curves": {"predictor": {"a tenth": 0.75}}},
+        {"intervals_95": {}},
+        {"intervals_95": {"none": [0.4], "all": [1, 1], "predictor": {"0.1": [0.7, 0.8]}}},
+        {"truth": {}},
+        {"settings": []},
+        {"settings": {"ran": {}}},
+    ],
+)
+def test_a_broken_evaluation_is_refused(tmp_path, changed):
+    path = tmp_path / "evaluation.json"
+    path.write_text(json.dumps(evaluation_json()))
+    assert read_evaluation(path).result.scores.recovered("predictor", 0.1) == 0.5
+    path.write_text(json.dumps(evaluation_json(**changed)))
+    with pytest.raises(errors.InputError, match=r"is no evaluation\.json"):
+        read_evaluation(path)
+    path.write_text("[]")
+    with pytest.raises(errors.InputError, match=r"is no evaluation\.json"):
+        read_evaluation(path)
 
 
 def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file):

@@ -130,7 +130,7 @@ def test_the_oracle_recovers_miou_where_the_classes_change(dataset, files):
     detector = load(files["logits"])
     make_importance(dataset, detector.settings, "product", "hr_images")
     opened = Dataset.open(dataset.root)
-    result = evaluate(opened, opened.frames(""), detector, "hr_images", (0.1, 0.4))
+    result = evaluate(opened, opened.frames(""), detector, "hr_images", (0.1, 0.4)).to_dict()
     assert (result["metric"], result["frames"], result["all"]) == ("miou", 6, 1)
     assert 0 < result["none"] < 0.4  # nothing is found as nothing; red and blue are not found
     assert result["curves"]["oracle"]["0.4"] > 0.9

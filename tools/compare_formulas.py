@@ -10,7 +10,7 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import EXISTING
 from regenhance_data.evaluation.evaluate import BUDGETS
-from regenhance_data.evaluation.formulas import compare, table
+from regenhance_data.evaluation.formulas import compare_formulas, formulas_table
 from regenhance_data.importance.formulas import FORMULAS, formula_spec, parsed
 from regenhance_data.io.files import write_json, write_text
 
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError("--budgets: expected shares between 0 and 1")
     if args.every < 1 or args.greedy < 0:
         raise errors.InputError("--every: expected at least 1, and --greedy at least 0")
-    chosen = list(dict.fromkeys(formula_spec(*parsed(formula)) for formula in args.formulas))
+    formulas = list(dict.fromkeys(formula_spec(*parsed(formula)) for formula in args.formulas))
     dataset = Dataset.open(args.data)
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
@@ -53,25 +53,25 @@ def main(args: argparse.Namespace) -> None:
     if recorded is None and not hasattr(args, "spec"):
         raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
     settings = detector_settings_from(args, recorded)
-    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
+    folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
     detector = load_detector(settings)
 
-    result = compare(dataset, frames, detector, clear, chosen, args.budgets, args.greedy)
+    result = compare_formulas(dataset, frames, detector, folder, formulas, args.budgets, args.greedy)
     result["settings"] = {
         "data": str(args.data),
         "split": args.split,
         "every": args.every,
-        "clear": clear,
+        "clear": folder,
         "scale": dataset.scale,
         "mb_size": dataset.mb_size,
         "detector": detector_record(detector.settings),
     }
-    text = table(result)
+    text = formulas_table(result)
     write_json(args.save_dir / "formulas.json", result)
     write_text(args.save_dir / "formulas.txt", text + "\n")
     print(text)
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(frames)} frames")
-    best = max(chosen, key=lambda formula: sum(result["curves"][formula].values()))
+    best = max(formulas, key=lambda formula: sum(result["curves"][formula].values()))
     name, points = parsed(best)
     flags = ["--formula", name, *(["--points", *points] if best != name else [])]
     cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *flags])

@@ -11,10 +11,12 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import detector_record, load_detector
-from regenhance_data.evaluation.curves import CURVES, curves_table, write_curve_plots
+from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure, curves_table
 from regenhance_data.evaluation.evaluate import BUDGETS, evaluate
+from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
 from regenhance_data.evaluation.truth import read_truth
-from regenhance_data.io.files import sha256, write_json
+from regenhance_data.io.files import sha256
+from regenhance_data.plots import save_figure
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
@@ -54,7 +56,7 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     stems = [path.stem for path in paths]
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
-    if len(models) < len(paths) or models.keys() & ({*CURVES, "none", "all"} - {"predictor"}):
+    if len(models) < len(paths) or models.keys() & ({*CURVE_STYLES, "none", "all"} - {"predictor"}):
         raise errors.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
     return models
 
@@ -65,7 +67,7 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
+    folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
     settings = detector_settings_from(args, dataset.record.detector)
     detector = load_detector(settings)
     record = detector_record(detector.settings)
@@ -80,39 +82,28 @@ def main(args: argparse.Namespace) -> None:
     predictors = {curve: load_predictor(path, args.backend) for curve, path in models.items()}
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
 
-    result = evaluate(dataset, frames, detector, clear, args.budgets, predicts, truth)
-    result["settings"] = {
-        "data": str(args.data),
-        "split": args.split,
-        "every": args.every,
-        "clear": clear,
-        "scale": dataset.scale,
-        "mb_size": dataset.mb_size,
-        "detector": record,
-        "models": {curve: str(path) for curve, path in models.items()},
-        "ran": {
-            curve: {
-                "model": str(path),
-                "sha256": sha256(path) if path.is_file() else "",
-                "backend": predictors[curve].backend,
-            }
-            for curve, path in models.items()
-        },
+    result = evaluate(dataset, frames, detector, folder, args.budgets, predicts, truth)
+    evaluated = {
+        curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
+        for curve, path in models.items()
     }
-    write_json(args.save_dir / "evaluation.json", result)
-    write_curve_plots(result, args.save_dir / "evaluation")
+    run = EvaluationSettings(
+        data=str(args.data),
+        split=args.split,
+        every=args.every,
+        hr_folder=folder,
+        scale=dataset.scale,
+        mb_size=dataset.mb_size,
+        detector=record,
+        models=evaluated,
+    )
+    write_evaluation(args.save_dir / "evaluation.json", EvaluationRecord(result, run))
+    save_figure(curves_figure(result), args.save_dir / "evaluation")
     print(curves_table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
     if args.model:
-        evaluated = [
-            "--data",
-            args.data,
-            "--evaluation",
-            args.save_dir / "evaluation.json",
-            "--save_dir",
-            args.save_dir,
-        ]
-        cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluated])
+        evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
+        cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.registry import load_detector
-from regenhance_data.evaluation.reuse import evaluate_reuse, table, write_plots
+from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.io.files import write_json
+from regenhance_data.plots import save_figure
 from regenhance_data.regions.reuse import Reuse
 
 EXAMPLES = """
@@ -44,13 +45,13 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
     frames = frames if args.split == "all" else dataset.split_frames(args.split)
-    clear = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
+    folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
     detector = load_detector(detector_settings_from(args, dataset.record.detector))
     predict = load_predictor(args.model, args.backend).predict_one
-    result = evaluate_reuse(dataset, frames, detector, clear, args.budget, predict, policies)
+    result = evaluate_reuse(dataset, frames, detector, folder, args.budget, predict, policies)
     write_json(args.save_dir / "reuse.json", result)
-    write_plots(result, args.save_dir / "reuse")
-    print(table(result))
+    save_figure(reuse_figure(result), args.save_dir / "reuse")
+    print(reuse_table(result))
     print(f"{args.save_dir}/reuse.json, reuse.png, reuse.svg: {result['frames']} frames")
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from deploy.export.frames import compared_frames
 from regenhance_data import console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.record import EvaluationRecord
 from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.processes import run_in_process
@@ -108,7 +110,7 @@ def _memory_mb(which: str) -> float:
     return int(status.partition(f"{which}:")[2].split()[0]) / 2**10
 
 
-def summary(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
+def summarise(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
     """A row of benchmark.json from its measurements."""
     engine, frame = (np.concatenate([np.array(taken) for taken in row[name]]) for name in ("engine_ms", "frame_ms"))
     batch = row["batch"]
@@ -134,20 +136,19 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
 
 
-def f1_of(case: Case, precision: str, evaluations: list[tuple[Path, Any]]) -> float | None:
-    """F1 of a model at a budget of 10 %, from the first evaluation.json that has this file; None where none does.
+def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -> float | None:
+    """F1 of a model at a budget of 10 %, from the first evaluation of this file; None without one.
 
-    What 8 bits say differs from backend to backend: then only an evaluation in the row's own counts.
+    Results in 8 bits differ between backends: for int8 the evaluation must have run in the row's own backend.
     """
     digest = sha256(case.evaluated) if case.evaluated.is_file() else ""
-    for path, evaluation in evaluations:
-        try:
-            for curve, ran in evaluation["settings"]["ran"].items():
-                is_it = ran["sha256"] == digest if digest else Path(ran["model"]).resolve() == case.evaluated.resolve()
-                value = evaluation["curves"][curve].get("0.1")
-                is_backend = precision != "int8" or ran["backend"] == case.backend
-                if is_it and is_backend and value is not None and evaluation["metric"] == "f1":
-                    return float(value)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py") from None
+    for evaluation in evaluations:
+        if evaluation.result.metric != "f1":
+            continue
+        for curve, model in evaluation.settings.models.items():
+            is_it = model.sha256 == digest if digest else Path(model.model).resolve() == case.evaluated.resolve()
+            is_backend = precision != "int8" or model.backend == case.backend
+            score = evaluation.result.scores.curves[curve].get(0.1)
+            if is_it and is_backend and score is not None:
+                return score.value
     return None

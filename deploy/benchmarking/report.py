@@ -1,4 +1,4 @@
-"""What a benchmark found, to read and to look at: the table, Markdown, F1 over latency with its Pareto front."""
+"""A benchmark's results as a text table, as Markdown, and as a plot of F1 over latency with its Pareto front."""
 
 import importlib.metadata
 import os
@@ -10,11 +10,14 @@ from typing import Any
 
 from deploy.backends.cuda import gpu_name
 from regenhance_data import __version__
+from regenhance_data.console import text_table
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_text
 
 Row = dict[str, Any]
 _PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu", "tensorrt", "numpy")
+_LEGEND = ("model", "precision", "backend")
+_LEGEND_COLOUR = "#555555"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
 _COLUMNS = {
     "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else " (random weights)"),
@@ -74,12 +77,9 @@ def _processor() -> str:
     return f"{names[0] if names else platform.processor()} ({' '.join(useful)})"
 
 
-def table(rows: Sequence[Row]) -> str:
+def benchmark_table(rows: Sequence[Row]) -> str:
     """The rows as aligned text."""
-    cells = [list(_COLUMNS), *([column(row) for column in _COLUMNS.values()] for row in rows)]
-    widths = [max(len(line[at]) for line in cells) for at in range(len(_COLUMNS))]
-    form = "  ".join(f"{{:{'<' if at < _TEXT_COLUMNS else '>'}{width}}}" for at, width in enumerate(widths))
-    return "\n".join(form.format(*line).rstrip() for line in cells)
+    return text_table([list(_COLUMNS), *([column(row) for column in _COLUMNS.values()] for row in rows)], _TEXT_COLUMNS)
 
 
 def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
@@ -106,63 +106,67 @@ def pareto_front(rows: Sequence[Row]) -> list[Row]:
     return front
 
 
-def pareto_plot(path: Path, rows: Sequence[Row]) -> None:
-    """F1 at 10 % over the milliseconds of a frame: a colour a model, a shape a precision, a filling a backend.
+def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
+    """F1 at 10 % over the milliseconds of a frame, as `stem`.png and `stem`.svg.
 
-    Rows without F1, those of random weights among them, are left out.
+    A colour for each model, a marker for each precision, a filling for each backend. Rows without F1 and those with
+    random weights are left out.
     """
-    # here, not above: each row's process would load matplotlib, and count it as the engine's memory
-    from matplotlib.figure import Figure
+    # imported here: each row's process would load matplotlib otherwise, and count it as the engine's memory
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    from regenhance_data.plots import OTHER_COLOURS, save_figure
+    from regenhance_data import plots
 
-    shown = [row for row in rows if row["f1_at_10"] is not None and row["weights"] == "trained"]
-    models, backends = (list(dict.fromkeys(row[key] for row in shown)) for key in ("model", "backend"))
-    palette = ("#0072B2", *OTHER_COLOURS, "#222222", "#CC79A7")
-    colours = {model: palette[at % len(palette)] for at, model in enumerate(models)}
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    front = pareto_front(shown)
+    rows = [row for row in rows if row["f1_at_10"] is not None and row["weights"] == "trained"]
+    figure, axes = plots.new_plot(
+        (8, 5),
+        "milliseconds from a decoded frame to importance, a frame",
+        "F1 with 10 % of the macroblocks enhanced",
+    )
+    axes.grid(axis="x", color=plots.GRID_COLOUR, linewidth=0.8)
+    front = pareto_front(rows)
     axes.plot(
         [row["frame_ms_median"] for row in front],
         [row["f1_at_10"] for row in front],
-        color="#999999",
+        color=plots.GREY,
         drawstyle="steps-post",
         zorder=1,
         label="Pareto front",
     )
-    for row in shown:
+    _draw_rows(axes, rows, (plots.BLUE, *plots.FURTHER_COLOURS, plots.BLACK, plots.PINK))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    plots.save_figure(figure, stem)
+
+
+def _draw_rows(axes: Any, rows: Sequence[Row], palette: Sequence[str]) -> None:
+    """A point for each row, and the legend's entries for models, precisions and backends."""
+    models, precisions, backends = (list(dict.fromkeys(row[key] for row in rows)) for key in _LEGEND)
+    colours = {model: palette[i % len(palette)] for i, model in enumerate(models)}
+    for row in rows:
         colour = colours[row["model"]]
         axes.scatter(
             row["frame_ms_median"],
             row["f1_at_10"],
             s=45,
             marker=_MARKERS.get(row["precision"], "d"),
-            facecolor=_fillings(colour)[backends.index(row["backend"]) % 3],
+            facecolor=_filling(backends.index(row["backend"]), colour),
             edgecolor=colour,
             linewidth=1.5,
             zorder=2,
         )
     for model in models:
         axes.scatter([], [], color=colours[model], label=model)
-    for precision in dict.fromkeys(row["precision"] for row in shown):
-        axes.scatter([], [], color="#555555", marker=_MARKERS.get(precision, "d"), label=precision)
+    for precision in precisions:
+        axes.scatter([], [], color=_LEGEND_COLOUR, marker=_MARKERS.get(precision, "d"), label=precision)
     if len(backends) > 1:
-        for at, backend in enumerate(backends):
-            face = _fillings("#555555")[at % 3]
-            axes.scatter([], [], facecolor=face, edgecolor="#555555", marker="o", label=backend)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("milliseconds from a decoded frame to importance, a frame")
-    axes.set_ylabel("F1 with 10 % of the macroblocks enhanced")
-    axes.grid(color="#eeeeee")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
-    save_figure(figure, path)
+        for i, backend in enumerate(backends):
+            face = _filling(i, _LEGEND_COLOUR)
+            axes.scatter([], [], facecolor=face, edgecolor=_LEGEND_COLOUR, marker="o", label=backend)
 
 
-def _fillings(colour: str) -> tuple[str, str, str]:
-    return colour, "white", "#d8d8d8"
+def _filling(index: int, colour: str) -> str:
+    return (colour, "white", "#d8d8d8")[index % 3]

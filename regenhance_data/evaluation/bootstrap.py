@@ -1,37 +1,71 @@
-"""Scores with bootstrap intervals over frames."""
+"""Scores and differences of scores with 95 % bootstrap intervals over frames."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from regenhance_data.evaluation.record import Estimate, Scores
 from regenhance_data.metrics.detection import f1
 
-RESAMPLES = 1000  # of the bootstrap: its 95 % bounds move by less than 0.01 between seeds
-Point = tuple[str, float]  # a curve's name and a budget
-# (true positives, false positives, false negatives) of one frame at each point, [3]; of segmentation, [classes, 3]
-Counts = dict[Point, np.ndarray]
-NONE, ALL = ("none", 0.0), ("all", 1.0)
+RESAMPLES = 1000  # the 95 % bounds move by less than 0.01 between seeds
 
 
-def summary(frames: Sequence[Counts], score: Callable[[np.ndarray], np.ndarray] = f1) -> dict[str, Any]:
-    """The score at every point, the share of the loss recovered, and the 95 % bootstrap interval over frames."""
-    generator = np.random.default_rng(0)
-    # how often each frame is drawn in each resample
-    weights = generator.multinomial(len(frames), [1 / len(frames)] * len(frames), RESAMPLES)
-    values, intervals = {}, {}
+class CurvePoint(NamedTuple):
+    """A curve at a budget, the share of the macroblocks that are enhanced."""
+
+    curve: str
+    budget: float
+
+
+NOTHING_ENHANCED, ALL_ENHANCED = CurvePoint("none", 0.0), CurvePoint("all", 1.0)
+# (true positives, false positives, false negatives) of one frame at each point: [3], for segmentation [classes, 3]
+Counts = dict[CurvePoint, np.ndarray]
+
+
+def bootstrap_scores(frames: Sequence[Counts], score: Callable[[np.ndarray], np.ndarray] = f1) -> Scores:
+    """The score at every point with its interval, from the counts of each frame.
+
+    score: counts [..., *one frame's], summed over frames → [...] in [0, 1].
+    """
+    weights = _resampling_weights(len(frames))
+    points = {}
     for point in frames[0]:
         counts = np.stack([frame[point] for frame in frames]).astype(np.float64)
-        values[point] = float(score(counts.sum(0)))
-        intervals[point] = [float(v) for v in np.percentile(score(np.tensordot(weights, counts, 1)), [2.5, 97.5])]
-    none, top = values[NONE], values[ALL]
-    curves: dict[str, dict[str, Any]] = {}
-    recovered: dict[str, dict[str, Any]] = {}
-    bounds: dict[str, Any] = {"none": intervals[NONE], "all": intervals[ALL]}
+        interval = _interval_95(score(np.tensordot(weights, counts, 1)))
+        points[point] = Estimate(float(score(counts.sum(0))), interval)
+    curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
-        if point not in (NONE, ALL):
-            curve, budget = point[0], f"{point[1]:g}"
-            curves.setdefault(curve, {})[budget] = values[point]
-            recovered.setdefault(curve, {})[budget] = (values[point] - none) / (top - none) if top != none else None
-            bounds.setdefault(curve, {})[budget] = intervals[point]
-    return {"none": none, "all": top, "curves": curves, "recovered": recovered, "intervals_95": bounds}
+        if point not in (NOTHING_ENHANCED, ALL_ENHANCED):
+            curves.setdefault(point[0], {})[point[1]] = points[point]
+    return Scores(points[NOTHING_ENHANCED], points[ALL_ENHANCED], curves)
+
+
+def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:
+    """For each curve but the first, how much the mean over the budgets of its F1 is above the first curve's.
+
+    The same resampled frames serve both curves (a paired bootstrap).
+    """
+    weights = _resampling_weights(len(frames))
+    every_frame_once = np.ones((1, len(frames)))
+    budgets = [budget for curve, budget in frames[0] if curve == curves[0]]
+
+    def mean_f1(curve: str, weights: np.ndarray) -> np.ndarray:
+        counts_at_budgets = [np.stack([frame[CurvePoint(curve, budget)] for frame in frames]) for budget in budgets]
+        return np.mean([f1(weights @ counts.astype(np.float64)) for counts in counts_at_budgets], axis=0)
+
+    differences = {}
+    for curve in curves[1:]:
+        difference = float((mean_f1(curve, every_frame_once) - mean_f1(curves[0], every_frame_once))[0])
+        differences[curve] = Estimate(difference, _interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights)))
+    return differences
+
+
+def _resampling_weights(frames: int) -> np.ndarray:
+    """How often each frame is drawn in each resample: int64 [RESAMPLES, frames], the same in every call."""
+    return np.random.default_rng(0).multinomial(frames, [1 / frames] * frames, RESAMPLES)
+
+
+def _interval_95(resampled: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return float(low), float(high)

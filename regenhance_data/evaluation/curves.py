@@ -1,67 +1,71 @@
-"""Evaluation curves as text tables and plots."""
+"""Evaluation curves as a text table and a plot."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from regenhance_data.plots import OTHER_COLOURS, save_figure
+from regenhance_data import plots
+from regenhance_data.console import text_table
+from regenhance_data.evaluation.record import EvaluationResult
 
-METRIC_NAMES = {"f1": "F1", "miou": "mIoU"}
-CURVES = {  # what a curve is called, and its colour (Okabe and Ito's, which everyone can tell apart)
-    "predictor": ("predictor", "#0072B2"),
-    "oracle": ("oracle importance", "#222222"),
-    "difference": ("difference alone", "#E69F00"),
-    "boxes": ("boxes on the blurred frame", "#CC79A7"),
-    "random": ("random", "#999999"),
+
+@dataclass(frozen=True)
+class CurveStyle:
+    """A curve's name in legends and tables, and its colour."""
+
+    label: str
+    colour: str
+
+
+CURVE_STYLES = {
+    "predictor": CurveStyle("predictor", plots.BLUE),
+    "oracle": CurveStyle("oracle importance", plots.BLACK),
+    "difference": CurveStyle("difference alone", plots.ORANGE),
+    "boxes": CurveStyle("boxes on the upsampled frame", plots.PINK),
+    "random": CurveStyle("random", plots.GREY),
 }
 
 
-def curves_table(result: Mapping[str, Any]) -> str:
-    """The score of each curve at each budget, the best curve first, and its 95 % interval below, for people."""
-    budgets = list(next(iter(result["curves"].values())))
-    wide = max(12, *(len(curve) + 1 for curve in result["curves"]))
-    lines = [f"{METRIC_NAMES[result['metric']]:<{wide}}" + "".join(f"{float(b):>11.0%}" for b in ["0", *budgets, "1"])]
-    bounds = result["intervals_95"]
-    for curve, points in sorted(result["curves"].items(), key=lambda c: -sum(c[1].values())):
-        row = [result["none"], *(points[b] for b in budgets), result["all"]]
-        lines.append(f"{curve:<{wide}}" + "".join(f"{v:>11.3f}" for v in row))
-        pairs = [bounds["none"], *(bounds[curve][b] for b in budgets), bounds["all"]]
-        lines.append(f"{'  95 %':<{wide}}" + "".join(f"{f'{low:.2f}-{high:.2f}':>11}" for low, high in pairs))
-    return "\n".join(lines)
+def curves_table(result: EvaluationResult) -> str:
+    """The score of each curve at each budget, the best curve first, each with its 95 % interval below."""
+    scores = result.scores
+    budgets = list(next(iter(scores.curves.values())))
+    rows = [[result.metric_name, *(f"{budget:.0%}" for budget in [0, *budgets, 1])]]
+    for curve, points in sorted(
+        scores.curves.items(), key=lambda item: -sum(score.value for score in item[1].values())
+    ):
+        row = [scores.none, *(points[budget] for budget in budgets), scores.all]
+        rows.append([curve, *(f"{score.value:.3f}" for score in row)])
+        rows.append(["  95 %", *("{:.2f}-{:.2f}".format(*score.interval_95) for score in row)])
+    return text_table(rows)
 
 
-def curve_figure(result: Mapping[str, Any]) -> Figure:
-    """The score over the share of macroblocks enhanced, a line a curve, its 95 % interval shaded."""
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
-    axes = figure.add_subplot(xlabel="share of macroblocks enhanced, %", ylabel=METRIC_NAMES[result["metric"]])
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
-    last = 0.0
-    for curve, (words, colour) in _looks(result["curves"]).items():
-        points = result["curves"][curve]
-        shares = [0.0, *(100 * float(budget) for budget in points)]
-        bounds = result["intervals_95"]
-        lows, highs = zip(bounds["none"], *(bounds[curve][budget] for budget in points), strict=True)
-        axes.fill_between(shares, lows, highs, color=colour, alpha=0.1, linewidth=0)
-        width = 2.4 if curve == "predictor" else 1.6
-        axes.plot(shares, [result["none"], *points.values()], "o-", color=colour, label=words, lw=width, markersize=4)
-        last = max(last, *shares)
-    for level, words in ((result["all"], "everything enhanced"), (result["none"], "nothing enhanced")):
-        axes.axhline(level, color="#5b6675", linewidth=1, linestyle=(0, (4, 3)))
-        axes.text(last, level, words, ha="right", va="bottom", color="#5b6675", fontsize=9)
+def curves_figure(result: EvaluationResult) -> Figure:
+    """The score over the share of macroblocks enhanced, a line for each curve, its 95 % interval shaded."""
+    figure, axes = plots.new_plot((9, 4.2), "share of macroblocks enhanced, %", result.metric_name)
+    scores = result.scores
+    for curve, style in _curve_styles(scores.curves).items():
+        points = [scores.none, *scores.curves[curve].values()]
+        plots.line_with_interval(
+            axes,
+            [0.0, *(100 * budget for budget in scores.curves[curve])],
+            [score.value for score in points],
+            [score.interval_95 for score in points],
+            color=style.colour,
+            label=style.label,
+            linewidth=2.4 if curve == "predictor" else 1.6,
+        )
+    plots.reference_line(axes, scores.all.value, "everything enhanced", "right")
+    plots.reference_line(axes, scores.none.value, "nothing enhanced", "right")
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 0.7))  # beside the lines, never over them
     return figure
 
 
-def _looks(curves: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """What each curve is called and its colour, the known ones first."""
-    known = {curve: look for curve, look in CURVES.items() if curve in curves}
-    others = [curve for curve in curves if curve not in CURVES]
-    return known | {curve: (curve, OTHER_COLOURS[at % len(OTHER_COLOURS)]) for at, curve in enumerate(others)}
-
-
-def write_curve_plots(result: Mapping[str, Any], stem: Path) -> None:
-    """`curve_figure` as `stem`.png and `stem`.svg."""
-    save_figure(curve_figure(result), stem)
+def _curve_styles(curves: Iterable[str]) -> dict[str, CurveStyle]:
+    """The style of each curve, the known ones first."""
+    curves = list(curves)
+    known = {curve: style for curve, style in CURVE_STYLES.items() if curve in curves}
+    others = [curve for curve in curves if curve not in CURVE_STYLES]
+    colours = plots.FURTHER_COLOURS
+    return known | {curve: CurveStyle(curve, colours[i % len(colours)]) for i, curve in enumerate(others)}

@@ -1,4 +1,4 @@
-"""Which formula of importance serves a detector best: its F1 when each chooses the macroblocks, and a bound on it."""
+"""Which importance formula serves a detector best: its F1 when each selects the macroblocks, and an upper bound."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,178 +7,178 @@ from typing import Any
 import numpy as np
 import torch
 
-from regenhance_data.console import progress
+from regenhance_data.console import progress, text_table
 from regenhance_data.dataset.folder import Dataset, Frame
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BATCH, Detector
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.bootstrap import ALL, RESAMPLES, Counts, summary
-from regenhance_data.evaluation.evaluate import detect_composites, masks_of
+from regenhance_data.evaluation.bootstrap import (
+    ALL_ENHANCED,
+    Counts,
+    CurvePoint,
+    bootstrap_differences,
+    bootstrap_scores,
+)
+from regenhance_data.evaluation.composites import detect_composites, select_for_curves
 from regenhance_data.importance.formulas import FramePair, importance_map
 from regenhance_data.importance.pairs import read_pair
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.regions.composite import composite
+from regenhance_data.regions.selection import count_within
 
 GREEDY = "greedy"
-# Macroblocks whose gain is measured anew at each step of the search. Gains of the others are those of an earlier step
+# Macroblocks whose gain is measured again at each step of the search. Gains of the others are those of an earlier step
 # (lazy greedy, Minoux 1978).
 REMEASURED = 8
 
-Value = Callable[[Sequence[np.ndarray]], list[float]]  # sets of macroblocks bool [rows, cols] → what each is worth
+Value = Callable[[Sequence[np.ndarray]], list[float]]  # selections bool [rows, cols] → the value of each
 
 
-def compare(
+def compare_formulas(
     dataset: Dataset,
     frames: Sequence[Frame],
     detector: Detector,
-    clear: str,
+    hr_folder: str,
     formulas: Sequence[str],
     budgets: Sequence[float],
     greedy: int = 0,
 ) -> dict[str, Any]:
-    """F1 of the detector on composites whose macroblocks each formula chose, against its detections on clear frames.
+    """F1 of the detector on composites whose macroblocks each formula selects, against its results on the HR frames.
 
-    formulas: as `importance_map` takes them; the first is the one that the others are compared with, frame by frame.
-    greedy: on how many of the frames, evenly spread, to search for better macroblocks than any formula's. Returns what
-    formulas.json holds, but for the settings:
+    formulas: as `importance_map` takes them; the others are compared with the first, frame by frame. greedy: on how
+    many of the frames, evenly spread, to search for better macroblocks than any formula's. Returns the content of
+    formulas.json without its settings:
 
-    metric, frames, none, all, curves, recovered, intervals_95: as in evaluation.json, a curve a formula.
-    ms: of each formula the median time of a frame, in milliseconds.
-    difference: of each formula the mean over the budgets of its F1 less the first formula's, and its 95 % interval.
-    greedy: the same as `curves`, on the frames of the search alone, with the curve `greedy`: the best that the search
-    or any formula met within the budget; None without a search.
+    metric, frames, none, all, curves, recovered, intervals_95: as in evaluation.json, a curve for each formula.
+    ms: for each formula the median time of a frame, in milliseconds.
+    difference: for each formula but the first, the mean over the budgets of its F1 minus the first formula's, and its
+    95 % interval.
+    greedy: the same as `curves`, on the searched frames alone, with the curve `greedy`: the best selection of the
+    search or of any formula within the budget; None without a search.
+
+    InputError without frames and for a detector without boxes.
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to compare on; choose another --split or a smaller --every")
     if detector.task != "detection":
         raise InputError(f"--detector {detector.settings.spec}: is for {detector.task}; formulas are compared by F1")
-    searched = {round(place) for place in np.linspace(0, len(frames) - 1, min(greedy, len(frames)))}
+    searched = {round(index) for index in np.linspace(0, len(frames) - 1, min(greedy, len(frames)))}
     counts: list[Counts] = []
-    bounds: list[Counts] = []
-    times: dict[str, list[float]] = {formula: [] for formula in formulas}
-    pairs = bounded_map(lambda frame: read_pair(dataset, frame, clear), frames)
-    for number, pair in enumerate(progress(pairs, "compare", len(frames))):
+    counts_of_searched: list[Counts] = []
+    times_ms: dict[str, list[float]] = {formula: [] for formula in formulas}
+    pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), frames)
+    for index, pair in enumerate(progress(pairs, "compare", len(frames))):
         maps: dict[str, list[np.ndarray]] = {}
         for formula in formulas:
             started = time.perf_counter()
             maps[formula] = [importance_map(detector, pair, formula)[0]]
-            times[formula].append(1000 * (time.perf_counter() - started))
-        masks = masks_of(maps, budgets, pair.grid.shape)
-        found = detect_composites(detector, pair, [mask for (mask,) in masks.values()])
-        reference = found[masks[ALL][0].tobytes()]
-        counts.append({point: count_matches(found[mask.tobytes()], reference) for point, (mask,) in masks.items()})
-        if number in searched:
-            bounds.append(counts[-1] | _searched(detector, pair, reference, counts[-1]))
+            times_ms[formula].append(1000 * (time.perf_counter() - started))
+        selections = select_for_curves(maps, budgets, pair.grid.shape)
+        found = detect_composites(detector, pair, [selected for (selected,) in selections.values()])
+        reference = found[selections[ALL_ENHANCED][0].tobytes()]
+        counts.append({p: count_matches(found[some.tobytes()], reference) for p, (some,) in selections.items()})
+        if index in searched:
+            counts_of_searched.append(counts[-1] | _search(detector, pair, reference, counts[-1]))
+    differences = bootstrap_differences(counts, formulas)
     return {
         "metric": "f1",
         "frames": len(frames),
-        **summary(counts),
-        "ms": {formula: float(np.median(values)) for formula, values in times.items()},
-        "difference": differences(counts, formulas),
-        GREEDY: {"frames": len(bounds), **summary(bounds)} if bounds else None,
+        **bootstrap_scores(counts).to_dict(),
+        "ms": {formula: float(np.median(values)) for formula, values in times_ms.items()},
+        "difference": {
+            formula: {"mean": difference.value, "interval_95": list(difference.interval_95)}
+            for formula, difference in differences.items()
+        },
+        GREEDY: {"frames": len(counts_of_searched), **bootstrap_scores(counts_of_searched).to_dict()}
+        if counts_of_searched
+        else None,
     }
 
 
-def differences(frames: Sequence[Counts], formulas: Sequence[str]) -> dict[str, Any]:
-    """How much the mean over the budgets of each formula's F1 is above the first formula's, with a 95 % interval.
+def greedy_selections(value_of: Value, shape: tuple[int, int], steps: int) -> Iterator[np.ndarray]:
+    """Selections bool [rows, cols]: the empty one, then at each step one macroblock more, the one of the largest gain.
 
-    By resampling frames, the same for both formulas (a paired bootstrap): {formula: {"mean": x, "interval_95": [..]}}.
+    At most `steps` steps; `value_of` is called once a step, with all selections to measure.
     """
-    generator = np.random.default_rng(0)
-    weights = generator.multinomial(len(frames), [1 / len(frames)] * len(frames), RESAMPLES)
-    budgets = [budget for curve, budget in frames[0] if curve == formulas[0]]
-
-    def means(formula: str, draws: np.ndarray) -> np.ndarray:
-        of_budgets = [np.stack([frame[formula, budget] for frame in frames]) for budget in budgets]
-        return np.mean([f1(draws @ of_budget.astype(np.float64)) for of_budget in of_budgets], axis=0)
-
-    result = {}
-    for formula in formulas[1:]:
-        resampled = means(formula, weights) - means(formulas[0], weights)
-        every = np.ones((1, len(frames)))
-        result[formula] = {
-            "mean": float((means(formula, every) - means(formulas[0], every))[0]),
-            "interval_95": [float(bound) for bound in np.percentile(resampled, [2.5, 97.5])],
-        }
-    return result
-
-
-def greedy_sets(worth: Value, shape: tuple[int, int], steps: int) -> Iterator[np.ndarray]:
-    """Sets of macroblocks bool [rows, cols]: none, then each time one more, the one whose gain is largest."""
-    chosen = np.zeros(shape, bool)
-    (value,) = worth([chosen])
-    yield chosen
-    gains = np.full(chosen.size, np.inf)
-    for step in range(min(steps, chosen.size)):
-        measured = np.argsort(-gains, kind="stable")[: min(REMEASURED, chosen.size - step) if step else chosen.size]
-        sets = [_with(chosen, place) for place in measured]
-        values = np.array(worth(sets))
+    selected = np.zeros(shape, bool)
+    (value,) = value_of([selected])
+    yield selected
+    gains = np.full(selected.size, np.inf)
+    for step in range(min(steps, selected.size)):
+        count = min(REMEASURED, selected.size - step) if step else selected.size
+        measured = np.argsort(-gains, kind="stable")[:count]
+        candidates = [_with(selected, cell) for cell in measured]
+        values = np.array(value_of(candidates))
         gains[measured] = values - value
         best = int(values.argmax())
         gains[measured[best]] = -np.inf
-        chosen, value = sets[best], values[best]
-        yield chosen
+        selected, value = candidates[best], values[best]
+        yield selected
 
 
-def _with(chosen: np.ndarray, place: int) -> np.ndarray:
-    more = chosen.copy()
-    more.flat[place] = True
+def _with(selected: np.ndarray, cell: int) -> np.ndarray:
+    more = selected.copy()
+    more.flat[cell] = True
     return more
 
 
-def _searched(detector: Detector, pair: FramePair, reference: Detections, known: Counts) -> Counts:
-    """The counts of the best set of macroblocks within each budget, met by a greedy search or `known` from formulas."""
+def _search(detector: Detector, pair: FramePair, reference: Detections, known: Counts) -> Counts:
+    """The counts of the best selection within each budget, from a greedy search or `known` from the formulas."""
     with torch.no_grad():
         objective = detector.accuracy(detector.tensor(pair.hr[None]))
-    whole = float(objective.value) or 1.0
-    met: dict[bytes, np.ndarray] = {}
+    accuracy_of_hr = float(objective.value) or 1.0
+    counts_of: dict[bytes, np.ndarray] = {}
 
-    def worth(masks: Sequence[np.ndarray]) -> list[float]:
-        """F1, and the share of the clear frame's Acc, which tells apart what changes no detection yet."""
+    def value_of(selections: Sequence[np.ndarray]) -> list[float]:
+        """F1 plus the share of the HR frame's Acc, which orders selections that change no detection yet."""
         values: list[float] = []
-        for start in range(0, len(masks), BATCH):
-            some = masks[start : start + BATCH]
-            images = np.stack([composite(pair.hr, pair.upsampled, mask, pair.grid) for mask in some])
+        for start in range(0, len(selections), BATCH):
+            batch = selections[start : start + BATCH]
+            images = np.stack([composite(pair.hr, pair.upsampled, selected, pair.grid) for selected in batch])
             counts = [count_matches(found, reference) for found in detector.detect(images)]
-            met.update(zip([mask.tobytes() for mask in some], counts, strict=True))
+            counts_of.update(zip([selected.tobytes() for selected in batch], counts, strict=True))
             with torch.no_grad():
-                shares = objective.at(detector.tensor(images)).cpu().numpy() / whole
+                shares = objective.at(detector.tensor(images)).cpu().numpy() / accuracy_of_hr
             values += list(f1(np.stack(counts)) + shares)
         return values
 
     cells = pair.grid.rows * pair.grid.cols
     budgets = sorted({budget for _, budget in known if 0 < budget < 1})
     best = {budget: max((c for (_, b), c in known.items() if b <= budget), key=f1) for budget in budgets}
-    for chosen in greedy_sets(worth, pair.grid.shape, int(budgets[-1] * cells + 0.5)):
-        counts = met[chosen.tobytes()]
+    for selected in greedy_selections(value_of, pair.grid.shape, count_within(budgets[-1], cells)):
+        counts = counts_of[selected.tobytes()]
         for budget in budgets:
-            if chosen.sum() <= int(budget * cells + 0.5) and f1(counts) > f1(best[budget]):
+            if selected.sum() <= count_within(budget, cells) and f1(counts) > f1(best[budget]):
                 best[budget] = counts
         if f1(counts) == 1:
             break
-    return {(GREEDY, budget): counts for budget, counts in best.items()}
+    return {CurvePoint(GREEDY, budget): counts for budget, counts in best.items()}
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """The F1 of each formula at each budget, the best mean first, and below it the search beside them on its frames."""
-    lines = _lines(result, result["ms"], result["difference"])
-    if result[GREEDY]:
-        lines += ["", f"on the {result[GREEDY]['frames']} frames of the greedy search"]
-        lines += _lines(result[GREEDY], {}, {})
-    return "\n".join(lines)
+def formulas_table(result: Mapping[str, Any]) -> str:
+    """The F1 of each formula at each budget, the best mean first; below, that on the frames of the greedy search."""
+    table = _f1_table(result, result["ms"], result["difference"])
+    searched = result[GREEDY]
+    if searched:
+        table += f"\n\non the {searched['frames']} frames of the greedy search\n{_f1_table(searched, {}, {})}"
+    return table
 
 
-def _lines(result: Mapping[str, Any], ms: Mapping[str, float], difference: Mapping[str, Any]) -> list[str]:
+def _f1_table(result: Mapping[str, Any], ms: Mapping[str, float], differences: Mapping[str, Any]) -> str:
     budgets = list(next(iter(result["curves"].values())))
-    width = max(len(curve) for curve in result["curves"]) + 2
-    head = f"{'F1':<{width}}" + "".join(f"{float(b):>8.0%}" for b in budgets) + f"{'mean':>8}"
-    lines = [head + (f"{'ms':>8}   mean less {next(iter(ms))}'s (95 %)" if ms else "")]
-    for curve, points in sorted(result["curves"].items(), key=lambda c: -sum(c[1].values())):
-        line = f"{curve:<{width}}" + "".join(f"{v:>8.3f}" for v in [*points.values(), np.mean(list(points.values()))])
-        line += f"{ms[curve]:>8.0f}" if ms else ""
-        if curve in difference:
-            low, high = difference[curve]["interval_95"]
-            line += f"   {difference[curve]['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
-        lines.append(line)
-    return [line.rstrip() for line in lines]
+    rows = [["F1", *(f"{float(budget):.0%}" for budget in budgets), "mean"]]
+    if ms:
+        rows[0] += ["ms", f"mean less {next(iter(ms))}'s (95 %)"]
+    for curve, points in sorted(result["curves"].items(), key=lambda item: -sum(item[1].values())):
+        row = [curve, *(f"{value:.3f}" for value in [*points.values(), np.mean(list(points.values()))])]
+        if ms:
+            row.append(f"{ms[curve]:.0f}")
+            row.append(_difference_text(differences[curve]) if curve in differences else "")
+        rows.append(row)
+    return text_table(rows)
+
+
+def _difference_text(difference: Mapping[str, Any]) -> str:
+    low, high = difference["interval_95"]
+    return f"{difference['mean']:+.3f} ({low:+.3f} to {high:+.3f})"

@@ -15,13 +15,13 @@ from regenhance_data.errors import InputError
 def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
     """True boxes by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
-    Boxes are in pixels of the clear frame; labels are places in "classes", whose names the detector must have. Classes
-    that the detector's settings leave out are left out. InputError where the file is anything else, and for a detector
-    that finds no boxes.
+    Boxes are in pixels of the HR frame; labels are indices into "classes", which the detector must know by name. Boxes
+    of classes outside the detector's settings are left out. InputError where the file is anything else, and for a
+    detector that finds no boxes.
     """
     if detector.task != "detection":
         raise InputError(
-            f"{path}: true boxes are of detection, --detector {detector.settings.spec} is for {detector.task}"
+            f"{path}: true boxes are for detection, --detector {detector.settings.spec} is for {detector.task}"
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -30,15 +30,17 @@ def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
         counted = [class_number(name, detector.class_names) for name in detector.settings.classes or names]
         truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
-        raise InputError(f"{path}: is no file of true boxes ({type(error).__name__}: {error}); see --help") from None
+        raise InputError(
+            f"{path}: is no valid file of true boxes ({type(error).__name__}: {error}); see --help"
+        ) from None
     return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
 
 
 def _true_boxes(rows: np.ndarray, numbers: np.ndarray) -> Detections:
-    """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's numbers of those classes."""
+    """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's class numbers: `numbers` of each label."""
     rows = rows.reshape(-1, 5)
     if not np.isfinite(rows).all() or not np.isin(rows[:, 4], np.arange(len(numbers))).all():
-        raise ValueError("a box is five finite numbers, the last a place in 'classes'")
+        raise ValueError("a box is five finite numbers, the last an index into 'classes'")
     return Detections(rows[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[rows[:, 4].astype(int)])
 
 

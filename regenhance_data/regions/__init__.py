@@ -1,1 +1,1 @@
-"""The mathematics of macroblocks, in NumPy: selection, composites, overlays, reuse."""
+"""Macroblock arithmetic in NumPy: selection, coverage, composites, overlays, reuse."""

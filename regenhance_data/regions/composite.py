@@ -1,4 +1,4 @@
-"""The frame that a detector sees when only the selected macroblocks are enhanced."""
+"""Upsampled frames, and composites: upsampled frames whose selected macroblocks are those of the HR frame."""
 
 import cv2
 import numpy as np
@@ -6,15 +6,15 @@ import numpy as np
 from regenhance_data.grid import MacroblockGrid
 
 
-def composite(clear: np.ndarray, blurred: np.ndarray, chosen: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
-    """The blurred frame with the chosen macroblocks clear.
+def composite(hr: np.ndarray, upsampled: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
+    """The upsampled frame with the selected macroblocks taken from the HR frame.
 
-    clear, blurred: uint8 [H, W, 3]; chosen: bool [rows, cols]; grid: on the clear frame. Returns uint8 [H, W, 3].
+    hr, upsampled: uint8 [H, W, 3]; selected: bool [rows, cols]; grid: on the HR frame. Returns uint8 [H, W, 3].
     """
-    return np.where(grid.spread(chosen)[..., None], clear, blurred)
+    return np.where(grid.spread(selected)[..., None], hr, upsampled)
 
 
-def upsample_frame(origin: np.ndarray, scale: int) -> np.ndarray:
-    """The origin image interpolated up (bilinear) by `scale`: uint8 [H, W, 3] → uint8 [H·scale, W·scale, 3]."""
-    height, width = origin.shape[:2]
-    return cv2.resize(origin, (width * scale, height * scale), interpolation=cv2.INTER_LINEAR)
+def upsample_frame(lr: np.ndarray, scale: int) -> np.ndarray:
+    """The LR frame interpolated (bilinear) by `scale`: uint8 [H, W, 3] → uint8 [H·scale, W·scale, 3]."""
+    height, width = lr.shape[:2]
+    return cv2.resize(lr, (width * scale, height * scale), interpolation=cv2.INTER_LINEAR)

@@ -1,6 +1,6 @@
-"""The dataset's report: what made it, what its frames, importance and labels look like, and what to mend, on one page.
+"""The dataset's report on one page: warnings, frames, importance, labels, splits and settings.
 
-It shows a dataset at any stage. Of the pictures only the shown ones are read.
+It shows a dataset at any stage. Only the frames that it shows are read.
 """
 
 import html
@@ -33,105 +33,109 @@ from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.regions.overlay import draw_heatmap
 from regenhance_data.reports import page
 
-SHEET_ROWS = 10  # of the contact sheet
-SHEET_PX = 420  # a picture's width on it: a third of the page, and the page stays under 5 MB
+SHEET_ROWS = 10  # frames on the contact sheet
+SHEET_PX = 420  # an image's width on it: a third of the page, which stays under 5 MB
 ZOOMED_FRAMES = 2
-MOST_CLIPS = 12  # with charts of their own
+MOST_CLIPS = 12  # shown in charts
 MOST_POINTS = 600  # of a line: more than its pixels on the page
 
 
 def write_dataset_report(dataset: Dataset, path: Path) -> list[DatasetWarning]:
-    """Write the report of a dataset at any stage to `path`; return the warnings that stand at its top.
+    """Write the report of a dataset at any stage to `path`; return the warnings at its top.
 
     InputError where a file of the dataset is broken; nothing is written then.
     """
-    survey = collect_statistics(dataset)
-    shown = _chosen(survey)
-    pairs = [(frame, *_pair(survey, frame)) for frame in shown if survey.hr_folder]
-    warned = dataset_warnings(survey, [float(_difference(blurred, clear)) for _, blurred, clear in pairs])
+    statistics = collect_statistics(dataset)
+    frames = _sample_frames(statistics)
+    pairs = [(frame, *_upsampled_and_hr(statistics, frame)) for frame in frames if statistics.hr_folder]
+    warnings = dataset_warnings(statistics, [float(_difference(upsampled, hr).mean()) for _, upsampled, hr in pairs])
     name = dataset.root.resolve().name
     page.write_page(
         path,
         f"Dataset {name}",
         "dataset_template.html",
-        lead=html.escape(_lead(survey)),
-        next_step=_next_step(survey),
-        notes=_notes(warned, is_whole=bool(survey.split_of)),
-        sheet_title="Frames, from the least important to the most" if survey.has_importance else "Frames",
-        sheet=_sheet(survey, shown),
-        zoomed=_zoomed(survey, pairs),
-        splits=_splits(survey),
-        over_time=_over_time(survey),
-        over_frame=_over_frame(survey),
-        made_by=page.table([], [(False, row) for row in _made_by(survey)]),
-        clips=_clip_table(survey),
+        lead=html.escape(_lead(statistics)),
+        next_step=_next_step(statistics),
+        warnings=_warning_list(warnings, is_complete=bool(statistics.split_of)),
+        frames_title="Frames, from the least important to the most" if statistics.has_importance else "Frames",
+        contact_sheet=_contact_sheet(statistics, frames),
+        enhancement=_enhancement(statistics, pairs),
+        splits=_splits(statistics),
+        over_time=_over_time(statistics),
+        over_frame=_over_frame(statistics),
+        settings=page.html_table([], [(False, row) for row in _settings(statistics)]),
+        clips=_clip_table(statistics),
     )
-    return warned
+    return warnings
 
 
-def _chosen(survey: DatasetStatistics) -> list[Frame]:
-    """Frames for the contact sheet, from the least important to the most, from as many clips and splits as can be."""
-    totals = survey.totals() or {frame: 0.0 for clip in survey.clips for frame in clip.frames}
+def _sample_frames(statistics: DatasetStatistics) -> list[Frame]:
+    """Frames for the contact sheet, from the least important to the most, spread over clips and splits."""
+    totals = statistics.totals() or {frame: 0.0 for clip in statistics.clips for frame in clip.frames}
     frames = sorted(totals, key=lambda frame: totals[frame])
     used: Counter[str | None] = Counter()
-    chosen = []
-    for places in np.array_split(np.arange(len(frames)), min(SHEET_ROWS, len(frames))):
-        traits = {i: (f"clip {frames[i].clip}", survey.split_of.get(frames[i])) for i in places}
-        best = min(places, key=lambda i: (sum(used[t] for t in traits[i]), abs(i - places.mean())))
-        used.update(traits[best])
-        chosen.append(frames[best])
-    return chosen
+    selected = []
+    for indices in np.array_split(np.arange(len(frames)), min(SHEET_ROWS, len(frames))):
+        groups = {i: (f"clip {frames[i].clip}", statistics.split_of.get(frames[i])) for i in indices}
+        best = min(indices, key=lambda i: (sum(used[group] for group in groups[i]), abs(i - indices.mean())))
+        used.update(groups[best])
+        selected.append(frames[best])
+    return selected
 
 
-def _pair(survey: DatasetStatistics, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """(blurred, clear) of a frame. InputError where the clear one has another size."""
-    dataset, clear = survey.dataset, str(survey.hr_folder)
-    blurred = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
-    found = dataset.read(clear, frame)
-    if found.shape != blurred.shape:
+def _upsampled_and_hr(statistics: DatasetStatistics, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """The upsampled and the HR frame. InputError where the HR frame has another size."""
+    dataset, hr_folder = statistics.dataset, str(statistics.hr_folder)
+    upsampled = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
+    hr = dataset.read(hr_folder, frame)
+    if hr.shape != upsampled.shape:
         raise InputError(
-            f"{dataset.path(clear, frame)}: is {found.shape[1]}x{found.shape[0]}, expected "
-            f"{blurred.shape[1]}x{blurred.shape[0]}; make it again"
+            f"{dataset.path(hr_folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
+            f"{upsampled.shape[1]}x{upsampled.shape[0]}; make it again"
         )
-    return blurred, found
+    return upsampled, hr
 
 
-def _difference(blurred: np.ndarray, clear: np.ndarray) -> float:
-    return np.abs(clear.astype(np.int16) - blurred).mean()
+def _difference(upsampled: np.ndarray, hr: np.ndarray) -> np.ndarray:
+    """|HR frame − upsampled frame| of each pixel and channel, int16 [H, W, 3]."""
+    return np.abs(hr.astype(np.int16) - upsampled)
 
 
-def _lead(survey: DatasetStatistics) -> str:
-    frames, clips = sum(len(clip.frames) for clip in survey.clips), len(survey.clips)
+def _lead(statistics: DatasetStatistics) -> str:
+    frames, clips = sum(len(clip.frames) for clip in statistics.clips), len(statistics.clips)
     words = f"{frames} frames of {clips} clips" if clips > 1 else f"{frames} frames of one clip"
-    if survey.split_of:
-        words += ": " + ", ".join(f"{count} {name}" for name, count in survey.counts().items())
+    if statistics.split_of:
+        words += ": " + ", ".join(f"{count} {name}" for name, count in statistics.counts().items())
     return words + "."
 
 
-def _next_step(survey: DatasetStatistics) -> str:
-    """What is lacking and the command that makes it, as HTML."""
-    data = f"--data {shlex.quote(str(survey.dataset.root))}"
-    if survey.split_of:
-        lacks, command = "", f"check_dataset.py {data}"
-    elif survey.has_importance:
-        lacks, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
-    elif survey.hr_folder:
-        lacks, command = "There is no importance yet. ", f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx"
+def _next_step(statistics: DatasetStatistics) -> str:
+    """What is missing and the command that makes it, as HTML."""
+    data = f"--data {shlex.quote(str(statistics.dataset.root))}"
+    if statistics.split_of:
+        missing, command = "", f"check_dataset.py {data}"
+    elif statistics.has_importance:
+        missing, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
+    elif statistics.hr_folder:
+        missing, command = (
+            "There is no importance yet. ",
+            f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx",
+        )
     else:
-        lacks, command = "There are no clear frames yet. ", f"super_resolve.py {data} --model builtin"
-    return f"{lacks}Next: <code>python tools/{html.escape(command)}</code>"
+        missing, command = "There are no HR frames yet. ", f"super_resolve.py {data} --model builtin"
+    return f"{missing}Next: <code>python tools/{html.escape(command)}</code>"
 
 
-def _notes(warned: Sequence[DatasetWarning], is_whole: bool) -> str:
-    """The warnings; that there are none is said of a whole dataset only, as of others little is known yet."""
-    if is_whole and not warned:
-        return '<ul class="notes"><li class="fine">Nothing stands out that would spoil a predictor.</li></ul>'
+def _warning_list(warnings: Sequence[DatasetWarning], is_complete: bool) -> str:
+    """The warnings, as HTML; of an incomplete dataset little is known yet, so no warning means nothing there."""
+    if is_complete and not warnings:
+        return '<ul class="warnings"><li class="fine">No warnings.</li></ul>'
     lines = [
         f"<li><b>{html.escape(w.problem[0].upper() + w.problem[1:])}.</b> "
         f"<span>{html.escape(w.advice[0].upper() + w.advice[1:])}.</span></li>"
-        for w in warned
+        for w in warnings
     ]
-    return f'<ul class="notes">{"".join(lines)}</ul>'
+    return f'<ul class="warnings">{"".join(lines)}</ul>'
 
 
 def _maps(dataset: Dataset, frames: Iterable[Frame]) -> dict[Frame, np.ndarray]:
@@ -142,96 +146,95 @@ def _maps(dataset: Dataset, frames: Iterable[Frame]) -> dict[Frame, np.ndarray]:
         if not dataset.importance_path(clip).exists():
             continue
         for numbers, importance in dataset.importance_file(clip).blocks():
-            for place in np.flatnonzero(np.isin(numbers, list(by_number))):
-                maps[by_number[int(numbers[place])]] = importance[place].copy()
+            for index in np.flatnonzero(np.isin(numbers, list(by_number))):
+                maps[by_number[int(numbers[index])]] = importance[index].copy()
     return maps
 
 
 def _normaliser(dataset: Dataset, maps: Iterable[np.ndarray]) -> Normaliser:
-    """The dataset's own; before it has one, one fitted on these maps."""
+    """The dataset's own; one fitted on these maps where it has none yet."""
     if dataset.record.normaliser is not None:
         return dataset.record.read_normaliser()
     values = np.concatenate([importance.ravel() for importance in maps])
     return Normaliser.fit("log", values) if values.any() else Normaliser("none")
 
 
-def _sheet(survey: DatasetStatistics, frames: Sequence[Frame]) -> str:
-    """The contact sheet: a row a frame, with what there is of frame, clear frame, importance and label."""
-    dataset, totals = survey.dataset, survey.totals()
+def _contact_sheet(statistics: DatasetStatistics, frames: Sequence[Frame]) -> str:
+    """A row for each frame: its LR frame, then importance (the HR frame before there is any), then its label."""
+    dataset, totals = statistics.dataset, statistics.totals()
     maps = _maps(dataset, frames)
-    if not (maps or survey.hr_folder or survey.pixels):
-        images = (page.shown(dataset.read(LR_FRAMES, frame), _place(frame), SHEET_PX) for frame in frames)
-        return f'<div class="grid">{"".join(images)}</div>'
+    if not (maps or statistics.hr_folder or statistics.pixels):
+        figures = (page.captioned_image(dataset.read(LR_FRAMES, frame), _name(frame), SHEET_PX) for frame in frames)
+        return f'<div class="grid">{"".join(figures)}</div>'
     normaliser = _normaliser(dataset, maps.values()) if maps else None
-    heads = ["origin image"]
-    heads += ["importance"] if maps else ["clear frame"] if survey.hr_folder else []
-    heads += [f"label: {dataset.levels} levels"] if survey.pixels else []
+    heads = ["LR frame"]
+    heads += ["importance"] if maps else ["HR frame"] if statistics.hr_folder else []
+    heads += [f"label: {dataset.levels} levels"] if statistics.pixels else []
     cells = [f'<p class="head">{head}</p>' for head in heads]
     ranks = sorted(totals.values())
     for frame in frames:
-        words = [_place(frame), survey.split_of.get(frame, "in no split")]
+        words = [_name(frame), *([statistics.split_of.get(frame, "in no split")] if statistics.split_of else [])]
         if frame in totals:
             share = np.searchsorted(ranks, totals[frame]) / max(len(ranks) - 1, 1)
-            words.append("no detection" if totals[frame] == 0 else f"more at stake than in {share:.0%} of the frames")
-        cells.append(
-            f'<p class="row">{html.escape(" · ".join(words if survey.split_of else [words[0], *words[2:]]))}</p>'
-        )
-        cells += [_cell(image, head) for image, head in zip(_row(survey, frame, maps, normaliser), heads, strict=True)]
+            words.append("no detection" if totals[frame] == 0 else f"more important than {share:.0%} of the frames")
+        cells.append(f'<p class="row">{html.escape(" · ".join(words))}</p>')
+        images = _sheet_images(statistics, frame, maps, normaliser)
+        cells += [_sheet_cell(image, head) for image, head in zip(images, heads, strict=True)]
     scales = page.heat_scale("importance 0", "1, most important") if maps else ""
-    scales += page.level_scale(dataset.levels) if survey.pixels else ""
+    scales += page.level_scale(dataset.levels) if statistics.pixels else ""
     columns = f"grid-template-columns: repeat({len(heads)}, minmax(0, {SHEET_PX}px))"
     return f'<p>{scales}</p><div class="sheet" style="{columns}">{"".join(cells)}</div>'
 
 
-def _place(frame: Frame) -> str:
+def _name(frame: Frame) -> str:
     return f"{frame.clip or 'frame'} {frame.number}"
 
 
-def _row(
-    survey: DatasetStatistics, frame: Frame, maps: dict[Frame, np.ndarray], normaliser: Normaliser | None
+def _sheet_images(
+    statistics: DatasetStatistics, frame: Frame, maps: dict[Frame, np.ndarray], normaliser: Normaliser | None
 ) -> Iterator[np.ndarray]:
-    """The pictures of a row, in the order of the sheet's heads."""
-    dataset = survey.dataset
-    origin = dataset.read(LR_FRAMES, frame)
-    grid = MacroblockGrid(origin.shape[0], origin.shape[1], dataset.mb_size)
-    yield origin
+    """The images of a row, in the order of the sheet's columns."""
+    dataset = statistics.dataset
+    lr = dataset.read(LR_FRAMES, frame)
+    grid = MacroblockGrid(lr.shape[0], lr.shape[1], dataset.mb_size)
+    yield lr
     if normaliser is not None:
         if frame in maps and maps[frame].shape != grid.shape:
             raise InputError(
                 f"{dataset.path(LR_FRAMES, frame)}: differs in size from the clip's first frame; extract again"
             )
-        yield draw_heatmap(origin, normaliser(maps[frame]), grid) if frame in maps else origin
-    elif survey.hr_folder:
-        yield dataset.read(survey.hr_folder, frame)
-    if survey.pixels:
-        yield _label_picture(dataset, frame, origin)
+        yield draw_heatmap(lr, normaliser(maps[frame]), grid) if frame in maps else lr
+    elif statistics.hr_folder:
+        yield dataset.read(statistics.hr_folder, frame)
+    if statistics.pixels:
+        yield _label_image(dataset, frame, lr)
 
 
-def _label_picture(dataset: Dataset, frame: Frame, origin: np.ndarray) -> np.ndarray:
-    """The label in the colours of the levels; black where there is none."""
+def _label_image(dataset: Dataset, frame: Frame, lr: np.ndarray) -> np.ndarray:
+    """The label in the colours of the levels; black for a frame without one."""
     path = dataset.path(LABELS, frame)
     if not path.exists():
-        return np.zeros_like(origin)
+        return np.zeros_like(lr)
     return level_colours(dataset.levels)[np.minimum(read_label(path), dataset.levels - 1)]
 
 
-def _zoomed(survey: DatasetStatistics, pairs: Sequence[tuple[Frame, np.ndarray, np.ndarray]]) -> str:
-    """Blurred and clear frame around the most important macroblock, of the frames where most is at stake."""
-    shown = pairs[-ZOOMED_FRAMES:]
-    if not shown:
+def _enhancement(statistics: DatasetStatistics, pairs: Sequence[tuple[Frame, np.ndarray, np.ndarray]]) -> str:
+    """Upsampled and HR frame around the most important macroblock, of the most important frames."""
+    pairs = pairs[-ZOOMED_FRAMES:]
+    if not pairs:
         return ""
-    maps = _maps(survey.dataset, [frame for frame, _, _ in shown])
+    maps = _maps(statistics.dataset, [frame for frame, _, _ in pairs])
     figures = []
-    for frame, blurred, clear in shown:
-        grid = MacroblockGrid(clear.shape[0], clear.shape[1], survey.dataset.mb_size * survey.dataset.scale)
-        importance = maps.get(frame, grid.mean(np.abs(clear.astype(np.int16) - blurred).sum(2)))
-        figures.append(page.shown(page.zoom(blurred, importance, grid), f"{_place(frame)}: blurred frame"))
-        figures.append(page.shown(page.zoom(clear, importance, grid), f"{_place(frame)}: clear frame"))
+    for frame, upsampled, hr in pairs:
+        grid = MacroblockGrid(hr.shape[0], hr.shape[1], statistics.dataset.mb_size * statistics.dataset.scale)
+        importance = maps.get(frame, grid.mean(_difference(upsampled, hr).sum(2)))
+        for kind, image in (("upsampled frame", upsampled), ("HR frame", hr)):
+            figures.append(page.captioned_image(page.zoom(image, importance, grid), f"{_name(frame)}: {kind}"))
     what = "the most important macroblock" if maps else "the macroblock that differs most"
     return _section(
-        "What enhancement adds",
-        f"A cut-out of the blurred frame (the origin image, interpolated up) and of the clear frame, around {what}. "
-        "What cannot be told apart here, a detector gains nothing from.",
+        "Effect of enhancement",
+        f"A crop of the upsampled frame and of the HR frame, around {what}. Where the two look the same, enhancement "
+        "gains a detector nothing.",
         f'<div class="grid pairs">{"".join(figures)}</div>',
     )
 
@@ -240,74 +243,74 @@ def _section(title: str, words: str, content: str) -> str:
     return f"<section><h2>{title}</h2><p>{html.escape(words)}</p>{content}</section>"
 
 
-def _splits(survey: DatasetStatistics) -> str:
-    """The table of the splits and the bars of their levels."""
-    if survey.pixels is None:
+def _splits(statistics: DatasetStatistics) -> str:
+    """The splits in a table, the shares of their levels as bars."""
+    if statistics.pixels is None:
         return ""
-    totals = survey.totals()
+    totals = statistics.totals()
     rows = []
-    for name, count in survey.counts().items():
-        found = [totals[frame] for frame, split in survey.split_of.items() if split == name and frame in totals]
+    for name, count in statistics.counts().items():
+        found = [totals[frame] for frame, split in statistics.split_of.items() if split == name and frame in totals]
         empty = f"{found.count(0.0) / len(found):.1%}" if found else "–"
-        pixels = survey.pixels[name]
+        pixels = statistics.pixels[name]
         rows.append((False, [name, str(count), empty, f"{pixels[0] / pixels.sum():.1%}" if pixels.sum() else "–"]))
     return _section(
         "Splits and levels",
-        "A budget only ever reaches the upper levels. Frames without a detection have no importance anywhere: some "
-        "teach a predictor what an empty road is, many make it say 0.",
-        f'<div class="beside">{page.levels_chart(survey.pixels)}'
-        + page.table(["split", "frames", "without a detection", "pixels at level 0"], rows)
+        "A budget only reaches the upper levels. Frames without a detection have no importance: a few of them teach a "
+        "predictor what an empty scene looks like, many make it predict 0 everywhere.",
+        f'<div class="beside">{page.levels_chart(statistics.pixels)}'
+        + page.html_table(["split", "frames", "without a detection", "pixels at level 0"], rows)
         + "</div>",
     )
 
 
-def _shown_clips(survey: DatasetStatistics) -> tuple[list[ClipStatistics], str]:
-    """The clips with importance that get charts, evenly from all, and words about the others."""
-    clips = [clip for clip in survey.clips if clip.mean is not None]
+def _charted_clips(statistics: DatasetStatistics) -> tuple[list[ClipStatistics], str]:
+    """The clips with importance that get charts, evenly from all, and a sentence about the others."""
+    clips = [clip for clip in statistics.clips if clip.mean is not None]
     if len(clips) <= MOST_CLIPS:
         return clips, ""
-    places = np.linspace(0, len(clips) - 1, MOST_CLIPS).round().astype(int)
-    return [clips[place] for place in places], f" {MOST_CLIPS} of the {len(clips)} clips are shown."
+    indices = np.linspace(0, len(clips) - 1, MOST_CLIPS).round().astype(int)
+    return [clips[index] for index in indices], f" {MOST_CLIPS} of the {len(clips)} clips are shown."
 
 
-def _over_time(survey: DatasetStatistics) -> str:
-    clips, words = _shown_clips(survey)
+def _over_time(statistics: DatasetStatistics) -> str:
+    clips, words = _charted_clips(statistics)
     if not clips:
         return ""
     figure = Figure(figsize=(9.6, 0.7 + 1.5 * len(clips)), layout="constrained")
     for axes, clip in zip(figure.subplots(len(clips), squeeze=False)[:, 0], clips, strict=True):
         last = clip is clips[-1]
         plots.plain_axes(axes, "frame" if last else "", "")
-        axes.set_title(str(clip), fontsize=9, loc="left", color="#5b6675")
+        axes.set_title(str(clip), fontsize=9, loc="left", color=plots.TEXT_COLOUR)
         numbers = np.array([frame.number for frame in clip.frames], dtype=float)
         axes.plot(*_thinned(numbers, clip.totals), color="#1b2430", linewidth=1.1)
         axes.set_ylim(bottom=0)
         axes.margins(x=0)
-        _shade_splits(axes, survey, clip)
+        _shade_splits(axes, statistics, clip)
     handles = [Patch(color=colour, alpha=0.25, label=name) for name, colour in page.SPLIT_COLOURS.items()]
     handles.append(Patch(facecolor="white", edgecolor="#9aa4af", hatch="////", label="gap, in no split"))
-    if survey.split_of:
+    if statistics.split_of:
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=9)
     return _section(
         "Importance over time",
-        "The sum over each frame's macroblocks. Blocks of one split that look unlike the others tell that the clip "
-        f"changes on the way.{words}",
+        "The sum over each frame's macroblocks. Where one split looks unlike the others, the clip changes over "
+        f"time.{words}",
         page.chart(figure, "importance over time"),
     )
 
 
 def _thinned(numbers: np.ndarray, totals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both, in means of neighbours where there are more than a line can show."""
+    """Both as means of neighbours where they are more than a line can show."""
     if len(numbers) <= MOST_POINTS:
         return numbers, totals
     parts = [np.array_split(values, MOST_POINTS) for values in (numbers, totals)]
     return np.array([p.mean() for p in parts[0]]), np.array([p.mean() for p in parts[1]])
 
 
-def _shade_splits(axes: Any, survey: DatasetStatistics, clip: ClipStatistics) -> None:
-    if not survey.split_of:
+def _shade_splits(axes: Any, statistics: DatasetStatistics, clip: ClipStatistics) -> None:
+    if not statistics.split_of:
         return
-    for split, run in groupby(clip.frames, key=survey.split_of.get):
+    for split, run in groupby(clip.frames, key=statistics.split_of.get):
         numbers = [frame.number for frame in run]
         look = (
             {"color": page.SPLIT_COLOURS[split], "alpha": 0.16, "linewidth": 0}
@@ -317,78 +320,80 @@ def _shade_splits(axes: Any, survey: DatasetStatistics, clip: ClipStatistics) ->
         axes.axvspan(numbers[0] - 0.5, numbers[-1] + 0.5, **look)
 
 
-def _over_frame(survey: DatasetStatistics) -> str:
-    clips, words = _shown_clips(survey)
+def _over_frame(statistics: DatasetStatistics) -> str:
+    clips, words = _charted_clips(statistics)
     figures = []
     for clip in clips:
         assert clip.mean is not None
-        frame = survey.dataset.read(LR_FRAMES, clip.frames[len(clip.frames) // 2])
+        frame = statistics.dataset.read(LR_FRAMES, clip.frames[len(clip.frames) // 2])
         if frame.shape[:2] == (clip.grid.height, clip.grid.width):
             figures.append(
-                page.shown(draw_heatmap(frame, clip.mean / max(clip.mean.max(), 1e-12), clip.grid), str(clip), SHEET_PX)
+                page.captioned_image(
+                    draw_heatmap(frame, clip.mean / max(clip.mean.max(), 1e-12), clip.grid), str(clip), SHEET_PX
+                )
             )
     if not figures:
         return ""
     scale = page.heat_scale("nothing", "the clip’s most important macroblock")
     return _section(
         "Importance over the frame",
-        "The mean of all frames of a clip, over one of them. Where a camera stands still, this is what a predictor "
-        f"learns first; a predictor is worth its time only if frames differ from it.{words}",
+        "The mean of all frames of a clip, drawn over one of them. With a fixed camera a predictor learns this first; "
+        f"it is useful only where frames differ from this mean.{words}",
         f'<p>{scale}</p><div class="grid">{"".join(figures)}</div>',
     )
 
 
-def _made_by(survey: DatasetStatistics) -> list[list[str]]:
-    """What dataset.yaml says about how the dataset was made, a row each: (what, in words)."""
-    dataset, record = survey.dataset, survey.dataset.record
-    rows = [["grid", f"macroblocks of {dataset.mb_size}×{dataset.mb_size} origin pixels"]]
-    if survey.hr_folder == "hr_images":
-        rows.append(["clear frames", f"the originals, {dataset.scale} times as large"])
-    elif survey.hr_folder:
-        rows.append(["clear frames", f"{dataset.scale} times as large, by upscaler {_said(record.upscaler, 'spec')}"])
+def _settings(statistics: DatasetStatistics) -> list[list[str]]:
+    """The settings in dataset.yaml, a row each: (setting, value)."""
+    dataset, record = statistics.dataset, statistics.dataset.record
+    rows = [["grid", f"macroblocks of {dataset.mb_size}×{dataset.mb_size} LR pixels"]]
+    if statistics.hr_folder == "hr_images":
+        rows.append(["HR frames", f"original, {dataset.scale} times as large"])
+    elif statistics.hr_folder:
+        rows.append(["HR frames", f"{dataset.scale} times as large, by upscaler {_recorded(record.upscaler, 'spec')}"])
     if record.detector is not None:
-        spec, threshold, classes = (_said(record.detector, key) for key in ("spec", "score_threshold", "classes"))
+        spec, threshold, classes = (_recorded(record.detector, key) for key in ("spec", "score_threshold", "classes"))
         rows.append(["detector", f"{spec}, scores from {threshold}, {classes or 'all classes'}"])
     if importance := record.importance.to_dict():
         rows.append(["importance", ", ".join(f"{key} {value}" for key, value in importance.items())[:200]])
     if record.normaliser is not None:
-        low, high = _said(record.normaliser, "low"), _said(record.normaliser, "high")
+        low, high = _recorded(record.normaliser, "low"), _recorded(record.normaliser, "high")
         rows.append(
-            ["normaliser", f"{_said(record.normaliser, 'kind')}, from {low} to {high}, fitted on training frames"]
+            ["normaliser", f"{_recorded(record.normaliser, 'kind')}, from {low} to {high}, fitted on training frames"]
         )
         rows.append(["levels", str(dataset.levels)])
     if record.split.by is not None:
         rows.append(["split", f"by {_plain(record.split.by)}, gap {record.split.gap} frames"])
-    return [*rows, ["kit version", _plain(record.kit_version or "not said")]]
+    return [*rows, ["kit version", _plain(record.kit_version or "unknown")]]
 
 
-def _clip_table(survey: DatasetStatistics) -> str:
+def _clip_table(statistics: DatasetStatistics) -> str:
     rows = []
-    for clip in survey.clips[:MOST_CLIPS]:
-        record = survey.dataset.record.clips.get(clip.name, ClipRecord())
+    for clip in statistics.clips[:MOST_CLIPS]:
+        record = statistics.dataset.record.clips.get(clip.name, ClipRecord())
         source, rate = ("–" if value is None else _plain(value) for value in (record.source, record.frame_rate))
         empty = np.mean(clip.totals[~np.isnan(clip.totals)] == 0) if clip.mean is not None else None
         size = f"{clip.grid.width}×{clip.grid.height}"
         rows.append(
             (False, [str(clip), source, str(len(clip.frames)), size, rate, "–" if empty is None else f"{empty:.1%}"])
         )
-    more = len(survey.clips) - len(rows)
-    table = page.table(["clip", "source", "frames", "size", "frames/s", "without a detection"], rows)
+    more = len(statistics.clips) - len(rows)
+    table = page.html_table(["clip", "source", "frames", "size", "frames/s", "without a detection"], rows)
     return table + (f"<p>And {more} more clips.</p>" if more else "")
 
 
-def _said(record: Mapping[str, Any] | None, key: str) -> str:
-    """What a mapping of dataset.yaml records under a key, as text; "–" where it records nothing."""
+def _recorded(record: Mapping[str, Any] | None, key: str) -> str:
+    """The value under a key of a mapping in dataset.yaml, as text; "–" for none."""
     value = (record or {}).get(key)
     return "–" if value is None else _plain(value)
 
 
 def _plain(value: Any) -> str:
-    """A number, a word or a list of them as short text."""
+    """A number, a string or a list of them as short text."""
     if isinstance(value, list):
         return ", ".join(_plain(part) for part in value[:20] if not isinstance(part, list | dict))
     return f"{value:.3g}" if isinstance(value, float) else "…" if isinstance(value, dict) else str(value)[:100]
 
 
-def _cell(image: np.ndarray, alt: str) -> str:
-    return f'<img alt="{html.escape(alt)}" src="{page.picture(image, SHEET_PX)}">'
+def _sheet_cell(image: np.ndarray, alt: str) -> str:
+    return f'<img alt="{html.escape(alt)}" src="{page.image_uri(image, SHEET_PX)}">'

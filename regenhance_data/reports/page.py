@@ -1,39 +1,36 @@
-"""A report as one HTML file that needs no network: the page's head and style, and its parts from pictures and numbers.
+"""Parts of a report, which is one HTML file that needs no network: page, images, charts, tables, colour scales.
 
-Every picture and chart is a data URI; every word that comes from a file is escaped by the function that takes it.
+Every image and chart is a data URI; every text that comes from a file is escaped by the function that takes it.
 """
 
 import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 import cv2
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from regenhance_data import plots
 from regenhance_data.dataset.label_png import level_colours
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import write_text
 from regenhance_data.io.images import encode_jpeg
-from regenhance_data.plots import plain_axes
 from regenhance_data.regions.overlay import draw_heatmap
 
-SPLIT_COLOURS = dict(zip(SPLITS, ("#0072B2", "#E69F00", "#009E73"), strict=True))
-STEPS = 256  # of a colour scale
-# Of the frame's height. A quarter is a few macroblocks, where the eye sees what enhancement adds.
-ZOOMED = 0.25
-LEAST_CHART = 0.65  # of its size: matplotlib's 10 pt look like 8.5 px, the least that is read with ease
+SPLIT_COLOURS = dict(zip(SPLITS, (plots.BLUE, plots.ORANGE, plots.GREEN), strict=True))
+SCALE_STEPS = 256  # of a colour scale
+ZOOMED = 0.25  # of the frame's height: a few macroblocks, large enough to see what enhancement adds
+LEAST_CHART = 0.65  # of its size: matplotlib's 10 pt are 8.5 px then, still easy to read
 
 
 def write_page(path: Path, title: str, template: str, **parts: str) -> None:
-    """Write a page to `path`, whole or not at all: the skeleton, in it the HTML file `template` filled with `parts`.
+    """Write a page to `path`, whole or not at all: page_template.html around `template`, filled with `parts`.
 
-    `title` is plain text; `parts` are HTML. Each place of the template is filled or KeyError.
+    `title` is plain text; `parts` are HTML. KeyError when the template has a placeholder without a part.
     """
     here = Path(__file__).parent
     body = Template((here / template).read_text(encoding="utf-8")).substitute(parts, title=html.escape(title))
@@ -42,12 +39,12 @@ def write_page(path: Path, title: str, template: str, **parts: str) -> None:
 
 
 def data_uri(content: bytes, kind: str) -> str:
-    """A file's content as an address that holds it; `kind` is its media type."""
+    """A file's content as a data URI; `kind` is its media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def picture(image: np.ndarray, most_width_px: int | None = None) -> str:
-    """An RGB image, uint8 [H, W, 3], as the data URI of a JPEG, shrunk where it is wider than `most_width_px`."""
+def image_uri(image: np.ndarray, most_width_px: int | None = None) -> str:
+    """An RGB image, uint8 [H, W, 3], as the data URI of a JPEG, shrunk to `most_width_px` where it is wider."""
     height, width = image.shape[:2]
     if most_width_px is not None and width > most_width_px:
         size = (most_width_px, max(round(height * most_width_px / width), 1))
@@ -55,27 +52,21 @@ def picture(image: np.ndarray, most_width_px: int | None = None) -> str:
     return data_uri(encode_jpeg(np.ascontiguousarray(image), quality=88), "image/jpeg")
 
 
-def shown(image: np.ndarray, words: str, most_width_px: int | None = None) -> str:
-    """A picture with its words under it."""
-    text = html.escape(words)
-    return f'<figure><img alt="{text}" src="{picture(image, most_width_px)}"><figcaption>{text}</figcaption></figure>'
+def captioned_image(image: np.ndarray, caption: str, most_width_px: int | None = None) -> str:
+    """An image with its caption below."""
+    text = html.escape(caption)
+    return f'<figure><img alt="{text}" src="{image_uri(image, most_width_px)}"><figcaption>{text}</figcaption></figure>'
 
 
-def chart(figure: Figure, words: str) -> str:
-    """A matplotlib figure as SVG; `words` say to those who cannot see it what it shows.
-
-    It scrolls where the page is too narrow for its text to be read.
-    """
-    buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+def chart(figure: Figure, alt: str) -> str:
+    """A matplotlib figure as SVG with an alternative text. It scrolls where the page is too narrow to read it."""
     least_px = round(figure.get_figwidth() * 96 * LEAST_CHART)
-    look = f'style="min-width: {least_px}px" src="{data_uri(buffer.getvalue(), "image/svg+xml")}"'
-    return f'<figure class="scroll"><img class="chart" alt="{html.escape(words)}" {look}></figure>'
+    attributes = f'style="min-width: {least_px}px" src="{data_uri(plots.svg_bytes(figure), "image/svg+xml")}"'
+    return f'<figure class="scroll"><img class="chart" alt="{html.escape(alt)}" {attributes}></figure>'
 
 
-def table(head: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
-    """A table of cells that are plain text; a row is (strong, cells). It scrolls where it is too wide."""
+def html_table(head: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
+    """A table of plain-text cells; a row is (strong, cells). It scrolls where it is too wide."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"] if head else []
     for strong, cells in rows:
         tag = '<tr class="strong">' if strong else "<tr>"
@@ -84,38 +75,41 @@ def table(head: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> st
 
 
 def levels_chart(level_pixels: Mapping[str, np.ndarray]) -> str:
-    """Bars of the share of pixels a level, side by side for each split, from {split: pixels a level [levels]}."""
-    figure = Figure(figsize=(5, 3.4), layout="constrained")
-    axes = plain_axes(figure.add_subplot(), "level", "share of the pixels, %")
+    """Bars of the share of pixels at each level, side by side for the splits; {split: pixels by level [levels]}."""
+    figure, axes = plots.new_plot((5, 3.4), "level", "share of the pixels, %")
     for index, name in enumerate(SPLITS):
         pixels = np.asarray(level_pixels[name], dtype=float)
         places = np.arange(len(pixels)) + (index - 1) * 0.27
         axes.bar(places, 100 * pixels / max(pixels.sum(), 1), 0.27, color=SPLIT_COLOURS[name], label=name)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
-    return chart(figure, "pixels a level")
+    return chart(figure, "pixels by level")
 
 
 def heat_scale(low: str, high: str) -> str:
-    """The colours that `heat` gives grey, from importance 0 (`low` says what that is) to 1 (`high`)."""
-    grey = np.full((1, STEPS, 3), 128, np.uint8)
-    return _scale(draw_heatmap(grey, np.linspace(0, 1, STEPS)[None], MacroblockGrid(1, STEPS, 1)), low, high)
+    """The colours of `draw_heatmap` on grey, from importance 0 (its label `low`) to 1 (`high`)."""
+    grey = np.full((1, SCALE_STEPS, 3), 128, np.uint8)
+    return _scale(
+        draw_heatmap(grey, np.linspace(0, 1, SCALE_STEPS)[None], MacroblockGrid(1, SCALE_STEPS, 1)), low, high
+    )
 
 
 def level_scale(levels: int) -> str:
     """The colours of the levels, the lowest first."""
-    return _scale(level_colours(levels)[None].repeat(-(-STEPS // levels), axis=1), "level 0", f"level {levels - 1}")
+    return _scale(
+        level_colours(levels)[None].repeat(-(-SCALE_STEPS // levels), axis=1), "level 0", f"level {levels - 1}"
+    )
 
 
 def _scale(colours: np.ndarray, low: str, high: str) -> str:
-    strip = picture(colours.repeat(12, axis=0))
+    strip = image_uri(colours.repeat(12, axis=0))
     return f'<span class="scale">{html.escape(low)} <img alt="" src="{strip}"> {html.escape(high)}</span>'
 
 
 def zoom(image: np.ndarray, importance: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
-    """What surrounds the most important macroblock: uint8 [H, W, 3] → uint8 [h, w, 3] of the same aspect, enlarged.
+    """The surroundings of the most important macroblock, enlarged: uint8 [H, W, 3] → uint8 [h, w, 3], same aspect.
 
-    Pixels are repeated, not blended: what is seen is what there is. `grid`: of the image, float [rows, cols] on it.
+    importance: float [rows, cols] on `grid`, the image's. Pixels are repeated, not interpolated.
     """
     row, col = np.unravel_index(int(importance.argmax()), importance.shape)
     height, width = (max(round(side * ZOOMED), 1) for side in image.shape[:2])
