@@ -171,7 +171,7 @@ def test_importance_and_labels_that_are_missing_are_made_first(run, detector_fil
     make_seg_dataset(dataset, levels=5, gap=1)
     dataset.importance_path("a").unlink()
     words = ["--data", tmp_path, "--save_dir", tmp_path / "run", "--epochs", 1, "--batch_size", 4]
-    with pytest.raises(InputError, match=r"a\.npz: is missing; give --detector to make it, one of: builtin"):
+    with pytest.raises(InputError, match=r"a\.npz: is missing, and so is --detector to make it; give one of: builtin"):
         call(train_accmodel, *words)
     assert not (tmp_path / "run").exists()
     said = run("tools/train_accmodel.py", *words, "--detector", f"onnx:{detector_file}").stdout

@@ -6,13 +6,10 @@ from pathlib import Path
 
 from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
-from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure, curves_table
 from regenhance_data.evaluation.evaluate import BUDGETS, evaluate
+from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
 from regenhance_data.evaluation.truth import read_truth
 from regenhance_data.io.files import sha256
@@ -37,17 +34,14 @@ def make_parser() -> argparse.ArgumentParser:
         help="the predictor's ONNX file, and others to compare it with, like AccModel (default: the baselines alone)",
     )
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
-    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: what importance was made from)")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
-    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames")
-    parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument(
         "--truth",
         type=Path,
         help="JSON of true boxes on clear frames, not for segmentation: "
         '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
     )
-    add_detector_arguments(parser)
+    add_input_arguments(parser, split="test")
     return parser
 
 
@@ -62,42 +56,28 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def main(args: argparse.Namespace) -> None:
-    if not all(0 < budget < 1 for budget in args.budgets) or args.every < 1:
-        raise errors.InputError("--budgets: expected shares between 0 and 1, and --every at least 1")
-    dataset = Dataset.open(args.data)
-    frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
-    frames = (frames if args.split == "all" else dataset.split_frames(args.split))[:: args.every]
-    folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
-    settings = detector_settings_from(args, dataset.record.detector)
-    detector = load_detector(settings)
-    record = detector_record(detector.settings)
-    if record != dataset.record.detector:
-        console.warn(f"{args.data}: importance was made with another detector or other settings; the oracle is theirs")
+    if not all(0 < budget < 1 for budget in args.budgets):
+        raise errors.InputError("--budgets: expected shares between 0 and 1")
+    inputs = read_inputs(args)
+    dataset, frames = inputs.dataset, inputs.frames
+    if inputs.settings.detector != dataset.record.detector:
+        console.warn(f"{args.data}: importance was made with another detector or other settings; so was the oracle")
     if len(frames) < FEWEST_TEST_FRAMES:
         console.warn(
-            f"{len(frames)} frames are few: the intervals mean little; take --split all, a smaller --every, more video"
+            f"{len(frames)} frames are too few for narrow intervals; use --split all, a smaller --every or more video"
         )
-    truth = read_truth(args.truth, detector) if args.truth else None
+    truth = read_truth(args.truth, inputs.detector) if args.truth else None
     models = named(args.model or [])
     predictors = {curve: load_predictor(path, args.backend) for curve, path in models.items()}
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
 
-    result = evaluate(dataset, frames, detector, folder, args.budgets, predicts, truth)
+    result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth)
     evaluated = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
         for curve, path in models.items()
     }
-    run = EvaluationSettings(
-        data=str(args.data),
-        split=args.split,
-        every=args.every,
-        hr_folder=folder,
-        scale=dataset.scale,
-        mb_size=dataset.mb_size,
-        detector=record,
-        models=evaluated,
-    )
-    write_evaluation(args.save_dir / "evaluation.json", EvaluationRecord(result, run))
+    settings = EvaluationSettings(**vars(inputs.settings), models=evaluated)
+    write_evaluation(args.save_dir / "evaluation.json", EvaluationRecord(result, settings))
     save_figure(curves_figure(result), args.save_dir / "evaluation")
     print(curves_table(result))
     print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")

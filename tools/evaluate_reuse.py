@@ -3,12 +3,9 @@
 import argparse
 from pathlib import Path
 
-from deploy.backends.registry import load_predictor
+from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, errors
-from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
-from regenhance_data.dataset.split import SPLITS
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
 from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.io.files import write_json
 from regenhance_data.plots import save_figure
@@ -30,10 +27,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--change", nargs="*", type=float, default=(0.005, 0.01, 0.02), help="predict when brightness changed so much"
     )
-    parser.add_argument("--backend", default="auto", choices=("auto", "openvino", "onnxruntime"), help="runs the model")
-    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: what importance was made from)")
-    parser.add_argument("--split", choices=(*SPLITS, "all"), default="test", help="which frames; they are a clip's own")
-    add_detector_arguments(parser)
+    parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
+    add_input_arguments(parser, split="test", sampled=False)
     return parser
 
 
@@ -42,13 +37,11 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
     policies = {f"every {n}": Reuse(n) for n in args.every}
     policies |= {f"change {share:g}": Reuse(None, share) for share in args.change}
-    dataset = Dataset.open(args.data)
-    frames = [f for clip in dataset.clips() for f in dataset.frames(clip)]
-    frames = frames if args.split == "all" else dataset.split_frames(args.split)
-    folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
-    detector = load_detector(detector_settings_from(args, dataset.record.detector))
+    inputs = read_inputs(args, sampled=False)
     predict = load_predictor(args.model, args.backend).predict_one
-    result = evaluate_reuse(dataset, frames, detector, folder, args.budget, predict, policies)
+    result = evaluate_reuse(
+        inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, args.budget, predict, policies
+    )
     write_json(args.save_dir / "reuse.json", result)
     save_figure(reuse_figure(result), args.save_dir / "reuse")
     print(reuse_table(result))

@@ -6,9 +6,8 @@ from pathlib import Path
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.defaults import MOST_MB_SIZE
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.registry import load_detector
-from regenhance_data.detectors.settings import EXISTING
+from regenhance_data.detectors.arguments import add_detector_arguments
+from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector
 from regenhance_data.importance.formulas import ALONG_THE_WAY, DEFAULT_FORMULA, FORMULAS, POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 from regenhance_data.stages.make_importance import make_importance
@@ -48,15 +47,12 @@ def main(args: argparse.Namespace) -> None:
     if args.mb_size is not None and not 1 <= args.mb_size <= MOST_MB_SIZE:
         raise errors.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
-        recorded = dataset.record.detector
-        if recorded is None and not hasattr(args, "spec"):
-            raise errors.InputError(f"--detector is missing; there are: {EXISTING}")
-        # loaded here too: a bad one is refused at once, and dataset.yaml says its task
-        settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = dataset.hr_folder(args.clear)
+        # loaded here too: a bad one is refused at once, and its settings then include its task
+        settings = load_given_detector(args, dataset, MISSING_DETECTOR).settings
+        hr_folder = dataset.hr_folder(args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
-        frames, made, empty = make_importance(dataset, settings, formula, clear, executor, args.overwrite)
+        frames, made, empty = make_importance(dataset, settings, formula, hr_folder, executor, args.overwrite)
     there = "" if made == frames else f", {frames - made} of them were there already"
     print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
     if empty == frames:

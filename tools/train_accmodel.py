@@ -13,9 +13,8 @@ from deploy.export.accmodel import export_accmodel
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.registry import load_detector
-from regenhance_data.detectors.settings import EXISTING
+from regenhance_data.detectors.arguments import add_detector_arguments
+from regenhance_data.evaluation.inputs import load_given_detector
 from regenhance_data.importance.formulas import DEFAULT_FORMULA
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.parallel.executors import Executor
@@ -68,16 +67,12 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
     """Importance where a clip has none, then labels and lists where there are none or other importance was made."""
     missing = [clip for clip in dataset.clips() if not dataset.importance_path(clip).is_file()]
     if missing:
-        recorded = dataset.record.detector
-        if recorded is None and not hasattr(args, "spec"):
-            raise errors.InputError(
-                f"{dataset.importance_path(missing[0])}: is missing; give --detector to make it, one of: {EXISTING}"
-            )
-        settings = load_detector(detector_settings_from(args, recorded)).settings
-        clear = dataset.hr_folder(dataset.record.importance.hr_folder)
+        no_detector = f"{dataset.importance_path(missing[0])}: is missing, and so is --detector to make it"
+        settings = load_given_detector(args, dataset, no_detector).settings
+        hr_folder = dataset.hr_folder(dataset.record.importance.hr_folder)
         formula = dataset.record.importance.formula or DEFAULT_FORMULA
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
-        make_importance(dataset, settings, formula, clear, Executor())
+        make_importance(dataset, settings, formula, hr_folder, Executor())
     if missing or not all((dataset.root / f"{name}.txt").is_file() for name in SPLITS):
         known = recorded_settings(dataset)
         of = "the settings in dataset.yaml" if known else "the defaults of tools/make_seg_dataset.py"

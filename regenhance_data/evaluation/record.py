@@ -112,8 +112,8 @@ class EvaluatedModel:
 
 
 @dataclass(frozen=True)
-class EvaluationSettings:
-    """What an evaluation ran on. models: {curve: its predictor}."""
+class InputSettings:
+    """What an evaluation ran on."""
 
     data: str
     split: str
@@ -122,10 +122,9 @@ class EvaluationSettings:
     scale: int
     mb_size: int
     detector: dict[str, Any]
-    models: dict[str, EvaluatedModel]
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings in evaluation.json; `EvaluationSettings.from_dict` is its inverse."""
+        """These settings in evaluation.json and formulas.json."""
         return {
             "data": self.data,
             "split": self.split,
@@ -134,6 +133,19 @@ class EvaluationSettings:
             "scale": self.scale,
             "mb_size": self.mb_size,
             "detector": self.detector,
+        }
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(InputSettings):
+    """What an evaluation ran on, and the predictors that it ran. models: {curve: its predictor}."""
+
+    models: dict[str, EvaluatedModel]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings in evaluation.json; `EvaluationSettings.from_dict` is its inverse."""
+        return {
+            **super().to_dict(),
             "models": {curve: model.model for curve, model in self.models.items()},
             "ran": {curve: asdict(model) for curve, model in self.models.items()},
         }
