@@ -11,7 +11,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, bootstrap_differences
 from regenhance_data.evaluation.formulas import compare_formulas, formulas_table, greedy_selections
 from regenhance_data.evaluation.record import Estimate
-from regenhance_data.importance.formulas import FORMULAS
+from regenhance_data.importance.formula_spec import FORMULAS
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import f1
 
@@ -116,7 +116,7 @@ def test_the_command_writes_json_and_table_and_says_what_comes_next(run, dataset
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--formulas", "best"], "formula best: there are product, gradient"),
+        (["--formulas", "best"], "formula best: expected one of product, gradient"),
         (["--budgets", "1.5"], "--budgets: expected shares between 0 and 1"),
         (["--greedy", "-1"], "--greedy at least 0"),
         (["--detector", "onnx:none.onnx"], "none.onnx: no such file"),

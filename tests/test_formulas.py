@@ -10,17 +10,9 @@ from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance.formulas import (
-    ALONG_THE_WAY,
-    FORMULAS,
-    POINTS,
-    SUM_WEIGHT,
-    FramePair,
-    difference_map,
-    formula_spec,
-    importance_map,
-    parsed,
-)
+from regenhance_data.importance.formula_spec import FORMULAS, POINTS, WITH_POINTS, formula_spec, parse_formula
+from regenhance_data.importance.formulas import SIGNED_WEIGHT, difference_map, importance_map
+from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.regions.composite import upsample_frame
 
 SCALE = 2
@@ -51,7 +43,7 @@ def change(pair):
 @pytest.mark.parametrize("size", [(50, 70), (33, 47)])
 def test_importance_is_what_its_formula_says(detector, size, points):
     pair = noisy_pair(*size)
-    for name in FORMULAS if points is None else ALONG_THE_WAY:
+    for name in FORMULAS if points is None else WITH_POINTS:
         slopes = [slope(detector, pair, point) for point in points or POINTS[name]]
         steepness = np.mean([pair.grid.mean(np.abs(slope).sum(0)) for slope in slopes], axis=0)
         effects = [(slope * change(pair)).sum(0) for slope in slopes]
@@ -62,7 +54,7 @@ def test_importance_is_what_its_formula_says(detector, size, points):
             "gradient": steepness,
             "first_order": moved,
             "path": steepness * difference_map(pair),
-            "gain": moved + SUM_WEIGHT * brought.clip(0),
+            "gain": moved + SIGNED_WEIGHT * brought.clip(0),
         }[name]
         importance, detections = importance_map(detector, pair, formula_spec(name, points))
         np.testing.assert_allclose(importance, expected, rtol=1e-3, atol=1e-6 * expected.max())
@@ -88,7 +80,7 @@ def test_along_a_short_way_path_is_product_and_gain_counts_the_sum_beside_first_
     almost = FramePair(pair.lr, pair.hr, pair.hr - (pair.hr > 100).astype(np.uint8), pair.grid)
     maps = {formula: importance_map(detector, almost, formula)[0] for formula in FORMULAS}
     np.testing.assert_allclose(maps["path"], maps["product"], rtol=0.1)
-    assert (maps["gain"] <= (1 + SUM_WEIGHT) * 1.1 * maps["first_order"] + 1e-9).all()
+    assert (maps["gain"] <= (1 + SIGNED_WEIGHT) * 1.1 * maps["first_order"] + 1e-9).all()
     assert (maps["gain"] >= 0.9 * maps["first_order"]).all()
 
 
@@ -137,7 +129,7 @@ def test_gain_prefers_what_helps_to_what_harms_by_as_much():
     half = pair.hr // 2
     brighter = FramePair(pair.lr, pair.hr, half, pair.grid)
     helps, harms = (importance_map(Brightness(sign), brighter, "gain")[0] for sign in (1.0, -1.0))
-    np.testing.assert_allclose(helps, (1 + SUM_WEIGHT) * harms, rtol=1e-4)
+    np.testing.assert_allclose(helps, (1 + SIGNED_WEIGHT) * harms, rtol=1e-4)
     for formula in ("product", "first_order", "path"):
         helps, harms = (importance_map(Brightness(sign), brighter, formula)[0] for sign in (1.0, -1.0))
         np.testing.assert_allclose(helps, harms, rtol=1e-6)
@@ -166,30 +158,30 @@ def test_segmentation_has_importance_where_the_change_is(formula):
         assert (importance > 0).sum() == 1
 
 
-@given(st.sampled_from(ALONG_THE_WAY), st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True))
+@given(st.sampled_from(WITH_POINTS), st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True))
 def test_a_formula_with_points_is_one_string_and_back(name, thousandths):
     points = tuple(point / 1000 for point in thousandths)
-    assert parsed(formula_spec(name, points)) == (name, points)
+    assert parse_formula(formula_spec(name, points)) == (name, points)
 
 
 def test_a_formulas_own_points_need_not_be_said():
     for name in FORMULAS:
         assert formula_spec(name) == formula_spec(name, POINTS[name]) == name
-        assert parsed(name) == (name, POINTS[name])
+        assert parse_formula(name) == (name, POINTS[name])
 
 
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("products", "formula products: there are product, gradient, first_order, path, gain"),
+        ("products", "formula products: expected one of product, gradient, first_order, path, gain"),
         ("path:", "expected numbers from 0 to 1"),
         ("path:a,1", "expected numbers from 0 to 1"),
         ("path:0.5,1.5", "--points 0.5 1.5: expected distinct numbers from 0 to 1"),
         ("gain:0.5,0.5", "expected distinct"),
         ("gain:nan", "expected distinct"),
-        ("product:0.5", "product takes its gradient at the clear frame"),
+        ("product:0.5", "product takes its gradient at the HR frame"),
     ],
 )
 def test_a_formula_that_there_is_not_is_refused(spec, words):
     with pytest.raises(InputError, match=words):
-        parsed(spec)
+        parse_formula(spec)

@@ -7,7 +7,7 @@ from regenhance_data import cli, errors
 from regenhance_data.evaluation.evaluate import BUDGETS
 from regenhance_data.evaluation.formulas import compare_formulas, formulas_table
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, add_input_arguments, read_inputs
-from regenhance_data.importance.formulas import FORMULAS, formula_spec, parsed
+from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
 from regenhance_data.io.files import write_json, write_text
 
 EXAMPLES = """
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError("--budgets: expected shares between 0 and 1")
     if args.greedy < 0:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
-    formulas = list(dict.fromkeys(formula_spec(*parsed(formula)) for formula in args.formulas))
+    formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
     inputs = read_inputs(args, missing_detector=MISSING_DETECTOR)
 
     result = compare_formulas(
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> None:
     print(text)
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(inputs.frames)} frames")
     best = max(formulas, key=lambda formula: sum(result["curves"][formula].values()))
-    name, points = parsed(best)
+    name, points = parse_formula(best)
     flags = ["--formula", name, *(["--points", *points] if best != name else [])]
     cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *flags])
 

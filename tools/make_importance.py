@@ -8,7 +8,7 @@ from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector
-from regenhance_data.importance.formulas import ALONG_THE_WAY, DEFAULT_FORMULA, FORMULAS, POINTS, formula_spec
+from regenhance_data.importance.formula_spec import DEFAULT_FORMULA, FORMULAS, POINTS, WITH_POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 from regenhance_data.stages.make_importance import make_importance
 
@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=float,
         help="of path and gain, where they take the gradient: shares of the way from blurred (0) to clear (1); "
         "each costs a forward and a backward pass (default: "
-        + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in ALONG_THE_WAY)
+        + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in WITH_POINTS)
         + ")",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace importance that this tool did not make")

@@ -15,7 +15,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import load_given_detector
-from regenhance_data.importance.formulas import DEFAULT_FORMULA
+from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.parallel.executors import Executor
 from regenhance_data.predictors.accmodel.checkpoint import load_accmodel

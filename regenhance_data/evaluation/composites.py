@@ -7,7 +7,7 @@ import numpy as np
 
 from regenhance_data.detectors.base import BATCH, Detector
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, CurvePoint
-from regenhance_data.importance.formulas import FramePair
+from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.regions.composite import composite
 from regenhance_data.regions.selection import select_macroblocks
 

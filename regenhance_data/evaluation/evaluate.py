@@ -16,8 +16,8 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores
 from regenhance_data.evaluation.composites import Selections, detect_composites, select_for_curves
 from regenhance_data.evaluation.record import EvaluationResult
-from regenhance_data.importance.formulas import FramePair, difference_map
-from regenhance_data.importance.pairs import read_pair
+from regenhance_data.importance.formulas import difference_map
+from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
 from regenhance_data.parallel.threads import bounded_map

@@ -20,8 +20,8 @@ from regenhance_data.evaluation.bootstrap import (
     bootstrap_scores,
 )
 from regenhance_data.evaluation.composites import detect_composites, select_for_curves
-from regenhance_data.importance.formulas import FramePair, importance_map
-from regenhance_data.importance.pairs import read_pair
+from regenhance_data.importance.formulas import importance_map
+from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.regions.composite import composite

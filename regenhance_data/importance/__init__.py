@@ -1,1 +1,1 @@
-"""Macroblock importance: the formulas."""
+"""Macroblock importance: the formulas and the frames they compare."""

@@ -17,8 +17,7 @@ from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure
 from regenhance_data.evaluation.evaluate import Predict
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance.formulas import FramePair
-from regenhance_data.importance.pairs import read_pair
+from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.io.files import read_json
 from regenhance_data.regions.overlay import OUTLINE_RGB, draw_heatmap, draw_outline
 from regenhance_data.regions.selection import select_macroblocks

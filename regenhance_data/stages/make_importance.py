@@ -16,7 +16,7 @@ from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.importance.formulas import importance_map
-from regenhance_data.importance.pairs import read_pair
+from regenhance_data.importance.frame_pairs import read_pair
 from regenhance_data.io.files import written_whole
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map

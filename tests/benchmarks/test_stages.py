@@ -26,7 +26,8 @@ from regenhance_data.detectors.base import BoxDetector, Detector
 from regenhance_data.detectors.registry import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.importance.formulas import FramePair, importance_map
+from regenhance_data.importance.formulas import importance_map
+from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.io.video import VideoWriter, read_video
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.stages.extract import ExtractionSettings, extract
