@@ -43,11 +43,11 @@ def line_with_interval(
     axes.plot(x, y, "o-", markersize=4, **look)
 
 
-def reference_line(axes: Any, level: float, words: str, align: str) -> None:
-    """A dashed horizontal line at `level`, its words above it at the `align` ("left" or "right") end."""
+def reference_line(axes: Any, level: float, label: str, align: str) -> None:
+    """A dashed horizontal line at `level`, its label above it at the `align` ("left" or "right") end."""
     axes.axhline(level, color=TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
     place = {"x": 0.01 if align == "left" else 0.99, "y": level, "transform": axes.get_yaxis_transform()}
-    axes.text(s=words, ha=align, va="bottom", color=TEXT_COLOUR, fontsize=9, **place)
+    axes.text(s=label, ha=align, va="bottom", color=TEXT_COLOUR, fontsize=9, **place)
 
 
 def svg_bytes(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Which formula of importance serves your detector best: the formulas side by side, and a greedy search as a bound."""
+"""Which importance formula serves your detector best: all formulas compared, and a greedy search as upper bound."""
 
 import argparse
 from pathlib import Path
@@ -19,16 +19,16 @@ python tools/compare_formulas.py --data my_dataset --formulas product path path:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with HR frames")
     parser.add_argument("--save_dir", type=Path, required=True, help="for formulas.json and formulas.txt")
     parser.add_argument(
         "--formulas",
         nargs="+",
         default=FORMULAS,
-        help="the first is the one the others are compared with; path:0.1,0.9 takes the gradient at these points",
+        help="the others are compared with the first; path:0.1,0.9 takes the gradient at these points",
     )
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
-    parser.add_argument("--greedy", type=int, default=0, help="frames of a greedy search, minutes each on a CPU")
+    parser.add_argument("--greedy", type=int, default=0, help="frames for a greedy search, minutes each on a CPU")
     add_input_arguments(parser, split="all")
     return parser
 

@@ -1,4 +1,4 @@
-"""How much detector accuracy a budget of enhanced macroblocks brings back, for a predictor and for baselines."""
+"""How much detector accuracy a budget of enhanced macroblocks recovers, for predictors and for baselines."""
 
 import argparse
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ def make_parser() -> argparse.ArgumentParser:
         "--model",
         nargs="+",
         type=Path,
-        help="the predictor's ONNX file, and others to compare it with, like AccModel (default: the baselines alone)",
+        help="the predictor's ONNX file, then others to compare it with, like AccModel (default: baselines alone)",
     )
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
     parser.add_argument(
         "--truth",
         type=Path,
-        help="JSON of true boxes on clear frames, not for segmentation: "
+        help="JSON of true boxes on HR frames, not for segmentation: "
         '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
     )
     add_input_arguments(parser, split="test")
@@ -46,12 +46,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """{curve: model}: the first is the predictor, others are called by their files, and folders where these agree."""
+    """{curve: model}: the first is the predictor, the others are named after their files, with folders where equal."""
     stems = [path.stem for path in paths]
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
     if len(models) < len(paths) or models.keys() & ({*CURVE_STYLES, "none", "all"} - {"predictor"}):
-        raise errors.InputError(f"--model {' '.join(map(str, paths))}: give each once, none named like a baseline")
+        raise errors.InputError(f"--model {' '.join(map(str, paths))}: give each once, and none named like a baseline")
     return models
 
 
@@ -61,10 +61,12 @@ def main(args: argparse.Namespace) -> None:
     inputs = read_inputs(args)
     dataset, frames = inputs.dataset, inputs.frames
     if inputs.settings.detector != dataset.record.detector:
-        console.warn(f"{args.data}: importance was made with another detector or other settings; so was the oracle")
+        console.warn(
+            f"{args.data}: importance was computed with another detector or other settings, and so is the oracle"
+        )
     if len(frames) < FEWEST_TEST_FRAMES:
         console.warn(
-            f"{len(frames)} frames are too few for narrow intervals; use --split all, a smaller --every or more video"
+            f"{len(frames)} frames are few, so intervals are wide; use --split all, a smaller --every or more video"
         )
     truth = read_truth(args.truth, inputs.detector) if args.truth else None
     models = named(args.model or [])

@@ -1,4 +1,4 @@
-"""What it costs to predict some frames only and carry the map along: F1 of the detector over predictions a second."""
+"""Cost of reusing predictions on later frames: F1 of the detector over predictions a second."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks that are enhanced")
     parser.add_argument("--every", nargs="+", type=int, default=(1, 2, 5, 10, 25), help="predict every n-th frame")
     parser.add_argument(
-        "--change", nargs="*", type=float, default=(0.005, 0.01, 0.02), help="predict when brightness changed so much"
+        "--change",
+        nargs="*",
+        type=float,
+        default=(0.005, 0.01, 0.02),
+        help="predict when brightness has changed by this share",
     )
     parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
     add_input_arguments(parser, split="test", sampled=False)

@@ -1,6 +1,6 @@
-"""A dataset on one page: frames, importance and labels side by side, what made it, and what to mend.
+"""Report on a dataset on one page: warnings, frames, importance and labels side by side, settings.
 
-Shows a dataset at any stage, from extracted frames on.
+Works at any stage, from extracted frames on.
 """
 
 import argparse

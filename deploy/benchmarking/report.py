@@ -41,7 +41,7 @@ _TEXT_COLUMNS = 5  # the first ones; numbers follow
 
 
 def environment(threads: int | None) -> dict[str, Any]:
-    """The machine and the versions that figures hold for."""
+    """The machine and the versions that were measured."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -83,9 +83,9 @@ def benchmark_table(rows: Sequence[Row]) -> str:
 
 
 def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
-    """The rows as a table in Markdown, under what they were measured on."""
+    """The rows as a table in Markdown, below the machine and the versions."""
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
-    threads = f"{where['engine_threads']} threads" if where["engine_threads"] else "threads as the engines choose"
+    threads = f"{where['engine_threads']} threads" if where["engine_threads"] else "threads chosen by the engines"
     lines = [
         f"{where['date']}, {where['processor']}, {where['cores']} cores, {threads}, GPU: {where['gpu'] or 'none'}, "
         f"Python {where['python']}, {packages}.",

@@ -69,18 +69,13 @@ def compare_formulas(
     times_ms: dict[str, list[float]] = {formula: [] for formula in formulas}
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), frames)
     for index, pair in enumerate(progress(pairs, "compare", len(frames))):
-        maps: dict[str, list[np.ndarray]] = {}
-        for formula in formulas:
-            started = time.perf_counter()
-            maps[formula] = [importance_map(detector, pair, formula)[0]]
-            times_ms[formula].append(1000 * (time.perf_counter() - started))
+        maps = {formula: [_timed_map(detector, pair, formula, times_ms[formula])] for formula in formulas}
         selections = select_for_curves(maps, budgets, pair.grid.shape)
         found = detect_composites(detector, pair, [selected for (selected,) in selections.values()])
         reference = found[selections[ALL_ENHANCED][0].tobytes()]
         counts.append({p: count_matches(found[some.tobytes()], reference) for p, (some,) in selections.items()})
         if index in searched:
             counts_of_searched.append(counts[-1] | _search(detector, pair, reference, counts[-1]))
-    differences = bootstrap_differences(counts, formulas)
     return {
         "metric": "f1",
         "frames": len(frames),
@@ -88,12 +83,19 @@ def compare_formulas(
         "ms": {formula: float(np.median(values)) for formula, values in times_ms.items()},
         "difference": {
             formula: {"mean": difference.value, "interval_95": list(difference.interval_95)}
-            for formula, difference in differences.items()
+            for formula, difference in bootstrap_differences(counts, formulas).items()
         },
         GREEDY: {"frames": len(counts_of_searched), **bootstrap_scores(counts_of_searched).to_dict()}
         if counts_of_searched
         else None,
     }
+
+
+def _timed_map(detector: Detector, pair: FramePair, formula: str, times_ms: list[float]) -> np.ndarray:
+    started = time.perf_counter()
+    importance = importance_map(detector, pair, formula)[0]
+    times_ms.append(1000 * (time.perf_counter() - started))
+    return importance
 
 
 def greedy_selections(value_of: Value, shape: tuple[int, int], steps: int) -> Iterator[np.ndarray]:

@@ -35,7 +35,9 @@ def add_input_arguments(parser: argparse.ArgumentParser, split: str, sampled: bo
     parser.add_argument("--split", choices=(*SPLITS, "all"), default=split, help="which frames")
     if sampled:
         parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
-    parser.add_argument("--clear", choices=HR_FOLDERS, help="folder of HR frames (default: that of the importance)")
+    parser.add_argument(
+        "--clear", choices=HR_FOLDERS, help="HR frames (default: those that importance was computed from)"
+    )
     add_detector_arguments(parser)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from regenhance_data.detections import Detections
 
-MATCH_IOU = 0.5  # two boxes are of the same object from here on: PASCAL VOC's rule, and the paper's
+MATCH_IOU = 0.5  # the least IoU of two boxes of the same object, as in PASCAL VOC and in the paper
 
 
 def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -18,19 +18,20 @@ def iou_matrix(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def count_matches(found: Detections, reference: Detections) -> np.ndarray:
     """(true positives, false positives, false negatives), int64 [3], of one frame.
 
-    By falling score, each detection takes the free reference box of its class that it overlaps most, from MATCH_IOU on.
+    In descending order of scores, each detection is matched with the unmatched reference box of its class with the
+    highest IoU, at least MATCH_IOU.
     """
     ious = iou_matrix(found.boxes, reference.boxes)
     ious[found.labels[:, None] != reference.labels[None]] = 0
     true = 0
-    for place in np.argsort(-found.scores, kind="stable"):
-        if ious[place].max(initial=0) >= MATCH_IOU:
+    for index in np.argsort(-found.scores, kind="stable"):
+        if ious[index].max(initial=0) >= MATCH_IOU:
             true += 1
-            ious[:, ious[place].argmax()] = 0
+            ious[:, ious[index].argmax()] = 0
     return np.array([true, len(found.boxes) - true, len(reference.boxes) - true])
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """2·TP / (2·TP + FP + FN) of counts [..., 3]; 1 where there is nothing to find and nothing was found."""
+    """2·TP / (2·TP + FP + FN) of counts [..., 3]; 1 where both detections and reference are empty."""
     true, wrong = counts[..., 0], counts[..., 1:].sum(-1)
     return np.divide(2 * true, 2 * true + wrong, out=np.ones(counts.shape[:-1]), where=true + wrong > 0)

@@ -16,8 +16,8 @@ def count_pixels(found: np.ndarray, reference: np.ndarray, classes: Sequence[int
 
 
 def miou(counts: np.ndarray) -> np.ndarray:
-    """The mean of TP / (TP + FP + FN) of counts [..., classes, 3] over the classes that the reference shows; 1 where it
-    shows none.
+    """The mean of TP / (TP + FP + FN) of counts [..., classes, 3] over the classes in the reference; 1 where it has
+    none.
     """
     is_present = counts[..., 0] + counts[..., 2] > 0
     ious = counts[..., 0] / counts.sum(-1).clip(min=1)

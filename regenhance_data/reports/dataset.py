@@ -103,10 +103,10 @@ def _difference(upsampled: np.ndarray, hr: np.ndarray) -> np.ndarray:
 
 def _lead(statistics: DatasetStatistics) -> str:
     frames, clips = sum(len(clip.frames) for clip in statistics.clips), len(statistics.clips)
-    words = f"{frames} frames of {clips} clips" if clips > 1 else f"{frames} frames of one clip"
+    text = f"{frames} frames of {clips} clips" if clips > 1 else f"{frames} frames of one clip"
     if statistics.split_of:
-        words += ": " + ", ".join(f"{count} {name}" for name, count in statistics.counts().items())
-    return words + "."
+        text += ": " + ", ".join(f"{count} {name}" for name, count in statistics.counts().items())
+    return text + "."
 
 
 def _next_step(statistics: DatasetStatistics) -> str:
@@ -173,11 +173,11 @@ def _contact_sheet(statistics: DatasetStatistics, frames: Sequence[Frame]) -> st
     cells = [f'<p class="head">{head}</p>' for head in heads]
     ranks = sorted(totals.values())
     for frame in frames:
-        words = [_name(frame), *([statistics.split_of.get(frame, "in no split")] if statistics.split_of else [])]
+        parts = [_name(frame), *([statistics.split_of.get(frame, "in no split")] if statistics.split_of else [])]
         if frame in totals:
             share = np.searchsorted(ranks, totals[frame]) / max(len(ranks) - 1, 1)
-            words.append("no detection" if totals[frame] == 0 else f"more important than {share:.0%} of the frames")
-        cells.append(f'<p class="row">{html.escape(" · ".join(words))}</p>')
+            parts.append("no detection" if totals[frame] == 0 else f"more important than {share:.0%} of the frames")
+        cells.append(f'<p class="row">{html.escape(" · ".join(parts))}</p>')
         images = _sheet_images(statistics, frame, maps, normaliser)
         cells += [_sheet_cell(image, head) for image, head in zip(images, heads, strict=True)]
     scales = page.heat_scale("importance 0", "1, most important") if maps else ""
@@ -239,8 +239,8 @@ def _enhancement(statistics: DatasetStatistics, pairs: Sequence[tuple[Frame, np.
     )
 
 
-def _section(title: str, words: str, content: str) -> str:
-    return f"<section><h2>{title}</h2><p>{html.escape(words)}</p>{content}</section>"
+def _section(title: str, text: str, content: str) -> str:
+    return f"<section><h2>{title}</h2><p>{html.escape(text)}</p>{content}</section>"
 
 
 def _splits(statistics: DatasetStatistics) -> str:
@@ -274,7 +274,7 @@ def _charted_clips(statistics: DatasetStatistics) -> tuple[list[ClipStatistics],
 
 
 def _over_time(statistics: DatasetStatistics) -> str:
-    clips, words = _charted_clips(statistics)
+    clips, text = _charted_clips(statistics)
     if not clips:
         return ""
     figure = Figure(figsize=(9.6, 0.7 + 1.5 * len(clips)), layout="constrained")
@@ -294,7 +294,7 @@ def _over_time(statistics: DatasetStatistics) -> str:
     return _section(
         "Importance over time",
         "The sum over each frame's macroblocks. Where one split looks unlike the others, the clip changes over "
-        f"time.{words}",
+        f"time.{text}",
         page.chart(figure, "importance over time"),
     )
 
@@ -321,7 +321,7 @@ def _shade_splits(axes: Any, statistics: DatasetStatistics, clip: ClipStatistics
 
 
 def _over_frame(statistics: DatasetStatistics) -> str:
-    clips, words = _charted_clips(statistics)
+    clips, text = _charted_clips(statistics)
     figures = []
     for clip in clips:
         assert clip.mean is not None
@@ -334,11 +334,11 @@ def _over_frame(statistics: DatasetStatistics) -> str:
             )
     if not figures:
         return ""
-    scale = page.heat_scale("nothing", "the clip’s most important macroblock")
+    scale = page.heat_scale("importance 0", "the clip’s most important macroblock")
     return _section(
         "Importance over the frame",
         "The mean of all frames of a clip, drawn over one of them. With a fixed camera a predictor learns this first; "
-        f"it is useful only where frames differ from this mean.{words}",
+        f"it adds to that only where frames differ from this mean.{text}",
         f'<p>{scale}</p><div class="grid">{"".join(figures)}</div>',
     )
 

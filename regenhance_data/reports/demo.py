@@ -45,14 +45,14 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         f"Which macroblocks matter: {source}",
         "demo_template.html",
         headline=html.escape(headline),
-        data_words=_data_words(dataset, frame, evaluation),
+        data_text=_data_text(dataset, frame, evaluation),
         tiles=_tiles(evaluation),
         **_curve_parts(evaluation),
         panels=_panels(dataset, frame, pair, oracle, predicted),
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
         video=_video(folder / "overlay.mp4", dataset),
-        training_words=_training_words(read_json(folder / "predictor" / "val.json")),
+        training_text=_training_text(read_json(folder / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
         levels_chart=page.levels_chart(dataset.record.level_pixels),
         latency_table=_latency_table(read_json(folder / "benchmark.json")),
@@ -94,7 +94,7 @@ def _headline(evaluation: EvaluationResult) -> str:
     )
 
 
-def _data_words(dataset: Dataset, frame: Frame, evaluation: EvaluationResult) -> str:
+def _data_text(dataset: Dataset, frame: Frame, evaluation: EvaluationResult) -> str:
     record, clip = dataset.record, dataset.record.clips[frame.clip]
     assert clip.origin_hw is not None
     assert record.detector is not None
@@ -110,12 +110,12 @@ def _tiles(evaluation: EvaluationResult) -> str:
     scores = evaluation.scores
     values = [("", "nothing enhanced", scores.none.value)]
     for curve in ("random", "difference", "predictor", "oracle"):
-        words = f"{CURVE_STYLES[curve].label}, {BUDGET:.0%}"
-        values.append((" main" if curve == "predictor" else "", words, scores.curves[curve][BUDGET].value))
+        text = f"{CURVE_STYLES[curve].label}, {BUDGET:.0%}"
+        values.append((" main" if curve == "predictor" else "", text, scores.curves[curve][BUDGET].value))
     values.append(("", "everything enhanced", scores.all.value))
     return "".join(
-        f'<div class="tile{kind}"><b>{value:.3f}</b><span>{evaluation.metric_name}, {html.escape(words)}</span></div>'
-        for kind, words, value in values
+        f'<div class="tile{kind}"><b>{value:.3f}</b><span>{evaluation.metric_name}, {html.escape(text)}</span></div>'
+        for kind, text, value in values
     )
 
 
@@ -123,14 +123,14 @@ def _curve_parts(evaluation: EvaluationResult) -> dict[str, str]:
     """The template's parts about the evaluation."""
     alt = f"{evaluation.metric_name} against the share of macroblocks enhanced"
     return {
-        "curve_words": _curve_words(evaluation),
+        "curve_text": _curve_text(evaluation),
         "curve_chart": page.chart(curves_figure(evaluation), alt),
         "curve_table": _curve_table(evaluation),
     }
 
 
-def _curve_words(evaluation: EvaluationResult) -> str:
-    words = (
+def _curve_text(evaluation: EvaluationResult) -> str:
+    text = (
         f"{evaluation.metric_name} of the detector on composites of {evaluation.frames} test frames, against its "
         "results on the HR frames. A composite is the upsampled frame with the selected macroblocks taken from the HR "
         "frame. Oracle: selected by the importance, which the detector’s gradient gives with the HR frame at hand. "
@@ -139,12 +139,12 @@ def _curve_words(evaluation: EvaluationResult) -> str:
     )
     truth = evaluation.truth
     if truth:
-        words += (
+        text += (
             f" Against the scene’s true boxes: {truth.none.value:.3f} with nothing enhanced, "
             f"{truth.curves['predictor'][BUDGET].value:.3f} with the predictor at {BUDGET:.0%}, "
             f"{truth.all.value:.3f} with everything enhanced."
         )
-    return html.escape(words)
+    return html.escape(text)
 
 
 def _curve_table(evaluation: EvaluationResult) -> str:
@@ -215,7 +215,7 @@ def _video(path: Path, dataset: Dataset) -> str:
     )
 
 
-def _training_words(val: dict[str, Any]) -> str:
+def _training_text(val: dict[str, Any]) -> str:
     return html.escape(
         f"On the validation block the best checkpoint ranks macroblocks with a Spearman correlation of "
         f"{val['spearman']:.3f} and finds {val[f'recall_at_{BUDGET}']:.0%} of the most important {BUDGET:.0%}. "
