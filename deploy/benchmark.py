@@ -13,9 +13,10 @@ running a row added to its process.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.backends.registry import BACKENDS, CPU_BACKENDS, ONNX_BACKENDS
+from deploy.backends.registry import BACKENDS, CPU_BACKENDS, local_backends
 from deploy.benchmarking.cases import cases_of
 from deploy.benchmarking.measure import f1_of, measure_all, summarise
 from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
@@ -36,7 +37,9 @@ python deploy/benchmark.py --models A.onnx B.onnx --data my_dataset --evaluation
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--models", nargs="+", required=True, help="all, names of paddleseg_configs, files")
-    parser.add_argument("--backends", nargs="+", default=[",".join(CPU_BACKENDS)], help="of: " + ", ".join(BACKENDS))
+    parser.add_argument(
+        "--backends", nargs="+", default=[",".join(CPU_BACKENDS)], help="of: " + ", ".join(local_backends())
+    )
     parser.add_argument("--video", type=Path, help="take the frames of a video (default: noise)")
     parser.add_argument("--data", type=Path, help="take the frames of a dataset (default: noise)")
     parser.add_argument(
@@ -68,15 +71,16 @@ def main(args: argparse.Namespace) -> None:
             raise InputError(f"--runs {run}: no such folder; trainings lie in RUNS/NAME/best_model")
     if args.input_size is None and args.data is None:
         args.input_size = [360, 640]
-    backends = _words(args.backends, BACKENDS, "--backends")
+    backends = _words(args.backends, local_backends(), "--backends")
     precisions = _words(args.precisions, PRECISIONS, "--precisions")
     where = environment(args.threads)
     with locked(args.save_dir / ".lock"):
         measured = measure_all(list(cases_of(args, backends, precisions)), where, args)
     if not measured:
         raise InputError(
-            f"--backends {' '.join(backends)}: no row is left to tell of (.onnx runs in {', '.join(ONNX_BACKENDS)}, "
-            ".engine in tensorrt, a folder in paddle); see the warnings, if any"
+            f"--backends {' '.join(backends)}: no row is left to tell of "
+            f"({', '.join(f'{name} runs {BACKENDS[name].artifact}' for name in local_backends())}); "
+            "see the warnings, if any"
         )
     evaluations = [read_evaluation(path) for path in args.evaluation or []]
     rows = [summarise(row, f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
@@ -91,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"wrote {args.save_dir}/{', '.join(written)}")
 
 
-def _words(given: list[str], known: tuple[str, ...], flag: str) -> list[str]:
+def _words(given: list[str], known: Sequence[str], flag: str) -> list[str]:
     """Words separated by spaces or commas, each once. InputError for one that is not known."""
     words = list(dict.fromkeys(word for word in ",".join(given).split(",") if word))
     unknown = [word for word in words if word not in known]

@@ -4,6 +4,7 @@ from regenhance_data import KIT
 
 INPUT, OUTPUT = "frames", "importance"
 DYNAMIC = "N"  # the name of a batch size that is left open
+ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 HEADS = ("macroblock", "pixels")
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -8,9 +8,10 @@ says of which file, for which TensorRT and which GPU it was built; deploy/trt_in
 import argparse
 from pathlib import Path
 
-from deploy.artifacts.engine import SUFFIX, sidecar_path
+from deploy.artifacts.engine import sidecar_path
 from deploy.artifacts.onnx import OnnxPredictor, read_onnx
-from deploy.backends.cuda import is_installed
+from deploy.backends.registry import BACKENDS
+from deploy.contract import ENGINE_SUFFIX
 from deploy.export.tensorrt_build import build_engine
 from deploy.export.tensorrt_check import OPSETS, problems
 from regenhance_data import cli
@@ -42,9 +43,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    engine = args.engine or args.onnx.with_suffix(SUFFIX)
-    if engine.suffix != SUFFIX:
-        raise InputError(f"--engine {engine}: expected a name that ends in {SUFFIX}")
+    engine = args.engine or args.onnx.with_suffix(ENGINE_SUFFIX)
+    if engine.suffix != ENGINE_SUFFIX:
+        raise InputError(f"--engine {engine}: expected a name that ends in {ENGINE_SUFFIX}")
     if args.workspace_mib < 1:
         raise InputError(f"--workspace_mib {args.workspace_mib}: expected at least 1")
     file = read_onnx(args.onnx)
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
         print("nothing was built: that takes TensorRT and a GPU")
         cli.suggest(["python", "deploy/onnx2trt.py", "--onnx", args.onnx, "--engine", engine])
         return
-    if not is_installed():
+    if not BACKENDS["tensorrt"].is_installed():
         raise InputError("TensorRT is not installed; pip install -e '.[tensorrt]', or check the file with --dry_run")
     sidecar = build_engine(file, engine, batches, args.workspace_mib, args.timing_cache, args.tf32)
     print(f"built with TensorRT {sidecar.tensorrt} for {sidecar.gpu}, {sidecar.precision}, batch {batches}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.backends.registry import BACKENDS, load_predictor
+from deploy.backends.registry import BACKENDS, load_predictor, local_backends
 from deploy.online.loop import predicted
 from deploy.online.streams import in_turn
 from regenhance_data import cli, console
@@ -108,7 +108,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with {work}")
     for folder in where:
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
-    if predictor.backend in BACKENDS:  # and not on a server
+    if predictor.backend in local_backends():
         benchmark = ["--models", args.model, "--backends", predictor.backend, "--video", args.video[0]]
         cli.suggest(["python", "deploy/benchmark.py", *benchmark, "--save_dir", args.save_dir])
 

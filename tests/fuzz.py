@@ -39,6 +39,7 @@ from test_triton import write_engine
 from test_upscalers import write_graph, write_script
 from tiny_detectors import write_detector, write_predictor
 
+from deploy.backends.registry import CPU_BACKENDS
 from regenhance_data.dataset.check import check_dataset
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance
@@ -231,7 +232,7 @@ def upscalers(rng: random.Random) -> Words:
 @target
 def predictors(rng: random.Random) -> Words:
     path = spoil_either(rng, seed("predictor.onnx"), spoil_graph)
-    backend = rng.choice(("openvino", "onnxruntime"))
+    backend = rng.choice(CPU_BACKENDS)
     uses: list[Words] = [
         ["deploy/trt_infer.py", "--model", path, "--video", "seeds/day.mp4", "--backend", backend],
         ["deploy/benchmark.py", "--models", path, "--backends", backend, *ONE_CALL],

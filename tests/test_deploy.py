@@ -17,9 +17,10 @@ from conftest import ROOT, encode, fill_dataset, noise
 from onnx import TensorProto, helper
 from tiny_detectors import write_predictor
 
-from deploy import benchmark, export_onnx, trt_infer
+from deploy import benchmark, export_onnx, runtime, trt_infer
+from deploy.backends.base import Predictor
 from deploy.backends.registry import CPU_BACKENDS as BACKENDS
-from deploy.backends.registry import load_predictor
+from deploy.backends.registry import Backend, EngineSettings, load_predictor
 from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import pareto_front
 from deploy.export import parity
@@ -118,7 +119,7 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
     (logits,) = session.run(None, {"x": images[0][None]})
     assert logits.dtype == np.float32
     assert (logits.argmax(axis=1) / 9 == levels[0]).mean() > 0.999
-    with pytest.raises(InputError, match="--backend openvino does not run such a file"):
+    with pytest.raises(InputError, match="--backend openvino does not run such a model"):
         load_predictor(made.paddle, "openvino")
 
 
@@ -458,3 +459,39 @@ def test_running_a_predictor_needs_neither_torch_nor_paddle():
         "assert not {'torch', 'paddle', 'paddleseg'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)
+
+
+class BrightnessPredictor(Predictor):
+    """Runs a .size file, which holds the height and width of its frames: importance is the mean brightness."""
+
+    def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        size_hw = tuple(int(word) for word in Path(model).read_text().split())
+        metadata = {"mb_size": "16", "head": "macroblock", "scale": "2"}
+        super().__init__(backend, model, size_hw, settings.batch_size or 1, True, metadata)
+
+    def _batch_runner(self):
+        return lambda frames: np.stack([self.grid.mean(frame.mean(-1)) / 255 for frame in frames])
+
+
+def test_a_backend_from_outside_is_a_row_of_the_table(tmp_path, monkeypatch):
+    row = Backend("brightness", f"{__name__}.BrightnessPredictor", ".size", "numpy", ("numpy",))
+    monkeypatch.setitem(runtime.BACKENDS, "brightness", row)
+    model = tmp_path / "model.size"
+    model.write_text(f"{HEIGHT} {WIDTH}")
+    frames = np.stack(noise(3, HEIGHT, WIDTH))
+    predictor = load_predictor(model, batch_size=2)
+    assert (predictor.backend, predictor.batch, predictor.source) == ("brightness", 2, model)
+    assert runtime.backends_of(model) == ("brightness",)
+    expected = np.stack([predictor.grid.mean(frame.mean(-1)) / 255 for frame in frames])
+    np.testing.assert_allclose(predictor.predict(frames), expected, atol=1e-6)
+
+    video = encode(tmp_path / "camera.mp4", frames, pixel_format="yuv444p")
+    infer("--model", model, "--video", video, "--backend", "brightness", "--save_dir", tmp_path)
+    importance, _ = read_importance(tmp_path / "importance.npz")
+    np.testing.assert_allclose(importance, expected, atol=0.05)
+    with pytest.raises(InputError, match="--backend openvino does not run such a model; brightness does"):
+        load_predictor(model, "openvino")
+    absent = Backend("absent", "absent.Predictor", ".absent", "absent_engine", ("absent-engine",))
+    monkeypatch.setitem(runtime.BACKENDS, "absent", absent)
+    with pytest.raises(InputError, match="needs absent-engine, which is not installed; pip install absent-engine"):
+        load_predictor(tmp_path / "m.absent")

@@ -196,7 +196,7 @@ def test_an_engine_of_another_gpu_tensorrt_or_file_is_refused(tensorrt, tmp_path
         with pytest.raises(InputError, match=says):
             load_predictor(engine)
     tensorrt.refuses = {}
-    with pytest.raises(InputError, match=r"--backend onnxruntime does not run such a file"):
+    with pytest.raises(InputError, match=r"--backend onnxruntime does not run such a model"):
         load_predictor(engine, "onnxruntime")
     about = json.loads(sidecar_path(engine).read_text())
     sidecar_path(engine).write_text(json.dumps({**about, "metadata": {**about["metadata"], "mb_size": "32"}}))

@@ -18,8 +18,10 @@ from test_deploy_graph import NORMALISATION, network
 
 from deploy import make_triton_repository, trt_infer
 from deploy.artifacts.engine import Sidecar, sidecar_path
-from deploy.backends.served import _MODEL_URL, _model, connect, is_url
+from deploy.backends.registry import is_url, load_predictor
+from deploy.backends.served import _MODEL_URL, _model
 from deploy.export.graph import predictor_graph
+from deploy.serving import triton
 from deploy.serving.triton import (
     ANY,
     CONFIG,
@@ -161,7 +163,7 @@ def test_versions_follow_each_other_and_the_configuration_is_that_of_the_newest(
 
 def test_half_a_version_is_never_there_to_be_seen(made, tmp_path, monkeypatch):
     make_repository(tmp_path, made / "one.onnx")
-    seen, write = [], make_triton_repository.write_new
+    seen, write = [], triton.write_new
 
     def watching(path, content):
         seen.append(sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.glob("one/**/*")))
@@ -169,7 +171,7 @@ def test_half_a_version_is_never_there_to_be_seen(made, tmp_path, monkeypatch):
         if len(seen) == 2:
             raise OSError(28, "no space")
 
-    monkeypatch.setattr(make_triton_repository, "write_new", watching)
+    monkeypatch.setattr(triton, "write_new", watching)
     make_repository(tmp_path, made / "one.onnx")
     with pytest.raises(OSError, match="no space"):
         make_repository(tmp_path, made / "one.onnx")
@@ -304,7 +306,7 @@ def test_the_command_says_how_to_serve_it(run, refused, made, tmp_path):
 def test_a_served_predictor_says_what_the_file_says(made, name, binary):
     expected = importance_of(made / f"{name}.onnx", FRAMES)
     with serving(made / "repository", binary=binary) as (_, url):
-        predictor = connect(f"{url}/v2/models/{name}")
+        predictor = load_predictor(f"{url}/v2/models/{name}")
         found = predictor.predict(FRAMES)
         alone = predictor.predict_one(FRAMES[0, ..., ::-1])
     assert found.dtype == np.float32
@@ -326,15 +328,15 @@ def test_a_video_is_predicted_by_a_server_as_by_the_file(server, made, tmp_path)
 
 def test_a_version_can_be_asked_for(server, made):
     _, url = server
-    assert connect(f"{url}/v2/models/one/versions/1").predict(FRAMES[:1]).shape == (1, 3, 4)
+    assert load_predictor(f"{url}/v2/models/one/versions/1").predict(FRAMES[:1]).shape == (1, 3, 4)
     with pytest.raises(InputError, match=r"not ready to run it|no such model"):
-        connect(f"{url}/v2/models/one/versions/2")
+        load_predictor(f"{url}/v2/models/one/versions/2")
 
 
 def test_threads_share_a_served_predictor(server, made):
     _, url = server
     expected = importance_of(made / "any.onnx", FRAMES)
-    predictor = connect(f"{url}/v2/models/any")
+    predictor = load_predictor(f"{url}/v2/models/any")
     turns = np.random.default_rng(0).integers(len(FRAMES), size=60)
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda turn: predictor.predict(FRAMES[turn][None])[0], turns))
@@ -343,7 +345,7 @@ def test_threads_share_a_served_predictor(server, made):
 
 def test_a_server_that_fails_for_a_moment_is_asked_again(server):
     service, url = server
-    predictor = connect(f"{url}/v2/models/one")
+    predictor = load_predictor(f"{url}/v2/models/one")
     faults, lock = iter([None, (503, {"error": "busy"}, b"")]), threading.Lock()
 
     def spoil(path, *answer):
@@ -370,7 +372,7 @@ def test_what_cannot_be_reached_is_said_in_one_line(server, url, says):
     service, base = server
     service.loading.add("two")
     with pytest.raises(InputError, match=says) as refusal:
-        connect(url.format(base))
+        load_predictor(url.format(base))
     assert "\n" not in str(refusal.value)
 
 
@@ -395,7 +397,7 @@ def changed(answer, key, value):
 )
 def test_what_is_no_importance_is_refused(server, spoil):
     service, url = server
-    predictor = connect(f"{url}/v2/models/one")
+    predictor = load_predictor(f"{url}/v2/models/one")
     service.spoil = lambda path, *answer: spoil(*answer)
     with pytest.raises(InputError, match="something else than finite importance"):
         predictor.predict(FRAMES[:1])
@@ -403,7 +405,7 @@ def test_what_is_no_importance_is_refused(server, spoil):
 
 def test_what_the_server_says_of_a_failure_is_passed_on(server):
     service, url = server
-    predictor = connect(f"{url}/v2/models/one")
+    predictor = load_predictor(f"{url}/v2/models/one")
     service.spoil = lambda path, *answer: (500, {"error": "out of memory"}, b"")
     with pytest.raises(InputError, match=r"did not run it \(500 out of memory\)"):
         predictor.predict(FRAMES[:1])
@@ -430,7 +432,7 @@ def test_a_model_that_is_no_predictor_is_refused(server, path, said):
     service, url = server
     service.spoil = lambda asked, *answer: (200, said, b"") if asked == path else answer
     with pytest.raises(InputError, match=r"is no predictor of this kit|no such model|not ready"):
-        connect(f"{url}/v2/models/one")
+        load_predictor(f"{url}/v2/models/one")
 
 
 anything = st.recursive(
@@ -469,7 +471,7 @@ def test_a_server_without_configurations_may_say_it_with_the_output(server):
         return status, said, content
 
     service.spoil = spoil
-    assert connect(f"{url}/v2/models/one").metadata == metadata
+    assert load_predictor(f"{url}/v2/models/one").metadata == metadata
 
 
 def test_addresses_are_told_from_files():

@@ -20,6 +20,7 @@ from deploy.backends.registry import load_predictor
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
+from regenhance_data.detectors.kinds import kind_of
 from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.io.video import read_video
 from regenhance_data.reports.demo import write_report
@@ -159,9 +160,10 @@ def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.video and args.detector == "builtin":
+    kind = kind_of(args.detector)
+    if args.video and kind is not None and kind.street_only:
         raise errors.InputError(
-            "the built-in detector knows the built-in street alone; give --detector onnx:PATH as well"
+            f"--detector {args.detector} finds only the objects of the built-in street; give another for your --video"
         )
     if args.max_frames < 60:
         raise errors.InputError(

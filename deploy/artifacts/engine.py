@@ -7,8 +7,6 @@ from deploy.contract import is_described
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, sha256
 
-SUFFIX = ".engine"
-
 
 @dataclass(frozen=True)
 class Sidecar:

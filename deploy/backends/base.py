@@ -1,4 +1,4 @@
-"""What every backend has in common: BGR frames in, importance of the macroblocks out, for as many threads as ask."""
+"""What all backends share: BGR frames in, importance of the macroblocks out, for any number of threads."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.errors import InputError, brief
+from deploy.backends.registry import Backend
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
@@ -18,17 +19,23 @@ BatchRunner = Callable[[np.ndarray], np.ndarray]
 class Predictor:
     """An exported predictor, ready to run. Made by deploy.runtime.load_predictor.
 
-    input_hw: (height, width) of its frames. batch: frames that go through at once; `predict` takes any number.
-    is_dynamic: the batch may be smaller as well. metadata: what the export wrote (model, head, levels, mb_size, scale,
-    precision, kit_version …), all strings. Threads may share one: each is given an executor of its own.
+    backend: its name in the table of backends. source: its file, folder or URL; messages begin with it. input_hw:
+    (height, width) of its frames. batch: frames that go through at once; `predict` takes any number. is_dynamic: the
+    batch may be smaller as well. metadata: what the export wrote (model, head, levels, mb_size, scale, precision,
+    kit_version …), all strings. Threads may share one: each gets a batch runner of its own.
     """
 
-    backend: str
-
     def __init__(
-        self, path: Path, input_hw: tuple[int, int], batch: int, is_dynamic: bool, metadata: dict[str, str]
+        self,
+        backend: Backend,
+        source: Path | str,
+        input_hw: tuple[int, int],
+        batch: int,
+        is_dynamic: bool,
+        metadata: dict[str, str],
     ) -> None:
-        self.path, self.input_hw, self.batch, self.is_dynamic = path, input_hw, batch, is_dynamic
+        self.backend, self.source = backend.name, source
+        self.input_hw, self.batch, self.is_dynamic = input_hw, batch, is_dynamic
         self.metadata = metadata
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
         self._idle: LifoQueue[BatchRunner] = LifoQueue()
@@ -38,8 +45,8 @@ class Predictor:
         """(rows, cols) of what the graph puts out: macroblocks, or with the pixels head the frame's pixels."""
         return self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
 
-    def _executor(self) -> BatchRunner:
-        """What runs one batch, for one thread at a time."""
+    def _batch_runner(self) -> BatchRunner:
+        """A new function that runs one batch, for one thread at a time."""
         raise NotImplementedError
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
@@ -49,18 +56,18 @@ class Predictor:
     @contextmanager
     def _leased(self) -> Iterator[BatchRunner]:
         try:
-            executor = self._idle.get_nowait()
+            run = self._idle.get_nowait()
         except Empty:
-            executor = self._executor()
-        yield executor
-        self._idle.put(executor)  # not after an error, which may have left it in any state
+            run = self._batch_runner()
+        yield run
+        self._idle.put(run)  # not after an error, which may have left it in any state
 
     def predict(self, frames_bgr: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1]. InputError for another frame size."""
         if frames_bgr.dtype != np.uint8 or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != (*self.input_hw, 3):
             height, width = self.input_hw
             raise InputError(
-                f"{self.path}: takes uint8 frames of {width}x{height}, got {frames_bgr.dtype} "
+                f"{self.source}: takes uint8 frames of {width}x{height}, got {frames_bgr.dtype} "
                 f"{list(frames_bgr.shape)}; resize them or export for their size"
             )
         done = [np.zeros((0, *self.grid.shape))]
@@ -68,8 +75,8 @@ class Predictor:
             part = frames_bgr[start : start + self.batch]
             missing = 0 if self.is_dynamic else self.batch - len(part)
             full = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.uint8)]) if missing else part
-            with self._leased() as execute:
-                importance = execute(np.ascontiguousarray(full))[: len(part)]
+            with self._leased() as run:
+                importance = run(np.ascontiguousarray(full))[: len(part)]
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         return np.concatenate(done).astype(np.float32)
 
@@ -79,19 +86,27 @@ class Predictor:
 
     def check(self) -> None:
         """Run it once, on black frames. InputError where it fails, or puts out another shape or what is not finite."""
-        try:
-            with self._leased() as execute:
-                found = execute(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
-        except InputError:
-            raise
-        except Exception as error:  # the engines' own errors have no base in common
-            raise InputError(f"{self.path}: does not run ({brief(error)}); export it again") from None
+        with engine_errors(self.source, "run"), self._leased() as run:
+            found = run(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
         expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():
-            raise InputError(f"{self.path}: puts out {list(found.shape)}, not finite {list(expected)}; export it again")
+            raise InputError(
+                f"{self.source}: puts out {list(found.shape)}, not finite {list(expected)}; export it again"
+            )
 
 
-def chosen_batch(path: Path, fixed: int, asked: int | None) -> int:
+@contextmanager
+def engine_errors(source: Path | str, action: str) -> Iterator[None]:
+    """Turn whatever an engine raises inside into an InputError: the model does not `action` ('load', 'run')."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # the engines' own errors have no base in common
+        raise InputError(f"{source}: does not {action} ({one_line(error)}); export it again") from None
+
+
+def chosen_batch(path: Path | str, fixed: int, asked: int | None) -> int:
     """Frames at once: what the graph has (0 where it leaves that open), else what is asked for, else one."""
     if asked is not None and asked < 1:
         raise InputError(f"--batch_size {asked}: expected at least 1")

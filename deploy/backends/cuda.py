@@ -1,18 +1,8 @@
 """CUDA calls that the TensorRT backend needs."""
 
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from regenhance_data.errors import InputError, brief
-
-if TYPE_CHECKING:
-    pass
-
-
-def is_installed() -> bool:
-    """Whether TensorRT is here. Its type stubs alone make a folder of its name, without a module."""
-    spec = importlib.util.find_spec("tensorrt")
-    return spec is not None and spec.origin is not None
+from regenhance_data.errors import InputError, one_line
 
 
 class TensorRtLog:
@@ -51,6 +41,6 @@ def gpu_name() -> str:
     try:
         from cuda.bindings import runtime as cuda
     except ImportError as error:
-        raise InputError(f"cuda-bindings does not load ({brief(error)}); pip install -e '.[tensorrt]'") from None
+        raise InputError(f"cuda-bindings does not load ({one_line(error)}); pip install -e '.[tensorrt]'") from None
     properties = checked_call(cuda.cudaGetDeviceProperties(0))
     return f"{properties.name.decode().rstrip(chr(0))} ({properties.major}.{properties.minor})"

@@ -1,12 +1,14 @@
 """Predictors in ONNX Runtime."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.artifacts.onnx import OnnxPredictor
-from deploy.backends.base import BatchRunner, Predictor
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 
@@ -14,42 +16,49 @@ from regenhance_data.errors import InputError
 class OnnxRuntimePredictor(Predictor):
     """ONNX Runtime with one of its execution providers; sessions serve any number of threads."""
 
-    def __init__(self, file: OnnxPredictor, backend: str, batch: int, threads: int | None) -> None:
-        super().__init__(file.path, file.input_hw, batch, file.batch == 0, file.metadata)
-        import onnxruntime
-
-        self.backend = backend
-        # float32 is what was compared, not its rounding to TF32; where TensorRT stops, CUDA goes on
-        cuda: tuple[str, dict[str, Any]] = ("CUDAExecutionProvider", {"use_tf32": 0})
-        # pairs of QuantizeLinear and DequantizeLinear have to be allowed; half types are taken as they are
-        eight_bits = {"trt_int8_enable": True} if file.metadata["precision"] == "int8" else {}
-        choices: dict[str, list[tuple[str, dict[str, Any]]]] = {
-            "onnxruntime": [("CPUExecutionProvider", {})],
-            "onnxruntime_cuda": [cuda],
-            "onnxruntime_tensorrt": [("TensorrtExecutionProvider", eight_bits), cuda],
+    def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        file = read_onnx(Path(path))
+        batch = chosen_batch(path, file.batch, settings.batch_size)
+        super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
+        self._device = backend.device
+        provider_options: dict[str, dict[str, Any]] = {
+            # float32 is what was compared, not its rounding to TF32
+            "CUDAExecutionProvider": {"use_tf32": 0},
+            # pairs of QuantizeLinear and DequantizeLinear have to be allowed; half types are taken as they are
+            "TensorrtExecutionProvider": {"trt_int8_enable": True} if file.metadata["precision"] == "int8" else {},
         }
-        providers = choices[backend]
-        provider = providers[0][0]
-        if provider not in onnxruntime.get_available_providers():
-            raise InputError(f"--backend {backend}: this ONNX Runtime has no {provider}; pip install onnxruntime-gpu")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # errors come as exceptions
-        options.intra_op_num_threads = threads or 0
-        self._session = onnxruntime.InferenceSession(file.content, options, providers=providers)
-        if self._session.get_providers()[0] != provider:  # it falls back in silence
-            raise InputError(f"--backend {backend}: {provider} does not start; are a GPU and its libraries there?")
+        names = [backend.provider]
+        if backend.provider == "TensorrtExecutionProvider":
+            names.append("CUDAExecutionProvider")  # runs the operators that TensorRT does not
+        with engine_errors(path, "load"):
+            import onnxruntime
 
-    def _executor(self) -> BatchRunner:
+            if backend.provider not in onnxruntime.get_available_providers():
+                raise InputError(
+                    f"--backend {backend.name}: this ONNX Runtime has no {backend.provider}; "
+                    f"pip install {backend.distributions[0]}"
+                )
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 4  # errors come as exceptions
+            options.intra_op_num_threads = settings.threads or 0
+            providers = [(name, provider_options.get(name, {})) for name in names]
+            self._session = onnxruntime.InferenceSession(file.content, options, providers=providers)
+        if self._session.get_providers()[0] != backend.provider:  # it falls back in silence
+            raise InputError(
+                f"--backend {backend.name}: {backend.provider} does not start; are a GPU and its libraries installed?"
+            )
+
+    def _batch_runner(self) -> BatchRunner:
         return lambda frames: self._session.run([OUTPUT], {INPUT: frames})[0]
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
-        import onnxruntime
-
         binding = self._session.io_binding()
-        if self.backend == "onnxruntime":
+        if self._device == "cpu":
             binding.bind_cpu_input(INPUT, frames)
             binding.bind_output(OUTPUT)
         else:
-            binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(frames, "cuda", 0))
-            binding.bind_output(OUTPUT, "cuda")
+            import onnxruntime
+
+            binding.bind_ortvalue_input(INPUT, onnxruntime.OrtValue.ortvalue_from_numpy(frames, self._device, 0))
+            binding.bind_output(OUTPUT, self._device)
         return lambda: self._session.run_with_iobinding(binding)

@@ -1,35 +1,38 @@
 """Predictors in OpenVINO."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.artifacts.onnx import OnnxPredictor
-from deploy.backends.base import BatchRunner, Predictor
+from deploy.artifacts.onnx import read_onnx
+from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 
 
 class OpenVinoPredictor(Predictor):
     """OpenVINO on the CPU; each thread has an infer request of its own."""
 
-    backend = "openvino"
-
-    def __init__(self, file: OnnxPredictor, batch: int, threads: int | None, streams: int) -> None:
-        super().__init__(file.path, file.input_hw, batch, file.batch == 0, file.metadata)
-        import openvino
-
+    def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        file = read_onnx(Path(path))
+        batch = chosen_batch(path, file.batch, settings.batch_size)
+        super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
         # Left alone, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
         # was exported and compared as float32 runs as float32.
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         # one stream answers soonest; several, each with its part of the cores, answer more frames a second
-        settings |= {"NUM_STREAMS": streams} if streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
-        self._compiled = core.compile_model(core.read_model(file.content, b""), "CPU", settings)
+        options |= {"NUM_STREAMS": settings.streams} if settings.streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
+        if settings.threads:
+            options["INFERENCE_NUM_THREADS"] = settings.threads
+        with engine_errors(path, "load"):
+            import openvino
 
-    def _executor(self) -> BatchRunner:
+            core = openvino.Core()
+            self._compiled = core.compile_model(core.read_model(file.content, b""), "CPU", options)
+
+    def _batch_runner(self) -> BatchRunner:
         request = self._compiled.create_infer_request()
         return lambda frames: np.array(request.infer({INPUT: frames}, share_inputs=True)[OUTPUT])
 

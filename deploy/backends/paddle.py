@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from deploy.backends.base import BatchRunner, Predictor, chosen_batch
+from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import is_described
 from regenhance_data import KIT, console
 from regenhance_data.dataset.levels import expected_level
 from regenhance_data.defaults import MB_SIZE, SCALE
-from regenhance_data.errors import InputError, brief
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 
 DEPLOY = "deploy.yaml"
@@ -27,24 +28,20 @@ _LEVELS = 10  # of an export by PaddleSeg itself, which does not say
 class PaddlePredictor(Predictor):
     """A folder with deploy.yaml and what it names. Made by deploy.runtime.load_predictor."""
 
-    backend = "paddle"
-
-    def __init__(self, path: Path, batch_size: int | None, threads: int | None) -> None:
+    def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        path = Path(model)
         graph, weights, described, metadata = _read(path)
         batch, channels, height, width = (size if isinstance(size, int) else -1 for size in described["input_shape"])
         if min(height, width) < 1 or channels != 3:
             raise InputError(f"{path}: is for frames of any size; export it again with --input_shape N 3 H W")
         self._op = described["output_op"]
         self._scale, self._shift = _normalisation(path, described["transforms"])
-        self._files, self._threads = (str(graph), str(weights)), threads
+        self._files, self._threads = (str(graph), str(weights)), settings.threads
         is_dynamic = batch < 1
-        chosen = chosen_batch(path, max(batch, 0), batch_size)
-        super().__init__(path, (height, width), chosen, is_dynamic, {**metadata, "head": "macroblock"})
-        try:
-            with self._leased() as execute:
-                shape = execute(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
-        except Exception as error:  # Paddle's errors have no base in common
-            raise InputError(f"{path}: does not run ({brief(error)}); export it again") from None
+        chosen = chosen_batch(path, max(batch, 0), settings.batch_size)
+        super().__init__(backend, path, (height, width), chosen, is_dynamic, {**metadata, "head": "macroblock"})
+        with engine_errors(path, "run"), self._leased() as run:
+            shape = run(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
         if shape != self.grid.shape:  # one that knows all pixels
             self.metadata["head"] = "pixels"
 
@@ -61,17 +58,17 @@ class PaddlePredictor(Predictor):
         with console.quiet_unless_it_fails():
             return inference.create_predictor(config)
 
-    def _executor(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         engine = self._engine()
         source = engine.get_input_handle(engine.get_input_names()[0])
         result = engine.get_output_handle(engine.get_output_names()[0])
 
-        def execute(frames: np.ndarray) -> np.ndarray:
+        def run(frames: np.ndarray) -> np.ndarray:
             source.copy_from_cpu(self._prepared(frames))
             engine.run()
             return self._level(result.copy_to_cpu())
 
-        return execute
+        return run
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
         engine = self._engine()

@@ -1,92 +1,171 @@
-"""Predictor backends: the one table, and how a predictor is loaded."""
+"""The table of predictor backends, and how a predictor is loaded. A new backend is a row here and a module of its own.
+
+Imports no engine: a backend's module is imported when it is used for the first time.
+"""
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.artifacts.engine import SUFFIX
-from deploy.artifacts.onnx import read_onnx
-from deploy.backends import cuda
-from deploy.backends.base import Predictor, chosen_batch
-from deploy.backends.onnxruntime import OnnxRuntimePredictor
-from deploy.backends.openvino import OpenVinoPredictor
-from deploy.backends.paddle import PaddlePredictor
-from deploy.backends.served import connect, is_url
-from deploy.backends.tensorrt import TensorRtPredictor
-from regenhance_data.errors import InputError, brief
+from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
+from regenhance_data.errors import InputError
 
-CPU_BACKENDS = ("openvino", "onnxruntime")  # that run an ONNX file on any machine, the faster one first
-ONNX_BACKENDS = (*CPU_BACKENDS, "onnxruntime_cuda", "onnxruntime_tensorrt")
-BACKENDS = (*ONNX_BACKENDS, "paddle", "tensorrt")
+if TYPE_CHECKING:
+    from deploy.backends.base import Predictor
+
+FOLDER, URL = "folder", "URL"  # artifacts that have no suffix
 
 
-def _package(backend: str) -> str:
-    return backend.split("_")[0]  # ONNX Runtime's execution providers are in one package
+@dataclass(frozen=True)
+class EngineSettings:
+    """How an engine runs a predictor; None: its own choice.
+
+    batch_size: frames at once, where the artifact leaves that open. streams: how many threads call it at a time.
+    """
+
+    threads: int | None = None
+    batch_size: int | None = None
+    streams: int = 1
 
 
-def _is_installed(backend: str) -> bool:
-    if backend == "tensorrt":
-        return cuda.is_installed()
-    return importlib.util.find_spec(_package(backend)) is not None
+@dataclass(frozen=True)
+class Backend:
+    """A predictor backend.
+
+    predictor: 'module.Class', a `Predictor` that is constructed from (model, this row, EngineSettings).
+    artifact: what it runs: the suffix of a file, FOLDER or URL. package: must be importable. distributions: what pip
+    calls the package, the recommended one first. device: where it runs, 'cpu', 'cuda' or 'server'. provider: execution
+    provider of ONNX Runtime.
+    """
+
+    name: str
+    predictor: str
+    artifact: str
+    package: str
+    distributions: tuple[str, ...]
+    device: str = "cpu"
+    provider: str = ""
+
+    def is_installed(self) -> bool:
+        # without an origin it is a folder that holds no module, such as TensorRT's type stubs alone
+        spec = importlib.util.find_spec(self.package)
+        return spec is not None and spec.origin is not None
+
+    def load(self, model: Path | str, settings: EngineSettings) -> "Predictor":
+        module, _, name = self.predictor.rpartition(".")
+        predictor: Predictor = getattr(importlib.import_module(module), name)(model, self, settings)
+        return predictor
+
+
+_ONNX_RUNTIME = "deploy.backends.onnxruntime.OnnxRuntimePredictor"
+_GPU = ("onnxruntime-gpu",)
+# 'auto' takes the first that runs an artifact and is installed: the faster one stands first
+BACKENDS = {
+    row.name: row
+    for row in (
+        Backend("openvino", "deploy.backends.openvino.OpenVinoPredictor", ONNX_SUFFIX, "openvino", ("openvino",)),
+        Backend(
+            "onnxruntime",
+            _ONNX_RUNTIME,
+            ONNX_SUFFIX,
+            "onnxruntime",
+            ("onnxruntime",),
+            provider="CPUExecutionProvider",
+        ),
+        Backend(
+            "onnxruntime_cuda",
+            _ONNX_RUNTIME,
+            ONNX_SUFFIX,
+            "onnxruntime",
+            _GPU,
+            device="cuda",
+            provider="CUDAExecutionProvider",
+        ),
+        Backend(
+            "onnxruntime_tensorrt",
+            _ONNX_RUNTIME,
+            ONNX_SUFFIX,
+            "onnxruntime",
+            _GPU,
+            device="cuda",
+            provider="TensorrtExecutionProvider",
+        ),
+        Backend(
+            "paddle",
+            "deploy.backends.paddle.PaddlePredictor",
+            FOLDER,
+            "paddle",
+            ("paddlepaddle", "paddlepaddle-gpu"),
+        ),
+        Backend(
+            "tensorrt",
+            "deploy.backends.tensorrt.TensorRtPredictor",
+            ENGINE_SUFFIX,
+            "tensorrt",
+            ("tensorrt",),
+            device="cuda",
+        ),
+        Backend("served", "deploy.backends.served.ServedPredictor", URL, "urllib3", ("urllib3",), device="server"),
+    )
+}
+# those that run an ONNX file on any machine
+CPU_BACKENDS = tuple(name for name, row in BACKENDS.items() if row.artifact == ONNX_SUFFIX and row.device == "cpu")
 
 
 def installed_backends() -> list[str]:
-    """Those of CPU_BACKENDS that can be imported here, the preferred one first."""
-    return [name for name in CPU_BACKENDS if _is_installed(name)]
+    """Those of CPU_BACKENDS that are installed, the preferred one first."""
+    return [name for name in CPU_BACKENDS if BACKENDS[name].is_installed()]
 
 
-def backends_of(path: Path) -> tuple[str, ...]:
-    """The backends that run such a file: an .onnx, an .engine, or a folder of Paddle Inference."""
-    if path.suffix == SUFFIX:
-        return ("tensorrt",)
-    return ("paddle",) if path.is_dir() else ONNX_BACKENDS
+def local_backends() -> list[str]:
+    """The backends that run a model on this machine, not on a server."""
+    return [name for name, row in BACKENDS.items() if row.artifact != URL]
+
+
+def is_url(model: Path | str) -> bool:
+    """Whether `model` is the address of a served predictor, not a file."""
+    return str(model).startswith(("http://", "https://"))
+
+
+def backends_of(model: Path | str) -> tuple[str, ...]:
+    """The backends that run a model: an .onnx, an .engine, a folder of Paddle Inference, or a URL."""
+    if is_url(model):
+        artifact = URL
+    elif Path(model).is_dir():
+        artifact = FOLDER
+    else:  # a file of another name may be an ONNX file; reading it says whether it is
+        suffix = Path(model).suffix
+        artifact = suffix if suffix in {row.artifact for row in BACKENDS.values()} else ONNX_SUFFIX
+    return tuple(name for name, row in BACKENDS.items() if row.artifact == artifact)
 
 
 def load_predictor(
-    path: Path | str,
+    model: Path | str,
     backend: str = "auto",
     threads: int | None = None,
     batch_size: int | None = None,
     streams: int = 1,
-) -> Predictor:
-    """Load what deploy/export_onnx.py (.onnx), onnx2trt.py (.engine) or `paddleseg export` (a folder) wrote.
+) -> "Predictor":
+    """Load what deploy/export_onnx.py (.onnx), onnx2trt.py (.engine) or `paddleseg export` (a folder) wrote, or what a
+    server runs (a URL).
 
-    backend: one of BACKENDS; 'auto' takes the first that runs such a file and is installed. threads: of the engine, by
-    default its own choice. batch_size: frames at once, where the graph leaves that open (by default 1). streams: how
-    many threads will call it at a time. InputError for what is no predictor of this kit, does not run, or takes
-    another batch, and for a backend that is not there or does not run such a file.
+    backend: a name of BACKENDS; 'auto' takes the first that runs such a model and is installed. The rest: see
+    EngineSettings. InputError for what is no predictor of this kit, does not run, or takes another batch, and for a
+    backend that is not installed or does not run such a model.
     """
-    if is_url(path):
-        if backend != "auto" or threads or batch_size:
-            raise InputError(f"{path}: the server has its own engine; leave out --backend, --threads and --batch_size")
-        return connect(str(path))
-    path = Path(path)
     if backend not in ("auto", *BACKENDS):
-        raise InputError(f"--backend {backend}: expected auto, {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
-    able = backends_of(path)
+        *names, last = BACKENDS
+        raise InputError(f"--backend {backend}: expected auto, {', '.join(names)} or {last}")
+    able = backends_of(model)
     if backend == "auto":
-        backend = next((name for name in able if _is_installed(name)), able[0])
+        backend = next((name for name in able if BACKENDS[name].is_installed()), able[0])
     if backend not in able:
-        raise InputError(f"{path}: --backend {backend} does not run such a file; {' or '.join(able)} does")
-    if not _is_installed(backend):
-        package = _package(backend)
-        raise InputError(f"{path}: --backend {backend} needs {package}, which is not installed; pip install {package}")
-    predictor: Predictor
-    if backend == "tensorrt":
-        predictor = TensorRtPredictor(path, batch_size)
-    elif backend == "paddle":
-        predictor = PaddlePredictor(path, batch_size, threads)
-    else:
-        file = read_onnx(path)
-        batch = chosen_batch(path, file.batch, batch_size)
-        try:
-            predictor = (
-                OpenVinoPredictor(file, batch, threads, streams)
-                if backend == "openvino"
-                else OnnxRuntimePredictor(file, backend, batch, threads)
-            )
-        except InputError:
-            raise
-        except Exception as error:  # the engines' own errors have no base in common
-            raise InputError(f"{path}: does not load ({brief(error)}); export it again") from None
+        raise InputError(f"{model}: --backend {backend} does not run such a model; {' or '.join(able)} does")
+    row = BACKENDS[backend]
+    if not row.is_installed():
+        pip = row.distributions[0]
+        raise InputError(f"{model}: --backend {backend} needs {pip}, which is not installed; pip install {pip}")
+    predictor = row.load(model, EngineSettings(threads, batch_size, streams))
     predictor.check()
     return predictor

@@ -8,12 +8,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import urllib3
 
 from deploy.backends.base import BatchRunner, Predictor
+from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import HEADS, INPUT, OUTPUT
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -27,20 +29,6 @@ _RETRIES = urllib3.Retry(
     total=3, read=1, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
 )
 _TIMEOUT = urllib3.Timeout(connect=5, read=60)
-
-
-def is_url(model: object) -> bool:
-    """Whether `model` is the address of a served predictor, not a file."""
-    return str(model).startswith(("http://", "https://"))
-
-
-def connect(url: str) -> "ServedPredictor":
-    """The predictor at `http://HOST:PORT/v2/models/NAME`, or a version of it at `…/NAME/versions/NUMBER`.
-
-    InputError where no server answers, where it has no such model or is not ready to run it, and where the model is no
-    predictor of this kit.
-    """
-    return ServedPredictor(url)
 
 
 @dataclass(frozen=True)
@@ -58,35 +46,37 @@ class _Model:
 
 
 class ServedPredictor(Predictor):
-    """A predictor on a server, used as one in a file. Made by `connect`; threads may share it.
+    """A predictor on a server, used as one in a file. Made by deploy.runtime.load_predictor.
 
-    `path` is its URL, `batch` the most frames the server takes at once. `metadata` comes from the model's configuration
-    where the server tells it, as Triton does, else from the parameters that it gives the output.
+    url: `http://HOST:PORT/v2/models/NAME`, or a version of it at `…/NAME/versions/NUMBER`. `batch` is the most frames
+    that the server takes at once. `metadata` comes from the model's configuration where the server gives it, as Triton
+    does, else from the parameters that it gives the output. InputError where no server answers, where it has no such
+    model or is not ready to run it, and where the model is no predictor of this kit.
     """
 
-    backend = "served"
-
-    def __init__(self, url: str) -> None:
+    def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        url = str(model)
+        if settings.threads or settings.batch_size:
+            raise InputError(f"{url}: the server has its own engine; leave out --threads and --batch_size")
         match = _MODEL_URL.fullmatch(url)
         if not match:
             raise InputError(f"{url}: expected http://HOST:8000/v2/models/NAME, perhaps with /versions/NUMBER")
         self._server, self._name, _ = match.groups()
         self.url = url.rstrip("/")
         self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT, maxsize=32)
-        model = _model(self._about(), self._asked(f"{self.url}/config") or {})
-        if model is None:
+        served = _model(self._about(), self._asked(f"{self.url}/config") or {})
+        if served is None:
             raise InputError(
                 f"{url}: is no predictor of this kit, or the server does not tell its mb_size, scale and head; serve "
                 "what deploy/make_triton_repository.py wrote"
             )
-        input_hw = model.grid.height, model.grid.width
-        # its messages begin with the address
-        super().__init__(self.url, input_hw, model.batch, model.is_dynamic, model.metadata)  # type: ignore[arg-type]
-        self._picture = model.picture
+        input_hw = served.grid.height, served.grid.width
+        super().__init__(backend, self.url, input_hw, served.batch, served.is_dynamic, served.metadata)
+        self._picture = served.picture
         extensions = (self._asked(f"{self._server}/v2") or {}).get("extensions")
         self._is_binary = isinstance(extensions, list) and _BINARY in extensions
 
-    def _executor(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         return self._infer
 
     def _about(self) -> dict[str, Any]:

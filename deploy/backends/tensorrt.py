@@ -17,6 +17,7 @@ import numpy as np
 from deploy.artifacts.engine import read_sidecar, sidecar_path
 from deploy.backends.base import BatchRunner, Predictor, chosen_batch
 from deploy.backends.cuda import TensorRtLog, checked_call, gpu_name
+from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 
@@ -31,9 +32,8 @@ class TensorRtPredictor(Predictor):
     second batch of a size on it replays a CUDA graph.
     """
 
-    backend = "tensorrt"
-
-    def __init__(self, path: Path, batch_size: int | None) -> None:
+    def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
+        path = Path(model)
         sidecar = read_sidecar(path)
         import tensorrt as trt
 
@@ -42,7 +42,7 @@ class TensorRtPredictor(Predictor):
             if built != found:
                 raise InputError(f"{path}: was built for {what} {built}, here is {found}; build it again (onnx2trt.py)")
         is_dynamic = sidecar.min_batch < sidecar.max_batch
-        asked = sidecar.opt_batch if batch_size is None else batch_size
+        asked = sidecar.opt_batch if settings.batch_size is None else settings.batch_size
         batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, asked)
         if not sidecar.min_batch <= batch <= sidecar.max_batch:
             raise InputError(
@@ -51,7 +51,8 @@ class TensorRtPredictor(Predictor):
             )
         height, width = sidecar.input_hw
         # a batch that is less than the profile's smallest has to be filled up
-        super().__init__(path, (height, width), batch, sidecar.min_batch == 1 and is_dynamic, sidecar.metadata)
+        is_dynamic_from_one = sidecar.min_batch == 1 and is_dynamic
+        super().__init__(backend, path, (height, width), batch, is_dynamic_from_one, sidecar.metadata)
         log = TensorRtLog()
         runtime = trt.Runtime(log.logger)
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
@@ -68,7 +69,7 @@ class TensorRtPredictor(Predictor):
         if ports != expected or kinds != {INPUT: trt.uint8, OUTPUT: trt.float32}:
             raise InputError(f"{path}: has other ports than {sidecar_path(path).name} says ({ports}); build it again")
 
-    def _executor(self) -> BatchRunner:
+    def _batch_runner(self) -> BatchRunner:
         return self._stream()
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:

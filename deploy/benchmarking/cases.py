@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.artifacts.engine import SUFFIX, read_sidecar
+from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.registry import backends_of
+from deploy.backends.registry import BACKENDS, FOLDER, backends_of
+from deploy.contract import ENGINE_SUFFIX
 from deploy.export.parity import file_name
 from regenhance_data import __version__, console
 from regenhance_data.errors import InputError
@@ -48,16 +49,17 @@ def cases_of(args: argparse.Namespace, backends: list[str], precisions: list[str
             sizes = args.batch_sizes if _is_batch_open(path) else [None]
             yield from (Case(path, backend, size, path) for size in sizes for backend in able)
             continue
+        with_folder = any(BACKENDS[backend].artifact == FOLDER for backend in backends)
         for scale in args.input_scales:
             for batch in args.batch_sizes:
-                for path in exported(word, scale, batch, precisions, "paddle" in backends and scale == 1, args):
+                for path in exported(word, scale, batch, precisions, with_folder and scale == 1, args):
                     evaluated = _folder(args.save_dir, scale, 1) / path.name
                     yield from (Case(path, b, None, evaluated) for b in backends if b in backends_of(path))
 
 
 def _is_batch_open(path: Path) -> bool:
     """Whether a file takes several batch sizes, each of which is a row."""
-    if path.suffix == SUFFIX:
+    if path.suffix == ENGINE_SUFFIX:
         sidecar = read_sidecar(path)
         return sidecar.min_batch < sidecar.max_batch
     return path.is_file() and read_onnx(path).batch == 0

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.backends.cuda import gpu_name
+from deploy.backends.registry import BACKENDS, local_backends
 from regenhance_data import __version__
 from regenhance_data.console import text_table
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_text
 
 Row = dict[str, Any]
-_PACKAGES = ("openvino", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "paddlepaddle-gpu", "tensorrt", "numpy")
 _LEGEND = ("model", "precision", "backend")
 _LEGEND_COLOUR = "#555555"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
@@ -43,7 +43,8 @@ _TEXT_COLUMNS = 5  # the first ones; numbers follow
 def environment(threads: int | None) -> dict[str, Any]:
     """The machine and the versions that were measured."""
     versions = {}
-    for package in _PACKAGES:
+    engines = [package for name in local_backends() for package in BACKENDS[name].distributions]
+    for package in dict.fromkeys([*engines, "numpy"]):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from regenhance_data.detectors.settings import EXISTING, DetectorSettings
+from regenhance_data.detectors.kinds import KINDS, known_specs
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.yolo_layouts import LAYOUTS
 
 
@@ -15,13 +16,12 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("detector", argument_default=argparse.SUPPRESS)
     add = group.add_argument
-    add("--detector", dest="spec", metavar="SPEC", help=f"the detector whose accuracy counts: {EXISTING}")
+    add("--detector", dest="spec", metavar="SPEC", help=f"the detector whose accuracy counts: {known_specs()}")
     add(
         "--detector_weights",
         dest="weights",
         metavar="WEIGHTS",
-        help="of torchvision: DEFAULT, COCO_V1, … (downloaded), a .pth file, or none (random); of detectron2: a .pth "
-        "or .pkl file, or none (default: torchvision's DEFAULT; what the YAML names)",
+        help=". ".join(f"{kind.name}: {kind.weights_help}" for kind in KINDS.values() if kind.weights_help),
     )
     add("--score_threshold", type=float, help="detections below it do not count (default: 0.3)")
     add("--classes", nargs="+", metavar="CLASS", help="names or numbers that count: person,car (default: all)")

@@ -4,16 +4,26 @@ from typing import Any
 
 import torch
 
-from regenhance_data.detectors.base import BoxDetector, Dense
+from regenhance_data.detectors.base import BoxDetector, Dense, Detector
 from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.io.files import sha256
+from regenhance_data.street.detector import CLASS_NAMES, WEIGHTS, load_street_detector
+
+
+def load(_: str, settings: DetectorSettings) -> Detector:
+    """The detector with the weights of this kit."""
+    return BuiltinDetector(settings)
+
+
+def identity(*_: Any) -> dict[str, Any]:
+    """The sha256 of the weights."""
+    return {"sha256": sha256(WEIGHTS)}
 
 
 class BuiltinDetector(BoxDetector):
     """The kit's own street detector, for the demo and for trying the kit out."""
 
     def __init__(self, settings: DetectorSettings) -> None:
-        from regenhance_data.street.detector import CLASS_NAMES, load_street_detector
-
         super().__init__(settings)
         self.class_names = tuple(CLASS_NAMES)
         self._network = load_street_detector().to(self.device)

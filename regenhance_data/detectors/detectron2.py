@@ -21,7 +21,7 @@ from regenhance_data.detectors.base import BoxDetector, Dense, Detector
 from regenhance_data.detectors.class_names import numbered
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 from regenhance_data.io.torch_weights import read_state_dict
@@ -60,7 +60,7 @@ def load(name: str, settings: DetectorSettings) -> Detector:
         with warnings.catch_warnings(action="ignore"):
             detector.detect(np.zeros((1, TRIED_PX, TRIED_PX, 3), np.uint8))
     except Exception as error:  # what a config brings about is known when it runs
-        raise InputError(f"{name}: detectron2 cannot run its model ({_reason(error)})") from None
+        raise InputError(f"{name}: detectron2 cannot run its model ({one_line(error)})") from None
     return detector
 
 
@@ -82,7 +82,7 @@ def _config(name: str, settings: DetectorSettings) -> Any:
             from detectron2.config import CfgNode, get_cfg
     except ImportError as error:
         raise InputError(
-            f"--detector detectron2:{name}: detectron2 cannot be imported ({_reason(error)}); install it: {INSTALL}"
+            f"--detector detectron2:{name}: detectron2 cannot be imported ({one_line(error)}); install it: {INSTALL}"
         ) from None
     for library in ("detectron2", "fvcore", "torch.fx"):  # the last warns of names that detectron2 uses
         logging.getLogger(library).setLevel(logging.ERROR)
@@ -101,7 +101,7 @@ def _config(name: str, settings: DetectorSettings) -> Any:
     try:
         config.merge_from_file(str(path.absolute()), allow_unsafe=False)
     except Exception as error:  # yacs, fvcore and YAML each raise their own
-        raise InputError(f"{path}: detectron2 refuses this config ({_reason(error)})") from None
+        raise InputError(f"{path}: detectron2 refuses this config ({one_line(error)})") from None
     config.MODEL.WEIGHTS = _weights(name, settings.weights, config.MODEL.WEIGHTS)
     return config
 
@@ -130,7 +130,7 @@ def _network(name: str, config: Any) -> Any:
         try:
             network = build_model(config)
         except Exception as error:  # a config may bring about nearly anything
-            raise InputError(f"{name}: detectron2 cannot build its model ({_reason(error)})") from None
+            raise InputError(f"{name}: detectron2 cannot build its model ({one_line(error)})") from None
     if config.MODEL.WEIGHTS:
         _load_weights(network, Path(config.MODEL.WEIGHTS), name)
     else:
@@ -156,14 +156,10 @@ def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:
     try:
         found = DetectionCheckpointer(network)._load_model(checkpoint)
     except Exception as error:  # arrays of any type may be in the file
-        raise InputError(f"{path}: its weights are not of {name} ({_reason(error)})") from None
+        raise InputError(f"{path}: its weights are not of {name} ({one_line(error)})") from None
     wrong = [key for key, *_ in found.incorrect_shapes] + list(found.missing_keys)
     if wrong:
         raise InputError(f"{path}: has no {wrong[0]} of the right size; its weights are not of {name}")
-
-
-def _reason(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:160]
 
 
 def _prepared(network: Any, config: Any, settings: DetectorSettings, frames: torch.Tensor) -> Any:

@@ -4,7 +4,6 @@ Three kinds are known by what comes out: a tensor of rank 3 in a YOLO layout; fi
 scripted models give them; a tensor of rank 4 [N, C, h, w] (or a dict with it under 'out'), which is segmentation.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,12 +136,3 @@ def load_exported(source: Source, settings: DetectorSettings) -> Detector:
     if network.output.ndim == 4:
         return FileSegmenter(network, settings)
     return YoloDetector(network, settings)
-
-
-def checked_file(path: Path, kind: str) -> Path:
-    """`path`, where it is a file with something in it; else InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give --detector {kind}:PATH a detector's file")
-    if not path.stat().st_size:
-        raise InputError(f"{path}: is empty; export or copy the detector again")
-    return path

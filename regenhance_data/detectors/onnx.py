@@ -11,16 +11,16 @@ from onnx2torch import convert
 
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import names_from
-from regenhance_data.detectors.exported import checked_file, load_exported
+from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 
 
-def load(name: str, settings: DetectorSettings) -> Detector:
+def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no detector that is known."""
-    path = checked_file(Path(name), "onnx")
+    path = Path(argument)
     model = _read(path)
     if any(entry.key == "kit" and entry.value == "regenhance-kit" for entry in model.metadata_props):
         raise InputError(
@@ -33,25 +33,23 @@ def load(name: str, settings: DetectorSettings) -> Detector:
     return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
 
 
-def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
+def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
     """The sha256 of the file."""
-    return {"sha256": sha256(Path(name))}
+    return {"sha256": sha256(Path(argument))}
 
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf's and onnx's own, and whatever a broken file brings about
-        raise InputError(f"{path}: is no ONNX file ({' '.join(str(error).split())[:80]})") from None
+        raise InputError(f"{path}: is no ONNX file ({one_line(error)})") from None
 
 
 def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
     try:
         network = convert(model)
     except Exception as error:  # onnx2torch raises many kinds
-        reason = " ".join(str(error).split())[:100]
-        kind = type(error).__name__
-        raise InputError(f"{path}: onnx2torch cannot make it differentiable ({kind}: {reason})") from None
+        raise InputError(f"{path}: onnx2torch cannot make it differentiable ({one_line(error)})") from None
     return network.eval().requires_grad_(False)
 
 

@@ -9,21 +9,18 @@ import numpy as np
 from regenhance_data.detectors.yolo_layouts import LAYOUTS
 from regenhance_data.errors import InputError
 
-KINDS = {"torchvision": "NAME", "detectron2": "YAML", "onnx": "PATH", "torchscript": "PATH"}
-EXISTING = ", ".join(["builtin", *(f"{kind}:{name}" for kind, name in KINDS.items())])
-
 
 @dataclass(frozen=True)
 class DetectorSettings:
     """Which detector, and which of its detections count.
 
-    spec: one of EXISTING. score_threshold: detections below it are dropped (0.3, as AccMPEG and RegenHance have it).
-    classes: names or numbers of the classes that count, () for all. max_box_area: larger boxes (share of the frame)
-    are dropped (0.08, theirs too). iou_threshold: of two boxes of a class that overlap more, the lower score is
-    dropped. weights: for torchvision and detectron2, a file, 'none' (random) or the name of torchvision's own, None
-    for what the spec brings. input_size: (height, width in pixels) that frames are made to fit, None for what the
-    detector was made for. The rest is for files whose graph does not tell, None for what it tells: layout (one of
-    LAYOUTS), channel_order ('RGB' or 'BGR'), and pixel_range, pixel_mean, pixel_std: what goes in is
+    spec: KIND or KIND:ARGUMENT (the table in kinds.py). score_threshold: detections below it are dropped (0.3, as in
+    AccMPEG and RegenHance). classes: names or numbers of the classes that count, () for all. max_box_area: larger
+    boxes (share of the frame) are dropped (0.08, theirs too). iou_threshold: of two boxes of a class that overlap
+    more, the one with the lower score is dropped. weights: for kinds that take them, a file, 'none' (random) or a
+    published name; None for the spec's own. input_size: (height, width in pixels) that frames are fitted to, None for
+    the detector's own. The rest is for files whose graph does not define it, None for the default: layout (one of
+    LAYOUTS), channel_order ('RGB' or 'BGR'), and pixel_range, pixel_mean, pixel_std: the input is
     (RGB / 255 − mean) / std · range. task: 'detection' or 'segmentation', None until the detector is loaded.
     """
 

@@ -8,7 +8,7 @@ import torch
 
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import names_from
-from regenhance_data.detectors.exported import checked_file, load_exported
+from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.torchvision import names_of
@@ -18,11 +18,11 @@ from regenhance_data.io.torchscript import load_script
 NAMES_FILE = "config.txt"  # where Ultralytics leaves what it knows of the model
 
 
-def load(name: str, settings: DetectorSettings) -> Detector:
+def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in a TorchScript file. InputError for one that is missing, no TorchScript, or no detector that is
     known.
     """
-    path = checked_file(Path(name), "torchscript")
+    path = Path(argument)
     extra = {NAMES_FILE: b""}
     module = load_script(path, extra).eval()
     for parameter in module.parameters():
@@ -38,9 +38,9 @@ def load(name: str, settings: DetectorSettings) -> Detector:
     return load_exported(Source(path, run, None, names), settings)
 
 
-def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
+def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
     """The sha256 of the file."""
-    return {"sha256": sha256(Path(name))}
+    return {"sha256": sha256(Path(argument))}
 
 
 def _names_of_rcnn(module: Any) -> dict[int, str]:

@@ -16,7 +16,7 @@ from regenhance_data.detectors.class_names import numbered
 from regenhance_data.detectors.preprocessing import IMAGENET
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import read_state_dict
 
@@ -75,10 +75,9 @@ def _network(name: str, weights: str) -> tuple[torch.nn.Module, tuple[str, ...]]
     try:
         network = torchvision.models.get_model(name, weights=published, progress=False)
     except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:80]
         raise InputError(
-            f"--detector_weights {weights}: cannot be downloaded ({reason}); fetch {published.url} where you can and "
-            "give the file"
+            f"--detector_weights {weights}: cannot be downloaded ({one_line(error)}); fetch {published.url} "
+            "where you can and give the file"
         ) from None
     return network, tuple(published.meta["categories"])
 
@@ -119,8 +118,7 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
     try:
         missing, strangers = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[-100:]
-        raise InputError(f"{path}: its weights are not of torchvision:{name} ({reason})") from None
+        raise InputError(f"{path}: its weights are not of torchvision:{name} ({one_line(error)})") from None
     # networks trained with frozen BatchNorm count no batches
     is_frozen = any(key.endswith("num_batches_tracked") for key in missing)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
@@ -141,8 +139,9 @@ def _try(settings: DetectorSettings, run: Callable[[], Any]) -> None:
     try:
         run()
     except RuntimeError as error:
-        size, reason = settings.input_size, " ".join(str(error).split())[:80]
-        raise InputError(f"--detector_input_size {size}: {settings.spec} cannot do it ({reason})") from None
+        raise InputError(
+            f"--detector_input_size {settings.input_size}: {settings.spec} cannot do it ({one_line(error)})"
+        ) from None
 
 
 class _TorchvisionDetector(BoxDetector):

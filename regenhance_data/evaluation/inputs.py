@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.settings import EXISTING
+from regenhance_data.detectors.kinds import known_specs
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import InputSettings
 
@@ -81,5 +81,5 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
 
     recorded = dataset.record.detector
     if missing and recorded is None and not hasattr(args, "spec"):
-        raise InputError(f"{missing}; give one of: {EXISTING}")
+        raise InputError(f"{missing}; give one of: {known_specs()}")
     return load_detector(detector_settings_from(args, recorded))

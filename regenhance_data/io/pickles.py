@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
+from regenhance_data.errors import one_line
+
 Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 
 
@@ -24,8 +26,7 @@ def restricted_load(source: Path | BinaryIO, allowed: Allowed, encoding: str = "
         return _Restricted(source, allowed, encoding).load()
     # a broken or hostile pickle can raise nearly anything
     except Exception as error:
-        reason = " ".join(str(error).split())[-160:]
-        raise pickle.UnpicklingError(reason or type(error).__name__) from None
+        raise pickle.UnpicklingError(one_line(error)) from None
 
 
 # The unpickler written in Python: the one in C makes room for whatever memo number a broken file names, gigabytes.

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")  # under which training scripts save a state dict
 
@@ -18,8 +18,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile file can raise nearly anything
-        reason = " ".join(str(error).split())[:80]
-        raise InputError(f"{path}: is no file of weights ({reason})") from None
+        raise InputError(f"{path}: is no file of weights ({one_line(error)})") from None
     for key in WRAPPERS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 
 # What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` stands for what
 # may lie between two words. Of the libraries under `ops` only the known ones are let through, since others reach
@@ -38,8 +38,7 @@ def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
         with warnings.catch_warnings(action="ignore"):  # that TorchScript grows old is nothing a user can mend
             return torch.jit.load(path, "cuda" if torch.cuda.is_available() else "cpu", extra)
     except Exception as error:  # PyTorch raises many kinds for a broken archive
-        reason = " ".join(str(error).split())[:100]
-        raise InputError(f"{path}: PyTorch cannot load this TorchScript file ({reason})") from None
+        raise InputError(f"{path}: PyTorch cannot load this TorchScript file ({one_line(error)})") from None
 
 
 def _code(path: Path) -> list[bytes]:

@@ -4,7 +4,7 @@ import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import written_whole
 
 if TYPE_CHECKING:
@@ -33,4 +33,4 @@ def load_street_weights(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such weights; make them with the tools/train_builtin_*.py scripts") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: not readable as weights ({' '.join(str(error).split())[:80]})") from None
+        raise InputError(f"{path}: not readable as weights ({one_line(error)})") from None

@@ -2,17 +2,19 @@
 
 import argparse
 
-from regenhance_data.upscalers.settings import EXISTING, PRECISIONS, UpscalerSettings
+from regenhance_data.upscalers.kinds import KINDS, known_specs
+from regenhance_data.upscalers.settings import PRECISIONS, UpscalerSettings
 
 
 def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `upscaler_settings_from` reads."""
     group = parser.add_argument_group("upscaler")
     add = group.add_argument
-    add("--model", required=True, metavar="SPEC", help=f"the upscaler: {EXISTING}")
+    add("--model", required=True, metavar="SPEC", help=f"the upscaler: {known_specs()}")
     add("--tile_size", type=int, metavar="PX", help="side of the tiles (default: whole frames while memory suffices)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: fp16 on a GPU where the network supports it")
-    add("--pixel_range", type=float, help="white in a torchscript: or onnx: file, 1 or 255 (default: 1)")
+    kinds = " or ".join(f"{kind.name}:" for kind in KINDS.values() if kind.has_pixel_range)
+    add("--pixel_range", type=float, help=f"value of white in a file of {kinds}, 1 or 255 (default: 1)")
 
 
 def upscaler_settings_from(args: argparse.Namespace, scale: int) -> UpscalerSettings:

@@ -2,16 +2,23 @@
 
 import torch
 
+from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
+from regenhance_data.street.samples import SCALE
+from regenhance_data.street.upscaler import WEIGHTS, load_street_upscaler
+from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, runs_batches
+from regenhance_data.upscalers.settings import UpscalerSettings
 
-_BUILTIN_RADIUS = 7  # origin pixels that a pixel of the result depends on: its layers, 3×3 each
+_RADIUS = 7  # LR pixels that a pixel of the result depends on: its layers, 3×3 each
 
 
-def builtin_network() -> TorchNetwork:
-    """The upscaler that comes with the kit, in full precision."""
-    from regenhance_data.street.samples import SCALE
-    from regenhance_data.street.upscaler import load_street_upscaler
-
+def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:
+    """The upscaler with the weights of this kit, in full precision."""
     network = load_street_upscaler().to(default_device()).to(memory_format=torch.channels_last)
-    return TorchNetwork(network, "builtin", SCALE, 255.0, overlap=_BUILTIN_RADIUS, batches=runs_batches())
+    return TorchNetwork(network, settings.spec, SCALE, 255.0, overlap=_RADIUS, batches=runs_batches())
+
+
+def identity(_: str) -> str:
+    """The sha256 of the weights."""
+    return sha256(WEIGHTS)

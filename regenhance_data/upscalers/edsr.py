@@ -13,24 +13,31 @@ import torch
 from torch import nn
 
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device, read_weights
+from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 _WIDE = 256  # features from which the authors scale residuals, so that training stays stable
 _FACTORS = {(4,): 2, (9,): 3, (4, 4): 4, (4, 4, 4): 8}  # channels per feature of each upsampling layer: scale
 _MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # beyond what anybody trained; a forged file makes no giant of it
 
 
-def edsr_network(path: Path, half: bool | None) -> TorchNetwork:
-    """An official EDSR checkpoint. half: None takes half precision on a GPU."""
-    from regenhance_data.upscalers.edsr import edsr_from
-
+def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
+    """The network of an official EDSR checkpoint."""
+    path = Path(argument)
     weights = {name: value for name, value in read_weights(path).items() if isinstance(value, torch.Tensor)}
     network = edsr_from(weights, str(path))
-    half = resolve_half(half, supported=True, source=str(path))
+    half = resolve_half(settings.half, supported=True, source=str(path))
     network.to(default_device(), torch.float16 if half else torch.float32).to(memory_format=torch.channels_last)
     about: dict[str, Any] = {"overlap": network.radius, "batches": runs_batches()}
     return TorchNetwork(network, str(path), network.scale, 255.0, half, **about)
+
+
+def identity(argument: str) -> str:
+    """The sha256 of the file."""
+    return sha256(Path(argument))
 
 
 class Edsr(nn.Module):

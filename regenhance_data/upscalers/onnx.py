@@ -7,10 +7,22 @@ import numpy as np
 import onnxruntime
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.files import sha256
 from regenhance_data.upscalers.base import OVERLAP, UpscalingNetwork, described, probe, scale_of
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 _MOST_SIDE_PX = 4096  # of an input that a graph fixes; a forged file makes no giant of it
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
+    """The upscaler in an ONNX file."""
+    return OnnxNetwork(Path(argument), settings.white)
+
+
+def identity(argument: str) -> str:
+    """The sha256 of the file."""
+    return sha256(Path(argument))
 
 
 class OnnxNetwork(UpscalingNetwork):

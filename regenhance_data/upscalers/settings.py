@@ -1,26 +1,22 @@
 """Which upscaler, and how it runs."""
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
+from regenhance_data.upscalers.kinds import KINDS, UpscalerKind, kind_of, kinds_of_file, known_specs
 from regenhance_data.upscalers.tiling import SMALLEST_TILE_PX
 
-FILE_KINDS = ("edsr", "spandrel", "torchscript", "onnx")
-EXISTING = "builtin, bicubic, " + ", ".join(f"{kind}:PATH" for kind in FILE_KINDS)
 PRECISIONS = ("auto", "fp32", "fp16")
-_HALF = ("edsr", "spandrel", "torchscript")  # kinds whose precision can be chosen
-_PIXEL_RANGE = ("torchscript", "onnx")  # kinds whose files do not tell the range of their pixels
 
 
 @dataclass(frozen=True)
 class UpscalerSettings:
     """Which upscaler, and how it runs. InputError, that names the flag, for what cannot be.
 
-    spec: 'builtin', 'bicubic' or KIND:PATH. scale: 2 to 8. tile_px: side of the tiles in origin pixels, None: the
-    whole frame as long as memory suffices. precision: 'auto' takes fp16 on a GPU where the network supports it.
-    pixel_range: white in the input and output of a TorchScript or ONNX file, 1 or 255 (None: 1).
+    spec: a kind's name, or KIND:PATH (see the table in kinds.py). scale: 2 to 8. tile_px: side of the tiles in LR
+    pixels, None: the whole frame as long as memory suffices. precision: 'auto' takes fp16 on a GPU where the network
+    supports it. pixel_range: white in the input and output of a TorchScript or ONNX file, 1 or 255 (None: 1).
     """
 
     spec: str
@@ -30,8 +26,7 @@ class UpscalerSettings:
     pixel_range: float | None = None
 
     def __post_init__(self) -> None:
-        if self.spec not in ("builtin", "bicubic"):
-            self._refuse_odd_spec()
+        kind = self._checked_kind()
         if not 2 <= self.scale <= 8:
             raise InputError(f"--scale {self.scale}: expected a whole number from 2 to 8")
         if self.tile_px is not None and self.tile_px < SMALLEST_TILE_PX:
@@ -39,59 +34,53 @@ class UpscalerSettings:
         if self.precision not in PRECISIONS:
             raise InputError(f"--precision {self.precision}: expected one of {', '.join(PRECISIONS)}")
         if self.precision == "fp16":
-            self._refuse_half()
-        if self.pixel_range is not None and (self.kind not in _PIXEL_RANGE or self.pixel_range not in (1, 255)):
-            raise InputError(f"--pixel_range {self.pixel_range:g}: expected 1 or 255, for torchscript: and onnx: only")
+            self._refuse_half(kind)
+        if self.pixel_range is not None and (not kind.has_pixel_range or self.pixel_range not in (1, 255)):
+            kinds = " and ".join(f"{kind.name}:" for kind in KINDS.values() if kind.has_pixel_range)
+            raise InputError(f"--pixel_range {self.pixel_range:g}: expected 1 or 255, for {kinds} only")
 
     @property
-    def kind(self) -> str:
-        return self.spec.partition(":")[0]
+    def kind(self) -> UpscalerKind:
+        return KINDS[self.spec.partition(":")[0]]
 
     @property
-    def path(self) -> Path:
-        """The file of a KIND:PATH."""
-        return Path(self.spec.partition(":")[2])
+    def argument(self) -> str:
+        """What follows the colon of the spec."""
+        return self.spec.partition(":")[2]
 
-    def _refuse_odd_spec(self) -> None:
-        if self.kind not in FILE_KINDS or ":" not in self.spec:
+    @property
+    def half(self) -> bool | None:
+        """Whether half precision is asked for, None where it is left to the kit."""
+        return {"auto": None, "fp32": False, "fp16": True}[self.precision]
+
+    @property
+    def white(self) -> float:
+        """The value of a white pixel in a TorchScript or ONNX file."""
+        return self.pixel_range or 1.0
+
+    def _checked_kind(self) -> UpscalerKind:
+        kind = kind_of(self.spec)
+        if kind is None:
             kinds = kinds_of_file(Path(self.spec))
-            hint = f"did you mean {specs_of(kinds, self.spec)}?" if kinds else f"there are: {EXISTING}"
+            hint = f"did you mean {specs_of(kinds, self.spec)}?" if kinds else f"there are: {known_specs()}"
             raise InputError(f"--model {self.spec}: no such upscaler; {hint}")
-        if not self.path.is_file():
-            raise InputError(f"{self.path}: no such file; give --model {self.kind}:PATH the upscaler's file")
-        if not self.path.stat().st_size:
-            raise InputError(f"{self.path}: is empty")
+        if kind.argument == "PATH":
+            path = Path(self.argument)
+            if not path.is_file():
+                raise InputError(f"{path}: no such file; give --model {kind.spec} the upscaler's file")
+            if not path.stat().st_size:
+                raise InputError(f"{path}: is empty")
+        return kind
 
-    def _refuse_half(self) -> None:
+    def _refuse_half(self, kind: UpscalerKind) -> None:
+        if "fp16" not in kind.precisions:
+            raise InputError(f"--precision fp16: {self.spec} has one precision only{kind.fp16_hint}")
         import torch
 
-        if self.kind not in _HALF:
-            how = "; export its graph in fp16" if self.kind == "onnx" else ""
-            raise InputError(f"--precision fp16: {self.spec} has one precision only{how}")
         if not torch.cuda.is_available():
             raise InputError("--precision fp16: needs a CUDA GPU, and there is none")
 
 
-def kinds_of_file(path: Path) -> tuple[str, ...]:
-    """The kinds of upscaler that a file can be, by its name and what lies in it; () where it is none."""
-    if not path.is_file():
-        return ()
-    if path.suffix == ".onnx":
-        return ("onnx",)
-    if _has_code(path):
-        return ("torchscript",)
-    return ("edsr", "spandrel") if path.suffix in (".pt", ".pth", ".ckpt", ".safetensors") else ()
-
-
-def _has_code(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any("/code/" in name for name in archive.namelist())
-    # zipfile has many kinds for files that are no archives or broken ones
-    except Exception:
-        return False
-
-
-def specs_of(kinds: tuple[str, ...], path: str) -> str:
+def specs_of(kinds: tuple[UpscalerKind, ...], path: str) -> str:
     """The specs that read a file as one of these kinds, for errors."""
-    return " or ".join(f"{kind}:{path}" for kind in kinds)
+    return " or ".join(f"{kind.name}:{path}" for kind in kinds)

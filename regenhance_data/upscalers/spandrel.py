@@ -6,12 +6,16 @@ from typing import Any
 import torch
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device, read_weights
+from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 
-def spandrel_network(path: Path, half: bool | None) -> TorchNetwork:
-    """A checkpoint of an architecture that spandrel recognises. half: None takes what it supports on a GPU."""
+def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
+    """The network of a checkpoint whose architecture spandrel recognises."""
+    path = Path(argument)
     try:
         import spandrel
     except ImportError:
@@ -29,7 +33,12 @@ def spandrel_network(path: Path, half: bool | None) -> TorchNetwork:
     name = found.architecture.name
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
         raise InputError(f"{path}: is a {name} that makes no RGB picture of an RGB picture; give a super-resolver")
-    half = resolve_half(half, found.supports_half, str(path))
+    half = resolve_half(settings.half, found.supports_half, str(path))
     found.eval().to(default_device(), torch.float16 if half else torch.float32)
     about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches()}
     return TorchNetwork(found, str(path), found.scale, 1.0, half, **about)
+
+
+def identity(argument: str) -> str:
+    """The sha256 of the file."""
+    return sha256(Path(argument))

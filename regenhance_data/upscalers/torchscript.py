@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
-from regenhance_data.upscalers.base import probe
+from regenhance_data.io.torchscript import load_script
+from regenhance_data.upscalers.base import UpscalingNetwork, probe
 from regenhance_data.upscalers.pytorch import TorchNetwork
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 
-def torchscript_network(path: Path, half: bool | None, white: float) -> TorchNetwork:
+def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """A TorchScript module: frames [N, 3, h, w] RGB 0..white → the same, larger."""
-    from regenhance_data.io.torchscript import load_script
-
-    half = bool(half)
+    path, white, half = Path(argument), settings.white, bool(settings.half)
     dtype = torch.float16 if half else torch.float32
     module = load_script(path).eval().to(dtype)
 
@@ -30,3 +31,8 @@ def torchscript_network(path: Path, half: bool | None, white: float) -> TorchNet
 
     scale, multiple = probe(run_probe, str(path))
     return TorchNetwork(run, str(path), scale, white, half, multiple=multiple)
+
+
+def identity(argument: str) -> str:
+    """The sha256 of the file."""
+    return sha256(Path(argument))

@@ -9,6 +9,7 @@ from itertools import product
 from conftest import fill_dataset
 
 from deploy import benchmark
+from deploy.backends.registry import CPU_BACKENDS
 from deploy.export.accmodel import export_accmodel
 from regenhance_data.predictors.accmodel.network import AccModel
 
@@ -34,12 +35,12 @@ def test_predictors_beside_accmodel_and_paddle_inference(tmp_path):
         print(f"  {what:72s} {times[0]:8.2f} / {times[1]:7.2f} ms = {times[0] / times[1]:6.1f}")
 
     print(f"\n  frame to importance, {WIDTH}x{HEIGHT}, random weights; times faster")
-    for backend, (name, scale) in product(("openvino", "onnxruntime"), product(NAMES, (1.0, 0.5))):
+    for backend, (name, scale) in product(CPU_BACKENDS, product(NAMES, (1.0, 0.5))):
         fast = of(name, backend, input_scale=scale)
         ratio(f"AccModel / {name}, input scale {scale:g}, {backend}", of("accmodel", backend), fast)
-    for name, backend in product(NAMES, ("openvino", "onnxruntime")):
+    for name, backend in product(NAMES, CPU_BACKENDS):
         ratio(f"Paddle Inference, every pixel's argmax / {name}, {backend}", of(name, "paddle"), of(name, backend))
-    for name, backend, scale in product(NAMES, ("openvino", "onnxruntime"), (1.0, 0.5)):
+    for name, backend, scale in product(NAMES, CPU_BACKENDS, (1.0, 0.5)):
         pair = (of(name, backend, precision, scale) for precision in ("fp32", "int8"))
         ratio(f"fp32 / int8 of {name}, input scale {scale:g}, {backend}", *pair)
     print("  whole path over the bare engine, call by call")

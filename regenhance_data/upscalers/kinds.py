@@ -1,0 +1,89 @@
+"""The table of upscaler kinds. A new kind is one row here and one module."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.suffix == ".onnx"
+
+
+def _is_torchscript(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return not _is_onnx(path) and any("/code/" in name for name in archive.namelist())
+    # zipfile raises many kinds for files that are no archives or broken ones
+    except Exception:
+        return False
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.suffix in (".pt", ".pth", ".ckpt", ".safetensors") and not _is_torchscript(path)
+
+
+@dataclass(frozen=True)
+class UpscalerKind:
+    """A kind of upscaler, as `--model NAME:ARGUMENT` gives it.
+
+    module: imported when an upscaler of this kind is used. It has `load(argument: str, settings: UpscalerSettings) ->
+    UpscalingNetwork` and `identity(argument: str) -> str | None`, the sha256 of the weights (None without weights).
+    argument: what follows the colon, '' for nothing; PATH is a file that must exist. precisions: what --precision can
+    choose besides auto. fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range
+    applies. recognises: whether a file may be of this kind, for "did you mean".
+    """
+
+    name: str
+    module: str
+    argument: str = ""
+    precisions: tuple[str, ...] = ("fp32", "fp16")
+    fp16_hint: str = ""
+    has_pixel_range: bool = False
+    recognises: Callable[[Path], bool] | None = None
+
+    @property
+    def spec(self) -> str:
+        """What a user types, for help and errors."""
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+_ROOM = "regenhance_data.upscalers"
+KINDS: dict[str, UpscalerKind] = {
+    kind.name: kind
+    for kind in (
+        UpscalerKind("builtin", f"{_ROOM}.builtin", precisions=("fp32",)),
+        UpscalerKind("bicubic", f"{_ROOM}.bicubic", precisions=()),
+        UpscalerKind("edsr", f"{_ROOM}.edsr", "PATH", recognises=_is_checkpoint),
+        UpscalerKind("spandrel", f"{_ROOM}.spandrel", "PATH", recognises=_is_checkpoint),
+        UpscalerKind("torchscript", f"{_ROOM}.torchscript", "PATH", has_pixel_range=True, recognises=_is_torchscript),
+        UpscalerKind(
+            "onnx",
+            f"{_ROOM}.onnx",
+            "PATH",
+            precisions=("fp32",),
+            fp16_hint="; export its graph in fp16",
+            has_pixel_range=True,
+            recognises=_is_onnx,
+        ),
+    )
+}
+
+
+def known_specs() -> str:
+    """Every kind as a user types it, for help and errors."""
+    return ", ".join(kind.spec for kind in KINDS.values())
+
+
+def kind_of(spec: str) -> UpscalerKind | None:
+    """The kind of a spec, None where there is no such kind or its argument is missing or superfluous."""
+    name, colon, argument = spec.partition(":")
+    kind = KINDS.get(name)
+    return kind if kind is not None and bool(colon) == bool(argument) == bool(kind.argument) else None
+
+
+def kinds_of_file(path: Path) -> tuple[UpscalerKind, ...]:
+    """The kinds that a file can be of, by its name and content; () where it is missing."""
+    if not path.is_file():
+        return ()
+    return tuple(kind for kind in KINDS.values() if kind.recognises is not None and kind.recognises(path))
