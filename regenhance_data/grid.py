@@ -1,4 +1,4 @@
-"""The grid of macroblocks over a frame: cut a picture into cells, and spread cells over a picture."""
+"""The grid of macroblocks of a frame: from pixels to macroblocks and back."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MacroblockGrid:
-    """ceil(height/mb) × ceil(width/mb) square cells; those at the right and bottom edge may be partial.
+    """ceil(height / mb_size) × ceil(width / mb_size) macroblocks; those at the right and bottom edge may be partial.
 
-    `height`, `width` and `mb_size` are pixels of one and the same picture: the origin image with 16, or the clear
-    frame with 16·scale (see `scaled`). All are at least 1.
+    `height`, `width` and `mb_size` are pixels of the same frame: the LR frame with 16, or the HR frame with 16·scale
+    (see `scaled`). All are at least 1.
     """
 
     height: int
@@ -36,26 +36,30 @@ class MacroblockGrid:
 
     @property
     def areas(self) -> np.ndarray:
-        """Pixels that each cell really has, int64 [rows, cols]."""
+        """The number of pixels of each macroblock, int64 [rows, cols]."""
         heights = np.diff(np.arange(0, self.height, self.mb_size), append=self.height)
         widths = np.diff(np.arange(0, self.width, self.mb_size), append=self.width)
         return np.outer(heights, widths)
 
     def scaled(self, scale: int) -> "MacroblockGrid":
-        """The same cells on a picture `scale` times as large."""
+        """The same macroblocks on a frame `scale` times as large."""
         return MacroblockGrid(self.height * scale, self.width * scale, self.mb_size * scale)
 
-    def mean(self, picture: np.ndarray) -> np.ndarray:
-        """The mean of each cell over the pixels it really has: [..., H, W] → float64 [..., rows, cols]."""
-        if picture.shape[-2:] != (self.height, self.width):
-            raise ValueError(f"picture of {picture.shape[-2:]} on a grid of {self.height}x{self.width}")
+    def mean(self, image: np.ndarray) -> np.ndarray:
+        """The mean over the pixels of each macroblock: [..., H, W] → float64 [..., rows, cols]. ValueError for an image
+        of another size.
+        """
+        if image.shape[-2:] != (self.height, self.width):
+            raise ValueError(f"image of {image.shape[-2:]} on a grid of {self.height}x{self.width}")
         row_starts = np.arange(0, self.height, self.mb_size)
         col_starts = np.arange(0, self.width, self.mb_size)
-        sums = np.add.reduceat(np.add.reduceat(picture, row_starts, axis=-2, dtype=np.float64), col_starts, axis=-1)
+        sums = np.add.reduceat(np.add.reduceat(image, row_starts, axis=-2, dtype=np.float64), col_starts, axis=-1)
         return sums / self.areas
 
     def spread(self, cells: np.ndarray) -> np.ndarray:
-        """Nearest-upsample: each cell's value over all its pixels, [..., rows, cols] → [..., H, W], dtype kept."""
+        """Each macroblock's value over all its pixels: [..., rows, cols] → [..., H, W], dtype kept. ValueError for
+        another number of macroblocks.
+        """
         if cells.shape[-2:] != self.shape:
             raise ValueError(f"cells of {cells.shape[-2:]} for a grid of {self.shape}")
         pixels = cells.repeat(self.mb_size, axis=-2)[..., : self.height, :]

@@ -175,7 +175,7 @@ def test_the_command_writes_into_the_dataset_and_refuses_a_broken_one_without_a_
     assert told.stderr == ""
     (dataset.root / "report.html").unlink()
     dataset.importance_path("night").write_bytes(b"broken")
-    assert "night.npz: is no importance file" in refused("tools/report_dataset.py", "--data", dataset.root)
+    assert "night.npz: is not an importance file" in refused("tools/report_dataset.py", "--data", dataset.root)
     assert not (dataset.root / "report.html").exists()
     assert "is a folder" in refused("tools/report_dataset.py", "--data", dataset.root, "--save", dataset.root)
 

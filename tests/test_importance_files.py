@@ -190,10 +190,10 @@ def test_what_promises_more_than_there_can_be_is_refused_before_room_is_made(tmp
         torch.save(spread, tmp_path / f"{number}.pth")
         (tmp_path / f"{number}.pickle").write_bytes(pickle.dumps({("v", 0): {"saliency": spread}}))
     for file in tmp_path.iterdir():
-        with pytest.raises(InputError, match="is said to hold an array"):
+        with pytest.raises(InputError, match="claims an array"):
             read_importance_file(file, "c", ["c"])
     (tmp_path / "short.npy").write_bytes(promising((1000, 3, 4)))
-    with pytest.raises(InputError, match="is no file of importance"):
+    with pytest.raises(InputError, match="is not an importance file"):
         read_importance_file(tmp_path / "short.npy", "c", ["c"])
 
 
@@ -206,10 +206,10 @@ def test_files_of_other_content_are_refused_in_one_line(tmp_path):
     several = io.BytesIO()
     np.savez(several, a=MAPS, b=MAPS)
     contents = {
-        "empty": (b"", "is no file of importance"),
-        "text": (b"no importance at all", "is no file of importance"),
-        "cut": (pickle.dumps(list(MAPS))[:-40], "is no file of importance"),
-        "zip": (b"PK\x03\x04 and no more", "is no file of importance"),
+        "empty": (b"", "is not an importance file"),
+        "text": (b"no importance at all", "is not an importance file"),
+        "cut": (pickle.dumps(list(MAPS))[:-40], "is not an importance file"),
+        "zip": (b"PK\x03\x04 and no more", "is not an importance file"),
         "several": (several.getvalue(), "holds 2 arrays; name the one"),
         "words": (array(np.array(["a"])), "expected numbers"),
         "complex": (array(MAPS * 1j), "expected numbers"),

@@ -194,7 +194,7 @@ def test_a_pickle_in_the_place_of_importance_is_never_loaded(refused, tmp_path):
 
     dataset = fill_dataset(tmp_path, {"cam": 5})
     np.savez(dataset.importance_path("cam"), importance=np.array([Bomb()], dtype=object), frames=np.arange(1))
-    assert "is no importance file" in refused("tools/make_seg_dataset.py", "--data", tmp_path)
+    assert "is not an importance file" in refused("tools/make_seg_dataset.py", "--data", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -246,11 +246,11 @@ BROKEN = {
     "its image 44x33": other_size,
     "has value 200": edit_label(lambda label: label.__setitem__(slice(0, 16), 200)),
     "not constant over": edit_label(lambda label: label.__setitem__((3, 3), (label[3, 3] + 1) % 10)),
-    "pixels a level": edit_label(lambda label: label.__setitem__(slice(None), 0)),
+    "pixels of each level": edit_label(lambda label: label.__setitem__(slice(None), 0)),
     "no such label": lambda dataset: dataset.path("labels", dataset.split_frames("val")[0]).unlink(),
     "no such image": lambda dataset: dataset.path("origin_images", dataset.split_frames("val")[0]).unlink(),
     "is also in": append_line("val", "origin_images/cam/000001.png labels/cam/000001.png"),
-    "dataset.yaml promises": append_line("val", "origin_images/cam/000028.png labels/cam/000028.png"),
+    "dataset.yaml records a gap": append_line("val", "origin_images/cam/000028.png labels/cam/000028.png"),
     "leads out of": append_line("test", "origin_images/../../secret.png labels/cam/000001.png"),
     "leads out of the": append_line("test", "/etc/passwd labels/cam/000001.png"),
     "one space": append_line("test", "origin_images/my clip.png labels/cam/000001.png"),

@@ -156,7 +156,7 @@ def test_runs_killed_beside_a_rename_end_in_the_same_bytes(run, commands, undist
 def test_the_same_commands_again_change_nothing(run, commands, undisturbed):
     root, _ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
-    for words, there in zip(commands(root), ("40 frames", "already", "already", "there already"), strict=True):
+    for words, there in zip(commands(root), ("40 frames", "already", "already", "up to date"), strict=True):
         assert there in run(*words).stdout
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
@@ -171,7 +171,7 @@ def test_a_second_run_on_one_dataset_is_refused_and_names_the_first(run, refused
             ["tools/extract.py", "--video", "x.mp4"],
         ):
             line = refused(words[0], "--data", root, *words[1:])
-            assert f"another run is at work there (process {os.getpid()} on " in line
+            assert f"another run is working there (process {os.getpid()} on " in line
     run("tools/make_seg_dataset.py", "--data", root, "--gap", "0")
     assert not (root / ".lock").exists()
 
@@ -209,8 +209,8 @@ def test_only_what_depends_on_a_changed_picture_is_made_again(run, commands, tmp
     picture = root / "origin_images" / "b" / "000003.png"
     write_image(picture, np.zeros_like(dataset.read("origin_images", dataset.frames("b")[3])))
     outputs = [run(*words).stdout for words in commands(root)[1:]]
-    assert "40 of them were there already" in outputs[0]
-    assert "40 of them were there already" in outputs[1]
+    assert "40 of them existed already" in outputs[0]
+    assert "40 of them existed already" in outputs[1]
     assert "written" in outputs[2]
     assert dataset.importance_path("a").stat().st_mtime_ns == before["a"]
     assert dataset.importance_path("b").stat().st_mtime_ns != before["b"]

@@ -1,4 +1,4 @@
-"""Prove that a dataset is sound: sizes, values, pairs, splits, gaps and counts."""
+"""Check a dataset: sizes, values, pairs, splits, gaps and counts."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.statistics import split_warnings
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
-MOST_LINES = 20  # a screenful; the rest is counted
+MOST_LINES = 20  # a screen; the rest is counted
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -22,9 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     if not dataset.record.content:
-        console.warn(
-            f"{args.data}: has no dataset.yaml; levels are taken to be {dataset.levels}, counts are not checked"
-        )
+        console.warn(f"{args.data}: has no dataset.yaml; {dataset.levels} levels are assumed, counts are not checked")
     problems = check_dataset(dataset)
     for problem in problems[: MOST_LINES - 1] if len(problems) > 1 else []:
         console.warn(problem)

@@ -1,4 +1,4 @@
-"""Videos → origin images (and, with --keep_hr, the high-resolution originals) of a dataset."""
+"""Videos → LR frames (and, with --keep_hr, original HR frames) of a dataset."""
 
 import argparse
 from pathlib import Path
@@ -20,16 +20,18 @@ python tools/extract.py --manifest clips.yaml --data my_dataset
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     videos = parser.add_mutually_exclusive_group(required=True)
-    videos.add_argument("--video", nargs="+", type=Path, help="one or many video files, a clip each")
-    videos.add_argument("--video_dir", type=Path, help="a folder: each video file in it is a clip")
+    videos.add_argument("--video", nargs="+", type=Path, help="one or more video files, each a clip")
+    videos.add_argument("--video_dir", type=Path, help="a folder whose video files are clips")
     videos.add_argument("--manifest", type=Path, help="a YAML file: clips: [{video: day.mp4, id: day, fps: 5}, …]")
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder, made if it is not there")
-    parser.add_argument("--height", type=int, default=360, help="of the origin image; the width follows the aspect")
-    parser.add_argument("--fps", type=float, help="frames a second to take, by time stamp (default: every frame)")
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder, created if it does not exist")
+    parser.add_argument(
+        "--height", type=int, default=360, help="of LR frames in pixels; the width follows the aspect ratio"
+    )
+    parser.add_argument("--fps", type=float, help="frames per second, sampled by time stamp (default: every frame)")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of those frames")
-    parser.add_argument("--max_frames", type=int, help="stop after so many frames of a clip")
-    parser.add_argument("--keep_hr", action="store_true", help="write hr_images/ too: the clear frames")
-    parser.add_argument("--jpeg_quality", type=int, help="send origin images through JPEG, as a camera would")
+    parser.add_argument("--max_frames", type=int, help="at most so many frames of a clip")
+    parser.add_argument("--keep_hr", action="store_true", help="also write hr_images/, the original HR frames")
+    parser.add_argument("--jpeg_quality", type=int, help="compress LR frames as JPEG first, as a camera would")
     parser.add_argument("--overwrite", action="store_true", help="replace clips made from other videos or settings")
     return parser
 
@@ -48,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
         for source in sources:
             try:
                 count = extract(dataset, source.clip, source.video, source.settings, args.overwrite)
-            except errors.InputError as error:  # one bad recording among a hundred stops none of the others
+            except errors.InputError as error:  # a broken video does not stop the others
                 refused.append(error)
                 if len(sources) > 1:
                     console.warn(str(error))
@@ -56,10 +58,10 @@ def main(args: argparse.Namespace) -> None:
             height, width = dataset.record.clips[source.clip].origin_hw or (0, 0)
             print(f"{args.data}/origin_images/{source.clip}: {count} frames of {width}x{height}")
     if refused:
-        several = f"{len(refused)} of {len(sources)} clips were refused; mend them or leave them out"
+        several = f"{len(refused)} of {len(sources)} clips were refused; fix them or leave them out"
         raise refused[0] if len(sources) == 1 else errors.InputError(several)
     if args.keep_hr:
-        print(f"{args.data}/hr_images: the originals at {dataset.scale} times that size")
+        print(f"{args.data}/hr_images: the original HR frames at {dataset.scale} times that size")
         detector = [] if dataset.record.detector else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
         cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *detector])
     else:

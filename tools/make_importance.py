@@ -1,4 +1,4 @@
-"""Origin and clear frames → the importance of every macroblock for a detector."""
+"""LR and HR frames → the importance of every macroblock for a detector."""
 
 import argparse
 from pathlib import Path
@@ -22,20 +22,22 @@ python tools/make_importance.py --data my_dataset --detector builtin --executor 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder with clear frames")
-    parser.add_argument("--clear", choices=HR_FOLDERS, help="(default: hr_images where there is one)")
-    parser.add_argument("--formula", choices=FORMULAS, default=DEFAULT_FORMULA, help="what importance is")
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with HR frames")
+    parser.add_argument(
+        "--clear", choices=HR_FOLDERS, help="HR frames (default: hr_images if it exists, else sr_images)"
+    )
+    parser.add_argument("--formula", choices=FORMULAS, default=DEFAULT_FORMULA, help="how importance is computed")
     parser.add_argument(
         "--points",
         nargs="+",
         type=float,
-        help="of path and gain, where they take the gradient: shares of the way from blurred (0) to clear (1); "
-        "each costs a forward and a backward pass (default: "
+        help="where path and gain take the gradient, from the upsampled (0) to the HR frame (1); each point costs a "
+        "forward and a backward pass (default: "
         + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in WITH_POINTS)
         + ")",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace importance that this tool did not make")
-    parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
+    parser.add_argument("--overwrite", action="store_true", help="replace importance of other origin")
+    parser.add_argument("--mb_size", type=int, help="macroblock size in LR pixels (default: the dataset's)")
     add_detector_arguments(parser)
     add_executor_arguments(parser)
     return parser
@@ -53,12 +55,10 @@ def main(args: argparse.Namespace) -> None:
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)
         frames, made, empty = make_importance(dataset, settings, formula, hr_folder, executor, args.overwrite)
-    there = "" if made == frames else f", {frames - made} of them were there already"
-    print(f"{args.data}/importance: {frames} frames{there}; {empty / frames:.1%} have no detection (all zero)")
+    kept = "" if made == frames else f", {frames - made} of them existed already"
+    print(f"{args.data}/importance: {frames} frames{kept}; {empty / frames:.1%} have no detection (all zero)")
     if empty == frames:
-        console.warn(
-            "nothing was found in any frame; lower --score_threshold, or look at --classes and the clear frames"
-        )
+        console.warn("no frame has a detection; lower --score_threshold, or check --classes and the HR frames")
     cli.suggest(["python", "tools/make_seg_dataset.py", "--data", args.data])
 
 

@@ -1,4 +1,4 @@
-"""Importance → level labels, a leak-free split and dataset.yaml: a folder that PaddleSeg trains on."""
+"""Importance → level labels, a split without leakage, and dataset.yaml: a dataset that PaddleSeg trains on."""
 
 import argparse
 from pathlib import Path
@@ -22,12 +22,17 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin_images/")
     parser.add_argument("--importance", type=Path, help=".npz, .npy, .pth or .pkl to use instead of importance/")
-    parser.add_argument("--levels", type=int, default=10, help="classes the importance is cut into")
-    parser.add_argument("--mb_size", type=int, help="macroblock size in origin pixels (default: the dataset's)")
-    parser.add_argument("--normalize", choices=get_args(Kind), default="log", help="fitted on training frames alone")
+    parser.add_argument("--levels", type=int, default=10, help="levels (classes) of importance")
+    parser.add_argument("--mb_size", type=int, help="macroblock size in LR pixels (default: the dataset's)")
+    parser.add_argument("--normalize", choices=get_args(Kind), default="log", help="fitted on training frames only")
     parser.add_argument("--split", nargs=3, type=float, default=[0.7, 0.15, 0.15], metavar=("TRAIN", "VAL", "TEST"))
-    parser.add_argument("--split_by", choices=["block", "clip"], default="block", help="cut each clip or deal them out")
-    parser.add_argument("--gap", type=int, default=10, help="frames left out between the blocks of a clip")
+    parser.add_argument(
+        "--split_by",
+        choices=["block", "clip"],
+        default="block",
+        help="cut each clip into blocks, or assign whole clips",
+    )
+    parser.add_argument("--gap", type=int, default=10, help="unused frames between the blocks of a clip")
     return parser
 
 
@@ -43,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
             args.gap,
             args.split_by,
         )
-    print("pixels a level, %    " + " ".join(f"{level:5d}" for level in range(args.levels)))
+    print("pixels by level, %   " + " ".join(f"{level:5d}" for level in range(args.levels)))
     frames = dataset.record.split.frames
     for name, pixels in dataset.record.level_pixels.items():
         shares = " ".join(f"{100 * p / max(sum(pixels), 1):5.1f}" for p in pixels)
@@ -52,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
         print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
     for warning in split_warnings(frames):
         console.warn(str(warning))
-    print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'there already'}")
+    print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'up to date'}")
     train = ["paddleseg", "train", "--use_ema", "--config", "paddleseg_configs/mb_nano.yml"]
     cli.suggest(
         ["python", "tools/check_dataset.py", "--data", args.data],

@@ -27,8 +27,8 @@ def main(args: argparse.Namespace) -> None:
     path = args.save or args.data / "report.html"
     if path.is_dir():
         raise errors.InputError(f"{path}: is a folder; give --save the name of an HTML file")
-    for warned in write_dataset_report(Dataset.open(args.data), path):
-        console.warn(str(warned))
+    for warning in write_dataset_report(Dataset.open(args.data), path):
+        console.warn(str(warning))
     print(f"{path}: open it in a browser")
 
 

@@ -1,4 +1,4 @@
-"""Origin images → clear frames (sr_images/), with an upscaler."""
+"""LR frames → HR frames (sr_images/), with an upscaler."""
 
 import argparse
 from pathlib import Path
@@ -19,10 +19,10 @@ python tools/super_resolve.py --data my_dataset --model spandrel:4x-realesrgan.p
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder with origin images")
-    parser.add_argument("--scale", type=int, help="(default: the dataset's, 3 where it says nothing)")
-    parser.add_argument("--batch_size", type=int, default=1, help="frames that go through the network together")
-    parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ that this tool did not make")
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with LR frames")
+    parser.add_argument("--scale", type=int, help="(default: the dataset's, 3 if it records none)")
+    parser.add_argument("--batch_size", type=int, default=1, help="frames per batch")
+    parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ of other origin")
     add_upscaler_arguments(parser)
     add_executor_arguments(parser)
     return parser
@@ -34,8 +34,8 @@ def main(args: argparse.Namespace) -> None:
         scale = dataset.scale if args.scale is None else args.scale
         settings = upscaler_settings_from(args, scale)
         frames, made = super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
-    there = "" if made == frames else f", {frames - made} of them were there already"
-    print(f"{args.data}/sr_images: {frames} frames at {scale} times the origin's size, by {args.model}{there}")
+    kept = "" if made == frames else f", {frames - made} of them existed already"
+    print(f"{args.data}/sr_images: {frames} frames at {scale} times the LR size, by {args.model}{kept}")
     cli.suggest(["python", "tools/make_importance.py", "--data", args.data, "--detector", "builtin"])
 
 

@@ -1,7 +1,7 @@
 """Train AccModel, the predictor of AccMPEG (Du et al., MLSys 2022), on a dataset: a baseline in PyTorch.
 
-Importance and labels that are missing are made first. Writes accmodel.pth (the epoch that is best on the validation
-frames), train_log.json and accmodel.onnx, which runs wherever the kit's other predictors do.
+Missing importance and labels are made first. Writes accmodel.pth (the best epoch on the validation frames),
+train_log.json and accmodel.onnx, which runs on the same backends as the other predictors.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def device_from(name: str | None) -> torch.device:
 
 
 def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
-    """Importance where a clip has none, then labels and lists where there are none or other importance was made."""
+    """Make missing importance, then labels and split lists if they are missing or importance was made."""
     missing = [clip for clip in dataset.clips() if not dataset.importance_path(clip).is_file()]
     if missing:
         no_detector = f"{dataset.importance_path(missing[0])}: is missing, and so is --detector to make it"

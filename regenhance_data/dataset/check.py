@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a dataset, checked."""
+"""Checks of a whole dataset: pairs, labels, splits, HR frames and importance."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 from regenhance_data.console import progress
 from regenhance_data.dataset.folder import HR_FOLDERS, LR_FRAMES, Dataset
 from regenhance_data.dataset.importance_source import importance_source
-from regenhance_data.dataset.label_png import NO_PICTURE, read_label
+from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.staleness import refuse_stale_labels
@@ -20,12 +20,12 @@ from regenhance_data.parallel.threads import bounded_map
 
 
 def check_dataset(dataset: Dataset) -> list[str]:
-    """Everything that is wrong with a dataset, a line each: the file, what is wrong, how to mend it. [] when sound.
+    """All problems of a dataset, a line each: the file, what is wrong, how to fix it. [] for a valid dataset.
 
-    Checked: every listed pair exists inside the folder and decodes; label and origin image have one size; label
-    values < levels and constant over each macroblock; no frame in two splits; the gap between the blocks of a clip;
-    pixels a level as dataset.yaml counts them; clear frames of `scale` times the size; importance that fits the frames,
-    and that the labels were made from.
+    Checked: every listed pair exists inside the folder and decodes; label and LR frame have the same size; label values
+    are below `levels` and constant over each macroblock; no frame is in two splits; the gap between the blocks of a
+    clip; the pixels of each level that dataset.yaml counts; HR frames have `scale` times the size; importance fits the
+    frames, and labels were made from it.
     """
     problems: list[str] = []
     listed: dict[str, str] = {}
@@ -48,7 +48,7 @@ def check_dataset(dataset: Dataset) -> list[str]:
         recorded = dataset.record.level_pixels.get(name)
         if recorded is not None and recorded != counts[: dataset.levels].tolist():
             problems.append(
-                f"{dataset.root}/dataset.yaml: counts {recorded} pixels a level in {name}, "
+                f"{dataset.root}/dataset.yaml: counts {recorded} pixels of each level in {name}, "
                 f"its labels have {counts[: dataset.levels].tolist()}; run tools/make_seg_dataset.py again"
             )
     problems += _check_gap(dataset, listed)
@@ -71,53 +71,54 @@ def _check_importance(dataset: Dataset, clip: str) -> None:
 
 
 def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np.ndarray]:
-    """(problems of one listed pair, pixels a value [256])."""
-    nothing = np.zeros(256, np.int64)
+    """(problems of one listed pair, pixels of each label value [256])."""
+    no_pixels = np.zeros(256, np.int64)
     try:
         height, width = read_image(dataset.root / image).shape[:2]
         levels = read_label(dataset.root / label)
     except InputError as error:
-        return [str(error)], nothing
-    problems = []
+        return [str(error)], no_pixels
     if levels.shape != (height, width):
-        return [f"{dataset.root / label}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}"], nothing
-    high = levels[(levels >= dataset.levels) & (levels != IGNORED_LEVEL)]
-    if high.size:
-        problems.append(f"{dataset.root / label}: has value {high.max()}, levels go to {dataset.levels - 1}")
+        problem = f"{dataset.root / label}: is {levels.shape[1]}x{levels.shape[0]}, its image {width}x{height}"
+        return [problem], no_pixels
+    problems = []
+    too_high = levels[(levels >= dataset.levels) & (levels != IGNORED_LEVEL)]
+    if too_high.size:
+        problems.append(f"{dataset.root / label}: has value {too_high.max()}, levels go to {dataset.levels - 1}")
     grid = MacroblockGrid(height, width, dataset.mb_size)
     if not np.array_equal(levels, grid.spread(levels[:: grid.mb_size, :: grid.mb_size])):
         problems.append(f"{dataset.root / label}: is not constant over its {grid.mb_size}-pixel macroblocks")
     for folder in HR_FOLDERS:
-        clear = dataset.root / folder / Path(image.removeprefix(f"{LR_FRAMES}/")).with_suffix(".png")
-        if clear.exists():
+        hr_path = dataset.root / folder / Path(image.removeprefix(f"{LR_FRAMES}/")).with_suffix(".png")
+        if hr_path.exists():
             try:
-                clear_wh = _size_wh(clear)
-            except NO_PICTURE:
-                problems.append(f"{clear}: does not decode as an image; make it again")
+                hr_wh = _size_wh(hr_path)
+            except BROKEN_IMAGE:
+                problems.append(f"{hr_path}: does not decode as an image; make it again")
                 continue
-            if clear_wh != (width * dataset.scale, height * dataset.scale):
-                problems.append(f"{clear}: is {clear_wh[0]}x{clear_wh[1]}, not {dataset.scale} times {width}x{height}")
+            if hr_wh != (width * dataset.scale, height * dataset.scale):
+                problems.append(f"{hr_path}: is {hr_wh[0]}x{hr_wh[1]}, not {dataset.scale} times {width}x{height}")
     return problems, np.bincount(levels.ravel(), minlength=256)
 
 
 def _size_wh(path: Path) -> tuple[int, int]:
-    """The size of a picture, from its header alone."""
+    """(width, height) of an image in pixels, from its header."""
     with Image.open(path) as image:
         return image.size
 
 
 def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:
-    """Between two frames of one clip in different splits lie at least `gap` others."""
+    """Problems where fewer than `gap` frames lie between two frames of one clip in different splits."""
     split = dataset.record.split
     gap = split.gap if split.by == "block" else 0
     problems = []
     for clip in dataset.clips():
         order = [f"{LR_FRAMES}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]
-        places = [(place, image, listed[image]) for place, image in enumerate(order) if image in listed]
-        for (place, image, name), (next_place, next_image, next_name) in pairwise(places):
-            if name != next_name and next_place - place <= gap:
+        positions = [(position, image, listed[image]) for position, image in enumerate(order) if image in listed]
+        for (position, image, name), (next_position, next_image, next_name) in pairwise(positions):
+            if name != next_name and next_position - position <= gap:
                 problems.append(
                     f"{dataset.root}: {image} ({name}) and {next_image} ({next_name}) lie "
-                    f"{next_place - place - 1} frames apart, dataset.yaml promises {gap}"
+                    f"{next_position - position - 1} frames apart, dataset.yaml records a gap of {gap}"
                 )
     return problems

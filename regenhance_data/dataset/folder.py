@@ -102,7 +102,7 @@ class Dataset:
                 folder.rmdir()
 
     def save(self, **changes: Any) -> None:
-        """Set the given keys of dataset.yaml to plain values and write it, whole or not at all."""
+        """Set the given keys of dataset.yaml to plain values and write it atomically."""
         self.record = self.record.changed(**changes)
         write_yaml(self.record.path, dict(self.record.content))
 
@@ -126,13 +126,13 @@ class Dataset:
         ids = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
         for name in ids:
             if not _CLIP_ID.fullmatch(name):
-                raise InputError(f"{folder / name}: name clips with letters, digits, '.', '_' and '-' alone")
+                raise InputError(f"{folder / name}: name clips with only letters, digits, '.', '_' and '-'")
         if not ids and any(_is_image(p) for p in folder.iterdir()):
             return [""]
         return [i for i in ids if any(_is_image(p) for p in (folder / i).iterdir())]
 
     def frames(self, clip: str, folder: str = LR_FRAMES) -> list[Frame]:
-        """The frames of a clip in order. Numbers come from file names of digits alone, else from the order."""
+        """The frames of a clip in order. Their numbers are the file names if all of them are digits, else 0, 1, …"""
         directory = self.root / folder / clip
         names = sorted(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
         stems = [n.rpartition(".")[0] for n in names]

@@ -15,8 +15,8 @@ import numpy as np
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import written_whole
 
-_MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # of an importance file that can be one: four days of video, 16K frames
-_BLOCK_CELLS = 2**16  # of importance read at once: with what is made of them a few megabytes
+_MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # limits of a plausible file: four days of video, 16K frames
+_BLOCK_CELLS = 2**16  # macroblocks read at once: a few megabytes, with everything computed from them
 _BROKEN_ARCHIVE = (
     *(ValueError, KeyError, OSError, EOFError, TypeError, RuntimeError, SyntaxError, OverflowError),
     *(zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError),
@@ -24,9 +24,9 @@ _BROKEN_ARCHIVE = (
 
 
 def write_importance(path: Path, importance: np.ndarray, frames: np.ndarray) -> None:
-    """Write `importance` [T, rows, cols] (kept as float32) and the frame numbers [T] (int64), whole or not at all."""
+    """Write `importance` [T, rows, cols] (as float32) and the frame numbers [T] (as int64), atomically."""
     with written_whole(path) as temporary, temporary.open("wb") as file:
-        # not compressed: it would save a thousandth of what the frames take, and cost half of what labels do
+        # uncompressed: compression saves a thousandth of the frames' size and takes half the time of the labels
         np.savez(file, importance=importance.astype(np.float32), frames=frames.astype(np.int64))
 
 
@@ -43,7 +43,7 @@ def read_importance(path: Path) -> tuple[np.ndarray, np.ndarray]:
 class ImportanceFile:
     """An importance file, read in blocks of frames: `shape` is (T, rows, cols), `numbers` the frame numbers int64 [T].
 
-    What its heads promise is checked before anything of that size is made. InputError as `read_importance`.
+    The shapes in its headers are checked before arrays of that size are allocated. InputError as `read_importance`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,9 +51,9 @@ class ImportanceFile:
             raise InputError(f"{path}: no such file; make it with tools/make_importance.py")
         self.path = path
         with self._member("importance") as member:
-            self.shape, dtype = _array_head(member)
+            self.shape, dtype = _array_header(member)
         with self._member("frames") as member:
-            numbers_shape, numbers_dtype = _array_head(member)
+            numbers_shape, numbers_dtype = _array_header(member)
             if len(self.shape) != 3 or numbers_shape != self.shape[:1] or not np.issubdtype(numbers_dtype, np.integer):
                 raise InputError(
                     f"{path}: expected importance [T, rows, cols] and whole frame numbers [T], "
@@ -62,14 +62,14 @@ class ImportanceFile:
             if not np.issubdtype(dtype, np.floating):
                 raise InputError(f"{path}: importance is {dtype}, expected float32")
             if self.shape[0] > _MOST_FRAMES or self.shape[1] * self.shape[2] > _MOST_CELLS:
-                raise InputError(f"{path}: is said to hold importance {list(self.shape)}, which no clip has")
+                raise InputError(f"{path}: claims importance {list(self.shape)}, more than any clip has")
             self.numbers = _read_array(member, numbers_shape, numbers_dtype).astype(np.int64, copy=False)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(numbers int64 [n], importance float32 [n, rows, cols]), some megabytes at a time, in order."""
+        """(numbers int64 [n], importance float32 [n, rows, cols]), a few megabytes at a time, in order."""
         at_once = max(_BLOCK_CELLS // max(self.shape[1] * self.shape[2], 1), 1)
         with self._member("importance") as member:
-            _, dtype = _array_head(member)
+            _, dtype = _array_header(member)
             for start in range(0, self.shape[0], at_once):
                 numbers = self.numbers[start : start + at_once]
                 block = _read_array(member, (len(numbers), *self.shape[1:]), dtype)
@@ -81,16 +81,16 @@ class ImportanceFile:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as member:
                 yield member
         except _BROKEN_ARCHIVE as error:
-            raise InputError(f"{self.path}: is no importance file ({' '.join(str(error).split())[:80]})") from None
+            raise InputError(f"{self.path}: is not an importance file ({' '.join(str(error).split())[:80]})") from None
 
 
-def _array_head(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
-    """(shape, dtype) of the .npy that a file begins with. ValueError for what cannot be read in blocks."""
+def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, dtype) in the header of an .npy. ValueError for an array that cannot be read in blocks."""
     version = np.lib.format.read_magic(member)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, is_fortran, dtype = read(member)
     if is_fortran and len(shape) > 1:
-        raise ValueError("its axes are in Fortran's order; save it with numpy.ascontiguousarray")
+        raise ValueError("it is in Fortran order; save it with numpy.ascontiguousarray")
     if dtype.hasobject or min(shape, default=0) < 0:
         raise ValueError(f"it holds {dtype} {shape}")
     return shape, dtype
@@ -110,6 +110,6 @@ def checked_importance(path: Path, importance: np.ndarray) -> np.ndarray:
         importance = importance.astype(np.float32, copy=False)
     for wrong, what in ((~np.isfinite(importance), "NaN or infinite"), (importance < 0, "negative")):
         if wrong.any():
-            place = int(np.argwhere(wrong)[0][0])
-            raise InputError(f"{path}: {what} importance in its frame {place}; importance is finite and >= 0")
+            position = int(np.argwhere(wrong)[0][0])
+            raise InputError(f"{path}: {what} importance in its frame {position}; importance is finite and >= 0")
     return importance

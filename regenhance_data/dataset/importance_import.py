@@ -1,4 +1,4 @@
-"""Importance in files that this kit did not write, read without running code from them.
+"""Import of importance files that other programs wrote, without running code from them.
 
 | file | content |
 | --- | --- |
@@ -28,9 +28,9 @@ from regenhance_data.dataset.importance_file import checked_importance, read_imp
 from regenhance_data.errors import InputError
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
-_MOST_BYTES = 4 * 2**30  # of one clip: ten hours of a 360p camera at 30 frames a second
+_MOST_BYTES = 4 * 2**30  # of one clip: ten hours of a 360p camera at 30 frames per second
 _MOST_CELLS = 10**6  # of one frame: 16K has half as many
-_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began a file before it wrote zip archives
+_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the start of a torch.save file older than its zip format
 
 Maps = tuple[np.ndarray, np.ndarray | None]  # importance float32 [T, rows, cols], frame numbers int64 [T] or None
 
@@ -38,22 +38,22 @@ Maps = tuple[np.ndarray, np.ndarray | None]  # importance float32 [T, rows, cols
 def read_importance_file(path: Path, clip: str, clips: Sequence[str]) -> Maps:
     """(importance float32 [T, rows, cols], frame numbers int64 [T] or None) of `clip`, one of the dataset's `clips`.
 
-    Without numbers it is that of all frames in order. The kind of file is found by its content. Where it tells videos
-    apart, the clip's is the one whose name makes the clip's id; a file of one video fits any dataset of one clip.
+    Without numbers, it has all frames in order. The kind of file is detected from its content. In a file of several
+    videos, a clip's video is the one whose name gives the clip's id; a file of one video fits any dataset of one clip.
     InputError for files that are missing, broken or of another kind, for importance that is NaN, infinite or negative,
-    and for clips that the file does not have.
+    and for clips that the file does not contain.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give --importance a .npz, .npy, .pth or pickle")
-    by_video = _read(path, path.stat().st_mtime_ns)
-    importance, numbers = by_video[_video_of(path, clip, clips, list(by_video))]
+    maps = _read(path, path.stat().st_mtime_ns)
+    importance, numbers = maps[_video_of(path, clip, clips, list(maps))]
     return checked_importance(path, importance), numbers
 
 
-# kept, since every clip of a dataset asks for its part of one file
+# cached: every clip of a dataset reads its part of one file
 @lru_cache(maxsize=1)
 def _read(path: Path, changed_ns: int) -> dict[str | None, Maps]:
-    """The importance in a file by video, None where it names none."""
+    """The importance in a file, by video; None for a file that names no video."""
     try:
         with path.open("rb") as file:
             head = file.read(len(_TORCH_MAGIC))
@@ -62,18 +62,20 @@ def _read(path: Path, changed_ns: int) -> dict[str | None, Maps]:
             return {None: read_importance(path)}
         arrays = [name for name in names if name.endswith(".npy")]
         if arrays:
-            return _sorted_by_video(_one_array(path, arrays), path)
+            return _by_video(_one_array(path, arrays), path)
         if head.startswith(b"\x93NUMPY"):
-            return _sorted_by_video(_read_npy(lambda: path.open("rb"), path), path)
+            return _by_video(_read_npy(lambda: path.open("rb"), path), path)
         if names or head == _TORCH_MAGIC:
-            return _sorted_by_video(_read_torch(path), path)
-        return _sorted_by_video(restricted_load(path, _Allowed()), path)
+            return _by_video(_read_torch(path), path)
+        return _by_video(restricted_load(path, _Allowed()), path)
     except InputError:
         raise
-    # zlib, zipfile, NumPy, PyTorch and the unpickler each have their own for broken files
+    # zlib, zipfile, NumPy, PyTorch and the unpickler each raise their own exceptions for broken files
     except Exception as error:
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise InputError(f"{path}: is no file of importance that can be read without running code ({reason})") from None
+        raise InputError(
+            f"{path}: is not an importance file that can be read without running code ({reason})"
+        ) from None
 
 
 def _one_array(path: Path, names: list[str]) -> np.ndarray:
@@ -89,14 +91,14 @@ def _read_npy(open_file: Callable[[], IO[bytes]], path: Path) -> np.ndarray:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
-    _refuse_giants(path, shape, dtype.itemsize)
+    _refuse_oversized(path, shape, dtype.itemsize)
     with open_file() as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _refuse_giants(path: Path, shape: Sequence[int], item_bytes: int = 4) -> None:
+def _refuse_oversized(path: Path, shape: Sequence[int], item_bytes: int = 4) -> None:
     if math.prod(shape) * item_bytes > _MOST_BYTES or math.prod(shape[-2:]) > _MOST_CELLS:
-        raise InputError(f"{path}: is said to hold an array {list(shape)}, which is more than any clip's importance")
+        raise InputError(f"{path}: claims an array {list(shape)}, more than the importance of any clip")
 
 
 def _read_torch(path: Path) -> Any:
@@ -118,7 +120,7 @@ def _rebuild_tensor(storage: Any, offset: int, shape: Sequence[int], stride: Seq
 
 
 class _Skipped:
-    """What stands for an object of a class that is not read, such as the detections beside the saliency."""
+    """Replaces an object of a class that is not read, such as the detections beside the saliency."""
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
@@ -132,13 +134,13 @@ class _Skipped:
 
 
 class _Allowed(Mapping[tuple[str, str], Callable[..., Any]]):
-    """Arrays and tensors for those who ask for them, and an empty shell for everything else: nothing is refused, and
-    nothing of the file is run.
+    """The classes that a pickle may name: arrays and tensors, and an empty placeholder for all others. Nothing is
+    refused, and no code of the file is run.
     """
 
     _made: Mapping[tuple[str, str], Callable[..., Any]] = {
         **ARRAYS,
-        ("collections", "OrderedDict"): lambda *_: OrderedDict(),  # its entries follow, one by one
+        ("collections", "OrderedDict"): lambda *_: OrderedDict(),  # its entries are set afterwards
         ("torch.storage", "_load_from_bytes"): _load_storage,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     }
@@ -156,8 +158,8 @@ class _Allowed(Mapping[tuple[str, str], Callable[..., Any]]):
         return len(self._made)
 
 
-def _sorted_by_video(content: Any, path: Path) -> dict[str | None, Maps]:
-    """The importance in what a file holds, by video."""
+def _by_video(content: Any, path: Path) -> dict[str | None, Maps]:
+    """The importance in the content of a file, by video."""
     if _is_array(content):
         return {None: (_as_maps(content, path), None)}
     if isinstance(content, list | tuple):
@@ -178,7 +180,7 @@ def _stacked(by_number: dict[int, np.ndarray], path: Path) -> Maps:
     shapes = {by_number[number].shape for number in numbers}
     if len(shapes) > 1:
         raise InputError(f"{path}: its frames have grids of different sizes: {sorted(shapes)}"[:200])
-    _refuse_giants(path, (len(numbers), *next(iter(shapes))))
+    _refuse_oversized(path, (len(numbers), *next(iter(shapes))))
     return np.stack([by_number[number] for number in numbers]), np.array(numbers, np.int64)
 
 
@@ -195,8 +197,8 @@ def _frame_map(value: Any, key: Any, path: Path) -> np.ndarray:
 def _as_maps(array: Any, path: Path) -> np.ndarray:
     """An array or tensor [N, rows, cols] or [N, 1, rows, cols] as an array [N, rows, cols]."""
     shape = tuple(array.shape)
-    # a tensor can promise more than the file holds, by strides of 0
-    _refuse_giants(path, shape)
+    # a tensor with strides of 0 can claim more than the file holds
+    _refuse_oversized(path, shape)
     array = np.asarray(array if isinstance(array, np.ndarray) else array.detach().float())
     if array.ndim == 4 and array.shape[1] == 1:
         array = array[:, 0]
@@ -214,7 +216,7 @@ def _described(value: Any) -> str:
 
 
 def _video_of(path: Path, clip: str, clips: Sequence[str], videos: list[str | None]) -> str | None:
-    """The video of a file that is `clip`'s."""
+    """The video in a file that belongs to `clip`."""
     if len(videos) == len(clips) == 1:
         return videos[0]
     if videos == [None]:

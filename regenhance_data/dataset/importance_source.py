@@ -1,4 +1,4 @@
-"""Where the importance of a clip comes from: importance/, or a file from elsewhere."""
+"""The importance that labels are made from: a file in importance/, or one that another program wrote."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from regenhance_data.io.files import digest, sha256
 
 @dataclass(frozen=True)
 class ImportanceSource:
-    """The importance of one clip: its frames by number, their grid, and a way to read it in blocks of
-    (numbers int64 [n], importance float32 [n, rows, cols]) as often as needed.
+    """The importance of one clip. frames: those with importance, by number. blocks: reads it from the start, in blocks
+    of (numbers int64 [n], importance float32 [n, rows, cols]). file_digest: of the file it is read from.
     """
 
     frames: dict[int, Frame]
@@ -32,7 +32,7 @@ class ImportanceSource:
 
 
 def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: int) -> ImportanceSource:
-    """The importance of a clip, from importance/ or, in its place, from `file`; InputError where it does not fit."""
+    """The importance of a clip, from importance/ or, if given, from `file`. InputError where it does not fit."""
     frames = dataset.frames(clip)
     _refuse_unusable_names(dataset, clip, frames)
     if file is None:
@@ -63,7 +63,7 @@ def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: i
 
 
 def _imported(file: Path, dataset: Dataset, clip: str, frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:
-    """(frame numbers int64 [T], importance float32 [T, rows, cols]) of a clip in a file from elsewhere."""
+    """(frame numbers int64 [T], importance float32 [T, rows, cols]) of a clip in an imported file."""
     importance, numbers = read_importance_file(file, clip, dataset.clips())
     if numbers is None:
         if len(importance) != len(frames):
@@ -76,6 +76,6 @@ def _refuse_unusable_names(dataset: Dataset, clip: str, frames: list[Frame]) -> 
     stems = {frame.stem for frame in frames}
     if len(stems) < len(frames) or any(" " in stem for stem in stems):
         raise InputError(
-            f"{dataset.root / LR_FRAMES / clip}: file names need to be without spaces and to differ in more than the "
-            "suffix, so that each has a label and a line of a list"
+            f"{dataset.root / LR_FRAMES / clip}: file names must have no spaces and must differ in more than the "
+            "suffix, so that each frame has its own label and line in a list"
         )

@@ -15,21 +15,21 @@ from regenhance_data.grid import MacroblockGrid
 # from the PNG specification (ISO/IEC 15948)
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE_COLOURS, _FILTER_NONE, _FILTER_UP = 3, 0, 2
-# what Pillow raises for broken pictures
-NO_PICTURE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# what Pillow raises for broken images
+BROKEN_IMAGE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @lru_cache
 def level_colours(level_count: int) -> np.ndarray:
-    """An RGB colour a level, dark to bright: uint8 [levels, 3]."""
+    """An RGB colour for each level, dark to bright: uint8 [levels, 3]."""
     return (matplotlib.colormaps["inferno"](np.linspace(0, 1, level_count))[:, :3] * 255).round().astype(np.uint8)
 
 
 def label_png(levels: np.ndarray, grid: MacroblockGrid, level_count: int) -> bytes:
-    """The label of one frame: a level grid, uint8 [rows, cols] → a palette PNG of the origin image's exact size.
+    """The label of one frame: a level grid, uint8 [rows, cols] → a palette PNG of the LR frame's exact size.
 
-    Encoded here and not by Pillow, which filters no palette image: a row of macroblocks is one line of pixels and
-    then lines that PNG's filter Up makes zero, which costs half the time. 4 bits a pixel where the levels fit.
+    Not encoded by Pillow, which does not filter palette images: here a row of macroblocks is one line of pixels, then
+    lines that PNG's filter Up makes zero, which takes half the time. 4 bits per pixel where the levels fit.
     """
     line = np.repeat(levels, grid.mb_size, axis=1)[:, : grid.width]
     bits = 4 if level_count <= 16 else 8
@@ -62,7 +62,7 @@ def read_label(path: Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
-                raise InputError(f"{path}: is a picture of mode {image.mode}, a label has one channel of 8 bits")
+                raise InputError(f"{path}: is an image of mode {image.mode}, a label has one channel of 8 bits")
             return np.asarray(image)
-    except NO_PICTURE:
+    except BROKEN_IMAGE:
         raise InputError(f"{path}: does not decode as a PNG; make the labels again") from None

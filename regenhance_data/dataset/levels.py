@@ -1,4 +1,4 @@
-"""From importance to levels: a normaliser fitted on training frames, and the rule that cuts [0, 1] into levels."""
+"""From importance to levels: a normaliser fitted on training frames, and the quantisation of [0, 1] into levels."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,8 +10,6 @@ from regenhance_data.errors import InputError
 
 Kind = Literal["log", "minmax", "rank", "none"]
 MOST_LEVELS = 255  # a label is uint8 and PaddleSeg ignores pixels of value 255
-
-
 IGNORED_LEVEL = 255  # PaddleSeg leaves pixels of this value out of the loss
 
 
@@ -24,22 +22,23 @@ def to_levels(normalised: np.ndarray, levels: int) -> np.ndarray:
         raise InputError(f"--levels {levels}: a label needs 2 to {MOST_LEVELS} levels")
     normalised = np.asarray(normalised)
     if normalised.size and not (normalised.min() >= 0 and normalised.max() <= 1):
-        raise ValueError("importance to be cut into levels must lie in [0, 1]")
+        raise ValueError("normalised importance must lie in [0, 1]")
     edges = (np.arange(1, levels) / levels).astype(normalised.dtype)
     return np.searchsorted(edges, normalised, side="right").astype(np.uint8)
 
 
 def expected_level(shares: np.ndarray, axis: int = 1) -> np.ndarray:
-    """What a predictor says of a macroblock: Σ k·p_k / (K − 1) in [0, 1], p the probabilities along `axis`."""
+    """A predictor's importance of a macroblock: Σ k·p_k / (K − 1) in [0, 1], p the probabilities along `axis`."""
     return np.tensordot(np.linspace(0, 1, shares.shape[axis]), shares, (0, axis))
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """Maps importance (finite, >= 0) to [0, 1], monotonically, with numbers fitted on the training frames.
+    """Maps importance (finite, >= 0) to [0, 1], monotonically, with parameters fitted on the training frames.
 
-    log: 0 up to `low`, 1 from `high` on, logarithmic between. minmax: linear between them. rank: the share of the
-    training cells that are smaller (`quantiles`: 257 of them, evenly spaced). none: what is in [0, 1] already.
+    log: 0 up to `low`, 1 from `high` on, logarithmic between. minmax: linear between them. rank: the share of training
+    macroblocks with less importance (`quantiles`: 257 of them, evenly spaced). none: importance that is in [0, 1]
+    already.
     """
 
     kind: Kind
@@ -55,31 +54,31 @@ class Normaliser:
 
     @classmethod
     def fit(cls, kind: Kind, training: np.ndarray) -> "Normaliser":
-        """Fit on the importance of all training frames (any shape). InputError when there is nothing to fit on."""
+        """Fit on the importance of all training frames (any shape). InputError when it is 0 everywhere."""
         values = np.asarray(training, dtype=np.float64).ravel()
         if kind == "none":
             return cls("none")
         positive = values[values > 0]
         if not positive.size:
             raise InputError(
-                "importance is 0 in every training frame: the detector finds nothing there, or clear and blurred "
-                "frames are the same; lower --score_threshold or look at the clear frames"
+                "importance is 0 in every training frame: the detector finds nothing there, or HR and upsampled frames "
+                "are equal; lower --score_threshold or look at the HR frames"
             )
         if kind == "rank":
             return cls("rank", quantiles=tuple(np.quantile(values, np.linspace(0, 1, 257)).tolist()))
         if kind == "minmax":
             low, high = float(values.min()), float(values.max())
             return cls("minmax", low, high if high > low else low + 1.0)
-        # Importance is heavy-tailed. Between the median and the 99.9th percentile the levels come out evenly filled
-        # (the lower half is level 0, which a budget never reaches anyway); where half of the cells are 0 the median
-        # is that of the others.
+        # Importance is heavy-tailed. Between the median and the 99.9th percentile the levels are evenly filled (the
+        # lower half is level 0, which a budget never reaches anyway). Where half of the macroblocks are 0, the median
+        # is taken of the others.
         low = float(np.median(values)) or float(np.median(positive))
         return cls("log", low, max(float(np.quantile(values, 0.999)), low * np.e))
 
     def __call__(self, importance: np.ndarray) -> np.ndarray:
-        """Importance of any shape → floats in [0, 1] of the same shape: float64, or for none as it came.
+        """Importance of any shape → floats in [0, 1] of the same shape: float64, but `none` keeps the dtype.
 
-        None keeps the dtype so that `to_levels` finds a stored float32 0.7 in the level that 0.7 belongs to.
+        So `to_levels` puts a stored float32 0.7 in the level of 0.7.
         """
         if self.kind == "none":
             if np.max(importance, initial=0) > 1:

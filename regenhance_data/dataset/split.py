@@ -1,4 +1,4 @@
-"""Splits without leakage: neighbouring frames are near-duplicates, so parts are contiguous, with a gap between them."""
+"""Splits without leakage: neighbouring frames are near-duplicates, so blocks are contiguous, with gaps between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Ratios:
 
 
 def _portions(total: int, ratios: Ratios) -> list[int]:
-    """`total` items in whole portions near the ratios (largest remainder); every ratio above 0 gets at least one."""
+    """`total` items in integer portions near the ratios (largest remainder); every ratio above 0 gets at least one."""
     exact = [total * share for share in ratios.shares]
     portions = [max(int(e + 1e-9), 1) if share > 0 else 0 for e, share in zip(exact, ratios.shares, strict=True)]
     while sum(portions) != total:
@@ -44,7 +44,7 @@ def _portions(total: int, ratios: Ratios) -> list[int]:
 def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:
     """Cut `count` frames in time order into train, val and test blocks with `gap` unused frames between them.
 
-    A clip too short for that (fewer than one frame for each part and the gaps) goes to train as a whole.
+    A clip too short for that (fewer than one frame for each block, plus the gaps) goes to train completely.
     """
     parts = sum(share > 0 for share in ratios.shares)
     usable = count - gap * (parts - 1)
@@ -60,9 +60,9 @@ def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:
 def split_clips(
     clips: Sequence[str], ratios: Ratios, earlier: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, list[str]]:
-    """Give whole clips to train, val and test, in an order that depends on their names alone.
+    """Assign whole clips to train, val and test, in an order that depends only on their names.
 
-    With an `earlier` split its clips stay where they are, and each new one goes where most is missing.
+    The clips of an `earlier` split keep their split; each new one goes to the split that lacks most.
     """
     parts = sum(share > 0 for share in ratios.shares)
     if len(clips) < parts:
@@ -71,9 +71,9 @@ def split_clips(
     if not earlier:
         starts = accumulate(_portions(len(clips), ratios), initial=0)
         return {name: sorted(order[a:b]) for name, (a, b) in zip(SPLITS, pairwise(starts), strict=True)}
-    parted = {name: [clip for clip in earlier.get(name, ()) if clip in clips] for name in SPLITS}
+    assigned = {name: [clip for clip in earlier.get(name, ()) if clip in clips] for name in SPLITS}
     wanted = dict(zip(SPLITS, _portions(len(clips), ratios), strict=True))
     for clip in order:
-        if not any(clip in given for given in parted.values()):
-            parted[max(SPLITS, key=lambda name: wanted[name] - len(parted[name]))].append(clip)
-    return {name: sorted(given) for name, given in parted.items()}
+        if not any(clip in given for given in assigned.values()):
+            assigned[max(SPLITS, key=lambda name: wanted[name] - len(assigned[name]))].append(clip)
+    return {name: sorted(given) for name, given in assigned.items()}

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and read without trusting them."""
+"""Files: atomic writes, locks, hashes, and JSON and YAML that is not trusted."""
 
 import errno
 import fcntl
@@ -17,8 +17,8 @@ import yaml
 
 from regenhance_data.errors import InputError
 
-UNFINISHED = ".writing-"  # how the name of a file begins until it is whole
-# PyYAML makes numbers, dates and keys with whatever Python has for that, and lets their errors through.
+UNFINISHED = ".writing-"  # the prefix of a file name until the file is complete
+# PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
 _BROKEN_YAML = (
     *(yaml.YAMLError, ValueError, LookupError, TypeError),
     *(AttributeError, ArithmeticError, RecursionError),
@@ -26,15 +26,15 @@ _BROKEN_YAML = (
 
 
 def digest(value: Any) -> str:
-    """A short hash of a plain value (what JSON can hold), equal for equal values."""
+    """A short hash of a plain value (one that JSON can hold), equal for equal values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; renamed to `path` on success, removed on any error.
+    """A temporary file beside `path` to write to; renamed to `path` on success, removed on any error.
 
-    The temporary name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders look at it).
+    Its name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders need it).
     """
     temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
     try:
@@ -44,23 +44,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # a failed write names no file
-            with suppress(AttributeError):  # PyAV's errors let nobody tell them
+            with suppress(AttributeError):  # PyAV's exceptions are immutable
                 error.filename = str(path)
         raise
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed run left half-written in a folder, which nobody else is writing to."""
+    """Remove the unfinished files of a killed run from a folder that no other process writes to."""
     for path in folder.glob(f"{UNFINISHED}*"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """The lock file `path`, held by this process alone until the end of the block; its folder is made if need be.
+    """Hold the lock file `path` until the end of the block; its folder is created if needed.
 
-    InputError, that names the holder, where another process has it, and where it is a link: one that a dataset brings
-    along would have another file written over. The kernel lets go of it however a process ends.
+    InputError, with the name of the holder, where another process holds it, and where it is a link: one in a downloaded
+    dataset could overwrite another file. The kernel releases the lock however the process ends.
     """
     folder_is_new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,16 +70,16 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-            raise InputError(f"{path}: is a link, no lock of this kit; remove it") from None
+            raise InputError(f"{path}: is a link, not a lock file of this kit; remove it") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = " ".join(file.read(200).split()) or "of another user"
             file.close()
-            message = f"{path.parent}: another run is at work there ({holder}); wait for it, or end it"
+            message = f"{path.parent}: another run is working there ({holder}); wait for it, or stop it"
             raise InputError(message) from None
-        # whoever held it before may have removed it since it was opened
+        # the previous holder may have removed it since it was opened
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
             break
         file.close()
@@ -96,13 +96,13 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
+    """Write `content` to `path` atomically."""
     with written_whole(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write `content` to `path` at once: for files in a folder that gets its name when all of them are there."""
+    """Write `content` to `path` directly: for files in a folder that is renamed once it is complete."""
     try:
         path.write_bytes(content)
     except OSError as error:
@@ -111,12 +111,12 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    """Write `text` as UTF-8 to `path` atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON to `path`; NaN is refused, since JSON has none."""
+    """Write `value` as indented JSON to `path`. ValueError for NaN, which JSON does not have."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
@@ -131,11 +131,11 @@ def read_json(path: Path) -> Any:
 
 
 class _Reader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them stand for more values than any memory holds, or for one inside itself."""
+    """Refuses aliases: a few lines of them can expand to more values than fit in memory, or contain themselves."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias (*name); write the value out in its place")
+            raise yaml.YAMLError("it has an alias (*name); write the value instead")
         return super().compose_node(parent, index)
 
 
@@ -145,7 +145,7 @@ class _Writer(yaml.SafeDumper):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, read with the safe loader. InputError when it is missing or no mapping."""
+    """The mapping in a YAML file, read with the safe loader. InputError when it is missing or not a mapping."""
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), _Reader)
     except FileNotFoundError:

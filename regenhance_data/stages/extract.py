@@ -1,4 +1,4 @@
-"""Videos become origin images (and, on demand, the high-resolution originals) of a dataset."""
+"""Videos → LR frames and, on request, original HR frames of a dataset."""
 
 import os
 import shutil
@@ -22,11 +22,11 @@ from regenhance_data.parallel.threads import bounded_map
 
 @dataclass(frozen=True)
 class ExtractionSettings:
-    """What the frames of a clip depend on besides the video.
+    """How the frames of a clip are made from a video.
 
-    height: of the origin image in pixels, the width follows the aspect. fps: sampled by time stamp, None: every
-    frame. every: then only every n-th. max_frames: then at most so many. keep_hr: also write the originals, at
-    `scale` times the origin's size. jpeg_quality: send origin images through JPEG, as a camera would.
+    height: of the LR frame in pixels; the width follows the aspect ratio. fps: frames sampled by time stamp, None:
+    every frame. every: only every n-th of those. max_frames: at most so many of those. keep_hr: also write the original
+    HR frames, at `scale` times the LR size. jpeg_quality: compress LR frames as JPEG first, as a camera would.
     """
 
     height: int = 360
@@ -49,13 +49,13 @@ class ExtractionSettings:
 
 
 def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> int:
-    """Write the frames of one video as a clip of the dataset; return how many. Memory is flat in the clip's length.
+    """Write the frames of one video as a clip of the dataset; return how many. Memory does not grow with its length.
 
-    A clip that is there already, from the same file with the same settings, is left as it is, and written again where
-    frames are missing; from another, it is refused unless `overwrite`, which also removes what was derived from its
-    frames. InputError as `read_video`.
+    An existing clip from the same file and settings is kept, or rewritten if frames are missing. One from another file
+    or other settings is refused unless `overwrite`, which also removes everything made from its frames. InputError as
+    `read_video`.
     """
-    source_fps = frame_rate(video)  # refuses what is no video
+    source_fps = frame_rate(video)  # refuses a file that is not a video
     made_by = ClipRecord(video.name, sha256(video), **asdict(settings))
     recorded = dataset.record.clips.get(clip, ClipRecord())
     is_same = is_same_extraction(recorded, made_by)
@@ -64,18 +64,18 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             return recorded.frames or 0
         if not is_same and not overwrite:
             raise InputError(
-                f"{dataset.root / LR_FRAMES / clip}: is there already, from another video or other settings; "
+                f"{dataset.root / LR_FRAMES / clip}: exists already, from another video or other settings; "
                 "give --overwrite to replace it, or rename the video"
             )
     for other, record in dataset.record.clips.items():
         if other != clip and record.sha256 == made_by.sha256:
-            raise InputError(f"{video}: is in the dataset already, as clip {other}; twice it would leak between splits")
+            raise InputError(f"{video}: is in the dataset already, as clip {other}; a copy would leak between splits")
     partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, HR_IMAGES)}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        count, source_hw, origin_hw, scale = _write_frames(dataset, video, settings, partial)
-        if clip in dataset.clips():  # until its new frames are whole, the old clip stays as it was
+        count, source_hw, lr_hw, scale = _write_frames(dataset, video, settings, partial)
+        if clip in dataset.clips():  # the old clip stays until the new frames are complete
             if not is_same:
                 dataset.save(clips=dataset.record.clips_without(clip))
                 remove_derived(dataset, clip)
@@ -84,10 +84,10 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
             os.replace(partial[HR_IMAGES], dataset.root / HR_IMAGES / clip)
         rate = round((settings.fps or source_fps) / settings.every, 6)
-        record = replace(made_by, frames=count, frame_rate=rate, source_hw=source_hw, origin_hw=origin_hw)
+        record = replace(made_by, frames=count, frame_rate=rate, source_hw=source_hw, origin_hw=lr_hw)
         scales = {"scale": scale} if settings.keep_hr else {}
         dataset.save(clips=dataset.record.clips_with(clip, record), **scales)
-        # last: its folder is what makes the clip exist, and a clip that exists has its record
+        # last: a clip exists once its folder does, and then it has its record
         os.replace(partial[LR_FRAMES], dataset.root / LR_FRAMES / clip)
     finally:
         for folder in partial.values():
@@ -100,28 +100,28 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
 def _write_frames(
     dataset: Dataset, video: Path, settings: ExtractionSettings, folders: dict[str, Path]
 ) -> tuple[int, tuple[int, int], tuple[int, int], int]:
-    """(frames written, source (H, W), origin (H, W), scale)."""
+    """(number of frames, video (H, W), LR (H, W), scale)."""
     source_hw: tuple[int, int] = (0, 0)
-    origin_hw: tuple[int, int] = (0, 0)
+    lr_hw: tuple[int, int] = (0, 0)
     scale = 1
 
     def jobs() -> Iterator[tuple[Path, np.ndarray, tuple[int, int], int | None]]:
-        nonlocal source_hw, origin_hw, scale
+        nonlocal source_hw, lr_hw, scale
         frames = read_video(video, settings.fps, settings.every)
         for index, image in enumerate(progress(frames, video.name, settings.max_frames)):
             if index == settings.max_frames:
                 return
             if index == 0:
                 source_hw = (image.shape[0], image.shape[1])
-                origin_hw = _origin_hw(source_hw, settings.height, video)
-                scale = _scale(dataset, source_hw, origin_hw, video) if settings.keep_hr else 1
+                lr_hw = _lr_hw(source_hw, settings.height, video)
+                scale = _scale(dataset, source_hw, lr_hw, video) if settings.keep_hr else 1
             name = f"{index:06d}.png"
-            yield folders[LR_FRAMES] / name, image, origin_hw, settings.jpeg_quality
+            yield folders[LR_FRAMES] / name, image, lr_hw, settings.jpeg_quality
             if settings.keep_hr:
-                yield folders[HR_IMAGES] / name, image, (origin_hw[0] * scale, origin_hw[1] * scale), None
+                yield folders[HR_IMAGES] / name, image, (lr_hw[0] * scale, lr_hw[1] * scale), None
 
     written = sum(1 for _ in bounded_map(_write_resized, jobs()))
-    return written // (2 if settings.keep_hr else 1), source_hw, origin_hw, scale
+    return written // (2 if settings.keep_hr else 1), source_hw, lr_hw, scale
 
 
 def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) -> None:
@@ -135,7 +135,7 @@ def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) ->
     write_image(path, image)
 
 
-def _origin_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, int]:
+def _lr_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, int]:
     if source_hw[0] <= height:
         if source_hw[0] < height:
             warn(f"{video}: is {source_hw[0]} pixels high, less than --height {height}; its own size is kept")
@@ -143,21 +143,21 @@ def _origin_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[in
     return height, max(round(source_hw[1] * height / source_hw[0]), 1)
 
 
-def _scale(dataset: Dataset, source_hw: tuple[int, int], origin_hw: tuple[int, int], video: Path) -> int:
-    scale = round(source_hw[0] / origin_hw[0])
-    if scale * origin_hw[0] > source_hw[0]:
+def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path) -> int:
+    scale = round(source_hw[0] / lr_hw[0])
+    if scale * lr_hw[0] > source_hw[0]:
         warn(
-            f"{video}: the clear frames are {scale} x {origin_hw[0]} = {scale * origin_hw[0]} pixels high, more than "
+            f"{video}: the HR frames are {scale} x {lr_hw[0]} = {scale * lr_hw[0]} pixels high, more than "
             f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
         )
     if scale < 2:
         raise InputError(
-            f"{video}: --keep_hr needs a video at least twice as high as the origin image, "
-            f"it is {source_hw[0]} and --height gives {origin_hw[0]}"
+            f"{video}: --keep_hr needs a video at least twice as high as the LR frame, "
+            f"it has {source_hw[0]} lines and --height gives {lr_hw[0]}"
         )
     if dataset.record.clips and dataset.record.content.get("scale", scale) != scale:
         raise InputError(
             f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
-            f"--height {source_hw[0] // dataset.scale}, or a dataset of its own (a predictor is exported for one size)"
+            f"--height {source_hw[0] // dataset.scale}, or use another dataset (a predictor is exported for one size)"
         )
     return scale

@@ -1,4 +1,4 @@
-"""Importance of every frame of a dataset: from clear and blurred frames to importance/<clip>.npz."""
+"""LR and HR frames → the importance of every frame of a dataset, in importance/<clip>.npz."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,28 +26,30 @@ def make_importance(
     dataset: Dataset,
     settings: DetectorSettings,
     formula: str,
-    clear: str,
+    hr_folder: str,
     executor: Executor | None = None,
     overwrite: bool = False,
 ) -> tuple[int, int, int]:
     """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
-    What was made before from the same pictures with the same settings is kept, to the chunk of a clip that was cut
-    off; what dataset.yaml does not know is refused unless `overwrite`. Memory is flat in the clips' length but for the
-    importance of one clip.
+    Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run.
+    Files that are not recorded in dataset.yaml are refused unless `overwrite`. Memory does not grow with the clips'
+    length, but for the importance of one clip.
     """
     if not overwrite:
         refuse_unknown_importance(dataset)
-    record = ImportanceRecord(formula, clear, dataset.scale, dataset.mb_size)
+    record = ImportanceRecord(formula, hr_folder, dataset.scale, dataset.mb_size)
     start_importance(dataset, detector_record(settings), record)
     clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
     todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not importance_is_complete(dataset, clip)}
-    for clip in clips.keys() - todo.keys():  # a run that was killed between the last two lines of _join left them
+    for clip in clips.keys() - todo.keys():  # left by a run that was killed between the last two lines of _join
         shutil.rmtree(dataset.importance_parts(clip), ignore_errors=True)
     missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
-    make_worker = partial(_Worker, dataset.root, settings, formula, clear)
+    results = (executor or Executor(workers=1)).map(
+        partial(_Worker, dataset.root, settings, formula, hr_folder), missing
+    )
     count = sum(map(len, missing))
-    for _ in progress(_made(dataset, (executor or Executor(workers=1)).map(make_worker, missing)), "importance", count):
+    for _ in progress(_write_parts(dataset, results), "importance", count):
         pass
     for clip, chunks in todo.items():
         _join(dataset, clip, chunks)
@@ -56,14 +58,14 @@ def make_importance(
 
 
 class _Worker:
-    """Gives the importance of a chunk of frames, float32 [n, rows, cols]."""
+    """Computes the importance of a chunk of frames, float32 [n, rows, cols]."""
 
-    def __init__(self, root: Path, settings: DetectorSettings, formula: str, clear: str) -> None:
+    def __init__(self, root: Path, settings: DetectorSettings, formula: str, hr_folder: str) -> None:
         self._dataset, self._detector = Dataset(root), load_detector(settings)
-        self._formula, self._clear = formula, clear
+        self._formula, self._hr_folder = formula, hr_folder
 
     def __call__(self, chunk: Sequence[Frame]) -> np.ndarray:
-        pairs = bounded_map(lambda frame: read_pair(self._dataset, frame, self._clear), chunk, workers=2)
+        pairs = bounded_map(lambda frame: read_pair(self._dataset, frame, self._hr_folder), chunk, workers=2)
         maps = []
         for frame, pair in zip(chunk, pairs, strict=True):
             maps.append(importance_map(self._detector, pair, self._formula)[0])
@@ -76,8 +78,8 @@ class _Worker:
         return np.stack(maps)
 
 
-def _made(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
-    """Write down each chunk that is ready, and tell the frames of it."""
+def _write_parts(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
+    """Write the importance of each finished chunk; yield the frames of it."""
     for chunk, maps in results:
         with written_whole(_part(dataset, chunk)) as temporary:
             np.save(temporary, maps)

@@ -1,10 +1,10 @@
-"""Which videos become which clips: a list of files, a folder, or a manifest with settings for each.
+"""Which videos become which clips: from a list of files, a folder, or a manifest with settings for each clip.
 
-defaults: {fps: 5}            # any of the settings below, for every clip
+defaults: {fps: 5}            # settings for every clip
 clips:
-  - video: day.mp4            # from the manifest's own folder, or an absolute path
+  - video: day.mp4            # relative to the manifest, or an absolute path
   - video: night/cam.mkv
-    id: night                 # of the clip, by default the video's name
+    id: night                 # clip id (default: the video's name)
     height: 180
     fps: 10                   # also: every, max_frames, jpeg_quality
 """
@@ -40,7 +40,7 @@ class ClipSource:
 
 
 def sources_of_videos(videos: Sequence[Path], settings: ExtractionSettings) -> list[ClipSource]:
-    """A clip for each video: its id is the file name, with its folder's name before it where two would be the same."""
+    """A clip for each video: its id is the file name, preceded by the folder's name where two would be equal."""
     stems = [clip_id(v.stem) for v in videos]
     ids = [
         stem if stems.count(stem) == 1 else clip_id(f"{Path(os.path.abspath(video)).parent.name}_{video.stem}")
@@ -60,13 +60,13 @@ def sources_of_folder(folder: Path, settings: ExtractionSettings) -> list[ClipSo
 
 
 def sources_of_manifest(path: Path, settings: ExtractionSettings) -> list[ClipSource]:
-    """The clips of a manifest; its settings go before those given. InputError for what a manifest does not have."""
+    """The clips of a manifest; its settings override `settings`. InputError for a broken manifest."""
     content = read_yaml(path)
     _refuse_unknown(path, content, {"defaults", "clips"})
     defaults = _settings(path, "defaults", content.get("defaults") or {}, settings, set())
     entries = content.get("clips")
     if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: has no list of clips; give 'clips:' with '- video: FILE' for each")
+        raise InputError(f"{path}: has no list of clips; write 'clips:' with '- video: FILE' for each")
     return _distinct([_source(path, number, entry, defaults) for number, entry in enumerate(entries, 1)])
 
 
@@ -76,7 +76,7 @@ def _source(path: Path, number: int, entry: Any, defaults: ExtractionSettings) -
         raise InputError(f"{path}: {where} names no video; write '- video: FILE'")
     video, clip = path.parent / entry["video"], entry.get("id", clip_id(Path(entry["video"]).stem))
     if not isinstance(clip, str) or clip != clip_id(clip):
-        raise InputError(f"{path}: {where} has id {clip!r:.80}; use letters, digits, '.', '_' and '-' alone")
+        raise InputError(f"{path}: {where} has id {clip!r:.80}; use only letters, digits, '.', '_' and '-'")
     return ClipSource(clip, video, _settings(path, where, entry, defaults, {"video", "id"}))
 
 
@@ -84,7 +84,7 @@ def _settings(
     path: Path, where: str, entry: Mapping[str, Any], defaults: ExtractionSettings, others: set[str]
 ) -> ExtractionSettings:
     if not isinstance(entry, dict):
-        raise InputError(f"{path}: {where} is no mapping of settings")
+        raise InputError(f"{path}: {where} is not a mapping of settings")
     _refuse_unknown(path, entry, _TYPES.keys() | others)
     given = {f.name: entry[f.name] for f in fields(ExtractionSettings) if f.name in entry}
     for name, value in given.items():
@@ -99,7 +99,7 @@ def _settings(
 def _refuse_unknown(path: Path, entry: Mapping[Any, Any], known: set[str]) -> None:
     unknown = [str(key) for key in entry if key not in known]
     if unknown:
-        raise InputError(f"{path}: does not know {unknown[0][:80]!r}; there are: {', '.join(sorted(known))}")
+        raise InputError(f"{path}: unknown key {unknown[0][:80]!r}; expected: {', '.join(sorted(known))}")
 
 
 def _distinct(sources: list[ClipSource]) -> list[ClipSource]:

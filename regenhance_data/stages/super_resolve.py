@@ -1,4 +1,4 @@
-"""Super-resolution of a dataset: every origin image becomes a clear frame in sr_images/."""
+"""Super-resolution of a dataset: LR frames → HR frames in sr_images/."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,11 +24,11 @@ def super_resolve(
     overwrite: bool = False,
     executor: Executor | None = None,
 ) -> tuple[int, int]:
-    """Write sr_images/ for every clip; return (frames, frames made now). Memory is flat in the clips' length.
+    """Write sr_images/ for every clip; return (frames, frames made now). Memory does not grow with the clips' length.
 
-    Frames of an earlier run of the same upscaler on the same origin images are kept, others are removed first; those
-    that dataset.yaml does not know are refused unless `overwrite`. InputError, before anything is removed, for an
-    upscaler that does not work.
+    HR frames that the same upscaler made from the same LR frames are kept, others are removed first. A folder that is
+    not recorded in dataset.yaml is refused unless `overwrite`. InputError, before anything is removed, for an upscaler
+    that does not work.
     """
     if batch_size < 1:
         raise InputError(f"--batch_size {batch_size}: expected at least 1")
@@ -51,25 +51,25 @@ def _missing(dataset: Dataset, clip: str) -> list[Frame]:
 
 
 class _Worker:
-    """Writes the clear frames of a chunk."""
+    """Writes the HR frames of a chunk."""
 
     def __init__(self, root: Path, settings: UpscalerSettings, batch_size: int) -> None:
         self._dataset, self._upscale, self._batch_size = Dataset(root), load_upscaler(settings), batch_size
 
     def __call__(self, chunk: Sequence[Frame]) -> None:
-        origins = bounded_map(lambda frame: self._dataset.read(LR_FRAMES, frame), chunk, workers=2)
-        made = self._upscaled(chunk, origins)
+        lr_frames = bounded_map(lambda frame: self._dataset.read(LR_FRAMES, frame), chunk, workers=2)
+        made = self._upscaled(chunk, lr_frames)
         for _ in bounded_map(lambda job: write_image(*job), made, workers=2):
             pass
 
-    def _upscaled(self, chunk: Sequence[Frame], origins: Iterator[np.ndarray]) -> Iterator[tuple[Path, np.ndarray]]:
-        """Where each clear frame belongs, and the frame."""
+    def _upscaled(self, chunk: Sequence[Frame], lr_frames: Iterator[np.ndarray]) -> Iterator[tuple[Path, np.ndarray]]:
+        """The path of each HR frame, and the frame."""
         for start in range(0, len(chunk), self._batch_size):
             batch = chunk[start : start + self._batch_size]
-            images = [next(origins) for _ in batch]
+            images = [next(lr_frames) for _ in batch]
             if len({image.shape for image in images}) > 1:
                 raise InputError(
-                    f"{self._dataset.path(LR_FRAMES, batch[0])}: the frames after it differ in size; extract again"
+                    f"{self._dataset.path(LR_FRAMES, batch[0])}: the following frames differ in size; extract again"
                 )
             for frame, hr in zip(batch, self._upscale(np.stack(images)), strict=True):
                 yield self._dataset.path(SR_IMAGES, frame), hr
