@@ -41,11 +41,11 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python tests/tensorrt_stubs.py build/typings
+	$(BIN)/python tests/support/tensorrt_stubs.py build/typings
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks -s --override-ini addopts=
+	$(BIN)/python -m pytest tests/benchmarks -s
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py --inputs $(FUZZ_INPUTS)

@@ -32,12 +32,9 @@ import cv2
 import numpy as np
 import torch
 import torchvision
-from conftest import ROOT, encode, noise
-from damage import ODD_JSON, ODD_PATHS, ODD_VALUES, hostile_pickle, spoil, spoil_either, spoil_graph, spoil_text
 from PIL import Image
-from test_triton import write_engine
-from test_upscalers import write_graph, write_script
-from tiny_detectors import write_detector, write_predictor
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root, not tests/, whose folders are named like packages
 
 from deploy.backends.registry import CPU_BACKENDS
 from regenhance_data.dataset.check import check_dataset
@@ -45,6 +42,20 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, read_yaml
+from tests.support.damage import (
+    ODD_JSON,
+    ODD_PATHS,
+    ODD_VALUES,
+    hostile_pickle,
+    spoil,
+    spoil_either,
+    spoil_graph,
+    spoil_text,
+)
+from tests.support.detectors import write_detector
+from tests.support.files import ROOT, encode, noise
+from tests.support.predictors import write_engine, write_predictor
+from tests.support.upscalers import write_graph, write_script
 
 LIMIT_S = 10
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
@@ -52,7 +63,7 @@ IMPORTED = (
     "onnx2torch",
     "spandrel",
     "matplotlib.pyplot",
-    "regenhance_data.detectors.base.exported",
+    "regenhance_data.detectors.exported",
 )  # so that no input waits for them
 LOGS = ("stdout", "stderr", "result.json")
 # Lines beside the one of the error that may be there: our warnings, and what OpenCV and ONNX Runtime say themselves.

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from conftest import ROOT
 
 WRONG = [
     ("", "accepted", ""),
@@ -18,8 +17,7 @@ WRONG = [
 JUDGE = """
 import json, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import fuzz
+from tests import fuzz
 sandbox, scripts = Path(sys.argv[1]), sorted(Path(sys.argv[1]).glob("*.py"))
 fuzz.TARGETS = {path.stem: lambda rng, path=path: [path] for path in scripts}
 fuzz.LIMIT_S = 2
@@ -43,7 +41,7 @@ def judged(run, tmp_path_factory):
     sandbox = tmp_path_factory.mktemp("judged")
     for number, (script, _, _) in enumerate(WRONG):
         (sandbox / f"{number}.py").write_text(script)
-    return json.loads(run("-c", JUDGE, sandbox, ROOT / "tests").stdout)
+    return json.loads(run("-c", JUDGE, sandbox).stdout)
 
 
 @pytest.mark.parametrize("number", range(len(WRONG)))

@@ -3,20 +3,13 @@
 make bench
 """
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import ROOT, noise
 
-from regenhance_data.dataset.folder import Dataset
-from regenhance_data.dataset.importance_file import write_importance
-from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.images import write_image
 from regenhance_data.io.video import VideoWriter
+from tests.support.files import ROOT, images_and_importance, noise
 
 COUNTS = (200, 5000)
 
@@ -62,15 +55,3 @@ def test_memory_of_the_stages_from_importance_to_a_dataset_at_640x360(tmp_path):
     roots = [images_and_importance(tmp_path / f"data{count}", count) for count in COUNTS]
     for name in ("make_seg_dataset", "check_dataset", "report_dataset"):
         compare(name, [[f"tools/{name}.py", "--data", root] for root in roots])
-
-
-def images_and_importance(root: Path, count: int) -> Path:
-    """A clip of one picture `count` times, and random importance."""
-    folder = root / "origin_images" / "cam"
-    folder.mkdir(parents=True)
-    write_image(folder / "000000.png", noise(1, 360, 640)[0])
-    for number in range(1, count):
-        os.link(folder / "000000.png", folder / f"{number:06d}.png")
-    importance = np.random.default_rng(0).pareto(1.0, (count, *MacroblockGrid(360, 640).shape))
-    write_importance(Dataset(root).importance_path("cam"), importance, np.arange(count))
-    return root

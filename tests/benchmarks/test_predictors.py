@@ -6,12 +6,11 @@ make bench
 import json
 from itertools import product
 
-from conftest import fill_dataset
-
 from deploy import benchmark
 from deploy.backends.registry import CPU_BACKENDS
 from deploy.export.accmodel import export_accmodel
 from regenhance_data.predictors.accmodel.network import AccModel
+from tests.support.files import fill_dataset
 
 HEIGHT, WIDTH = 360, 640
 NAMES = ("mb_nano", "pp_mobileseg_tiny", "mobileseg_mobilenetv2")

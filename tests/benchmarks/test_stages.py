@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_memory import images_and_importance
 
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.label_png import label_png
@@ -33,6 +32,7 @@ from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.stages.extract import ExtractionSettings, extract
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from regenhance_data.street.scene import render_scene
+from tests.support.files import images_and_importance
 
 
 def compare(rounds: int, **calls: Callable[[], object]) -> dict[str, float]:

@@ -1,0 +1,454 @@
+import http.server
+import io
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from visualdl import LogReader
+
+from regenhance_data.dataset.label_png import read_label
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.images import read_image
+from regenhance_data.predictors.paddleseg import pretrained, training
+from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
+from regenhance_data.predictors.paddleseg.checkpoints import read_parameters, write_parameters
+from regenhance_data.predictors.paddleseg.config import PredictorConfig
+from regenhance_data.predictors.paddleseg.optimizer_step import Stepper
+from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
+from tests.support.commands import losses, paddleseg
+from tests.support.files import ROOT
+
+CONFIGS = ROOT / "paddleseg_configs"
+MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
+SHORT = ("--save_interval", 2, "--log_iters", 1, "--batch_size", 2)
+
+
+@pytest.fixture
+def flags(dataset):
+    return ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT)
+
+
+def weights(folder, name="model.pdparams"):
+    state = read_parameters(folder / name)
+    return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+
+
+sizes = st.lists(st.sampled_from([(18, 32), (20, 20)]), min_size=1, max_size=30)
+
+
+@given(sizes, st.integers(1, 6), st.integers(1, 4), st.integers(0, 5))
+def test_parts_of_a_batch_are_together_the_batch_and_go_on_where_they_were(sizes_hw, size, parts, start):
+    whole = list(Batches(sizes_hw, size * parts, 0, 8, seed=3))
+    shares = [list(Batches(sizes_hw, size * parts, start, 8, 3, parts, range(p, p + 1))) for p in range(parts)]
+    for number, of_one in enumerate(zip(*shares, strict=True), start):
+        assert all(of_one), "a part is empty"
+        if len(whole[number]) >= parts:
+            assert sorted(key for part in of_one for key in part) == sorted(whole[number])
+        assert len({sizes_hw[index] for part in of_one for index, _ in part}) == 1
+
+
+def launch(processes, *words):
+    """Words of `paddleseg train` in several processes on this machine."""
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", processes, "--log_dir"]
+    return [str(word) for word in (*launcher, *words[:1], Path(sys.executable).with_name("paddleseg"), *words[1:])]
+
+
+def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(flags, tmp_path):
+    # Adam makes steps of a whole learning rate of gradients that are rounding alone
+    sgd = ("--opts", "optimizer.type=SGD")
+    steps = (*flags, *sgd, "--iters", 3, "--save_interval", 3, "--use_ema", "--early_stop_intervals", 9, "--save_dir")
+    words = launch(2, tmp_path / "logs", "train", *steps, tmp_path / "two", "--accumulate_steps", 2)
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert paddleseg("train", *steps, tmp_path / "one", "--accumulate_steps", 4) == 0
+
+    np.testing.assert_allclose(losses(tmp_path / "two"), losses(tmp_path / "one"), rtol=1e-4)
+    for name in ("model.pdparams", "model.pdema"):
+        two, one = (weights(tmp_path / run / "iter_3", name) for run in ("two", "one"))
+        assert two.keys() == one.keys()
+        for tensor, value in two.items():
+            np.testing.assert_allclose(value, one[tensor], atol=2e-4, err_msg=f"{name} {tensor}")
+
+
+def test_a_launched_training_that_is_told_to_stop_keeps_its_iteration(flags, tmp_path):
+    more = ("--iters", 4000, "--save_interval", 4000, "--save_dir", tmp_path / "run")
+    words = launch(2, tmp_path / "logs", "train", *flags, *more)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "logs" / "workerlog.0"
+    try:
+        wait_for(lambda: log.exists() and "iter 2/" in log.read_text())
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    (checkpoint,) = (tmp_path / "run").glob("iter_*")
+    assert f"--resume_model {checkpoint}" in log.read_text()
+    assert weights(checkpoint)
+
+
+def wait_for(is_so, seconds=90):
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.1)
+
+
+def test_a_training_that_is_told_to_stop_keeps_its_iteration_and_says_how_to_go_on(flags, run, tmp_path):
+    more = ("--iters", 400, "--save_interval", 300, "--save_dir", tmp_path)
+    words = [Path(sys.executable).with_name("paddleseg"), "train", *flags, *more]
+    process = subprocess.Popen([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("iter 3/"):
+            process.send_signal(signal.SIGTERM)
+            break
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    (checkpoint,) = tmp_path.glob("iter_*")
+    assert f"stopped at iteration {checkpoint.name.removeprefix('iter_')}; to go on" in said
+    assert f"--resume_model {checkpoint}" in said
+    assert weights(checkpoint)
+
+
+def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, monkeypatch):
+    """SIGTERM in the middle of iteration 3 of 6, here from inside, so that it is always the same one."""
+    from regenhance_data.predictors.paddleseg import optimizer_step
+
+    steps = (*flags, "--iters", 6, "--save_interval", 4, "--log_iters", 4, "--use_ema")
+    assert paddleseg("train", *steps, "--save_dir", tmp_path / "whole") == 0
+    real, calls = optimizer_step.Stepper.step, []
+
+    def step(self, *args):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(optimizer_step.Stepper, "step", step)
+        assert paddleseg("train", *steps, "--save_dir", tmp_path / "on") == 143
+    assert [path.name for path in (tmp_path / "on").glob("iter_*")] == ["iter_3"]
+    on = ("--save_dir", tmp_path / "on", "--resume_model", tmp_path / "on" / "iter_3")
+    assert paddleseg("train", *steps, *on) == 0
+    assert losses(tmp_path / "on") == pytest.approx(losses(tmp_path / "whole"), rel=1e-5)
+    whole, again = (weights(tmp_path / name / "iter_6") for name in ("whole", "on"))
+    for name, value in whole.items():
+        np.testing.assert_allclose(value, again[name], atol=1e-5, err_msg=name)
+
+
+def test_a_training_that_goes_on_leaves_no_later_checkpoint_and_none_of_another(flags, tmp_path):
+    steps = (*flags, "--save_interval", 1, "--keep_checkpoint_max", 2, "--save_dir")
+    assert paddleseg("train", *steps, tmp_path / "base", "--iters", 3) == 0
+    shutil.copytree(tmp_path / "base" / "iter_2", tmp_path / "other" / "iter_900")
+    for folder in ("other", "base"):
+        on = ("--resume_model", tmp_path / "base" / "iter_2", "--iters", 4)
+        assert paddleseg("train", *steps, tmp_path / folder, *on) == 0
+        assert sorted(path.name for path in (tmp_path / folder).glob("iter_*")) == ["iter_3", "iter_4"]
+        shutil.copytree(tmp_path / "other" / "iter_3", tmp_path / "base" / "iter_2", dirs_exist_ok=True)
+
+
+def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, capsys, monkeypatch):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path)
+    assert paddleseg("train", *flags, *on, "--use_ema") == 2
+    assert "iter_2: was trained without --use_ema; leave it out" in capsys.readouterr().err
+    assert paddleseg("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
+    assert f"has a training already; go on with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
+    assert "pip install visualdl" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def _plain(value):
+    return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
+    assert paddleseg("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
+    assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
+    state = read_parameters(tmp_path / "iter_2" / "model.pdopt")
+    write_parameters(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
+    assert paddleseg("train", *flags, *on) == 2
+    assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [1e12, 1e30])
+def test_a_network_that_says_nan_stops_the_training_with_one_line(flags, tmp_path, capsys, rate):
+    assert paddleseg("train", *flags, "--iters", 6, "--learning_rate", rate, "--save_dir", tmp_path) == 2
+    assert "lower --learning_rate" in capsys.readouterr().err
+
+
+def test_frames_are_the_same_whoever_else_draws_at_the_time(dataset):
+    frames = PreparedFrames(Samples(dataset, "train", 10), PredictorConfig(MB_NANO), "train_dataset")
+    keys = [(index, seed) for index in range(5) for seed in range(8)]
+    alone = [frames[key][0] for key in keys]
+    with ThreadPoolExecutor(8) as pool:
+        for image, again in zip(alone, pool.map(lambda key: frames[key][0], keys), strict=True):
+            np.testing.assert_array_equal(image, again)
+
+
+def test_a_mirrored_frame_has_the_same_macroblocks(dataset):
+    # 93 pixels are five macroblocks and a part
+    config = PredictorConfig(MB_NANO)
+    config.seg.dic["train_dataset"]["transforms"] = [{"type": "RandomHorizontalFlip", "prob": 1.0}]
+    samples = Samples(dataset, "train", 10)
+    image, label = PreparedFrames(samples, config, "train_dataset")[3, 0]  # RGB by now
+    assert label.shape == (70, 96)
+    cells = samples.read(3)[1][::16, ::16]
+    np.testing.assert_array_equal(label[::16, 8::16], cells[:, ::-1])
+    np.testing.assert_array_equal(image[:, :, ::-1].transpose(1, 2, 0)[:, :93], samples.read(3)[0])
+
+
+def test_a_training_without_progress_stops_early_and_is_logged_for_visualdl(flags, tmp_path, capsys):
+    stops = ("--iters", 60, "--early_stop_intervals", 2, "--use_vdl")  # its importance is noise: nothing to learn
+    assert paddleseg("train", *flags, *stops, "--save_dir", tmp_path) == 0
+    assert "no better validation in the last 2" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "train_log.json").read_text())
+    last = max(row["iter"] for row in rows)
+    assert last < 60
+    (records,) = tmp_path.glob("vdlrecords*.log")
+    scalars = LogReader(file_path=str(records)).get_data("scalar", "Train/loss")
+    assert [scalar.id for scalar in scalars] == list(range(1, last + 1))
+
+
+class Small(paddle.nn.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv = paddle.nn.Conv2D(3, 4, 1)
+
+    def forward(self, x):
+        return [self.conv(x)]
+
+
+def test_mixed_precision_runs_the_network_under_auto_cast_and_scales_the_loss(monkeypatch):
+    """What can be seen of it without a GPU: what is asked of Paddle."""
+    asked, real = [], paddle.amp.auto_cast
+    network = Small()
+    optimizer = paddle.optimizer.SGD(0.1, network.parameters())
+    losses_of = {"types": [paddle.nn.CrossEntropyLoss(axis=1)], "coef": [1]}
+    batch = (paddle.rand([1, 3, 8, 8]), paddle.zeros([1, 8, 8], "int64"))
+    monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: asked.append(settings) or real(enable=False))
+    for precision in ("fp32", "fp16"):
+        stepper = Stepper(network, losses_of, optimizer, accumulate_steps=1, precision=precision)
+        assert np.isfinite(stepper.step([batch], seed=0))
+    assert [settings["enable"] for settings in asked] == [False, True]
+    assert asked[1]["level"] == "O1"
+    assert "bilinear_interp_v2" in asked[1]["custom_black_list"]
+
+
+def test_an_input_scale_that_cuts_macroblocks_is_refused_and_one_of_the_training_is_kept(dataset, tmp_path, capsys):
+    where = ("--dataset_root", dataset.root, *SHORT, "--no_pretrained", "--save_dir", tmp_path, "--config")
+    for scale in (0.3333, 0.03125):
+        assert paddleseg("train", *where, MOBILESEG, "--iters", 1, "--input_scale", scale) == 2
+        assert "are cut by it" in capsys.readouterr().err
+    assert paddleseg("train", *where, MB_NANO, "--iters", 2, "--input_scale", 0.5) == 0
+    assert paddleseg("train", *where, MB_NANO, "--iters", 4, "--resume_model", tmp_path / "iter_2") == 0
+    assert yaml.safe_load((tmp_path / "iter_4" / "predictor.yaml").read_text())["input_scale"] == 0.5
+
+
+@given(st.integers(1, 70), st.integers(1, 70), st.sampled_from([1, 2, 4, 8]), st.randoms(use_true_random=False))
+def test_a_shrunk_frame_has_the_macroblocks_of_the_frame(height, width, factor, random):
+    rng = np.random.default_rng(random.randrange(2**32))
+    image = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+    small = shrunk_frame(image, factor)
+    grid = MacroblockGrid(height, width)
+    small_grid = MacroblockGrid(*small.shape[:2], 16 // factor)
+    assert small_grid.shape == grid.shape
+    cells = rng.integers(0, 10, grid.shape, dtype=np.uint8)
+    np.testing.assert_array_equal(small_grid.spread(cells), shrunk_label(grid.spread(cells), factor))
+    if height % factor == 0 and width % factor == 0:
+        np.testing.assert_allclose(small_grid.mean(small.mean(-1)), grid.mean(image.mean(-1)), rtol=1e-4)
+
+
+@pytest.mark.parametrize("config", [MB_NANO, CONFIGS / "pp_mobileseg_tiny.yml"], ids=lambda path: path.stem)
+def test_a_predictor_of_smaller_frames_has_the_macroblocks_of_the_frame_all_the_way(config, dataset, run, tmp_path):
+    where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
+    assert paddleseg("train", *where, *SHORT, "--iters", 2, "--input_scale", 0.5, "--no_pretrained") == 0
+    model = tmp_path / "best_model" / "model.pdparams"
+    assert yaml.safe_load(model.with_name("predictor.yaml").read_text())["input_scale"] == 0.5
+    assert paddleseg("val", *where, "--model_path", model) == 0
+    best = max(json.loads((tmp_path / "train_log.json").read_text()), key=lambda row: row.get("ranking", -9))
+    assert json.loads((tmp_path / "val.json").read_text())["ranking"] == pytest.approx(best["ranking"], abs=1e-6)
+    # what it was trained with is known: the export, which compares itself with Paddle, needs no flag
+    run("deploy/export_onnx.py", *where, "--model_path", model)
+    from deploy.backends.registry import load_predictor
+
+    predictor = load_predictor(tmp_path / f"{config.stem}.onnx")
+    assert (predictor.input_hw, predictor.grid.shape) == ((70, 93), (5, 6))
+    assert float(predictor.metadata["input_scale"]) == 0.5
+
+
+def test_another_input_scale_than_that_of_the_training_is_refused(flags, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--input_scale", 0.5, "--save_dir", tmp_path) == 0
+    model = tmp_path / "iter_2" / "model.pdparams"
+    assert paddleseg("val", *flags, "--save_dir", tmp_path, "--model_path", model, "--input_scale", 1) == 2
+    assert "was trained with --input_scale 0.5, not 1" in capsys.readouterr().err
+
+
+def test_a_network_for_another_grid_is_refused(flags, tmp_path, capsys):
+    opts = ("--opts", "model.mb_size=8")
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, *opts) == 2
+    assert "model.mb_size=16" in capsys.readouterr().err
+
+
+def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    config_and_model = ("--config", MB_NANO, "--model_path", tmp_path / "best_model" / "model.pdparams")
+    out, pictures = tmp_path / "out", dataset.root / "origin_images"
+    assert paddleseg("predict", *config_and_model, "--image_path", pictures, "--save_dir", out) == 0
+    said = np.load(out / "predictions.npz")
+    assert sorted(said) == [f"a/{number:06d}" for number in range(24)]
+    assert said["a/000003"].shape == (5, 6)
+    assert 0 <= said["a/000003"].min() <= said["a/000003"].max() <= 1
+    assert read_label(out / "pseudo_color_prediction" / "a" / "000003.png").shape == (70, 93)
+    assert read_image(out / "added_prediction" / "a" / "000003.jpg").shape == (210, 279, 3)
+
+    inside = ("--image_path", out / "added_prediction")
+    assert paddleseg("predict", *config_and_model, *inside, "--save_dir", out / "added_prediction") == 2
+    assert "another folder" in capsys.readouterr().err
+    for again in range(2):  # what was drawn is not drawn again
+        assert paddleseg("predict", *config_and_model, "--image_path", pictures, "--save_dir", pictures / "drawn") == 0
+        assert "24 pictures" in capsys.readouterr().out, again
+    shutil.rmtree(pictures / "drawn")
+    odd = tmp_path / "odd" / os.fsdecode(b"\xff.png")
+    odd.parent.mkdir()
+    shutil.copyfile(pictures / "a" / "000000.png", odd)
+    assert paddleseg("predict", *config_and_model, "--image_path", odd.parent, "--save_dir", out) == 2
+    assert "is no name in UTF-8" in capsys.readouterr().err
+    assert paddleseg("predict", *config_and_model, "--image_path", tmp_path / "absent", "--save_dir", out) == 2
+    assert "no picture there" in capsys.readouterr().err
+    assert paddleseg("predict", *config_and_model, "--save_dir", out) == 2
+    assert "--image_path is missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output_op", ["argmax", "softmax", "none"])
+def test_export_makes_what_paddle_inference_runs(flags, tmp_path, output_op):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    model = ("--config", MB_NANO, "--model_path", tmp_path / "best_model" / "model.pdparams")
+    shape = ("--input_shape", 1, 3, 70, 93, "--output_op", output_op)
+    assert paddleseg("export", *model, "--save_dir", tmp_path / "inference", *shape) == 0
+    deploy = yaml.safe_load((tmp_path / "inference" / "deploy.yaml").read_text())["Deploy"]
+    assert deploy["transforms"] == [{"type": "Normalize"}]
+
+    from paddle import inference
+
+    settings = inference.Config(*(str(tmp_path / "inference" / deploy[key]) for key in ("model", "params")))
+    settings.disable_glog_info()
+    predictor = inference.create_predictor(settings)
+    image = np.random.default_rng(0).normal(size=(1, 3, 70, 93)).astype(np.float32)
+    (found,) = predictor.run([paddle.to_tensor(image)])
+    trained = PredictorConfig(MB_NANO).build("model")
+    trained.set_state_dict(weights(tmp_path / "best_model"))
+    trained.eval()
+    logits = trained(paddle.to_tensor(image))[0]
+    expected = {"argmax": logits.argmax(1), "softmax": paddle.nn.functional.softmax(logits, 1), "none": logits}
+    np.testing.assert_allclose(found.numpy(), expected[output_op].numpy(), atol=1e-4)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """A folder that is served over HTTP, and a cache of its own; (folder, address, requests so far)."""
+    folder, asked = tmp_path / "served", []
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            asked.append(words)
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def archive(path, content, name="mobilenetv2/model.pdparams"):
+    with tarfile.open(path, "w:gz") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+
+
+def test_a_backbone_begins_with_fetched_weights_once_and_without_them_by_one_flag(dataset, served, tmp_path, capsys):
+    folder, address, asked = served
+    model = PredictorConfig(MOBILESEG).build("model")
+    backbone = {name: np.full(value.shape, 0.01, np.float32) for name, value in model.backbone.state_dict().items()}
+    backbone["fc.weight"] = np.zeros((3, 3), np.float32)  # a head for other classes
+    archive(folder / "weights.tar.gz", pickle.dumps(backbone))
+
+    begun = PredictorConfig(MOBILESEG).build("model")
+    for _ in range(2):
+        count = pretrained.load_pretrained(begun, "backbone", f"{address}/weights.tar.gz")
+        assert count == len(backbone) - 1
+    assert len(asked) == 1, "fetched twice"
+    for name, value in begun.backbone.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), backbone[name], err_msg=name)
+
+    where = ("--config", MOBILESEG, "--dataset_root", dataset.root, "--save_dir", tmp_path, *SHORT, "--iters", 1)
+    gone = ("--opts", f"model.backbone.pretrained={address}/absent.tar.gz")
+    assert paddleseg("train", *where, *gone) == 2
+    assert "cannot be fetched (File not found)" in capsys.readouterr().err
+    assert paddleseg("train", *where, *gone, "--no_pretrained") == 0
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path, monkeypatch):
+    folder, address, _ = served
+    model = PredictorConfig(MOBILESEG).build("model")
+    archive(folder / "evil.tar.gz", pickle.dumps({"conv1.weight": Evil(tmp_path / "owned")}))
+    archive(folder / "empty.tar.gz", b"", "readme.txt")
+    other = tmp_path / "other.pdparams"
+    other.write_bytes(pickle.dumps({"a": np.zeros(3, np.float32)}))
+    archive(folder / "other.tar.gz", other.read_bytes())
+    archive(folder / "whole.tar.gz", os.urandom(200_000))
+    (folder / "cut.tar.gz").write_bytes((folder / "whole.tar.gz").read_bytes()[:100_000])
+    (folder / "page.tar.gz").write_text("<html>Sorry</html>")
+    zeros = pickle.dumps({"conv1.weight": np.zeros(3_000_000, np.float32)})
+    archive(folder / "bomb.tar.gz", zeros)
+    for name, says in (
+        ("evil", "no Paddle checkpoint"),
+        ("empty", "holds no .pdparams"),
+        ("other", "no pretrained weight fits"),
+        ("cut", "--no_pretrained"),
+        ("page", "no Paddle checkpoint"),
+        ("bomb", "more than"),
+        ("a space", "--no_pretrained"),
+    ):
+        monkeypatch.setattr(pretrained, "_MOST_BYTES", 1_000_000 if name == "bomb" else 1 << 30)
+        with pytest.raises(InputError, match=says):
+            pretrained.load_pretrained(model, "backbone", f"{address}/{name}.tar.gz")
+    with pytest.raises(InputError, match="does not have"):
+        pretrained.load_pretrained(model, "neck", f"{address}/other.tar.gz")
+    with pytest.raises(InputError, match="https://"):
+        pretrained.load_pretrained(model, "backbone", "ftp://example.org/x.tar.gz")
+    assert not (tmp_path / "owned").exists()
+    assert [path.stat().st_size for path in (tmp_path / "cache").rglob("*.pdparams")] == [other.stat().st_size]
+    assert not list((tmp_path / "cache").rglob(".writing-*"))

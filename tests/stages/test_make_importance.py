@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+
+from regenhance_data import errors
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.io.files import read_yaml
+from regenhance_data.io.images import write_image
+from regenhance_data.stages.make_importance import make_importance
+from tests.support.detectors import BLUE, RED, squares
+
+SCALE = 2
+CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Two clips of three frames; the first frame of each shows nothing."""
+    for clip in ("a", "b"):
+        for number in range(3):
+            dim = tuple(np.array(RED) * 5 // 8)
+            clear = squares(*CLEAR_HW, *[(32 + 16 * number, 48, dim), (8, 16, BLUE)][: number and 2])
+            write_image(tmp_path / "hr_images" / clip / f"{number:06d}.png", clear)
+            origin = clear.reshape(50, 2, 70, 2, 3).mean((1, 3)).astype(np.uint8)
+            write_image(tmp_path / "origin_images" / clip / f"{number:06d}.png", origin)
+    dataset = Dataset.open(tmp_path)
+    dataset.save(scale=SCALE)
+    return dataset
+
+
+def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
+    result = run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
+    assert "6 frames; 33.3% have no detection (all zero)" in result.stdout
+    for clip in ("a", "b"):
+        importance, frames = read_importance(dataset.importance_path(clip))
+        assert frames.tolist() == [0, 1, 2]
+        assert importance.shape == (3, 4, 5)
+        assert [bool(m.any()) for m in importance] == [False, True, True]
+        assert np.unravel_index(importance[1].argmax(), (4, 5)) == (1, 1)  # the dim square's; the bright one is sure
+    info = read_yaml(dataset.root / "dataset.yaml")
+    assert info["detector"]["spec"] == f"onnx:{detector_file}"
+    assert (info["importance"]["formula"], info["importance"]["clear"]) == ("gain", "hr_images")
+
+
+def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, detector):
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    made = {clip: dataset.importance_path(clip).stat().st_mtime_ns for clip in ("a", "b")}
+    dataset.importance_path("b").unlink()
+    make_importance(Dataset.open(dataset.root), detector.settings, "product", "hr_images")
+    assert dataset.importance_path("a").stat().st_mtime_ns == made["a"]
+    first, _ = read_importance(dataset.importance_path("b"))
+    make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
+    second, _ = read_importance(dataset.importance_path("b"))
+    assert not np.allclose(first, second)
+
+
+def test_importance_from_elsewhere_is_replaced_on_demand_alone(run, refused, dataset, detector_file):
+    write_importance(dataset.importance_path("b"), np.ones((3, 4, 5)), np.arange(3))
+    words = ("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
+    assert "b.npz: was not made by this tool; move it away or give --overwrite" in refused(*words)
+    assert dataset.importance("b")[0].min() == 1
+    run(*words, "--overwrite")
+    assert dataset.importance("b")[0].max() == 0
+    run(*words)
+
+
+def test_what_a_kill_left_beside_finished_importance_is_removed(dataset, detector):
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    left = dataset.importance_path("a").with_name(".parts-a")
+    left.mkdir()
+    (left / "0-2.npy").write_bytes(b"half")
+    make_importance(Dataset.open(dataset.root), detector.settings, "product", "hr_images")
+    assert not left.exists()
+
+
+def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    (dataset.root / "hr_images" / "a" / "000001.png").write_bytes(b"broken")
+    with pytest.raises(errors.InputError, match=r"000001.png: does not decode"):
+        make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
+    assert not dataset.importance_path("a").exists()
+    assert not dataset.importance_path("b").exists()
+
+
+def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, detector):
+    write_image(dataset.root / "hr_images" / "a" / "000002.png", squares(100, 138))
+    with pytest.raises(errors.InputError, match=r"000002.png: is 138x100, expected 140x100"):
+        make_importance(dataset, detector.settings, "product", "hr_images")
+
+
+def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
+    assert dataset.hr_folder() == "hr_images"
+    with pytest.raises(errors.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
+        dataset.hr_folder("sr_images")
+    (dataset.root / "hr_images" / "b" / "000001.png").unlink()
+    with pytest.raises(errors.InputError, match=r"b/000001.png: no such image"):
+        make_importance(dataset, detector.settings, "product", "hr_images")

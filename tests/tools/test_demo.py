@@ -1,0 +1,127 @@
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from regenhance_data.dataset.folder import Dataset
+from tests.support.detectors import write_detector
+from tests.support.files import encode, noise
+
+STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
+STAGES += ["paddleseg train", "paddleseg val", "export_onnx", "evaluate", "benchmark", "trt_infer"]
+
+
+@pytest.fixture(scope="module")
+def demo(run, tmp_path_factory):
+    """The whole demo, on few frames and with hardly any training: everything but a good predictor."""
+    folder = tmp_path_factory.mktemp("demo")
+    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
+    return folder, result
+
+
+class Sources(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.found, self.tags = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.found += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_demo_runs_every_stage_by_its_command(demo):
+    _, result = demo
+    commands = [line for line in result.stdout.splitlines() if line.startswith("$ ")]
+    for stage, command in zip(STAGES, commands, strict=True):
+        assert stage in command
+    assert "report.html is ready" in result.stdout
+
+
+def test_the_report_is_one_file_that_needs_no_network(demo):
+    folder, _ = demo
+    text = (folder / "report.html").read_text()
+    sources = Sources()
+    sources.feed(text)
+    assert all(source.startswith("data:") for source in sources.found)
+    assert sum(source.startswith("data:image/svg") for source in sources.found) == 3
+    assert {"video", "canvas", "table"} <= sources.tags
+    assert not re.search(r"\$[a-z_]+", re.sub(r"data:[^\"']+", "", text))  # no place of the template left unfilled
+    assert not re.search(r"https?://", re.sub(r"data:[^\"']+", "", text))
+
+
+def test_the_demo_leaves_measurements_for_scripts(demo):
+    folder, _ = demo
+    evaluation = json.loads((folder / "evaluation.json").read_text())
+    assert evaluation["metric"] == "f1"
+    assert evaluation["all"] == 1.0
+    assert set(evaluation["curves"]) == {"predictor", "oracle", "difference", "boxes", "random"}
+    assert set(evaluation["curves"]["predictor"]) == {"0.02", "0.05", "0.1", "0.2", "0.4"}
+    assert evaluation["truth"]["all"] > evaluation["truth"]["none"]
+    rows = json.loads((folder / "benchmark.json").read_text())
+    assert [row["backend"] for row in rows] == ["openvino", "onnxruntime"]
+    assert all(row["frame_ms_median"] > 0 for row in rows)
+    assert rows[0]["f1_at_10"] == evaluation["curves"]["predictor"]["0.1"]
+
+
+def test_a_second_run_does_nothing_twice(demo, run):
+    folder, _ = demo
+    model = folder / "predictor" / "best_model" / "model.pdparams"
+    before = model.stat().st_mtime_ns
+    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
+    assert result.stdout.count("done by an earlier run") == len(STAGES)
+    assert model.stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
+def test_the_report_draws_itself_in_a_browser(demo, tmp_path):
+    folder, _ = demo
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    flags += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", "--dump-dom"]
+    page = subprocess.run(
+        ["chromium", *flags, f"file://{folder}/report.html"], capture_output=True, text=True, timeout=120, check=True
+    )
+    # what the script writes under the slider once it has drawn the frame
+    assert re.search(r"10 % · 24 of 240 macroblocks", page.stdout)
+
+
+def squares(count: int) -> list[np.ndarray]:
+    """Frames of 480 lines with dim red and blue squares that wander over grey."""
+    frames = []
+    for index in range(count):
+        image = np.full((480, 640, 3), 60, np.uint8)
+        for number in range(6):
+            top, left = 60 + 64 * number, (40 + 90 * number + 4 * index) % 600
+            image[top : top + 16, left : left + 16] = (170, 0, 0) if number % 2 else (0, 0, 170)
+        frames.append(image)
+    return frames
+
+
+def test_the_demo_takes_a_video_and_a_detector_of_ones_own(run, refused, tmp_path):
+    video = encode(tmp_path / "mine.mp4", squares(121), pixel_format="yuv444p")
+    detector = write_detector(tmp_path / "squares.onnx", "yolox", (480, 640))
+    flags = ["--video", video, "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
+    out = tmp_path / "demo"
+    run("tools/demo.py", "--save_dir", out, *flags)
+    dataset = Dataset.open(out / "dataset")
+    assert dataset.scale == 3
+    assert dataset.read("hr_images", dataset.frames("mine")[0]).shape == (480, 639, 3)  # 3 times 160x213
+    assert len(dataset.frames("mine")) == 61  # every second one of the whole video, not its first half
+    assert "mine.mp4" in (out / "report.html").read_text()
+    (out / "stages.json").unlink()
+    assert "no demo made" in refused("tools/demo.py", "--save_dir", out, *flags)
+
+
+def test_a_video_of_ones_own_needs_a_detector_of_ones_own(refused, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(2, 64, 96))
+    assert "--detector builtin finds only the objects of the built-in street; give another" in refused(
+        "tools/demo.py", "--save_dir", tmp_path / "d", "--video", video
+    )
+
+
+def test_a_missing_video_is_refused(refused, tmp_path):
+    flags = ["--save_dir", tmp_path / "d", "--video", tmp_path / "no.mp4", "--detector", "onnx:d.onnx"]
+    assert "no.mp4: no such video" in refused("tools/demo.py", *flags)
