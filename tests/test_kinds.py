@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import noise
 
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
@@ -14,6 +13,7 @@ from regenhance_data.io.images import read_image, write_image
 from regenhance_data.upscalers import kinds as upscaler_kinds
 from regenhance_data.upscalers.kinds import UpscalerKind
 from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.files import noise
 from tools import make_importance, super_resolve
 
 DETECTOR = """
@@ -83,9 +83,11 @@ def test_a_row_is_all_that_a_new_kind_needs_besides_its_module(new_kinds, tmp_pa
     frame = dataset.frames("a")[1]
     expected = dataset.read("origin_images", frame).repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(read_image(dataset.path("sr_images", frame)), expected)
-    assert dataset.info["upscaler"] == {"spec": "repeat", "sha256": None}
-    assert (dataset.info["detector"]["spec"], dataset.info["detector"]["brightness_of"]) == ("brightness:sun", "sun")
-    assert dataset.info["detector"]["task"] == "segmentation"
+    assert dataset.record.upscaler == {"spec": "repeat", "sha256": None}
+    assert dataset.record.detector is not None
+    assert dataset.record.detector["spec"] == "brightness:sun"
+    assert dataset.record.detector["brightness_of"] == "sun"
+    assert dataset.record.detector["task"] == "segmentation"
     assert dataset.importance_path("a").is_file()
 
 

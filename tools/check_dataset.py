@@ -21,7 +21,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
-    if not dataset.record.content:
+    if dataset.record.is_empty:
         console.warn(f"{args.data}: has no dataset.yaml; {dataset.levels} levels are assumed, counts are not checked")
     problems = check_dataset(dataset)
     for problem in problems[: MOST_LINES - 1] if len(problems) > 1 else []:

@@ -183,6 +183,16 @@ class DatasetRecord:
             made=content.get("made", {}),
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no dataset.yaml, as in the flat layout."""
+        return not self.content
+
+    @property
+    def recorded_scale(self) -> int | None:
+        """The scale, None where it is not recorded."""
+        return self.scale if "scale" in self.content else None
+
     def changed(self, **changes: Any) -> "DatasetRecord":
         """The record with other values for some keys, given as plain values that YAML can hold."""
         return self.parse(self.path, {"kit_version": __version__, **self.content, **changes})

@@ -168,8 +168,8 @@ def label_digests(settings: Mapping[str, Any], clips: Mapping[str, str]) -> dict
 
 
 def labels_are_current(dataset: Dataset, digests: Mapping[str, Any], frames: Mapping[str, Collection[Frame]]) -> bool:
-    """Whether the labels of `frames` (by clip) and the split lists exist, dataset.yaml counts them, and they are made
-    from what `digests` says.
+    """Whether the labels of `frames` (by clip) and the split lists exist, dataset.yaml counts them, and they were made
+    with these `digests`.
     """
     return (
         dataset.record.made.get(LABELS) == digests

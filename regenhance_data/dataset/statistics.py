@@ -19,8 +19,8 @@ from regenhance_data.parallel.threads import bounded_map
 FEWEST_TEST_FRAMES = 20  # on fewer, F1 varies by several hundredths with the choice of frames
 MOST_LEVEL_0 = 0.95
 MOST_IN_GAPS = 0.25
-# Of 255, on average over a frame. Bicubic interpolation, which adds no detail, differs by about 1.3 on the built-in
-# street, the built-in upscaler by 4.
+# Mean |HR − upsampled| of a frame, of 255. Bicubic interpolation, which adds no detail, differs by about 1.3 on the
+# built-in street scene, the built-in upscaler by 4.
 LEAST_DIFFERENCE = 0.5
 
 
@@ -122,10 +122,10 @@ def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, 
 
 def split_warnings(frames: Mapping[str, int]) -> list[DatasetWarning]:
     """Warnings about splits with too few frames, from {split: number of frames}."""
-    more = "take longer or more clips, a smaller --gap or another --split with tools/make_seg_dataset.py"
-    purpose = {"val": "no checkpoint can be chosen by it", "test": "the predictor cannot be evaluated"}
+    more = "use longer or more clips, a smaller --gap or another --split with tools/make_seg_dataset.py"
+    effects = {"val": "checkpoints cannot be compared", "test": "the predictor cannot be evaluated"}
     warnings = [
-        DatasetWarning(f"{name} has no frame: {words}", more) for name, words in purpose.items() if not frames[name]
+        DatasetWarning(f"{name} has no frame: {effect}", more) for name, effect in effects.items() if not frames[name]
     ]
     if 0 < frames["test"] < FEWEST_TEST_FRAMES:
         warnings.append(DatasetWarning(f"test has {frames['test']} frames, too few for a reliable F1", more))

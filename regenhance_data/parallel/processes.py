@@ -28,7 +28,7 @@ _worker: Worker[Any, Any] | None = None
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
     """The function's result, computed in a new process that ends afterwards. BrokenProcessPool if that one dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        # Ctrl-C is for this process alone: the other inherits what is ignored here, and ends its work
+        # only this process handles Ctrl-C: the new one inherits that it is ignored
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             waiting = pool.submit(function, *args)

@@ -28,7 +28,7 @@ class Samples:
             raise InputError(f"{dataset.root / list_name}.txt: lists no frames; make it with tools/make_seg_dataset.py")
         self.frames = dataset.split_frames(list_name)
         self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
-        if not dataset.record.content:
+        if dataset.record.is_empty:
             warn(f"{dataset.root}: has no dataset.yaml; taken as {num_classes} levels, macroblocks of {self.mb_size}")
         elif dataset.levels != num_classes:
             new = " ".join(f"{part}.num_classes={dataset.levels}" for part in ("model", "train_dataset", "val_dataset"))

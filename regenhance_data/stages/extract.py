@@ -155,7 +155,7 @@ def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int],
             f"{video}: --keep_hr needs a video at least twice as high as the LR frame, "
             f"it has {source_hw[0]} lines and --height gives {lr_hw[0]}"
         )
-    if dataset.record.clips and dataset.record.content.get("scale", scale) != scale:
+    if dataset.record.clips and dataset.record.recorded_scale not in (None, scale):
         raise InputError(
             f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
             f"--height {source_hw[0] // dataset.scale}, or use another dataset (a predictor is exported for one size)"

@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from deploy.artifacts.engine import Sidecar, sidecar_path
 from deploy.export.graph import Normalisation, predictor_graph
+from deploy.serving.triton import ANY
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import sha256, write_json
 from tests.support.detectors import save_onnx
