@@ -59,12 +59,8 @@ from tests.support.upscalers import write_graph, write_script
 
 LIMIT_S = 10
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
-IMPORTED = (
-    "onnx2torch",
-    "spandrel",
-    "matplotlib.pyplot",
-    "regenhance_data.detectors.exported",
-)  # so that no input waits for them
+# so that no input waits for them
+IMPORTED = ("onnx2torch", "spandrel", "matplotlib.pyplot", "regenhance_data.detectors.exported")
 LOGS = ("stdout", "stderr", "result.json")
 # Lines beside the one of the error that may be there: our warnings, and what OpenCV and ONNX Runtime say themselves.
 NOTES = ("warning: ", "libpng ", "[ WARN:", "[ERROR:", "\x1b[", " nmemb=")
@@ -369,18 +365,20 @@ def make_seeds(folder: Path) -> None:
     lraspp = torchvision.models.get_model("lraspp_mobilenet_v3_large", weights_backbone=None, num_classes=2)
     torch.save(lraspp.state_dict(), "lraspp.pth")
     shutil.copytree(ROOT / "paddleseg_configs", "configs")
-    predictors = importlib.import_module("regenhance_data.predictors.paddleseg.config.paddleseg.config")
+    paddleseg, accmodel = "regenhance_data.predictors.paddleseg", "regenhance_data.predictors.accmodel"
+    predictors = importlib.import_module(f"{paddleseg}.config")
+    checkpoints = importlib.import_module(f"{paddleseg}.checkpoints")
     model = predictors.PredictorConfig(Path("configs/pp_mobileseg_tiny.yml")).build("model")
-    predictors.write_state(Path("predictor.pdparams"), model.state_dict())
+    checkpoints.write_parameters(Path("predictor.pdparams"), model.state_dict())
     Path("predictor.yaml").write_text("config: x\nmodel: PPMobileSeg\nnum_classes: 10\ninput_scale: 1.0\n")
     nano = predictors.PredictorConfig(Path("configs/mb_nano.yml")).build("model")
-    predictors.write_state(Path("pretrained.pdparams"), nano.state_dict())
+    checkpoints.write_parameters(Path("pretrained.pdparams"), nano.state_dict())
     config = predictors.PredictorConfig(Path("configs/mb_nano.yml"))
-    inference_model = importlib.import_module("regenhance_data.predictors.paddleseg.config.paddleseg.inference_model")
+    inference_model = importlib.import_module(f"{paddleseg}.inference_model")
     inference_model.save_inference_model(nano, config, Path("inference"), [1, 3, 48, 64], "softmax")
     write_engine(Path("predictor.engine"))
-    accmodel = importlib.import_module("regenhance_data.predictors.paddleseg.config.accmodel.training")
-    accmodel.save(accmodel.AccModel(), Path("accmodel.pth"))
+    network = importlib.import_module(f"{accmodel}.network").AccModel()
+    importlib.import_module(f"{accmodel}.checkpoint").save_accmodel(network, Path("accmodel.pth"))
     maps = np.random.default_rng(0).random((6, 3, 4), np.float32)
     np.save("maps.npy", maps)
     np.savez("one.npz", maps[:, None])
