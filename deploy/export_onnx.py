@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
     warnings.filterwarnings("ignore", message="No ccache found")
     import paddle
 
-    from regenhance_data.predictors.paddleseg.checkpoints import load_parameters, trained_input_scale
+    from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, trained_input_scale
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
     from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
     paddle.seed(0)  # of random weights: two exports of different precision are of one network
     model = config.build("model")
     if args.model_path:
-        load_parameters(model, args.model_path)
+        load_trained_weights(model, args.model_path)
     reference = paddle_importance(model, config, frames, grid)
     if args.head == "macroblock" and not reference["macroblock"].size:
         raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")

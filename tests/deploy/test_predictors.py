@@ -27,7 +27,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
 from regenhance_data.io.files import sha256
 from regenhance_data.predictors.paddleseg.batches import prepared_image
-from regenhance_data.predictors.paddleseg.checkpoints import load_parameters, write_parameters
+from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, write_paddle_state
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.files import ROOT, encode, fill_dataset, noise
@@ -50,7 +50,7 @@ def made(run, tmp_path_factory):
     rng = np.random.default_rng(0)
     state["decode_head.conv_seg.weight"].set_value(rng.normal(0, 20, (10, 256, 1, 1)).astype(np.float32))
     weights = folder / "model.pdparams"
-    write_parameters(weights, state)
+    write_paddle_state(weights, state)
     flags = ["--config", TINY, "--model_path", weights, "--dataset_root", dataset.root]
     said = run("deploy/export_onnx.py", *flags, "--save_dir", folder / "blocks", "--with_paddle").stdout
     export(SimpleNamespace(flags=flags), folder / "pixels", "--head", "pixels", "--batch_size", 2)
@@ -108,7 +108,7 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
     assert found.shape == (3, 5, 6)
     config = PredictorConfig(TINY)
     model = config.build("model")
-    load_parameters(model, Path(made.flags[made.flags.index("--model_path") + 1]))
+    load_trained_weights(model, Path(made.flags[made.flags.index("--model_path") + 1]))
     model.eval()
     with paddle.no_grad():
         images = [prepared_image(frame[..., ::-1], config, "val_dataset") for frame in made.frames]

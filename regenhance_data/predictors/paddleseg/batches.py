@@ -1,4 +1,4 @@
-"""What a training reads: frames through the config's transforms, in batches that a resumed training repeats."""
+"""The frames of a training: through the config's transforms, in batches that a resumed training repeats."""
 
 import random
 import threading
@@ -10,15 +10,15 @@ import paddle
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.samples import Samples, one_size_batches, shrunk_frame, shrunk_label
 
-# Transforms draw from Python's and NumPy's global generators, and Paddle's loader prepares frames in a thread beside
-# the validation of others.
-_DRAWING = threading.Lock()
+# Transforms use Python's and NumPy's global random generators, and Paddle's loader prepares frames in a thread while
+# others are validated.
+_RANDOM_LOCK = threading.Lock()
 
 
 def prepared_image(image: np.ndarray, config: PredictorConfig, key: str) -> np.ndarray:
-    """A frame as the network takes it: uint8 RGB [H, W, 3] → float32 [3, h, w], shrunk and through `key`'s transforms.
+    """A frame as the network's input: uint8 RGB [H, W, 3] → float32 [3, h, w], shrunk and through `key`'s transforms.
 
-    Without a label; meant for those of val_dataset, which draw nothing.
+    Meant for the transforms of val_dataset, which are not random.
     """
     return config.transforms(key)({"img": shrunk_frame(image[:, :, ::-1], config.shrink)})["img"]
 
@@ -26,9 +26,9 @@ def prepared_image(image: np.ndarray, config: PredictorConfig, key: str) -> np.n
 class PreparedFrames(paddle.io.Dataset):
     """Frames through the transforms of the config's `key`, train_dataset or val_dataset, at its `shrink`.
 
-    An item is asked for by (index, seed) and depends on nothing else: (float32 [3, h, w], label int64 [h, w]). For a
-    network on the grid of macroblocks, training frames are made of whole ones first, so that a mirrored frame has the
-    same ones.
+    The key of an item is (index, seed); the item, (float32 [3, h, w], label int64 [h, w]), depends on nothing else.
+    For a network on the grid, training frames are padded to whole macroblocks first: a mirrored frame then has the
+    same macroblocks.
     """
 
     def __init__(self, samples: Samples, config: PredictorConfig, key: str) -> None:
@@ -44,7 +44,7 @@ class PreparedFrames(paddle.io.Dataset):
         if right := -label.shape[1] % self._whole_px:
             bgr = np.pad(bgr, ((0, 0), (0, right), (0, 0)), mode="edge")
             label = np.pad(label, ((0, 0), (0, right)), mode="edge")
-        with _DRAWING:
+        with _RANDOM_LOCK:
             random.seed(seed)
             np.random.seed(seed)
             data = self._transforms({"img": bgr, "label": label, "gt_fields": ["label"], "trans_info": []})
@@ -55,11 +55,12 @@ class PreparedFrames(paddle.io.Dataset):
 
 
 class Batches(paddle.io.BatchSampler):
-    """Iterations `start`+1 … `stop`, cut into `parts` of which those in `mine` are given, each a list of (index, seed).
+    """The batches of iterations `start`+1 … `stop`, each a list of (index, seed).
 
-    One batch has frames of one size, and its parts are as large as each other to one frame. Every epoch is a new order,
-    made from the seed and its number alone, so that a resumed training goes on with the very batches the uninterrupted
-    one would have had, and several processes share those that one would have.
+    An iteration has `parts` batches, equal in size to within one frame, with frames of one size only; `own_parts` are
+    those of this process. Each epoch has a new order, which depends on nothing but the seed and the epoch's number: a
+    resumed training gets the batches that an uninterrupted one would get, and several processes share the batches that
+    one process would get.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class Batches(paddle.io.BatchSampler):
         stop: int,
         seed: int,
         parts: int = 1,
-        mine: range = range(1),
+        own_parts: range = range(1),
     ) -> None:
         self._sizes_hw, self._size, self._seed = sizes_hw, batch_size, seed
-        self._start, self._stop, self._parts, self._mine = start, stop, parts, mine
+        self._start, self._stop, self._parts, self._own_parts = start, stop, parts, own_parts
 
     def __len__(self) -> int:
-        return (self._stop - self._start) * len(self._mine)
+        return (self._stop - self._start) * len(self._own_parts)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         iteration, epoch = 0, 0
@@ -87,6 +88,6 @@ class Batches(paddle.io.BatchSampler):
                     draws = np.random.default_rng([self._seed, epoch, iteration]).integers(2**31, size=len(batch))
                     keys = list(zip(batch, draws.tolist(), strict=True))
                     keys *= -(-self._parts // len(keys))  # no part is empty, however few frames have this size
-                    for part in self._mine:
+                    for part in self._own_parts:
                         yield keys[part :: self._parts]
             epoch += 1

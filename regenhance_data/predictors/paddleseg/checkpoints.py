@@ -1,42 +1,57 @@
-"""Files of a PaddleSeg training: parameters, optimiser state, and predictor.yaml."""
+"""The files of a checkpoint: weights, optimizer state, moving average, predictor.yaml. Only writing needs Paddle."""
 
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import paddle
 
 from regenhance_data import __version__
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import read_yaml, write_yaml, written_whole
 from regenhance_data.io.pickles import ARRAYS, restricted_load
-from regenhance_data.predictors.paddleseg.config import PredictorConfig, paddle_reason
 
+if TYPE_CHECKING:
+    from regenhance_data.predictors.paddleseg.config import PredictorConfig
+
+WEIGHTS, OPTIMIZER, AVERAGE = "model.pdparams", "model.pdopt", "model.pdema"
 RECORD = "predictor.yaml"
 
 
-def read_parameters(path: Path) -> dict[str, Any]:
-    """The content of a .pdparams or .pdopt file. Runs no code from it; InputError when it is anything else."""
+def checkpoint_folders(save_dir: Path) -> list[Path]:
+    """The iter_N folders, by N."""
+    found = [path for path in save_dir.glob("iter_*") if path.name.removeprefix("iter_").isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
+
+
+def refuse_missing(path: Path) -> None:
+    """InputError where there is no such file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; train a predictor with 'paddleseg train'")
+
+
+def read_paddle_state(path: Path) -> dict[str, Any]:
+    """The state dict in a .pdparams, .pdopt or .pdema file: arrays by name. Runs no code; InputError for others."""
+    refuse_missing(path)
     try:
         state = restricted_load(path, ARRAYS)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: is no Paddle checkpoint ({paddle_reason(error)})") from None
+        raise InputError(f"{path}: is no Paddle checkpoint ({one_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise InputError(f"{path}: is no Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")
     return state
 
 
-def write_parameters(path: Path, state: Any) -> None:
-    """Write a state_dict as PaddleSeg does, whole or not at all."""
+def write_paddle_state(path: Path, state: Any) -> None:
+    """Write a state dict as PaddleSeg does, whole or not at all."""
+    import paddle
+
     with written_whole(path) as temporary:
         paddle.save(state, str(temporary))
 
 
-def write_model(folder: Path, state: Any, config: PredictorConfig) -> None:
-    """Write `folder`/model.pdparams and, before it, predictor.yaml: what is to be known of it besides its weights."""
+def write_model(folder: Path, state: Any, config: "PredictorConfig") -> None:
+    """Write the weights to `folder` and, before them, predictor.yaml, which describes the network."""
     record = {
         "config": config.name,
         "model": config.seg.dic["model"]["type"],
@@ -45,12 +60,13 @@ def write_model(folder: Path, state: Any, config: PredictorConfig) -> None:
         "kit_version": __version__,
     }
     write_yaml(folder / RECORD, record)
-    write_parameters(folder / "model.pdparams", state)
+    write_paddle_state(folder / WEIGHTS, state)
 
 
 def trained_input_scale(model_path: Path, given: float | None) -> float:
-    """The --input_scale that a trained model was trained with, from the predictor.yaml beside it; `given` where there
-    is none, or 1. InputError where both say something and differ.
+    """The --input_scale of a model's training, from the predictor.yaml beside it; without that file `given`, or 1.
+
+    InputError where the file and `given` differ.
     """
     path = model_path.parent / RECORD
     if not path.is_file():
@@ -63,9 +79,9 @@ def trained_input_scale(model_path: Path, given: float | None) -> float:
     return float(scale)
 
 
-def load_parameters(model: Any, path: Path) -> None:
-    """Put the weights of a .pdparams into `model`. InputError when they are not exactly this network's."""
-    state = read_parameters(path)
+def load_trained_weights(model: Any, path: Path) -> None:
+    """Load a .pdparams or .pdema into `model`. InputError where it has not exactly this network's tensors."""
+    state = read_paddle_state(path)
     state.pop("StructuredToParameterName@@", None)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in expected.items():
@@ -77,7 +93,6 @@ def load_parameters(model: Any, path: Path) -> None:
             raise InputError(f"{path}: {name} is {what}, this config's network has {list(shape)}")
         if not np.isfinite(found).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; take an earlier checkpoint")
-    strangers = state.keys() - expected.keys()
-    if strangers:
-        raise InputError(f"{path}: has {min(strangers)}, which this config's network lacks")
+    if unexpected := state.keys() - expected.keys():
+        raise InputError(f"{path}: has {min(unexpected)}, which this config's network lacks")
     model.set_state_dict({name: state[name].astype(np.float32) for name in expected})

@@ -1,4 +1,4 @@
-"""Train a predictor with a PaddleSeg config, validate it, look at what it says, export it for Paddle Inference."""
+"""Train a predictor with a PaddleSeg config, validate it, predict pictures, export it for Paddle Inference."""
 
 import argparse
 import warnings
@@ -11,11 +11,23 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
+from regenhance_data.predictors.paddleseg.checkpoints import (
+    WEIGHTS,
+    load_trained_weights,
+    refuse_missing,
+    trained_input_scale,
+)
+from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.networks import NETWORKS
+from regenhance_data.predictors.paddleseg.settings import TrainSettings
 
 if TYPE_CHECKING:
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
     from regenhance_data.predictors.samples import Samples
 
+# Paddle takes seconds to import: each command first refuses what it can without it.
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 EXAMPLES = """
 paddleseg train --config paddleseg_configs/mb_nano.yml --dataset_root my_dataset --save_dir runs/predictor --use_ema
 paddleseg train --config C.yml --dataset_root D --save_dir S --iters 2000 --resume_model S/iter_500
@@ -32,33 +44,43 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__ or "", EXAMPLES)
     parser.prog = "paddleseg"
     parser.add_argument("command", choices=list(COMMANDS))
-    parser.add_argument("--config", type=Path, required=True, help="a PaddleSeg YAML, see paddleseg_configs/")
+    parser.add_argument(
+        "--config", type=Path, required=True, help=f"a PaddleSeg YAML; paddleseg_configs/ has {_networks()}"
+    )
     parser.add_argument("--dataset_root", type=Path, help="dataset folder (default: the config's)")
     parser.add_argument("--save_dir", type=Path, default=Path("output"), help="folder for checkpoints and results")
     parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--input_scale", type=float, help="what the network sees of a frame: 1, 0.5, 0.25 of its size")
+    parser.add_argument(
+        "--input_scale",
+        type=float,
+        help="scale of the network's input: 1, 0.5, 0.25, … (default: 1, or that of --model_path)",
+    )
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
 
     training = parser.add_argument_group("train")
     training.add_argument("--iters", type=int, help="iterations (default: the config's)")
-    training.add_argument("--batch_size", type=int, help="frames a step and device (default: the config's)")
+    training.add_argument("--batch_size", type=int, help="frames of a batch, on each device (default: the config's)")
     training.add_argument("--learning_rate", type=float, help="(default: the config's)")
     training.add_argument("--seed", type=int, default=0)
     training.add_argument("--save_interval", type=int, default=100, help="iterations between checkpoints")
     training.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest iter_N folders to keep")
-    training.add_argument("--log_iters", type=int, default=20, help="iterations between lines of the log")
+    training.add_argument("--log_iters", type=int, default=20, help="iterations between rows of the log")
     training.add_argument("--num_workers", type=int, default=0, help="processes that read frames")
-    training.add_argument("--resume_model", type=Path, help="folder iter_N of an interrupted training")
-    training.add_argument("--overwrite", action="store_true", help="begin anew in the folder of an earlier training")
-    training.add_argument("--no_pretrained", action="store_true", help="fetch no weights of a backbone to begin with")
-    training.add_argument("--use_ema", action="store_true", help="keep the moving average of the weights as the best")
-    training.add_argument("--early_stop_intervals", type=int, help="stop after so many validations no better")
-    training.add_argument("--accumulate_steps", type=int, default=1, help="steps that make one iteration")
-    training.add_argument("--precision", choices=["fp32", "fp16"], default="fp32", help="fp16: mixed, on a GPU")
+    training.add_argument("--resume_model", type=Path, help="folder iter_N to resume from")
+    training.add_argument("--overwrite", action="store_true", help="replace the earlier training in --save_dir")
+    training.add_argument("--no_pretrained", action="store_true", help="begin with random weights, download none")
+    training.add_argument("--use_ema", action="store_true", help="validate and keep the moving average of the weights")
+    training.add_argument(
+        "--early_stop_intervals", type=int, help="stop after this many validations without a better one"
+    )
+    training.add_argument("--accumulate_steps", type=int, default=1, help="batches in one iteration")
+    training.add_argument(
+        "--precision", choices=["fp32", "fp16"], default="fp32", help="fp16: mixed precision, on a GPU"
+    )
     training.add_argument("--use_vdl", action="store_true", help="log for VisualDL: visualdl --logdir SAVE_DIR")
 
     trained = parser.add_argument_group("val, predict, export")
-    trained.add_argument("--model_path", type=Path, help="the trained weights, .pdparams")
+    trained.add_argument("--model_path", type=Path, help="trained weights, .pdparams")
     trained.add_argument("--image_path", type=Path, help="predict: a picture, or a folder of them")
     trained.add_argument("--budget", type=float, default=0.1, help="predict: share of the macroblocks to outline")
     trained.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"), help="export (default: any)")
@@ -68,40 +90,67 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _networks() -> str:
+    return ", ".join(f"{name} ({network.parameters / 1e6:.2g} M parameters)" for name, network in NETWORKS.items())
+
+
 def run_command(args: argparse.Namespace) -> None:
-    """Do what the parsed arguments say. InputError for what cannot be done."""
+    """Run the command of the parsed arguments. InputError for bad usage or input."""
     for name in ("iters", "batch_size", "learning_rate", "keep_checkpoint_max"):
         value = getattr(args, name)
         if value is not None and not value > 0:
             raise InputError(f"--{name} {value}: expected more than 0")
-    if args.command != "train" and args.model_path is None:
-        raise InputError(f"--model_path is missing; paddleseg {args.command} needs a trained .pdparams")
+    if args.precision == "fp16" and args.device == "cpu":
+        raise InputError("--precision fp16: needs --device gpu")
+    read_config(args.config)
+    if args.command != "train":
+        if args.model_path is None:
+            raise InputError(f"--model_path is missing; paddleseg {args.command} needs a trained .pdparams")
+        refuse_missing(args.model_path)
+    COMMANDS[args.command](args)
+
+
+def _config(args: argparse.Namespace) -> "PredictorConfig":
+    """The config with what the arguments change in it; sets Paddle's device."""
+    trained = args.model_path if args.command != "train" else args.resume_model and args.resume_model / WEIGHTS
+    scale = trained_input_scale(trained, args.input_scale) if trained else args.input_scale
+    scale = 1.0 if scale is None else scale
+    shrink_of(scale)
     # Paddle warns of a compiler cache that only its C++ extensions would use
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
     import paddle
 
-    from regenhance_data.predictors.paddleseg.checkpoints import trained_input_scale
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
     if args.device == "gpu" and not paddle.is_compiled_with_cuda():
         raise InputError("--device gpu: this Paddle is built for the CPU; install paddlepaddle-gpu or use --device cpu")
-    if args.precision == "fp16" and args.device == "cpu":
-        raise InputError("--precision fp16: needs --device gpu")
     paddle.set_device(args.device)
     if args.command == "train" and paddle.distributed.ParallelEnv().nranks > 1:
         paddle.distributed.init_parallel_env()
-    known = args.model_path if args.command != "train" else args.resume_model and args.resume_model / "model.pdparams"
-    scale = trained_input_scale(known, args.input_scale) if known else args.input_scale
-    config = PredictorConfig(
+    return PredictorConfig(
         args.config,
-        1.0 if scale is None else scale,
+        scale,
         learning_rate=args.learning_rate,
         batch_size=args.batch_size,
         iters=args.iters,
         opts=args.opts,
     )
-    COMMANDS[args.command](args, config)
+
+
+def _trained(args: argparse.Namespace, config: "PredictorConfig") -> Any:
+    model = config.build("model")
+    load_trained_weights(model, args.model_path)
+    return model
+
+
+def _refuse_missing_dataset(args: argparse.Namespace) -> None:
+    """InputError where the dataset is missing, as far as that is known before PaddleSeg applies --opts."""
+    if args.dataset_root:
+        Dataset.open(args.dataset_root)
+    elif not args.opts:
+        settings = read_config(args.config).get("val_dataset")
+        Dataset.open(str(settings.get("dataset_root", ".")) if isinstance(settings, dict) else ".")
 
 
 def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) -> "Samples":
@@ -118,10 +167,7 @@ def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) ->
     return Samples(dataset, listed.stem, config.num_classes)
 
 
-def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
-    from regenhance_data.predictors.paddleseg.training import TrainSettings, train
-    from regenhance_data.predictors.paddleseg.validation import describe
-
+def _train(args: argparse.Namespace) -> None:
     settings = TrainSettings(
         args.save_dir,
         seed=args.seed,
@@ -138,25 +184,24 @@ def _train(args: argparse.Namespace, config: "PredictorConfig") -> None:
         pretrained=not args.no_pretrained,
         overwrite=args.overwrite,
     )
+    _refuse_missing_dataset(args)
+    config = _config(args)
+    from regenhance_data.predictors.paddleseg.training import train
+    from regenhance_data.predictors.paddleseg.validation import describe
+
     best = train(config, _samples(args, config, "train"), _samples(args, config, "val"), settings)
-    if not best:  # of several processes the first one speaks
+    if not best:  # only the first of several processes has a result
         return
-    model_path = args.save_dir / "best_model" / "model.pdparams"
+    model_path = args.save_dir / "best_model" / WEIGHTS
     print(f"wrote {model_path} (iteration {best['iter']}: {describe(best)}), {args.save_dir}/train_log.json")
     where = ["--dataset_root", args.dataset_root] if args.dataset_root else []
     where += ["--save_dir", args.save_dir, *(["--opts", *args.opts] if args.opts else [])]
     cli.suggest(["python", "deploy/export_onnx.py", "--config", args.config, "--model_path", model_path, *where])
 
 
-def _trained(args: argparse.Namespace, config: "PredictorConfig") -> Any:
-    from regenhance_data.predictors.paddleseg.checkpoints import load_parameters
-
-    model = config.build("model")
-    load_parameters(model, args.model_path)
-    return model
-
-
-def _validate(args: argparse.Namespace, config: "PredictorConfig") -> None:
+def _validate(args: argparse.Namespace) -> None:
+    _refuse_missing_dataset(args)
+    config = _config(args)
     from regenhance_data.predictors.paddleseg.validation import describe, validate
 
     result = validate(_trained(args, config), config, _samples(args, config, "val"))
@@ -165,35 +210,62 @@ def _validate(args: argparse.Namespace, config: "PredictorConfig") -> None:
     print(f"wrote {args.save_dir}/val.json")
 
 
-def _predict(args: argparse.Namespace, config: "PredictorConfig") -> None:
-    from regenhance_data.predictors.paddleseg.prediction import predict
-
+def _predict(args: argparse.Namespace) -> None:
     if args.image_path is None:
-        raise InputError("--image_path is missing; paddleseg predict needs a picture or a folder of them")
+        raise InputError("--image_path is missing; paddleseg predict needs a picture or a folder of pictures")
     if not 0 < args.budget <= 1:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
+    if args.save_dir.resolve() == args.image_path.resolve():
+        raise InputError(f"{args.save_dir}: has the pictures; give --save_dir another folder for the results")
+    pictures = _pictures_at(args.image_path, args.save_dir)
     mb_size = Dataset.open(args.dataset_root).mb_size if args.dataset_root else MB_SIZE
+    config = _config(args)
+    from regenhance_data.predictors.paddleseg.prediction import predict
+
     config.refuse_cut_macroblocks(mb_size)
-    count = predict(_trained(args, config), config, args.image_path, args.save_dir, mb_size, args.budget)
+    predict(_trained(args, config), config, pictures, args.save_dir, mb_size, args.budget)
     print(
-        f"{count} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look at), "
-        f"{args.save_dir}/pseudo_color_prediction (levels)"
+        f"{len(pictures)} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look "
+        f"at), {args.save_dir}/pseudo_color_prediction (levels)"
     )
 
 
-def _export(args: argparse.Namespace, config: "PredictorConfig") -> None:
+def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
+    """{name without suffix: file} of the picture at `path`, or of those in that folder and its subfolders, by name.
+
+    Files in `save_dir` are left out. InputError where there is none, two have one name, or a name is not printable.
+    """
+    if path.is_file():
+        return {path.stem: path}
+    found: dict[str, Path] = {}
+    for file in sorted(path.rglob("*")):
+        is_drawn = save_dir.resolve() in file.resolve().parents
+        if file.suffix.lower() in PICTURES and not file.name.startswith(".") and not is_drawn:
+            name = file.relative_to(path).with_suffix("").as_posix()
+            if not name.isprintable():
+                raise InputError(f"{name.encode(errors='backslashreplace')!r}: is not a name in UTF-8; rename it")
+            if name in found:
+                raise InputError(f"{file}: has the name of {found[name].name}; rename one of them")
+            found[name] = file
+    if not found:
+        raise InputError(f"{path}: no picture there; give --image_path a picture or a folder of pictures")
+    return found
+
+
+def _export(args: argparse.Namespace) -> None:
+    shape = args.input_shape or [None, 3, None, None]
+    if args.input_shape and (min(shape) < 1 or shape[1] != 3):
+        raise InputError(f"--input_shape {' '.join(map(str, shape))}: expected N 3 H W, each at least 1")
+    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
+    mb_size, scale = (dataset.mb_size, dataset.scale) if dataset else (MB_SIZE, SCALE)
+    config = _config(args)
     from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
     if config.shrink > 1:
         raise InputError(
             f"{args.model_path}: sees a smaller frame, which PaddleSeg's form does not say; use deploy/export_onnx.py"
         )
-    shape = args.input_shape or [None, 3, None, None]
-    if args.input_shape and (min(shape) < 1 or shape[1] != 3):
-        raise InputError(f"--input_shape {' '.join(map(str, shape))}: expected N 3 H W, each at least 1")
-    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
-    made_for = (dataset.mb_size, dataset.scale) if dataset else (MB_SIZE, SCALE)
-    save_inference_model(_trained(args, config), config, args.save_dir, shape, args.output_op, *made_for)
+    save_inference_model(_trained(args, config), config, args.save_dir, shape, args.output_op, mb_size, scale)
     print(f"wrote {args.save_dir}/model.json, model.pdiparams, deploy.yaml ({args.output_op})")
 
 

@@ -1,15 +1,15 @@
 """PaddleSeg 2.8.0 on Paddle 3: the newest PaddleSeg on the package index was written for Paddle 2.
 
-Paddle 3 refuses to multiply float32 by int64, which PaddleSeg 2.8's CrossEntropyLoss does with its mask and its
-coefficients; PaddleSeg 2.9 and later cast them. Whether the installed one does is tried, not read from its version:
-a PaddleSeg from its repository calls itself 0.0.0.
+Paddle 3 cannot multiply float32 by int64, which PaddleSeg 2.8's CrossEntropyLoss does with its mask and its
+coefficients; PaddleSeg 2.9 and later cast them. A trial call decides whether the installed one needs the fix: a
+PaddleSeg from its repository has version 0.0.0.
 """
 
 from typing import Any
 
 
-def mend() -> None:
-    """Replace the one method that fails, if it fails. May be called any number of times."""
+def fix_cross_entropy_loss() -> None:
+    """Replace the method that fails, if it fails. May be called any number of times."""
     import paddle
     from paddleseg.models.losses import CrossEntropyLoss
 

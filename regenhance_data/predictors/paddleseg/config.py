@@ -1,6 +1,6 @@
-"""A region importance predictor on the Paddle side: its PaddleSeg config, its network, its weights, what it says.
+"""A predictor's PaddleSeg config, and the network, loss, optimizer and transforms that it names.
 
-Imports Paddle and PaddleSeg; only the commands that train and export import this module.
+Imports Paddle and PaddleSeg; config_file.py reads a config without them.
 """
 
 from pathlib import Path
@@ -8,12 +8,14 @@ from typing import Any
 
 import paddle
 from paddleseg.cvlibs import Config, SegBuilder
-from paddleseg.cvlibs.config import merge_config_dicts
 
-from regenhance_data.defaults import MB_SIZE, MOST_MB_SIZE
-from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_yaml
-from regenhance_data.predictors.paddleseg import compat, mb_nano  # noqa: F401  PaddleSeg then knows mb_nano's components
+from regenhance_data.defaults import MB_SIZE
+from regenhance_data.errors import InputError, one_line
+from regenhance_data.predictors.paddleseg import compat, networks
+from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+
+# what PaddleSeg raises for a config that it cannot use
+_CONFIG_ERRORS = (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class _SafeConfig(Config):
@@ -21,17 +23,7 @@ class _SafeConfig(Config):
 
     @classmethod
     def _parse_from_yaml(cls, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return _read_with_bases(Path(path), ())
-
-
-def _read_with_bases(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise InputError(f"{path}: is its own _base_; take one of them out")
-    config = read_yaml(path)
-    bases = config.pop("_base_", [])
-    for base in [bases] if isinstance(bases, str) else bases:
-        config = merge_config_dicts(config, _read_with_bases(path.parent / base, (*seen, path.resolve())))
-    return config
+        return read_config(Path(path))
 
 
 class _QuietBuilder(SegBuilder):
@@ -43,21 +35,20 @@ class _QuietBuilder(SegBuilder):
 
 
 class PredictorConfig:
-    """A PaddleSeg YAML. `builder` makes the pieces it names: model, loss, optimizer, lr_scheduler.
+    """A PaddleSeg YAML and what is built from it.
 
-    input_scale: the network sees the frame at this part of its size, 1 or one over a whole number (`shrink`); the
-    macroblocks stay the frame's. `overrides` are Config's own: learning_rate, batch_size, iters, opts (a list of
-    'key.subkey=value'). `pretrained`: part of the model ('backbone', '' for all) → URL or path of weights to begin
-    with; the model is built without, since those who load a trained one do not need them.
-    InputError for a config that PaddleSeg refuses, or that is not over a dataset of type `Dataset`.
+    input_scale: the network sees frames at this scale, 1 or one over a whole number (`shrink`); the macroblocks stay
+    those of the full frame. `overrides` are those of PaddleSeg's Config: learning_rate, batch_size, iters, opts (a list
+    of 'key.subkey=value'). `pretrained`: part of the model ('backbone', '' for all of it) → URL or path of pretrained
+    weights. `build` does not load them, because a trained model does not need them.
+    InputError where PaddleSeg refuses the config, or its datasets are not of type `Dataset`.
     """
 
     def __init__(self, path: Path, input_scale: float = 1.0, **overrides: Any) -> None:
         self.path = path
-        self.shrink = _shrink_of(input_scale)
-        if path.suffix not in (".yml", ".yaml"):
-            raise InputError(f"{path}: a config is a .yml file, like paddleseg_configs/pp_mobileseg_tiny.yml")
-        read_yaml(path)  # a missing file is told as every other
+        self.shrink = shrink_of(input_scale)
+        read_config(path)  # PaddleSeg's message for a missing file is another
+        networks.register_networks()
         try:
             self.seg = _SafeConfig(str(path), **overrides)
             for key in ("train_dataset", "val_dataset"):
@@ -66,10 +57,10 @@ class PredictorConfig:
             self.num_classes = int(self.seg.dic["train_dataset"]["num_classes"])
             if self.num_classes < 2 or min(self.seg.batch_size, self.seg.iters) < 1:
                 raise InputError(f"{path}: needs num_classes >= 2 and batch_size, iters >= 1")
-            self.pretrained = _taken_out(self.seg.dic["model"])
+            self.pretrained = _pop_pretrained(self.seg.dic["model"])
             self._shrink_macroblocks()
-        except (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: PaddleSeg refuses this config ({paddle_reason(error)})") from None
+        except _CONFIG_ERRORS as error:
+            raise InputError(f"{path}: PaddleSeg refuses this config ({_cause(error)})") from None
         self.builder = _QuietBuilder(self.seg)
 
     @property
@@ -78,32 +69,32 @@ class PredictorConfig:
 
     @property
     def is_on_grid(self) -> bool:
-        """Whether the network goes straight to the macroblocks."""
-        return bool(self.seg.dic["model"]["type"] == "MbNano")
+        """Whether the network puts out one value for each macroblock, not for each pixel."""
+        return networks.is_on_grid(self.seg.dic["model"]["type"])
 
     def refuse_cut_macroblocks(self, mb_size: int) -> None:
-        """InputError where the network would not see whole pixels of a macroblock."""
+        """InputError where a macroblock would not be a whole number of the network's input pixels."""
         if mb_size % self.shrink:
             raise InputError(f"--input_scale 1/{self.shrink}: macroblocks of {mb_size} pixels are cut by it")
 
     def _shrink_macroblocks(self) -> None:
-        """The kit's own pieces count macroblocks in pixels of their input."""
-        for piece in (self.seg.dic["model"], *self.seg.dic["loss"]["types"]):
-            if piece["type"] in ("MbNano", "MacroblockLoss"):
-                size = int(piece.get("mb_size", MB_SIZE))
+        """Convert each `mb_size` from pixels of the frame to pixels of the network's input."""
+        for component in (self.seg.dic["model"], *self.seg.dic["loss"]["types"]):
+            if networks.has_mb_size(component["type"]):
+                size = int(component.get("mb_size", MB_SIZE))
                 self.refuse_cut_macroblocks(size)
-                piece["mb_size"] = size // self.shrink
+                component["mb_size"] = size // self.shrink
 
-    def build(self, piece: str) -> Any:
-        """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot make it."""
-        if piece == "loss":
-            compat.mend()
+    def build(self, component: str) -> Any:
+        """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot build it."""
+        if component == "loss":
+            compat.fix_cross_entropy_loss()
         try:
-            # an optimizer's state is filed under its parameters' names, which must not depend on what was built before
+            # optimizer state is stored under the parameters' names, which must not depend on what was built before
             with paddle.utils.unique_name.guard():
-                return getattr(self.builder, piece)
-        except (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{self.path}: PaddleSeg cannot build the {piece} ({paddle_reason(error)})") from None
+                return getattr(self.builder, component)
+        except _CONFIG_ERRORS as error:
+            raise InputError(f"{self.path}: PaddleSeg cannot build the {component} ({_cause(error)})") from None
 
     def transforms(self, key: str) -> Any:
         """The transforms of `train_dataset` or `val_dataset`, as one callable on {'img': BGR float32, 'label', …}."""
@@ -113,18 +104,11 @@ class PredictorConfig:
             settings = self.seg.dic[key].get("transforms", [])
             return Compose([self.builder.build_component(one) for one in settings])
         except (RuntimeError, TypeError, KeyError) as error:
-            raise InputError(f"{self.path}: {key}.transforms: {paddle_reason(error)}") from None
+            raise InputError(f"{self.path}: {key}.transforms: {_cause(error)}") from None
 
 
-def _shrink_of(input_scale: float) -> int:
-    shrink = round(1 / input_scale) if 1 / MOST_MB_SIZE <= input_scale <= 1 else 0
-    if not shrink or abs(input_scale * shrink - 1) > 0.01:
-        raise InputError(f"--input_scale {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
-    return shrink
-
-
-def _taken_out(model: dict[str, Any]) -> dict[str, str]:
-    """Take the entries `pretrained` out of a model's config; {part: source} of those that say something."""
+def _pop_pretrained(model: dict[str, Any]) -> dict[str, str]:
+    """Remove the entries `pretrained` from a model's config; {part: source} of those that are not empty."""
     sources = {"": model.pop("pretrained", None)}
     for part, settings in model.items():
         if isinstance(settings, dict):
@@ -132,6 +116,6 @@ def _taken_out(model: dict[str, Any]) -> dict[str, str]:
     return {part: str(source) for part, source in sources.items() if source}
 
 
-def paddle_reason(error: Exception) -> str:
-    """The end of an error of Paddle or PaddleSeg, which says what is wrong, on one line."""
-    return " ".join(str(error).split())[-160:]
+def _cause(error: Exception) -> str:
+    """The end of PaddleSeg's message on one line: the cause comes last, after a text that is always the same."""
+    return one_line(error, limit=10_000)[-160:]

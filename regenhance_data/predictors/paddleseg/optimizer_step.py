@@ -1,4 +1,4 @@
-"""One optimizer step of a training: in one process or several, at full precision or mixed, over one batch or more."""
+"""One optimizer step of a training: in one process or several, in full or mixed precision, over one or more batches."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -7,80 +7,81 @@ import numpy as np
 import paddle
 from paddleseg.core.train import loss_computation
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 
 # PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
 _AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)
 
 
-class Stepper:
-    """One optimizer step: forward and backward of its batches, in this process or with others.
+class OptimizerStep:
+    """Forward and backward passes of one iteration's batches, gradient accumulation, and the optimizer's step.
 
-    rank, ranks: which of how many processes this is. Each has an equal part of an iteration's frames. Gradients are
-    averaged over all parts, and so are the running statistics of normalisations: it makes no difference whether a part
-    is a batch of one process or of another.
+    An iteration has `parts` batches: `accumulate_steps` in each of the `processes`. Gradients are averaged over all
+    parts, and so are the running statistics of normalisations: it makes no difference whether two parts are batches of
+    one process or of two.
     """
 
     def __init__(self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str) -> None:
         environment = paddle.distributed.ParallelEnv()
-        self.rank, self.ranks = environment.rank, environment.nranks
-        self._losses, self._optimizer = losses, optimizer
-        self._accumulate_steps, self._is_mixed = accumulate_steps, precision == "fp16"
-        if self.ranks > 1 and paddle.get_device().startswith("gpu"):  # there is no such thing on CPUs
+        self.processes = environment.nranks
+        self.is_first = environment.rank == 0
+        self.parts = self.processes * accumulate_steps
+        self.own_parts = range(environment.rank * accumulate_steps, (environment.rank + 1) * accumulate_steps)
+        self._losses, self._optimizer, self._is_mixed = losses, optimizer, precision == "fp16"
+        if self.processes > 1 and paddle.get_device().startswith("gpu"):  # Paddle has none for CPUs
             paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        # running means and variances: state that is not trained, which Paddle keeps among the parameters
+        # running means and variances, which Paddle keeps among the parameters
         self._statistics = {
             name: tensor
             for name, tensor in model.state_dict().items()
             if tensor.stop_gradient and tensor.dtype == paddle.float32
         }
-        self._parallel = paddle.DataParallel(model) if self.ranks > 1 else model
+        self._parallel = paddle.DataParallel(model) if self.processes > 1 else model
         self._scaler = paddle.amp.GradScaler(enable=self._is_mixed, init_loss_scaling=1024)
 
-    @property
-    def parts(self) -> int:
-        """How many batches, of all processes, make one iteration."""
-        return self.ranks * self._accumulate_steps
+    def run(self, batches: list[Any], seed: int) -> float:
+        """Do one iteration; return its loss. The optimizer makes no step where the loss is not finite.
 
-    @property
-    def mine(self) -> range:
-        """Those that this process has."""
-        return range(self.rank * self._accumulate_steps, (self.rank + 1) * self._accumulate_steps)
+        batches: (images, labels) of each of `own_parts`. seed: for dropout, the same in a resumed training.
+        """
+        loss = self._accumulate_gradients(batches, seed)
+        if self.processes > 1:
+            loss = self._mean(paddle.to_tensor(loss)).item()
+        if not np.isfinite(loss):
+            return loss
+        # the first step names the optimizer's state, and a resumed training looks for these names
+        try:
+            with paddle.utils.unique_name.guard():
+                self._scaler.step(self._optimizer)
+        except AssertionError as error:  # the loaded state is not what the optimizer looks for
+            raise InputError(
+                f"--resume_model: model.pdopt is not of this config's optimizer ({one_line(error)})"
+            ) from None
+        self._scaler.update()
+        self._optimizer.clear_grad()
+        if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
+            self._optimizer._learning_rate.step()
+        return loss
 
-    def step(self, batches: list[Any], seed: int) -> float:
-        """Do one iteration; returns its loss. `seed`: of dropout, the same for a resumed training."""
-        total = 0.0
-        # of one batch alone they are what it leaves
+    def _accumulate_gradients(self, batches: list[Any], seed: int) -> float:
+        """Forward and backward passes; the mean loss. Running statistics become the mean of those of each batch."""
+        mean_loss = 0.0
+        # a single batch leaves the right statistics by itself
         statistics = list(self._statistics.values()) if len(batches) > 1 else []
         befores = [tensor.clone() for tensor in statistics]
         sums = [paddle.zeros_like(tensor) for tensor in statistics]
         for number, (images, labels) in enumerate(batches, 1):
-            paddle.seed(seed * self.parts + self.mine[number - 1])
-            with self._alone() if number < len(batches) else nullcontext():
+            paddle.seed(seed * self.parts + self.own_parts[number - 1])
+            with self._without_sync() if number < len(batches) else nullcontext():
                 loss = self._loss(images, labels)
                 self._scaler.scale(loss / len(batches)).backward()
-            total += float(loss) / len(batches)
+            mean_loss += float(loss) / len(batches)
             for tensor, before, summed in zip(statistics, befores, sums, strict=True):
                 summed.add_(tensor)
                 tensor.set_value(before)
         for tensor, summed in zip(statistics, sums, strict=True):
             tensor.set_value(summed / len(batches))
-        if self.ranks > 1:
-            total = self._mean(paddle.to_tensor(total)).item()
-        if not np.isfinite(total):
-            return total
-        # its first step names its state, which is looked for under these names when a training goes on
-        try:
-            with paddle.utils.unique_name.guard():
-                self._scaler.step(self._optimizer)
-        except AssertionError as error:  # state that was given, and is not what it looks for
-            reason = " ".join(str(error).split())[-100:]
-            raise InputError(f"--resume_model: model.pdopt is not of this config's optimizer ({reason})") from None
-        self._scaler.update()
-        self._optimizer.clear_grad()
-        if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
-            self._optimizer._learning_rate.step()
-        return total
+        return mean_loss
 
     def _loss(self, images: Any, labels: Any) -> Any:
         with paddle.amp.auto_cast(
@@ -88,29 +89,29 @@ class Stepper:
         ):
             return sum(loss_computation(self._parallel(images), labels, None, self._losses))
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """Gradients stay in this process: they are exchanged with the last batch of an iteration."""
-        return self._parallel.no_sync() if self.ranks > 1 else nullcontext()
+    def _without_sync(self) -> AbstractContextManager[None]:
+        """Gradients stay in this process: processes exchange them with the last batch of an iteration."""
+        return self._parallel.no_sync() if self.processes > 1 else nullcontext()
 
     def _mean(self, tensor: Any) -> Any:
         paddle.distributed.all_reduce(tensor)
-        return tensor.scale_(1 / self.ranks)
+        return tensor.scale_(1 / self.processes)
 
     def in_any_process(self, here: bool) -> bool:
-        """Whether `here` is true in any process; all of them must ask at the same moment."""
-        if self.ranks == 1:
+        """Whether `here` is true in any process; all of them must call this at the same point."""
+        if self.processes == 1:
             return here
-        told = paddle.to_tensor(float(here))
-        paddle.distributed.all_reduce(told)
-        return bool(told > 0)
+        count = paddle.to_tensor(float(here))
+        paddle.distributed.all_reduce(count)
+        return bool(count > 0)
 
     @paddle.no_grad()
-    def share_statistics(self, state: dict[str, Any]) -> None:
-        """Give every process the mean of the running statistics in `state`, the model's or an average of it.
+    def average_statistics(self, state: dict[str, Any]) -> None:
+        """Average the running statistics in `state`, the model's or its moving average's, over all processes.
 
-        Each process has seen its own frames alone. Sharing is linear, and so are running statistics and averages of
-        them: it does not matter how often it is done.
+        Each process has seen only its own frames. Running statistics, their moving averages and this mean are all
+        linear: it does not matter how often they are averaged.
         """
-        if self.ranks > 1:
+        if self.processes > 1:
             for name in self._statistics:
                 state[name].set_value(self._mean(state[name].clone()))

@@ -1,4 +1,4 @@
-"""Pretrained weights of a backbone: fetched once, read without running code, put where they fit."""
+"""Pretrained weights of a backbone: downloaded once, read without running code, loaded where they fit."""
 
 import hashlib
 import http.client
@@ -6,6 +6,7 @@ import lzma
 import os
 import sys
 import tarfile
+import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
@@ -14,36 +15,36 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import written_whole
-from regenhance_data.predictors.paddleseg.checkpoints import read_parameters
+from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 
 WEIGHTS = ".pdparams"
 _CHUNK_BYTES = 1 << 20
 _MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
-# what a server, a cut archive and an odd URL raise; urllib's own errors are OSErrors
+# raised for server errors, truncated archives and bad URLs; urllib's own errors are OSErrors
 _BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError, http.client.HTTPException)
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: $XDG_CACHE_HOME/regenhance, by default under ~/.cache."""
+    """The folder of downloaded weights: $XDG_CACHE_HOME/regenhance, by default under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regenhance"
 
 
 def load_pretrained(model: Any, part: str, source: str) -> int:
-    """Put the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into `model`'s part.
+    """Load the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into a part of `model`.
 
-    part: an attribute of the model like 'backbone', '' for all of it. Tensors that are not there under the same name
-    and shape stay as they are: a backbone comes with a head for other classes. Returns how many were put. InputError
-    where none fits, and for what cannot be fetched or read.
+    part: an attribute of the model like 'backbone', '' for all of it. Tensors without weights of the same name and
+    shape stay as they are: the file of a backbone has a head for other classes. Returns the number of loaded tensors.
+    InputError where none fits, or the weights cannot be downloaded or read.
     """
     module = getattr(model, part, None) if part else model
     if module is None:
-        raise InputError(f"{source}: pretrained weights of {part}, which this network does not have")
-    path = _fetched(source) if "://" in source else Path(source)
+        raise InputError(f"{source}: are pretrained weights of {part}, which this network does not have")
+    path = _downloaded(source) if "://" in source else Path(source)
     if not path.is_file():
         raise InputError(f"{path}: no such pretrained weights; start without them: --no_pretrained")
-    state = read_parameters(path)
+    state = read_paddle_state(path)
     fitting = {}
     for name, tensor in module.state_dict().items():
         value = state.get(name)
@@ -52,13 +53,13 @@ def load_pretrained(model: Any, part: str, source: str) -> int:
                 raise InputError(f"{source}: {name} has NaN or infinite values; start without it: --no_pretrained")
             fitting[name] = value.astype(np.float32)
     if not fitting:
-        raise InputError(f"{source}: no pretrained weight fits this network; take it out with --no_pretrained")
+        raise InputError(f"{source}: no pretrained weight fits this network; leave them out with --no_pretrained")
     module.set_state_dict(fitting)
     return len(fitting)
 
 
-def _fetched(url: str) -> Path:
-    """The .pdparams of a URL, from the cache where it is there."""
+def _downloaded(url: str) -> Path:
+    """The .pdparams of a URL, from the cache if it has been downloaded before."""
     if not url.startswith(("https://", "http://")):
         raise InputError(f"{url}: pretrained weights come from https:// or a file")
     path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{WEIGHTS}"
@@ -70,15 +71,15 @@ def _fetched(url: str) -> Path:
             try:
                 _download(url, download)
                 _take_weights(download, weights)
-                read_parameters(weights)  # what is none is not kept
+                read_paddle_state(weights)  # only a valid file is kept
             finally:
                 download.unlink(missing_ok=True)
     except InputError as error:
         raise InputError(f"{url}: {str(error).partition(': ')[2]}; start without it: --no_pretrained") from None
     except _BROKEN as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split())[:100]
+        reason = error.reason if isinstance(error, urllib.error.URLError) else one_line(error)
         raise InputError(
-            f"{url}: pretrained weights cannot be fetched ({reason}); start without them: --no_pretrained"
+            f"{url}: pretrained weights cannot be downloaded ({reason}); start without them: --no_pretrained"
         ) from None
     return path
 
@@ -94,7 +95,7 @@ def _download(url: str, path: Path) -> None:
                 _write_bounded(file, chunk)
                 bar.update(len(chunk))
     if size and path.stat().st_size != size:
-        raise ValueError("cut short")
+        raise ValueError("the download is incomplete")
 
 
 def _write_bounded(file: IO[bytes], chunk: bytes) -> None:

@@ -1,4 +1,4 @@
-"""How well a predictor orders the macroblocks of validation frames, and how far its levels can be believed."""
+"""Validation: how well a predictor ranks the macroblocks of frames, and how well its levels are calibrated."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,42 +16,41 @@ from regenhance_data.predictors.paddleseg.batches import PreparedFrames
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.samples import Samples
 
-
-class NotFinite(InputError):
-    """A network that says NaN."""
+CALIBRATION_BINS = 15  # of confidence, as in Guo et al. (2017)
 
 
-CALIBRATION_BINS = 15  # of confidence, as Guo et al. (2017) have them
+class NotFiniteError(InputError):
+    """The output of a network is not finite."""
 
 
-def predict_levels(model: Any, images: Any, config: PredictorConfig, grid: MacroblockGrid) -> np.ndarray:
+def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: MacroblockGrid) -> np.ndarray:
     """The probability of each level for each macroblock: prepared images [N, 3, h, w] → float64 [N, K, rows, cols].
 
-    grid: of the frames before they were shrunk. The mean over a macroblock's pixels, or as it is where the network goes
-    straight to the macroblocks. InputError where its output is neither, NotFinite where it is no number.
+    grid: of the frames before they were shrunk. A network that puts out pixels gets the mean over each macroblock.
+    InputError where its output is neither pixels nor macroblocks, NotFiniteError where it is not finite.
     """
     with paddle.no_grad():
-        shares = F.softmax(model(images)[0], axis=1).numpy()
-    if not np.isfinite(shares).all():
-        raise NotFinite(f"{config.path}: its network puts out NaN; take an earlier checkpoint, or train again")
-    if shares.shape[-2:] == grid.shape:
-        return shares.astype(np.float64)
-    if shares.shape[-2:] != tuple(images.shape[-2:]):
+        probabilities = F.softmax(model(images)[0], axis=1).numpy()
+    if not np.isfinite(probabilities).all():
+        raise NotFiniteError(f"{config.path}: its network puts out NaN; take an earlier checkpoint, or train again")
+    if probabilities.shape[-2:] == grid.shape:
+        return probabilities.astype(np.float64)
+    if probabilities.shape[-2:] != tuple(images.shape[-2:]):
         rows, cols = grid.shape
         raise InputError(
-            f"{config.path}: says {shares.shape[-2]}x{shares.shape[-1]} values of a frame with {rows}x{cols} "
-            f"macroblocks; give it --opts model.mb_size={grid.mb_size}, and its loss"
+            f"{config.path}: puts out {probabilities.shape[-2]}x{probabilities.shape[-1]} values for a frame with "
+            f"{rows}x{cols} macroblocks; give --opts model.mb_size={grid.mb_size}, and the same mb_size to its loss"
         )
-    height, width = shares.shape[-2:]
-    return MacroblockGrid(height, width, grid.mb_size // config.shrink).mean(shares)
+    height, width = probabilities.shape[-2:]
+    return MacroblockGrid(height, width, grid.mb_size // config.shrink).mean(probabilities)
 
 
 def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str, float]:
-    """Ranking of the macroblocks against the true importance, per frame (ranking.agreement); `calibration_error` (ECE)
-    and `miou` of their levels, over all frames.
+    """Ranking of the macroblocks against the true importance, per frame (see ranking.agreement), and over all frames
+    the `calibration_error` (ECE) and `miou` of their levels.
     """
     prepared = PreparedFrames(samples, config, "val_dataset")
-    levels = Levels(config.num_classes)
+    levels = LevelCounts(config.num_classes)
     model.eval()
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -59,38 +58,39 @@ def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str,
             image, label = prepared[index, 0]
             height, width = samples.sizes_hw[index]
             grid = MacroblockGrid(height, width, samples.mb_size)
-            shares = predict_levels(model, paddle.to_tensor(image[None]), config, grid)[0]
+            probabilities = level_probabilities(model, paddle.to_tensor(image[None]), config, grid)[0]
             step = grid.mb_size // config.shrink  # a label is the same in all of a macroblock
-            levels.count(shares, label[::step, ::step])
-            yield expected_level(shares, axis=0), truth
+            levels.count(probabilities, label[::step, ::step])
+            yield expected_level(probabilities, axis=0), truth
 
     return {**agreement(pairs()), "calibration_error": levels.calibration_error(), "miou": levels.miou()}
 
 
-class Levels:
-    """What levels were said and what they were, counted over frames."""
+class LevelCounts:
+    """Counts of predicted and true levels, over all frames."""
 
     def __init__(self, count: int) -> None:
         self._confusion = np.zeros((count, count), np.int64)
-        self._bins = np.zeros((CALIBRATION_BINS, 3))  # macroblocks, their confidence, how many were right
+        self._bins = np.zeros((CALIBRATION_BINS, 3))  # macroblocks, their confidence, number of right levels
 
-    def count(self, shares: np.ndarray, truth: np.ndarray) -> None:
-        """Probabilities [K, rows, cols] and true levels uint8 [rows, cols], of which IGNORED ones do not count."""
+    def count(self, probabilities: np.ndarray, truth: np.ndarray) -> None:
+        """Count probabilities [K, rows, cols] and true levels uint8 [rows, cols], except where they are ignored."""
         known = truth != IGNORED_LEVEL
-        said, confidence, level = shares.argmax(0)[known], shares.max(0)[known], truth[known].astype(np.int64)
-        np.add.at(self._confusion, (level, said), 1)
+        predicted, confidence = probabilities.argmax(0)[known], probabilities.max(0)[known]
+        level = truth[known].astype(np.int64)
+        np.add.at(self._confusion, (level, predicted), 1)
         bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-        np.add.at(self._bins, bins, np.stack([np.ones_like(confidence), confidence, said == level], axis=-1))
+        np.add.at(self._bins, bins, np.stack([np.ones_like(confidence), confidence, predicted == level], axis=-1))
 
     def calibration_error(self) -> float:
-        """The expected calibration error (Guo et al. 2017): |share of right ones − confidence|, over equal bins of the
-        confidence in the likeliest level, weighted by their macroblocks. In [0, 1].
+        """The expected calibration error (Guo et al. 2017) in [0, 1]: |accuracy − confidence| of equal bins of the
+        confidence in the likeliest level, weighted by their number of macroblocks.
         """
         number, confidence, right = self._bins.T
         return float(np.abs(right - confidence).sum() / max(number.sum(), 1))
 
     def miou(self) -> float:
-        """The mean over the levels that were said or true of their intersection over union."""
+        """The mean intersection over union of the levels that occur, predicted or true."""
         table = self._confusion
         union = table.sum(0) + table.sum(1) - table.diagonal()
         return float((table.diagonal()[union > 0] / union[union > 0]).mean()) if union.any() else 0.0

@@ -13,7 +13,7 @@ from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
 from regenhance_data.predictors.paddleseg import compat
-from regenhance_data.predictors.paddleseg.checkpoints import read_parameters
+from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import paddleseg
 from tests.support.files import ROOT, fill_dataset
@@ -75,7 +75,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
     folder, _ = trained
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path)
     assert paddleseg("train", *flags, *SHORT, "--resume_model", folder / "iter_2") == 0
-    whole, resumed = (read_parameters(f / "iter_4" / "model.pdparams") for f in (folder, tmp_path))
+    whole, resumed = (read_paddle_state(f / "iter_4" / "model.pdparams") for f in (folder, tmp_path))
     for name, value in whole.items():
         if isinstance(value, np.ndarray):
             np.testing.assert_allclose(value, resumed[name], atol=1e-5, err_msg=name)
@@ -84,7 +84,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
         assert {key: again[key] for key in ("iter", "loss", "ranking") if key in row} == pytest.approx(
             {key: row[key] for key in ("iter", "loss", "ranking") if key in row}, abs=1e-4
         )
-    best, best_again = (read_parameters(f / "best_model" / "model.pdparams") for f in (folder, tmp_path))
+    best, best_again = (read_paddle_state(f / "best_model" / "model.pdparams") for f in (folder, tmp_path))
     name = next(key for key, value in best.items() if isinstance(value, np.ndarray))
     np.testing.assert_allclose(best[name], best_again[name], atol=1e-5)
 
@@ -93,13 +93,13 @@ def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset
     flags = ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT, "--use_ema")
     run("paddleseg", "train", *flags, "--save_dir", tmp_path / "whole")
     run("paddleseg", "train", *flags, "--save_dir", tmp_path / "on", "--resume_model", tmp_path / "whole" / "iter_2")
-    averages = [read_parameters(tmp_path / run / "iter_4" / "model.pdema") for run in ("whole", "on")]
-    now = read_parameters(tmp_path / "whole" / "iter_4" / "model.pdparams")
+    averages = [read_paddle_state(tmp_path / run / "iter_4" / "model.pdema") for run in ("whole", "on")]
+    now = read_paddle_state(tmp_path / "whole" / "iter_4" / "model.pdparams")
     name = "head.weight"
     np.testing.assert_allclose(averages[0][name], averages[1][name], atol=1e-5)
     assert np.abs(averages[0][name] - now[name]).max() > 1e-4
-    best = read_parameters(tmp_path / "whole" / "best_model" / "model.pdparams")
-    checkpoints = [read_parameters(tmp_path / "whole" / f"iter_{n}" / "model.pdema")[name] for n in (2, 4)]
+    best = read_paddle_state(tmp_path / "whole" / "best_model" / "model.pdparams")
+    checkpoints = [read_paddle_state(tmp_path / "whole" / f"iter_{n}" / "model.pdema")[name] for n in (2, 4)]
     assert any(np.array_equal(best[name], checkpoint) for checkpoint in checkpoints)
 
 
@@ -161,7 +161,7 @@ def broken_states(folder, good):
 
 
 def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, tmp_path, refusal):
-    good = read_parameters(trained[0] / "iter_4" / "model.pdparams")
+    good = read_paddle_state(trained[0] / "iter_4" / "model.pdparams")
     path = tmp_path / "model.pdparams"
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path, "--model_path", path)
     for what, state in broken_states(tmp_path, good).items():
@@ -260,7 +260,7 @@ def test_the_configs_name_only_stock_components_and_no_image_size(path):
 
 @pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0]}, {"top_k_percent_pixels": 0.5}])
 def test_the_mended_loss_is_the_mean_over_the_pixels_that_count(options):
-    compat.mend()
+    compat.fix_cross_entropy_loss()
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
     label = rng.integers(0, 3, (2, 4, 5))
@@ -284,5 +284,5 @@ def test_a_fixed_paddleseg_is_left_as_it_is(monkeypatch):
         return loss.mean()
 
     monkeypatch.setattr(CrossEntropyLoss, "_post_process_loss", its_own)
-    compat.mend()
+    compat.fix_cross_entropy_loss()
     assert CrossEntropyLoss._post_process_loss is its_own

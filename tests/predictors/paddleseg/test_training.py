@@ -26,11 +26,11 @@ from regenhance_data.dataset.label_png import read_label
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
-from regenhance_data.predictors.paddleseg import pretrained, training
+from regenhance_data.predictors.paddleseg import pretrained, settings
 from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
-from regenhance_data.predictors.paddleseg.checkpoints import read_parameters, write_parameters
+from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state, write_paddle_state
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
-from regenhance_data.predictors.paddleseg.optimizer_step import Stepper
+from regenhance_data.predictors.paddleseg.optimizer_step import OptimizerStep
 from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
 from tests.support.commands import losses, paddleseg
 from tests.support.files import ROOT
@@ -46,7 +46,7 @@ def flags(dataset):
 
 
 def weights(folder, name="model.pdparams"):
-    state = read_parameters(folder / name)
+    state = read_paddle_state(folder / name)
     return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
 
 
@@ -121,7 +121,7 @@ def test_a_training_that_is_told_to_stop_keeps_its_iteration_and_says_how_to_go_
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     (checkpoint,) = tmp_path.glob("iter_*")
-    assert f"stopped at iteration {checkpoint.name.removeprefix('iter_')}; to go on" in said
+    assert f"stopped at iteration {checkpoint.name.removeprefix('iter_')}; to resume" in said
     assert f"--resume_model {checkpoint}" in said
     assert weights(checkpoint)
 
@@ -132,16 +132,16 @@ def test_a_stopped_training_has_the_losses_of_an_unbroken_one(flags, tmp_path, m
 
     steps = (*flags, "--iters", 6, "--save_interval", 4, "--log_iters", 4, "--use_ema")
     assert paddleseg("train", *steps, "--save_dir", tmp_path / "whole") == 0
-    real, calls = optimizer_step.Stepper.step, []
+    real, calls = optimizer_step.OptimizerStep.run, []
 
-    def step(self, *args):
+    def run_step(self, *args):
         calls.append(1)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(optimizer_step.Stepper, "step", step)
+        patched.setattr(optimizer_step.OptimizerStep, "run", run_step)
         assert paddleseg("train", *steps, "--save_dir", tmp_path / "on") == 143
     assert [path.name for path in (tmp_path / "on").glob("iter_*")] == ["iter_3"]
     on = ("--save_dir", tmp_path / "on", "--resume_model", tmp_path / "on" / "iter_3")
@@ -170,8 +170,8 @@ def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, cap
     assert paddleseg("train", *flags, *on, "--use_ema") == 2
     assert "iter_2: was trained without --use_ema; leave it out" in capsys.readouterr().err
     assert paddleseg("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
-    assert f"has a training already; go on with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert f"has a training already; resume it with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
+    monkeypatch.setattr(settings, "find_spec", lambda name: None)
     assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
     assert "pip install visualdl" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -186,8 +186,8 @@ def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
     on = ("--iters", 4, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
     assert paddleseg("train", *flags, *on, "--opts", "optimizer.type=Momentum", "optimizer.momentum=0.9") == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
-    state = read_parameters(tmp_path / "iter_2" / "model.pdopt")
-    write_parameters(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
+    state = read_paddle_state(tmp_path / "iter_2" / "model.pdopt")
+    write_paddle_state(tmp_path / "iter_2" / "model.pdopt", {name: _plain(state[name]) for name in list(state)[1:]})
     assert paddleseg("train", *flags, *on) == 2
     assert "model.pdopt is not of this config's optimizer" in capsys.readouterr().err
 
@@ -249,8 +249,8 @@ def test_mixed_precision_runs_the_network_under_auto_cast_and_scales_the_loss(mo
     batch = (paddle.rand([1, 3, 8, 8]), paddle.zeros([1, 8, 8], "int64"))
     monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: asked.append(settings) or real(enable=False))
     for precision in ("fp32", "fp16"):
-        stepper = Stepper(network, losses_of, optimizer, accumulate_steps=1, precision=precision)
-        assert np.isfinite(stepper.step([batch], seed=0))
+        step = OptimizerStep(network, losses_of, optimizer, accumulate_steps=1, precision=precision)
+        assert np.isfinite(step.run([batch], seed=0))
     assert [settings["enable"] for settings in asked] == [False, True]
     assert asked[1]["level"] == "O1"
     assert "bilinear_interp_v2" in asked[1]["custom_black_list"]
@@ -334,7 +334,7 @@ def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_p
     odd.parent.mkdir()
     shutil.copyfile(pictures / "a" / "000000.png", odd)
     assert paddleseg("predict", *config_and_model, "--image_path", odd.parent, "--save_dir", out) == 2
-    assert "is no name in UTF-8" in capsys.readouterr().err
+    assert "is not a name in UTF-8" in capsys.readouterr().err
     assert paddleseg("predict", *config_and_model, "--image_path", tmp_path / "absent", "--save_dir", out) == 2
     assert "no picture there" in capsys.readouterr().err
     assert paddleseg("predict", *config_and_model, "--save_dir", out) == 2
@@ -352,9 +352,9 @@ def test_export_makes_what_paddle_inference_runs(flags, tmp_path, output_op):
 
     from paddle import inference
 
-    settings = inference.Config(*(str(tmp_path / "inference" / deploy[key]) for key in ("model", "params")))
-    settings.disable_glog_info()
-    predictor = inference.create_predictor(settings)
+    config = inference.Config(*(str(tmp_path / "inference" / deploy[key]) for key in ("model", "params")))
+    config.disable_glog_info()
+    predictor = inference.create_predictor(config)
     image = np.random.default_rng(0).normal(size=(1, 3, 70, 93)).astype(np.float32)
     (found,) = predictor.run([paddle.to_tensor(image)])
     trained = PredictorConfig(MB_NANO).build("model")
@@ -408,7 +408,7 @@ def test_a_backbone_begins_with_fetched_weights_once_and_without_them_by_one_fla
     where = ("--config", MOBILESEG, "--dataset_root", dataset.root, "--save_dir", tmp_path, *SHORT, "--iters", 1)
     gone = ("--opts", f"model.backbone.pretrained={address}/absent.tar.gz")
     assert paddleseg("train", *where, *gone) == 2
-    assert "cannot be fetched (File not found)" in capsys.readouterr().err
+    assert "cannot be downloaded (File not found)" in capsys.readouterr().err
     assert paddleseg("train", *where, *gone, "--no_pretrained") == 0
 
 

@@ -1,0 +1,50 @@
+"""A PaddleSeg YAML with its _base_ files, read without Paddle."""
+
+from pathlib import Path
+from typing import Any
+
+from regenhance_data.defaults import MOST_MB_SIZE
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import read_yaml
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The config, merged with its bases as PaddleSeg merges them. InputError where a file is missing or broken."""
+    if path.suffix not in (".yml", ".yaml"):
+        raise InputError(f"{path}: a config is a .yml file, like paddleseg_configs/pp_mobileseg_tiny.yml")
+    return _read_with_bases(path, ())
+
+
+def _read_with_bases(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in children:
+        raise InputError(f"{path}: is its own _base_; remove one of them")
+    config = read_yaml(path)
+    bases = config.pop("_base_", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise InputError(f"{path}: _base_ is {bases!r}, expected a file name or a list of them")
+    for base in bases:
+        config = _merged(config, _read_with_bases(path.parent / base, (*children, path.resolve())), path)
+    return config
+
+
+def _merged(config: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`base` with the entries of `config`, mappings entry by entry; `_inherited_: False` drops those of the base."""
+    if not config.get("_inherited_", True):
+        return {key: value for key, value in config.items() if key != "_inherited_"}
+    merged = dict(base)
+    for key, value in config.items():
+        if isinstance(value, dict) and key in base:
+            if not isinstance(base[key], dict):
+                raise InputError(f"{path}: {key} is a mapping, in its _base_ it is not")
+            value = _merged(value, base[key], path)
+        merged[key] = value
+    return merged
+
+
+def shrink_of(input_scale: float) -> int:
+    """The whole number that --input_scale is one over. InputError where it is none."""
+    shrink = round(1 / input_scale) if 1 / MOST_MB_SIZE <= input_scale <= 1 else 0
+    if not shrink or abs(input_scale * shrink - 1) > 0.01:
+        raise InputError(f"--input_scale {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
+    return shrink
