@@ -13,13 +13,10 @@ running a row added to its process.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.backends.registry import BACKENDS, CPU_BACKENDS, local_backends
-from deploy.benchmarking.cases import cases_of
-from deploy.benchmarking.measure import f1_of, measure_all, summarise
-from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
+from deploy.benchmarking.settings import CONFIGS, BenchmarkSettings
 from deploy.contract import PRECISIONS
 from regenhance_data import cli
 from regenhance_data.errors import InputError
@@ -62,46 +59,43 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(args: argparse.Namespace) -> None:
-    counts = (args.repeats, args.rounds, 1 if args.threads is None else args.threads)
-    if min(*counts, *args.batch_sizes, *(args.input_size or [])) < 1 or args.warmup < 0:
-        raise InputError("--repeats, --rounds, --threads and sizes: expected at least 1, --warmup at least 0")
-    for run in args.runs:
-        if not run.is_dir():
-            raise InputError(f"--runs {run}: no such folder; trainings lie in RUNS/NAME/best_model")
+def settings_from(args: argparse.Namespace) -> BenchmarkSettings:
+    """The settings of the flags, with `all` and lists separated by commas resolved. InputError as BenchmarkSettings."""
+    fields = {name: getattr(args, name) for name in BenchmarkSettings.__dataclass_fields__}
+    models = [name for word in args.models for name in (CONFIGS if word == "all" else [word])]
+    fields["models"] = tuple(dict.fromkeys(models))
+    for name in ("backends", "precisions"):
+        fields[name] = tuple(dict.fromkeys(word for word in ",".join(fields[name]).split(",") if word))
     if args.input_size is None and args.data is None:
-        args.input_size = [360, 640]
-    backends = _words(args.backends, local_backends(), "--backends")
-    precisions = _words(args.precisions, PRECISIONS, "--precisions")
-    where = environment(args.threads)
-    with locked(args.save_dir / ".lock"):
-        measured = measure_all(list(cases_of(args, backends, precisions)), where, args)
+        fields["input_size"] = (360, 640)
+    return BenchmarkSettings(**fields)
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = settings_from(args)
+    from deploy.benchmarking.cases import cases_of
+    from deploy.benchmarking.measure import f1_of, measure_all, summarise
+    from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
+
+    where = environment(settings.threads)
+    with locked(settings.save_dir / ".lock"):
+        measured = measure_all(list(cases_of(settings)), where, settings)
     if not measured:
+        runs = ", ".join(f"{name} runs {BACKENDS[name].artifact}" for name in local_backends())
         raise InputError(
-            f"--backends {' '.join(backends)}: no row is left to tell of "
-            f"({', '.join(f'{name} runs {BACKENDS[name].artifact}' for name in local_backends())}); "
-            "see the warnings, if any"
+            f"--backends {' '.join(settings.backends)}: no row is left to measure ({runs}); see the warnings"
         )
     evaluations = [read_evaluation(path) for path in args.evaluation or []]
     rows = [summarise(row, f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
-    write_json(args.save_dir / "benchmark.json", rows)
-    write_json(args.save_dir / "environment.json", where)
-    write_markdown(args.save_dir / "benchmark.md", rows, where)
+    write_json(settings.save_dir / "benchmark.json", rows)
+    write_json(settings.save_dir / "environment.json", where)
+    write_markdown(settings.save_dir / "benchmark.md", rows, where)
     written = ["benchmark.json", "benchmark.md", "environment.json"]
     if any(row["f1_at_10"] is not None for row in rows):
-        write_pareto_plot(args.save_dir / "benchmark", rows)
+        write_pareto_plot(settings.save_dir / "benchmark", rows)
         written.append("benchmark.png")
     print(benchmark_table(rows))
-    print(f"wrote {args.save_dir}/{', '.join(written)}")
-
-
-def _words(given: list[str], known: Sequence[str], flag: str) -> list[str]:
-    """Words separated by spaces or commas, each once. InputError for one that is not known."""
-    words = list(dict.fromkeys(word for word in ",".join(given).split(",") if word))
-    unknown = [word for word in words if word not in known]
-    if unknown or not words:
-        raise InputError(f"{flag} {' '.join(unknown)}: expected some of {', '.join(known)}")
-    return words
+    print(f"wrote {settings.save_dir}/{', '.join(written)}")
 
 
 if __name__ == "__main__":

@@ -8,26 +8,19 @@ The file is compared with Paddle on several frames, in every installed runtime, 
 import argparse
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from deploy.contract import HEADS, PRECISIONS
-from deploy.export.frames import CALIBRATION_FRAMES, compared_frames, training_frames
-from deploy.export.graph import predictor_graph
-from deploy.export.paddle import normalisation, paddle_importance, paddle_network_onnx
-from deploy.export.parity import described, file_name, write_compared
-from deploy.export.precision import in_precision
 from regenhance_data import cli, console
-from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import read_yaml, written_whole
 
 if TYPE_CHECKING:
-    pass
+    import onnx
 
+    from regenhance_data.dataset.folder import Dataset
+    from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
 EXAMPLES = """
 python deploy/export_onnx.py --config C.yml --model_path S/best_model/model.pdparams --dataset_root D --save_dir S
@@ -48,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
     parser.add_argument("--head", choices=HEADS, default="macroblock")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network inside the graph")
-    parser.add_argument("--calibration_frames", type=int, default=CALIBRATION_FRAMES, help="fp16 and int8: of training")
+    parser.add_argument("--calibration_frames", type=int, default=32, help="fp16 and int8: of training")
     parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
     parser.add_argument("--dynamic_batch", action="store_true", help="leave that open")
     parser.add_argument("--with_paddle", action="store_true", help="PaddleSeg's own forms beside it, float input")
@@ -58,6 +51,46 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_arguments(args)
+    from deploy.export.frames import compared_frames
+    from regenhance_data.dataset.folder import Dataset
+    from regenhance_data.grid import MacroblockGrid
+
+    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
+    frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
+    height, width = frames.shape[1:3]
+    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
+    config, scale = predictor_config(args, grid.mb_size)
+    from deploy.export.graph import predictor_graph
+    from deploy.export.paddle import built_network, normalisation, paddle_importance, paddle_network_onnx
+    from deploy.export.parity import described, file_name, write_compared
+
+    normalise = normalisation(config)
+    model = built_network(config, args.model_path)
+    reference = paddle_importance(model, config, frames, grid)
+    if args.head == "macroblock" and not reference["macroblock"].size:
+        raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
+    about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
+    batch_size = None if args.dynamic_batch else args.batch_size
+    network = paddle_network_onnx(model, batch_size, (-(-height // config.shrink), -(-width // config.shrink)))
+    graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
+    graph, kept = in_asked_precision(graph, args, dataset, (height, width))
+    path = args.save_dir / file_name(config.name, args.precision)
+    write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
+    if args.random_weights:
+        console.warn(f"{path}: has random weights; its importance means nothing")
+    if args.with_paddle:
+        write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir)
+    if kept:
+        print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
+    cli.suggest(
+        ["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],
+        ["python", "deploy/onnx2trt.py", "--onnx", path, "--dry_run"],
+    )
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """InputError for flags that do not go together and files that are missing, before anything heavy is imported."""
     if args.dataset_root is None and args.input_size is None:
         raise InputError("--dataset_root or --input_size is missing; a graph is made for one frame size")
     if min(args.batch_size, args.calibration_frames, *(args.input_size or [])) < 1:
@@ -66,60 +99,59 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--dynamic_batch: leaves the batch open; give no --batch_size with it")
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
-    warnings.filterwarnings("ignore", message="No ccache found")
-    import paddle
+    read_yaml(args.config)
+    if args.model_path and not args.model_path.is_file():
+        raise InputError(f"{args.model_path}: no such file; train a predictor with 'paddleseg train'")
 
-    from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, trained_input_scale
+
+def predictor_config(args: argparse.Namespace, mb_size: int) -> tuple["PredictorConfig", float]:
+    """(config of the flags, input scale of the training). Imports Paddle."""
+    warnings.filterwarnings("ignore", message="No ccache found")
+    from regenhance_data.predictors.paddleseg.checkpoints import trained_input_scale
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
-    from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
     scale = trained_input_scale(args.model_path, args.input_scale) if args.model_path else args.input_scale or 1.0
     config = PredictorConfig(args.config, scale, opts=args.opts)
     if args.with_paddle and config.shrink > 1:
         raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
-    dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
-    config.refuse_cut_macroblocks(dataset.mb_size if dataset else MB_SIZE)
-    frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
-    height, width = frames.shape[1:3]
-    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
-    normalise = normalisation(config)
-    paddle.seed(0)  # of random weights: two exports of different precision are of one network
-    model = config.build("model")
-    if args.model_path:
-        load_trained_weights(model, args.model_path)
-    reference = paddle_importance(model, config, frames, grid)
-    if args.head == "macroblock" and not reference["macroblock"].size:
-        raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
+    config.refuse_cut_macroblocks(mb_size)
+    return config, scale
 
-    about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
-    seen = [-(-size // config.shrink) for size in (height, width)]
-    network = paddle_network_onnx(model, None if args.dynamic_batch else args.batch_size, (seen[0], seen[1]))
-    graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
-    kept: list[str] = []
-    if args.precision != "fp32":
-        if dataset is None and args.model_path:
-            console.warn("without --dataset_root, what outgrows half precision is looked for on noise")
-        calibrating = training_frames(dataset, (height, width), args.calibration_frames)
-        graph, kept = in_precision(graph, args.precision, calibrating)
-    path = args.save_dir / file_name(config.name, args.precision)
-    write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
-    if args.random_weights:
-        console.warn(f"{path}: has random weights; what it says of frames means nothing")
-    if args.with_paddle:
-        folder = args.save_dir / f"{config.name}_paddle"
-        shape = [None if args.dynamic_batch else args.batch_size, 3, height, width]
-        save_inference_model(model, config, folder, shape, "argmax", grid.mb_size, about["scale"], about["weights"])
-        print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
-        bare = args.save_dir / f"{config.name}_network" / "model.onnx"  # not among the predictors, which it is not
-        with written_whole(bare) as temporary:
-            onnx.save(network, str(temporary))
-        print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")
-    if kept:
-        print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
-    cli.suggest(
-        ["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],
-        ["python", "deploy/onnx2trt.py", "--onnx", path, "--dry_run"],
-    )
+
+def in_asked_precision(
+    graph: "onnx.ModelProto", args: argparse.Namespace, dataset: "Dataset | None", size_hw: tuple[int, int]
+) -> tuple["onnx.ModelProto", list[str]]:
+    """(the graph in --precision, names of the nodes that stay float32)."""
+    if args.precision == "fp32":
+        return graph, []
+    from deploy.export.frames import training_frames
+    from deploy.export.precision import in_precision
+
+    if dataset is None and args.model_path:
+        console.warn("without --dataset_root, values that overflow half precision are looked for on noise")
+    return in_precision(graph, args.precision, training_frames(dataset, size_hw, args.calibration_frames))
+
+
+def write_paddle_forms(
+    model: Any,
+    config: "PredictorConfig",
+    network: "onnx.ModelProto",
+    shape: list[int | None],
+    about: dict[str, Any],
+    save_dir: Path,
+) -> None:
+    """Write PaddleSeg's own form for input `shape` [N, 3, H, W] (N None: any), and the ONNX of the network alone."""
+    import onnx
+
+    from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
+
+    folder = save_dir / f"{config.name}_paddle"
+    save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
+    print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
+    bare = save_dir / f"{config.name}_network" / "model.onnx"  # not among the predictors, which it is not
+    with written_whole(bare) as temporary:
+        onnx.save(network, str(temporary))
+    print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,7 @@ import argparse
 import re
 from pathlib import Path
 
-from deploy.serving.triton import (
-    CONFIG,
-    DEVICE_OF,
-    MAX_BATCH_SIZE,
-    Serving,
-    add_version,
-    model_config,
-    read_served,
-)
+from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data import cli
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import locked
@@ -59,6 +51,8 @@ def main(args: argparse.Namespace) -> None:
         if names.count(name) > 1:
             raise InputError(f"--models: two files are called {name}; add them one by one, with --name")
     serving = Serving(**{field: getattr(args, field) for field in Serving.__dataclass_fields__})
+    from deploy.serving.triton import CONFIG, add_version, model_config, read_served
+
     served = [read_served(path) for path in args.models]
     configs = [model_config(name, file, serving) for name, file in zip(names, served, strict=True)]
     with locked(args.repository / ".lock"):

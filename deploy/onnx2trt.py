@@ -7,15 +7,15 @@ says of which file, for which TensorRT and which GPU it was built; deploy/trt_in
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from deploy.artifacts.engine import sidecar_path
-from deploy.artifacts.onnx import OnnxPredictor, read_onnx
 from deploy.backends.registry import BACKENDS
 from deploy.contract import ENGINE_SUFFIX
-from deploy.export.tensorrt_build import build_engine
-from deploy.export.tensorrt_check import OPSETS, problems
 from regenhance_data import cli
 from regenhance_data.errors import InputError
+
+if TYPE_CHECKING:
+    from deploy.artifacts.onnx import OnnxPredictor
 
 EXAMPLES = """
 python deploy/onnx2trt.py --onnx runs/predictor/mb_nano.onnx --dry_run
@@ -48,6 +48,11 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--engine {engine}: expected a name that ends in {ENGINE_SUFFIX}")
     if args.workspace_mib < 1:
         raise InputError(f"--workspace_mib {args.workspace_mib}: expected at least 1")
+    from deploy.artifacts.engine import sidecar_path
+    from deploy.artifacts.onnx import read_onnx
+    from deploy.export.tensorrt_build import build_engine
+    from deploy.export.tensorrt_check import problems
+
     file = read_onnx(args.onnx)
     batches = profile(file, args.batch)
     found = problems(file.model)
@@ -55,17 +60,7 @@ def main(args: argparse.Namespace) -> None:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise InputError(f"{args.onnx}: TensorRT would refuse it: {found[0]}{more}; export it again")
     if args.dry_run:
-        height, width = file.input_hw
-        nodes = file.model.graph.node
-        print(f"{args.onnx}: {file.metadata['model']}, {file.metadata['precision']}, {width}x{height} frames")
-        print(f"opset      within {OPSETS[0]} to {OPSETS[-1]}, which TensorRT 8.6, 10 and 11 read")
-        kinds = len({node.op_type for node in nodes})
-        print(f"operators  {len(nodes)} nodes of {kinds} kinds, all of them known to TensorRT 8.6")
-        print("types      one float type at each operator; uint8 read by a Cast alone")
-        pairs = sum(node.op_type == "QuantizeLinear" for node in nodes)
-        print(f"8 bits     {f'{pairs} activations, symmetric, in pairs' if pairs else 'nothing is quantised'}")
-        print(f"batch      {' to '.join(map(str, sorted({batches[0], batches[2]})))}, all other sizes fixed")
-        print("nothing was built: that takes TensorRT and a GPU")
+        print_checked(file, batches)
         cli.suggest(["python", "deploy/onnx2trt.py", "--onnx", args.onnx, "--engine", engine])
         return
     if not BACKENDS["tensorrt"].is_installed():
@@ -76,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     cli.suggest(["python", "deploy/trt_infer.py", "--model", engine, "--video", "VIDEO", "--save_dir", engine.parent])
 
 
-def profile(file: OnnxPredictor, asked: list[int] | None) -> tuple[int, int, int]:
+def profile(file: "OnnxPredictor", asked: list[int] | None) -> tuple[int, int, int]:
     """The (smallest, usual, largest) batch. InputError where the file has another, or they are not in this order."""
     if file.batch:
         if asked and set(asked) != {file.batch}:
@@ -86,6 +81,23 @@ def profile(file: OnnxPredictor, asked: list[int] | None) -> tuple[int, int, int
     if not 1 <= smallest <= usual <= largest:
         raise InputError(f"--batch {smallest} {usual} {largest}: expected 1 ≤ smallest ≤ usual ≤ largest")
     return smallest, usual, largest
+
+
+def print_checked(file: "OnnxPredictor", batches: tuple[int, int, int]) -> None:
+    """Say what a dry run has checked."""
+    from deploy.export.tensorrt_check import OPSETS
+
+    height, width = file.input_hw
+    nodes = file.model.graph.node
+    kinds = len({node.op_type for node in nodes})
+    pairs = sum(node.op_type == "QuantizeLinear" for node in nodes)
+    print(f"{file.path}: {file.metadata['model']}, {file.metadata['precision']}, {width}x{height} frames")
+    print(f"opset      within {OPSETS[0]} to {OPSETS[-1]}, which TensorRT 8.6, 10 and 11 read")
+    print(f"operators  {len(nodes)} nodes of {kinds} kinds, all of them known to TensorRT 8.6")
+    print("types      one float type at each operator; uint8 read by a Cast alone")
+    print(f"8 bits     {f'{pairs} activations, symmetric, in pairs' if pairs else 'nothing is quantised'}")
+    print(f"batch      {' to '.join(map(str, sorted({batches[0], batches[2]})))}, all other sizes fixed")
+    print("nothing was built: that takes TensorRT and a GPU")
 
 
 if __name__ == "__main__":

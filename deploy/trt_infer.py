@@ -78,6 +78,7 @@ def main(args: argparse.Namespace) -> None:
     every = 1 if args.every is None and args.change is None else args.every
     reuses = [Reuse(every, args.change) for _ in args.video]
     where = folders(args.save_dir, args.video)
+    rates = [frame_rate(video) for video in args.video]
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; what it says of frames means nothing")
@@ -86,7 +87,7 @@ def main(args: argparse.Namespace) -> None:
     collected: list[list[np.ndarray]] = [[] for _ in args.video]
     started = time.monotonic()
     with ExitStack() as open_files:
-        overlays = [VideoWriter(f / "overlay.mp4", frame_rate(v)) for f, v in zip(where, args.video, strict=True)]
+        overlays = [VideoWriter(folder / "overlay.mp4", rate) for folder, rate in zip(where, rates, strict=True)]
         writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
         shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut, not args.no_overlay)
         found = predicted(predictor, shown, args.streams)

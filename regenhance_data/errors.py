@@ -5,6 +5,10 @@ class InputError(Exception):
     """Bad usage or input. The message is one line: which file, what is wrong with it, how to fix it."""
 
 
-def one_line(error: BaseException, limit: int = 160) -> str:
-    """The message of a library's exception on one line, at most `limit` characters; its type where it has none."""
-    return " ".join(str(error).split())[:limit] or type(error).__name__
+def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> str:
+    """The message of a library's exception on one line, at most `limit` characters; its type where it has none.
+
+    from_end: keep the end of a long message, where Paddle and PaddleSeg give the reason.
+    """
+    message = " ".join(str(error).split())
+    return (message[-limit:] if from_end else message[:limit]) or type(error).__name__

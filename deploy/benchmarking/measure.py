@@ -1,6 +1,5 @@
 """Measure the rows of a benchmark, each in a process of its own."""
 
-import argparse
 import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ import numpy as np
 from deploy.backends.frames import fitted
 from deploy.backends.registry import load_predictor
 from deploy.benchmarking.cases import Case
+from deploy.benchmarking.settings import BenchmarkSettings
 from deploy.export.frames import compared_frames
 from regenhance_data import console
 from regenhance_data.dataset.folder import Dataset
@@ -23,17 +23,17 @@ from regenhance_data.io.video import read_video
 from regenhance_data.parallel.processes import run_in_process
 
 
-def measure_all(cases: list[Case], where: dict[str, Any], args: argparse.Namespace) -> dict[Case, dict[str, Any]]:
-    """The measurements of each case, those of earlier runs of this command among them; without what does not run."""
-    settings = {name: getattr(args, name) for name in ("repeats", "warmup")}
-    settings |= {name: str(getattr(args, name)) for name in ("video", "data")}
-    settings |= {name: value for name, value in where.items() if name != "date"}
-    path = args.save_dir / "measurements.json"
-    kept = _kept(path, settings)
+def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSettings) -> dict[Case, dict[str, Any]]:
+    """The measurements of each case, those of earlier runs of this command included; without what does not run."""
+    conditions: dict[str, Any] = {"repeats": settings.repeats, "warmup": settings.warmup}
+    conditions |= {"video": str(settings.video), "data": str(settings.data)}
+    conditions |= {name: value for name, value in where.items() if name != "date"}
+    path = settings.save_dir / "measurements.json"
+    kept = _kept(path, conditions)
     keys = {case: case.key() for case in cases}
     todo = [
         (case, turn)
-        for turn in range(args.rounds)
+        for turn in range(settings.rounds)
         for case in cases
         if len(kept.get(keys[case], {}).get("engine_ms", [])) <= turn
     ]
@@ -42,7 +42,7 @@ def measure_all(cases: list[Case], where: dict[str, Any], args: argparse.Namespa
         if case in failed:
             continue
         try:
-            measured = run_in_process(measure, case, args)
+            measured = run_in_process(measure, case, settings)
         except (BrokenProcessPool, InputError) as error:
             why = "the engine ended its process" if isinstance(error, BrokenProcessPool) else str(error)
             console.warn(f"{case.path} with {case.backend} is left out: {why}")
@@ -52,11 +52,11 @@ def measure_all(cases: list[Case], where: dict[str, Any], args: argparse.Namespa
         row["engine_ms"].append(measured["engine_ms"])
         row["frame_ms"].append(measured["frame_ms"])
         row["peak_memory_mb"] = max(row["peak_memory_mb"], measured["peak_memory_mb"])
-        write_json(path, {"settings": settings, "rows": kept})
+        write_json(path, {"settings": conditions, "rows": kept})
     return {case: kept[keys[case]] for case in cases if case not in failed}
 
 
-def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _kept(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What an earlier run measured in the same way."""
     if not path.is_file():
         return {}
@@ -64,7 +64,7 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     rows = found.get("rows") if isinstance(found, dict) else None
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise InputError(f"{path}: holds no measurements of this command; remove it")
-    if found.get("settings") != settings:
+    if found.get("settings") != conditions:
         raise InputError(
             f"{path}: was measured with other repeats, threads, frames or versions, or elsewhere; remove it or give "
             "another --save_dir"
@@ -72,14 +72,14 @@ def _kept(path: Path, settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def measure(case: Case, args: argparse.Namespace) -> dict[str, Any]:
+def measure(case: Case, settings: BenchmarkSettings) -> dict[str, Any]:
     """Milliseconds of each call of the bare engine and of the whole path, in turn, and what the row is about."""
     before_mb = _memory_mb("VmRSS")
-    predictor = load_predictor(case.path, case.backend, args.threads, case.batch)
-    frames = frames_for(predictor.input_hw, predictor.batch, args.video, args.data)
+    predictor = load_predictor(case.path, case.backend, settings.threads, case.batch)
+    frames = frames_for(predictor.input_hw, predictor.batch, settings.video, settings.data)
     calls = (predictor.bound(frames), partial(predictor.predict, frames))
     times_ms: tuple[list[float], list[float]] = ([], [])
-    for turn in range(-args.warmup, args.repeats):
+    for turn in range(-settings.warmup, settings.repeats):
         for which in (0, 1) if turn % 2 else (1, 0):
             start = time.perf_counter()
             calls[which]()

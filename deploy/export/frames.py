@@ -7,7 +7,6 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset
 from regenhance_data.errors import InputError
 
 COMPARED_FRAMES = 4
-CALIBRATION_FRAMES = 32
 
 
 def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | None) -> np.ndarray:

@@ -3,8 +3,8 @@
 Works on the ONNX of any segmentation network `[N, 3, H, W] → logits [N, K, H, W]`; needs neither Paddle nor torch.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ from deploy.export.matrices import SOURCE_OF, macroblock_matrix
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 
-KIT_NODE = "kit/"  # how the names of the nodes begin that are put around a network
+KIT_NODE = "kit/"  # prefix of the names of the nodes around a network
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a network wants of its pixels: (RGB / 255 − mean) / std, three numbers each, std > 0."""
+    """The pixels that a network expects: (RGB / 255 − mean) / std, three numbers each, std > 0."""
 
     mean: Sequence[float]
     std: Sequence[float]
@@ -46,75 +46,36 @@ def predictor_graph(
     import onnxslim  # who runs predictors makes none
 
     graph = network.graph
-    batch, _, height, width = shape_of(graph.input[0])
-    frames = batch or DYNAMIC
-    logits, (_, levels, *logits_hw) = graph.output[0].name, shape_of(graph.output[0])
+    _, levels, *logits_hw = shape_of(graph.output[0])
+    is_on_grid = tuple(logits_hw) == grid.shape
     if shrink > 1 and head == "pixels":
         raise InputError("a network that sees a smaller frame knows no pixels of it; export it with --head macroblock")
-    is_on_grid = tuple(logits_hw) == grid.shape
     if is_on_grid and head == "pixels":
         raise InputError("this network knows macroblocks and no pixels; export it with --head macroblock")
-    constants: list[onnx.TensorProto] = []
-
-    def constant(name: str, value: np.ndarray) -> str:
-        constants.append(numpy_helper.from_array(value, f"kit.{name}"))
-        return constants[-1].name
-
-    before = [
-        # TensorRT knows uint8 as the type of an input alone, which a Cast must read
-        helper.make_node("Cast", [INPUT], ["kit.nhwc"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["kit.nhwc"], ["kit.float"], perm=[0, 3, 1, 2]),
-        *_normalising(normalisation, grid, shrink, graph.input[0].name, constant),
-    ]
-    nodes = list(graph.node)
-    shape: list[int | str] = [frames, grid.height, grid.width]
+    logits, resize = graph.output[0].name, None
     if head == "macroblock" and not is_on_grid:
         resize = _final_resize(graph, logits)
-        nodes.remove(resize)
         logits = resize.input[0]
-    weights = np.linspace(0, 1, levels, dtype=np.float32).reshape(1, levels, 1, 1)
-    after = [
-        helper.make_node("Softmax", [logits], ["kit.shares"], axis=1),
-        helper.make_node("Mul", ["kit.shares", constant("levels", weights)], ["kit.weighted"]),
-        helper.make_node("ReduceSum", ["kit.weighted", constant("axis", np.array([1]))], ["kit.expected"], keepdims=0),
-    ]
-    last = "kit.expected"
-    if is_on_grid:
-        shape = [frames, *grid.shape]
-    elif head == "macroblock":
-        low_hw = _low_size_hw(network, resize)
-        coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
-        rows, cols = (
-            macroblock_matrix(low, full, grid.mb_size // shrink, coordinates).astype(np.float32)
-            for low, full in zip(low_hw, (height, width), strict=True)
-        )
-        after += [
-            helper.make_node("MatMul", [constant("rows", rows), last], ["kit.rows_done"]),
-            helper.make_node("MatMul", ["kit.rows_done", constant("cols", cols.T.copy())], ["kit.blocks"]),
-        ]
-        last, shape = "kit.blocks", [frames, len(rows), len(cols)]
+    constants = _Constants()
+    before = _input_nodes(normalisation, grid, shrink, graph.input[0].name, constants)
+    after = _level_nodes(logits, levels, constants)
+    if resize:
+        after += _macroblock_nodes(network, resize, grid, shrink, constants)
     # the bounds hold already but for rounding
-    bounds = [constant("zero", np.float32(0)), constant("one", np.float32(1))]  # type: ignore[arg-type]
-    after.append(helper.make_node("Clip", [last, *bounds], [OUTPUT]))
-
-    empty = {tensor.name for tensor in graph.initializer if 0 in tensor.dims}
-    for number, node in enumerate(nodes):
-        node.name = f"network/{number}"
-        if node.op_type == "Resize":  # its regions and scales, where sizes are given: absent says the same
-            node.input[:] = ["" if name in empty else name for name in node.input]
-    for node in (*before, *after):
-        node.name = KIT_NODE + node.output[0].removeprefix("kit.")
+    bounds = [constants.add("zero", np.float32(0)), constants.add("one", np.float32(1))]
+    after.append(helper.make_node("Clip", [after[-1].output[0], *bounds], [OUTPUT]))
+    nodes = [node for node in graph.node if node != resize]
+    _rename(before, nodes, after, {tensor.name for tensor in graph.initializer if 0 in tensor.dims})
+    frames = shape_of(graph.input[0])[0] or DYNAMIC
+    out_hw = (grid.height, grid.width) if head == "pixels" else grid.shape
     whole = helper.make_graph(
         _needed([*before, *nodes, *after]),
         "region_importance_predictor",
         [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, [frames, grid.height, grid.width, 3])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, shape)],
-        [*graph.initializer, *constants],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [frames, *out_hw])],
+        [*graph.initializer, *constants.tensors],
     )
-    used = {name for node in whole.node for name in node.input}
-    kept = [tensor for tensor in whole.initializer if tensor.name in used]
-    del whole.initializer[:]
-    whole.initializer.extend(kept)
+    _drop_unused_constants(whole)
     model = helper.make_model(whole, opset_imports=network.opset_import, ir_version=network.ir_version)
     slim = onnxslim.slim(model)
     helper.set_model_props(slim, {key: str(value) for key, value in metadata.items()})
@@ -122,14 +83,84 @@ def predictor_graph(
     return slim
 
 
+@dataclass(frozen=True)
+class _Constants:
+    """The constants of the nodes around a network."""
+
+    tensors: list[onnx.TensorProto] = field(default_factory=list)
+
+    def add(self, name: str, value: Any) -> str:
+        """Add an array or a number; the name to read it by."""
+        self.tensors.append(numpy_helper.from_array(value, f"kit.{name}"))
+        return str(self.tensors[-1].name)
+
+
+def _input_nodes(
+    normalisation: Normalisation, grid: MacroblockGrid, shrink: int, network_input: str, constants: _Constants
+) -> list[onnx.NodeProto]:
+    """The graph's input, uint8 NHWC BGR → `network_input`, as the network expects it."""
+    return [
+        # TensorRT knows uint8 as the type of an input alone, which a Cast must read
+        helper.make_node("Cast", [INPUT], ["kit.nhwc"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["kit.nhwc"], ["kit.float"], perm=[0, 3, 1, 2]),
+        *_normalising(normalisation, grid, shrink, network_input, constants),
+    ]
+
+
+def _level_nodes(logits: str, levels: int, constants: _Constants) -> list[onnx.NodeProto]:
+    """Logits [N, levels, h, w] → expected level in [0, 1], [N, h, w]."""
+    weights = np.linspace(0, 1, levels, dtype=np.float32).reshape(1, levels, 1, 1)
+    weighted = ["kit.shares", constants.add("levels", weights)]
+    summed = ["kit.weighted", constants.add("axis", np.array([1]))]
+    return [
+        helper.make_node("Softmax", [logits], ["kit.shares"], axis=1),
+        helper.make_node("Mul", weighted, ["kit.weighted"]),
+        helper.make_node("ReduceSum", summed, ["kit.expected"], keepdims=0),
+    ]
+
+
+def _macroblock_nodes(
+    network: onnx.ModelProto, resize: onnx.NodeProto, grid: MacroblockGrid, shrink: int, constants: _Constants
+) -> list[onnx.NodeProto]:
+    """The expected level before the network's `resize` → its mean over each macroblock, [N, rows, cols]."""
+    coordinates = _attribute(resize, "coordinate_transformation_mode", "half_pixel")
+    rows, cols = (
+        macroblock_matrix(low, full, grid.mb_size // shrink, coordinates).astype(np.float32)
+        for low, full in zip(_low_size_hw(network, resize), shape_of(network.graph.input[0])[2:], strict=True)
+    )
+    return [
+        helper.make_node("MatMul", [constants.add("rows", rows), "kit.expected"], ["kit.rows_done"]),
+        helper.make_node("MatMul", ["kit.rows_done", constants.add("cols", cols.T.copy())], ["kit.blocks"]),
+    ]
+
+
+def _rename(
+    before: list[onnx.NodeProto], nodes: list[onnx.NodeProto], after: list[onnx.NodeProto], empty: set[str]
+) -> None:
+    """Name the network's nodes by their order, those around it by what they put out. empty: constants of size 0."""
+    for number, node in enumerate(nodes):
+        node.name = f"network/{number}"
+        if node.op_type == "Resize":  # its regions and scales, where sizes are given: absent says the same
+            node.input[:] = ["" if name in empty else name for name in node.input]
+    for node in (*before, *after):
+        node.name = KIT_NODE + node.output[0].removeprefix("kit.")
+
+
+def _drop_unused_constants(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
 def _normalising(
     normalisation: Normalisation,
     grid: MacroblockGrid,
     shrink: int,
-    made: str,
-    constant: Callable[[str, np.ndarray], str],
+    network_input: str,
+    constants: _Constants,
 ) -> list[onnx.NodeProto]:
-    """'kit.float', BGR in 0..255 → `made`, RGB as the network wants it, at 1/shrink of the size.
+    """'kit.float', BGR in 0..255 → `network_input`, RGB as the network expects it, at 1/shrink of the size.
 
     Shrinking goes with the rest as one convolution, which took OpenVINO a third of what an AveragePool did; the last
     pixels are repeated to a multiple of `shrink` first.
@@ -138,19 +169,21 @@ def _normalising(
     if shrink == 1:
         scale, shift = (values.reshape(1, 3, 1, 1) for values in (1 / (255 * std), -mean / std))
         return [
-            helper.make_node("Gather", ["kit.float", constant("rgb", np.array([2, 1, 0]))], ["kit.red_first"], axis=1),
-            helper.make_node("Mul", ["kit.red_first", constant("scale", scale)], ["kit.scaled"]),
-            helper.make_node("Add", ["kit.scaled", constant("shift", shift)], [made]),
+            helper.make_node(
+                "Gather", ["kit.float", constants.add("rgb", np.array([2, 1, 0]))], ["kit.red_first"], axis=1
+            ),
+            helper.make_node("Mul", ["kit.red_first", constants.add("scale", scale)], ["kit.scaled"]),
+            helper.make_node("Add", ["kit.scaled", constants.add("shift", shift)], [network_input]),
         ]
     down, right = -grid.height % shrink, -grid.width % shrink
     nodes, last = [], "kit.float"
     if down or right:
-        pads = constant("pads", np.array([0, 0, 0, 0, 0, 0, down, right]))
+        pads = constants.add("pads", np.array([0, 0, 0, 0, 0, 0, down, right]))
         nodes, last = [helper.make_node("Pad", [last, pads], ["kit.whole"], mode="edge")], "kit.whole"
     weights = np.zeros((3, 3, shrink, shrink), np.float32)
     weights[[0, 1, 2], [2, 1, 0]] = (1 / (255 * std * shrink**2)).reshape(3, 1, 1)
-    inputs = [last, constant("weights", weights), constant("bias", -mean / std)]
-    return [*nodes, helper.make_node("Conv", inputs, [made], kernel_shape=[shrink] * 2, strides=[shrink] * 2)]
+    inputs = [last, constants.add("weights", weights), constants.add("bias", -mean / std)]
+    return [*nodes, helper.make_node("Conv", inputs, [network_input], kernel_shape=[shrink] * 2, strides=[shrink] * 2)]
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: str) -> str:

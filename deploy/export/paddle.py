@@ -14,7 +14,7 @@ from deploy.export.graph import Normalisation
 from deploy.export.matrices import pooling_matrix
 from regenhance_data import console
 from regenhance_data.dataset.levels import expected_level
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 
 if TYPE_CHECKING:
@@ -28,6 +28,19 @@ def normalisation(config: "PredictorConfig") -> Normalisation:
         names = ", ".join(type(step).__name__ for step in steps) or "nothing"
         raise InputError(f"{config.path}: val_dataset transforms are {names}; an export can hold one Normalize alone")
     return Normalisation(*(np.broadcast_to(v, 3).tolist() for v in (steps[0].mean, steps[0].std)))
+
+
+def built_network(config: "PredictorConfig", weights: Path | None) -> Any:
+    """The config's network with the weights of a .pdparams file; None: random ones, the same at every call."""
+    import paddle
+
+    from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights
+
+    paddle.seed(0)  # exports of random weights in different precisions are of one network
+    model = config.build("model")
+    if weights:
+        load_trained_weights(model, weights)
+    return model
 
 
 def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int, int]) -> onnx.ModelProto:
@@ -48,7 +61,7 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
                 save_graph(model, Path(folder), [batch_size, 3, *input_hw])
                 paddle2onnx.export(graph, weights, made, opset_version=17)
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
-            reason = " ".join(str(error).split())[-120:]
+            reason = one_line(error, from_end=True)
             raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); what it said is above") from None
         return onnx.load(made)
 

@@ -1,4 +1,4 @@
-"""Triton model repositories."""
+"""Triton model repositories: configurations and versions."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx, shape_of
 from deploy.contract import INPUT, OUTPUT
+from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import UNFINISHED, write_new, write_text
@@ -24,14 +25,12 @@ if TYPE_CHECKING:
 
 CONFIG = "config.pbtxt"
 ANY = -1  # a dimension that a request chooses, as Triton writes it
-MAX_BATCH_SIZE = 8  # where neither the user nor an engine says one
 # platform, file and where it runs if nothing else is said. All three are written: what is left out, Triton guesses from
 # the first folder that it finds.
 _KINDS = {
     ".onnx": ("onnxruntime_onnx", "onnxruntime", "model.onnx", "cpu"),
     ".engine": ("tensorrt_plan", "tensorrt", "model.plan", "gpu"),
 }
-DEVICE_OF = {"openvino": "cpu", "tensorrt": "gpu"}
 
 
 @dataclass(frozen=True)
@@ -51,24 +50,6 @@ class ServedFile:
     @property
     def is_dynamic(self) -> bool:
         return self.input_shape[0] == ANY
-
-
-@dataclass(frozen=True)
-class Serving:
-    """How a server is to run a model; None: its own choice, or the file's. See the flags of the same names."""
-
-    device: str | None = None
-    instances: int = 1
-    num_versions: int = 1
-    accelerator: str | None = None
-    max_batch_size: int | None = None
-    preferred_batch_size: Sequence[int] | None = None
-    max_queue_delay_us: int | None = None
-
-    def __post_init__(self) -> None:
-        sizes = [self.instances, self.num_versions, self.max_batch_size or 1, *(self.preferred_batch_size or [])]
-        if min(sizes) < 1 or self.max_batch_size == 0 or (self.max_queue_delay_us or 0) < 0:
-            raise InputError("numbers of instances, versions and frames: expected at least 1, a delay at least 0")
 
 
 def read_served(path: Path) -> ServedFile:

@@ -438,7 +438,7 @@ def test_a_row_that_does_not_run_is_left_out(made, tmp_path, capsys):
         (["--models", "mb_nano", "--precisions", "fp8"], "--precisions fp8: expected some of"),
         (["--models", "mb_nano", "--batch_sizes", "0"], "at least 1"),
         (["--models", ROOT / "README.md"], "is no ONNX file"),
-        (["--models", ROOT / "tests"], "no row is left to tell of"),
+        (["--models", ROOT / "tests"], "no row is left to measure"),
     ],
 )
 def test_benchmarks_of_nothing_are_refused(tmp_path, words, says):

@@ -16,11 +16,11 @@ from deploy import make_triton_repository, trt_infer
 from deploy.backends.registry import is_url, load_predictor
 from deploy.backends.served import _MODEL_URL, _model
 from deploy.serving import triton
+from deploy.serving.settings import Serving
 from deploy.serving.triton import (
     ANY,
     CONFIG,
     ServedFile,
-    Serving,
     add_version,
     model_config,
     read_config,

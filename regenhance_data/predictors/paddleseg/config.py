@@ -60,7 +60,7 @@ class PredictorConfig:
             self.pretrained = _pop_pretrained(self.seg.dic["model"])
             self._shrink_macroblocks()
         except _CONFIG_ERRORS as error:
-            raise InputError(f"{path}: PaddleSeg refuses this config ({_cause(error)})") from None
+            raise InputError(f"{path}: PaddleSeg refuses this config ({one_line(error, from_end=True)})") from None
         self.builder = _QuietBuilder(self.seg)
 
     @property
@@ -94,7 +94,9 @@ class PredictorConfig:
             with paddle.utils.unique_name.guard():
                 return getattr(self.builder, component)
         except _CONFIG_ERRORS as error:
-            raise InputError(f"{self.path}: PaddleSeg cannot build the {component} ({_cause(error)})") from None
+            raise InputError(
+                f"{self.path}: PaddleSeg cannot build the {component} ({one_line(error, from_end=True)})"
+            ) from None
 
     def transforms(self, key: str) -> Any:
         """The transforms of `train_dataset` or `val_dataset`, as one callable on {'img': BGR float32, 'label', …}."""
@@ -104,7 +106,7 @@ class PredictorConfig:
             settings = self.seg.dic[key].get("transforms", [])
             return Compose([self.builder.build_component(one) for one in settings])
         except (RuntimeError, TypeError, KeyError) as error:
-            raise InputError(f"{self.path}: {key}.transforms: {_cause(error)}") from None
+            raise InputError(f"{self.path}: {key}.transforms: {one_line(error, from_end=True)}") from None
 
 
 def _pop_pretrained(model: dict[str, Any]) -> dict[str, str]:
@@ -114,8 +116,3 @@ def _pop_pretrained(model: dict[str, Any]) -> dict[str, str]:
         if isinstance(settings, dict):
             sources[part] = settings.pop("pretrained", None)
     return {part: str(source) for part, source in sources.items() if source}
-
-
-def _cause(error: Exception) -> str:
-    """The end of PaddleSeg's message on one line: the cause comes last, after a text that is always the same."""
-    return one_line(error, limit=10_000)[-160:]

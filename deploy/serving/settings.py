@@ -1,0 +1,27 @@
+"""How a server is to run a predictor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from regenhance_data.errors import InputError
+
+MAX_BATCH_SIZE = 8  # where neither the user nor an engine gives one
+DEVICE_OF = {"openvino": "cpu", "tensorrt": "gpu"}  # of ONNX Runtime's accelerators in Triton
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a server is to run a model; None: its own choice, or the file's. See the flags of the same names."""
+
+    device: str | None = None
+    instances: int = 1
+    num_versions: int = 1
+    accelerator: str | None = None
+    max_batch_size: int | None = None
+    preferred_batch_size: Sequence[int] | None = None
+    max_queue_delay_us: int | None = None
+
+    def __post_init__(self) -> None:
+        sizes = [self.instances, self.num_versions, self.max_batch_size or 1, *(self.preferred_batch_size or [])]
+        if min(sizes) < 1 or self.max_batch_size == 0 or (self.max_queue_delay_us or 0) < 0:
+            raise InputError("numbers of instances, versions and frames: expected at least 1, a delay at least 0")
