@@ -1,14 +1,14 @@
-# make setup    the environment, in .venv; every other target makes it where it is missing
-# make demo     from nothing to runs/demo/report.html; on your own: make demo VIDEO=my.mp4 DETECTOR=onnx:model.onnx
-# make test     the tests
+# make setup    the environment, in .venv; every other target creates it if it is missing
+# make demo     the whole pipeline; writes runs/demo/report.html; for your video: VIDEO=my.mp4 DETECTOR=onnx:model.onnx
+# make test     all tests
 # make lint     ruff and mypy
-# make bench    each stage beside its bound or the obvious way; prints ratios
-# make fuzz     damaged and hostile files against every command; FUZZ_INPUTS=1000
+# make bench    speed of each stage, relative to a lower bound or the straightforward implementation
+# make fuzz     damaged and hostile files as input of every command; FUZZ_INPUTS=1000
 # make clean    removes .venv, runs and caches
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
-# The environment is reused while these stay the same and made anew when one changes.
+# The environment is reused while these files stay the same, and rebuilt when one changes.
 STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 DEMO_DIR ?= runs/demo
 FUZZ_INPUTS ?= 1000
@@ -24,7 +24,7 @@ setup: $(STAMP)
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' || \
-		{ echo "this kit needs Python 3.11 or 3.12; name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+		{ echo "this kit needs Python 3.11 or 3.12; select one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,serving,cluster,dev]"

@@ -21,9 +21,9 @@ from tests.support.detectors import (
     slope_and_gradient,
     squares,
     write_detector,
-    write_predictor,
 )
 from tests.support.files import ROOT
+from tests.support.predictors import write_predictor
 
 LAYOUTS = ("yolox", "yolov5", "yolov8")
 SHARED = ROOT.parent / "shared" / "data"
