@@ -16,15 +16,14 @@ import cv2
 import numpy as np
 
 from deploy.backends.registry import BACKENDS, load_predictor, local_backends
-from deploy.online.loop import predicted
-from deploy.online.streams import in_turn
+from deploy.online.loop import frames_in_turn, predict_frames
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.video import VideoWriter, frame_rate
 from regenhance_data.regions.overlay import draw_heatmap, draw_outline
-from regenhance_data.regions.reuse import Reuse
+from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.regions.selection import select_macroblocks
 
 EXAMPLES = """
@@ -76,30 +75,29 @@ def main(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     every = 1 if args.every is None and args.change is None else args.every
-    reuses = [Reuse(every, args.change) for _ in args.video]
+    policy = ReusePolicy(every, args.change)
     where = folders(args.save_dir, args.video)
     rates = [frame_rate(video) for video in args.video]
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; what it says of frames means nothing")
-    # drawn as large as the clear frame, so that an eye can tell what is in a macroblock
+    # drawn as large as the HR frame, so that what is in a macroblock can be seen
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     collected: list[list[np.ndarray]] = [[] for _ in args.video]
+    reuses = [policy.start() for _ in args.video]
     started = time.monotonic()
     with ExitStack() as open_files:
         overlays = [VideoWriter(folder / "overlay.mp4", rate) for folder, rate in zip(where, rates, strict=True)]
         writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
-        shown = in_turn(args.video, reuses, predictor.input_hw, args.max_frames, args.allow_cut, not args.no_overlay)
-        found = predicted(predictor, shown, args.streams)
-        for number, frame, importance in console.progress(found, "infer", unit="frame"):
-            collected[number].append(importance)
-            if frame is not None:
-                picture = cv2.resize(frame, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
-                writers[number].write(
-                    draw_outline(
-                        draw_heatmap(picture, importance, grid), select_macroblocks(importance, args.budget), grid
-                    )
-                )
+        size_hw, is_drawn = predictor.input_hw, not args.no_overlay
+        frames = frames_in_turn(args.video, reuses, size_hw, args.max_frames, args.allow_cut, is_drawn)
+        found = predict_frames(predictor, frames, args.streams)
+        for frame, importance in console.progress(found, "infer", unit="frame"):
+            collected[frame.video].append(importance)
+            if frame.rgb is not None:
+                picture = cv2.resize(frame.rgb, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
+                heatmap = draw_heatmap(picture, importance, grid)
+                writers[frame.video].write(draw_outline(heatmap, select_macroblocks(importance, args.budget), grid))
     for folder, maps in zip(where, collected, strict=True):
         write_importance(folder / "importance.npz", np.stack(maps), np.arange(len(maps)))
     count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))

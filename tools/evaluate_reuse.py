@@ -9,7 +9,7 @@ from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
 from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.io.files import write_json
 from regenhance_data.plots import save_figure
-from regenhance_data.regions.reuse import Reuse
+from regenhance_data.regions.reuse import ReusePolicy
 
 EXAMPLES = """
 python tools/evaluate_reuse.py --data my_dataset --model predictor.onnx --save_dir runs/reuse
@@ -39,8 +39,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> None:
     if not 0 < args.budget < 1:
         raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
-    policies = {f"every {n}": Reuse(n) for n in args.every}
-    policies |= {f"change {share:g}": Reuse(None, share) for share in args.change}
+    policies = {f"every {n}": ReusePolicy(n) for n in args.every}
+    policies |= {f"change {share:g}": ReusePolicy(None, share) for share in args.change}
     inputs = read_inputs(args, sampled=False)
     predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(

@@ -1,7 +1,7 @@
-"""What AccModel says of every frame of a video or dataset, of any size: <save_dir>/<clip>.npz.
+"""Predict the importance of every frame of a video or dataset, of any size, with AccModel: <save_dir>/<clip>.npz.
 
-`importance` float32 [T, rows, cols] in [0, 1] is how likely each macroblock is worth enhancing, `frames` int64 [T] the
-frames' numbers. Frames are streamed; what grows with the clip is the result alone.
+`importance` float32 [T, rows, cols] in [0, 1] is the probability that a macroblock is worth enhancing, `frames`
+int64 [T] the frame numbers. Frames are streamed; only the result stays in memory.
 """
 
 import argparse
@@ -15,8 +15,6 @@ from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, LR_FRAMES, Dat
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.threads import bounded_map
-from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
-from regenhance_data.predictors.accmodel.prediction import predict
 
 EXAMPLES = """
 python tools/predict_importance.py --model runs/accmodel/accmodel.pth --video camera.mp4 --save_dir runs/camera
@@ -28,22 +26,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--model", type=Path, required=True, help="accmodel.pth of tools/train_accmodel.py")
     frames = parser.add_mutually_exclusive_group(required=True)
-    frames.add_argument("--video", type=Path, help="a video of origin images")
-    frames.add_argument("--data", type=Path, help="a dataset folder: its origin images")
-    parser.add_argument("--save_dir", type=Path, required=True, help="folder for an .npz a clip")
-    parser.add_argument("--batch_size", type=int, default=8, help="frames at once")
+    frames.add_argument("--video", type=Path, help="a video of LR frames")
+    frames.add_argument("--data", type=Path, help="a dataset folder: its LR frames")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for one .npz per clip")
+    parser.add_argument("--batch_size", type=int, default=8, help="frames in one batch")
     return parser
 
 
 def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.ndarray], np.ndarray | None]]:
-    """(id, where its frames come from, the frames, their numbers or None for 0, 1, 2 …) of each clip."""
+    """(id, the video or folder, the frames, their numbers or None for 0, 1, 2 …) of each clip."""
     if args.video:
         yield clip_id(args.video.stem), args.video, read_video(args.video), None
         return
     dataset = Dataset.open(args.data)
     if args.save_dir.resolve() == (args.data / IMPORTANCE).resolve():
         raise errors.InputError(
-            f"{args.save_dir}: holds the importance that models learn from; give another --save_dir"
+            f"{args.save_dir}: has the importance that predictors learn from; give another --save_dir"
         )
     for clip in dataset.clips():
         frames = dataset.frames(clip)
@@ -51,23 +49,36 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
         yield clip or FLAT_CLIP, args.data / LR_FRAMES / clip, images, np.array([frame.number for frame in frames])
 
 
+def refuse_missing(args: argparse.Namespace) -> None:
+    """InputError where the model or the frames are missing, before PyTorch is imported, which takes seconds."""
+    if not args.model.is_file():
+        raise errors.InputError(f"{args.model}: no such model; train one with tools/train_accmodel.py")
+    if args.video and not args.video.exists():
+        raise errors.InputError(f"{args.video}: no such video")
+    if args.data:
+        Dataset.open(args.data)
+
+
 def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise errors.InputError(f"--batch_size {args.batch_size}: expected at least 1")
+    refuse_missing(args)
+    from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
+
     model = load_accmodel(args.model)
     for clip, source, frames, numbers in clips(args):
         shown = console.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
-        importance = predict(model, shown, source, args.batch_size)
+        importance = model.clip_importance(shown, source, args.batch_size)
         path = args.save_dir / f"{clip}.npz"
         write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)
         count, rows, cols = importance.shape
         print(f"wrote {path}: {count} frames of {rows}x{cols} macroblocks")
     onnx_path = args.model.with_suffix(".onnx")
     if args.video:
-        shown_by = ["python", "deploy/trt_infer.py", "--model", onnx_path, "--video", args.video]
+        next_command = ["python", "deploy/trt_infer.py", "--model", onnx_path, "--video", args.video]
     else:
-        shown_by = ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path]
-    cli.suggest([*shown_by, "--save_dir", args.save_dir])
+        next_command = ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path]
+    cli.suggest([*next_command, "--save_dir", args.save_dir])
 
 
 if __name__ == "__main__":

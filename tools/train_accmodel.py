@@ -7,22 +7,15 @@ train_log.json and accmodel.onnx, which runs on the same backends as the other p
 import argparse
 from pathlib import Path
 
-import torch
-
-from deploy.export.accmodel import export_accmodel
-from regenhance_data import cli, errors
+from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import load_given_detector
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
-from regenhance_data.io.torch_weights import default_device
 from regenhance_data.parallel.executors import Executor
-from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
-from regenhance_data.predictors.accmodel.network import NAME
-from regenhance_data.predictors.accmodel.training import EPOCHS, LEARNING_RATE, AccModelTrainSettings, train
+from regenhance_data.predictors.accmodel.settings import EPOCHS, LEARNING_RATE, NAME, AccModelTrainSettings
 from regenhance_data.predictors.samples import Samples
-from regenhance_data.stages.make_importance import make_importance
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset, recorded_settings
 
 EXAMPLES = """
@@ -36,14 +29,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--data", type=Path, required=True, help="dataset folder")
     parser.add_argument("--save_dir", type=Path, required=True, help="for accmodel.pth, accmodel.onnx, train_log.json")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="times that each training frame is seen")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="passes over the training frames")
     parser.add_argument("--batch_size", type=int, default=8)
-    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="of Adam, at its highest")
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="of Adam, the maximum")
     parser.add_argument(
         "--threshold",
         type=float,
-        help="normalised importance above which a macroblock is worth enhancing (default: what a tenth of the training "
-        "macroblocks are above)",
+        help="normalised importance above which a macroblock is worth enhancing (default: the one that a tenth of the "
+        "training macroblocks exceed)",
     )
     parser.add_argument(
         "--pretrained",
@@ -51,16 +44,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="start from torchvision's MobileNetV2 (downloaded), or from a file of pytorch-ssd's MobileNetV2-SSD-lite "
         "(default: random weights)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights, the order and the mirroring")
-    parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: the GPU where there is one)")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order of frames, mirroring")
+    parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: the GPU if there is one)")
     add_detector_arguments(parser)
     return parser
-
-
-def device_from(name: str | None) -> torch.device:
-    if name == "gpu" and not torch.cuda.is_available():
-        raise errors.InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
-    return torch.device("cpu") if name == "cpu" else default_device()
 
 
 def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
@@ -71,6 +58,8 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
         settings = load_given_detector(args, dataset, no_detector).settings
         hr_folder = dataset.hr_folder(dataset.record.importance.hr_folder)
         formula = dataset.record.importance.formula or DEFAULT_FORMULA
+        from regenhance_data.stages.make_importance import make_importance
+
         print(f"{args.data}/importance: {len(missing)} clips have none; made first, with {settings.spec}", flush=True)
         make_importance(dataset, settings, formula, hr_folder, Executor())
     if missing or not all((dataset.root / f"{name}.txt").is_file() for name in SPLITS):
@@ -89,8 +78,15 @@ def main(args: argparse.Namespace) -> None:
         args.threshold,
         args.pretrained,
         args.seed,
-        device_from(args.device),
+        args.device,
     )
+    Dataset.open(args.data)
+    # PyTorch takes seconds to import: what can be refused without it has been refused
+    from deploy.export.accmodel import export_accmodel
+    from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
+    from regenhance_data.predictors.accmodel.training import torch_device, train
+
+    torch_device(args.device)
     with Dataset.writing(args.data) as dataset:
         make_missing(dataset, args)
     training, validation = (Samples(dataset, name, dataset.levels) for name in ("train", "val"))
@@ -98,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
     path = args.save_dir / f"{NAME}.pth"
     print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
-    # on the processor: a GPU multiplies with 10 bits of mantissa, which would count as a difference
+    # on the CPU: a GPU multiplies with 10 bits of mantissa, and the comparison would find a difference
     export_accmodel(load_accmodel(path).cpu(), dataset, onnx_path, path)
     cli.suggest(
         ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],

@@ -6,6 +6,7 @@ from pathlib import Path
 from queue import Empty, LifoQueue
 from typing import Any
 
+import cv2
 import numpy as np
 
 from deploy.backends.registry import Backend
@@ -113,3 +114,17 @@ def chosen_batch(path: Path | str, fixed: int, asked: int | None) -> int:
     if fixed and asked not in (None, fixed):
         raise InputError(f"{path}: takes {fixed} frames at once, not {asked}; export it with --dynamic_batch")
     return fixed or asked or 1
+
+
+def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.ndarray:
+    """A frame [h, w, 3], resized to a predictor's size [H, W, 3]. InputError for another aspect ratio."""
+    height, width = size_hw
+    # the height that goes with the model's width, to the pixel that rounding may cost
+    if abs(frame.shape[0] * width / frame.shape[1] - height) > 1:
+        raise InputError(
+            f"{video}: has {frame.shape[1]}x{frame.shape[0]} frames, the model takes {width}x{height}, which is "
+            "another aspect; export the model with --input_size for this video"
+        )
+    if frame.shape[:2] == size_hw:
+        return frame
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)

@@ -16,13 +16,35 @@ import numpy as np
 
 from deploy.artifacts.engine import read_sidecar, sidecar_path
 from deploy.backends.base import BatchRunner, Predictor, chosen_batch
-from deploy.backends.cuda import TensorRtLog, checked_call, gpu_name
+from deploy.backends.cuda import checked_call, gpu_name
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 
 if TYPE_CHECKING:
     import tensorrt as trt
+
+
+class TensorRtLog:
+    """TensorRT's errors, kept for a message instead of printed."""
+
+    def __init__(self) -> None:
+        import tensorrt as trt
+
+        said: list[str] = []
+
+        class Logger(trt.ILogger):
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: trt.ILogger.Severity, message: str) -> None:
+                if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                    said.append(message)
+
+        self.logger, self._said = Logger(), said
+
+    def last(self) -> str:
+        return " ".join(self._said[-1].split())[:200] if self._said else "it does not say why"
 
 
 class TensorRtPredictor(Predictor):

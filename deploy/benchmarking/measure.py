@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.backends.frames import fitted
+from deploy.backends.base import fit_frame
 from deploy.backends.registry import load_predictor
 from deploy.benchmarking.cases import Case
 from deploy.benchmarking.settings import BenchmarkSettings
@@ -130,7 +130,7 @@ def summarise(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
 def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: Path | None) -> np.ndarray:
     """A batch of frames, uint8 BGR [batch, H, W, 3]."""
     if video is not None:
-        images = np.stack([fitted(next(read_video(video)), size_hw, video)])
+        images = np.stack([fit_frame(next(read_video(video)), size_hw, video)])
     else:
         images = compared_frames(Dataset.open(data) if data else None, size_hw)
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])

@@ -20,7 +20,8 @@ def export_accmodel(model: "AccModel", dataset: Dataset, path: Path, weights: Pa
 
     weights: where it was trained to; None for random ones.
     """
-    from regenhance_data.predictors.accmodel.network import MEAN, NAME, STD, accmodel_onnx
+    from regenhance_data.predictors.accmodel.network import MEAN, STD, accmodel_onnx
+    from regenhance_data.predictors.accmodel.settings import NAME
 
     frames = compared_frames(dataset, None)
     height, width = frames.shape[1:3]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from deploy.artifacts.engine import Sidecar, sidecar_path
 from deploy.artifacts.onnx import OnnxPredictor
-from deploy.backends.cuda import TensorRtLog, gpu_name
+from deploy.backends.cuda import gpu_name
+from deploy.backends.tensorrt import TensorRtLog
 from deploy.contract import INPUT
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_bytes, write_json

@@ -1,40 +1,80 @@
-"""Importance of the frames of several videos, batched."""
+"""Frames of several videos in turn, and their importance in batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from deploy.backends.base import Predictor
-from deploy.online.streams import Shown
+from deploy.backends.base import Predictor, fit_frame
+from regenhance_data.io.video import read_video
 from regenhance_data.parallel.threads import ahead, bounded_map
+from regenhance_data.regions.reuse import ClipReuse
 
 
-def predicted(
-    predictor: Predictor, shown: Iterator[Shown], streams: int
-) -> Iterator[tuple[int, np.ndarray | None, np.ndarray]]:
-    """(number of the video, its frame, importance float32 [rows, cols]), one after the other.
+class VideoFrame(NamedTuple):
+    """The next frame of a video.
 
-    Frames that are not predicted have the map of their video's last one that was.
+    video: its number. rgb: uint8 [h, w, 3]; None where it is not drawn. due_bgr: uint8 [H, W, 3] at the model's size;
+    None where the video's last importance is kept.
     """
 
-    def batches() -> Iterator[list[Shown]]:
-        batch: list[Shown] = []
-        for item in ahead(shown, 2 * predictor.batch):
-            batch.append(item)
-            due = sum(bgr is not None for *_, bgr in batch)
+    video: int
+    rgb: np.ndarray | None
+    due_bgr: np.ndarray | None
+
+
+def frames_in_turn(
+    videos: Sequence[Path],
+    reuses: Sequence[ClipReuse],
+    size_hw: tuple[int, int],
+    max_frames: int | None,
+    allow_cut: bool,
+    is_drawn: bool,
+) -> Iterator[VideoFrame]:
+    """One frame of each video that has one left, then the next of each; a video's own frames are in order."""
+    running = {n: islice(read_video(video, allow_cut=allow_cut), max_frames) for n, video in enumerate(videos)}
+    while running:
+        for number, frames in list(running.items()):
+            frame = next(frames, None)
+            if frame is None:
+                del running[number]
+            else:
+                lr = fit_frame(frame, size_hw, videos[number])
+                is_due = reuses[number].is_due(lr)
+                bgr = cv2.cvtColor(lr, cv2.COLOR_RGB2BGR) if is_due else None
+                yield VideoFrame(number, frame if is_drawn else None, bgr)
+
+
+def predict_frames(
+    predictor: Predictor, frames: Iterator[VideoFrame], streams: int
+) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+    """(frame, importance float32 [rows, cols]) of each frame, in order; `streams` batches are predicted at a time.
+
+    A frame that is not due has the importance of its video's last frame that was.
+    """
+
+    def batches() -> Iterator[list[VideoFrame]]:
+        batch: list[VideoFrame] = []
+        for frame in ahead(frames, 2 * predictor.batch):
+            batch.append(frame)
+            due = sum(frame.due_bgr is not None for frame in batch)
             if due == predictor.batch or len(batch) == 4 * predictor.batch:
                 yield batch
                 batch = []
         if batch:
             yield batch
 
-    def predict(batch: list[Shown]) -> tuple[list[Shown], np.ndarray]:
-        due = [bgr for *_, bgr in batch if bgr is not None]
+    def predict(batch: list[VideoFrame]) -> tuple[list[VideoFrame], np.ndarray]:
+        due = [frame.due_bgr for frame in batch if frame.due_bgr is not None]
         return batch, predictor.predict(np.stack(due) if due else np.zeros((0, *predictor.input_hw, 3), np.uint8))
 
     last: dict[int, np.ndarray] = {}
     for batch, importance in bounded_map(predict, batches(), streams):
-        maps = iter(importance)
-        for number, frame, bgr in batch:
-            last[number] = last[number] if bgr is None else next(maps)
-            yield number, frame, last[number]
+        predicted = iter(importance)
+        for frame in batch:
+            if frame.due_bgr is not None:
+                last[frame.video] = next(predicted)
+            yield frame, last[frame.video]

@@ -1,7 +1,6 @@
 """The detector's accuracy when predictions are reused on later frames, over the number of predictions a second."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +14,7 @@ from regenhance_data.detectors.base import Detector
 from regenhance_data.evaluation.curves import CurveStyle
 from regenhance_data.evaluation.evaluate import Predict, evaluate
 from regenhance_data.evaluation.record import METRIC_NAMES
-from regenhance_data.regions.reuse import Reuse
+from regenhance_data.regions.reuse import ReusePolicy
 
 DEFAULT_FRAME_RATE = 25.0  # of a clip without a frame rate in dataset.yaml
 POLICY_STYLES = {
@@ -31,7 +30,7 @@ def evaluate_reuse(
     hr_folder: str,
     budget: float,
     predict: Predict,
-    policies: Mapping[str, Reuse],
+    policies: Mapping[str, ReusePolicy],
 ) -> dict[str, Any]:
     """F1 (for segmentation mIoU) at `budget` for each of the `policies`, in one run over the same frames.
 
@@ -43,13 +42,13 @@ def evaluate_reuse(
     maps: dict[str, list[np.ndarray]] = {name: [] for name in policies}
     predictions = dict.fromkeys(policies, 0)
     for _, group in groupby(ordered, key=lambda frame: frame.clip):
-        fresh = {name: replace(policy) for name, policy in policies.items()}
+        started = {name: policy.start() for name, policy in policies.items()}
         for frame in group:
             image = dataset.read(LR_FRAMES, frame)
             predicted = predict(image)
-            for name, reuse in fresh.items():
+            for name, reuse in started.items():
                 maps[name].append(predicted if reuse.is_due(image) else maps[name][-1])
-        for name, reuse in fresh.items():
+        for name, reuse in started.items():
             predictions[name] += reuse.predicted
     models: dict[str, Predict] = {name: _replay(carried) for name, carried in maps.items()}
     result = evaluate(dataset, ordered, detector, hr_folder, [budget], models)

@@ -1,11 +1,10 @@
 """Video files in and out: frames are streamed, one at a time, whatever the length of the clip."""
 
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -157,14 +156,26 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, fps: float, crf: int = 20) -> None:
-        self._whole = written_whole(path)
+        self._path = path
         self._rate = Fraction(fps).limit_denominator(1001)
         self._crf = crf
         self._stream: Any = None
 
     def __enter__(self) -> "VideoWriter":
-        self._container = av.open(str(self._whole.__enter__()), "w", options={"movflags": "faststart"})
+        with ExitStack() as opened:
+            temporary = opened.enter_context(written_whole(self._path))
+            self._container = opened.enter_context(av.open(str(temporary), "w", options={"movflags": "faststart"}))
+            # left in reverse order: an error while flushing or closing, on a full disk say, leaves no file either
+            opened.push(self._flush)
+            self._opened = opened.pop_all()
         return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._opened.__exit__(*error)
+
+    def _flush(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is None and self._stream is not None:
+            self._container.mux(self._stream.encode(None))
 
     def write(self, frame: np.ndarray) -> None:
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
@@ -176,17 +187,3 @@ class VideoWriter:
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(picture))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            try:
-                if kind is None and self._stream is not None:
-                    self._container.mux(self._stream.encode(None))
-            finally:
-                self._container.close()
-        except BaseException:  # what fails at the very end, on a full disk say, leaves no file either
-            self._whole.__exit__(*sys.exc_info())
-            raise
-        self._whole.__exit__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""The frames of a split list with their labels, as a predictor learns and is judged on them."""
+"""The frames and labels of a split list, for training and validation."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ from regenhance_data.parallel.threads import bounded_map
 
 
 class Samples:
-    """The (origin image, label) pairs of one split list; all are there, fit each other and the number of levels.
+    """The (LR frame, label) pairs of one split list, checked: every file, its size and its levels.
 
-    `sizes_hw` is the (height, width) of each. InputError names the first file that is wrong.
+    `sizes_hw` is the (height, width) of each frame. InputError names the first file that is wrong.
     """
 
     def __init__(self, dataset: Dataset, list_name: str, num_classes: int) -> None:
@@ -29,7 +29,7 @@ class Samples:
         self.frames = dataset.split_frames(list_name)
         self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
         if dataset.record.is_empty:
-            warn(f"{dataset.root}: has no dataset.yaml; taken as {num_classes} levels, macroblocks of {self.mb_size}")
+            warn(f"{dataset.root}: has no dataset.yaml; assuming {num_classes} levels, macroblocks of {self.mb_size}")
         elif dataset.levels != num_classes:
             new = " ".join(f"{part}.num_classes={dataset.levels}" for part in ("model", "train_dataset", "val_dataset"))
             raise InputError(
@@ -60,14 +60,15 @@ class Samples:
         return len(self.paths)
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """(origin image RGB uint8 [H, W, 3], label uint8 [H, W])."""
+        """(LR frame RGB uint8 [H, W, 3], label uint8 [H, W])."""
         image, label = self.paths[index]
         return read_image(image), read_label(label)
 
     def importance(self) -> Iterator[np.ndarray]:
-        """The true importance of each frame, [rows, cols], NaN where the label is ignored.
+        """The true importance of each frame, [rows, cols].
 
-        What importance/<clip>.npz says, which ranks within a level as well; where it has nothing, the label's level.
+        From importance/<clip>.npz, which also ranks within a level; frames that it lacks have the level of their
+        label, NaN where that is ignored.
         """
         known: dict[tuple[str, int], np.ndarray] = {}
         for clip in {frame.clip for frame in self.frames}:
@@ -78,7 +79,7 @@ class Samples:
             cells = known.get((frame.clip, frame.number))
             if cells is not None and cells.shape != grid.shape:
                 path = self.dataset.importance_path(frame.clip)
-                raise InputError(f"{path}: is on a grid of {cells.shape}, frames of this clip have {grid.shape}")
+                raise InputError(f"{path}: has a grid of {cells.shape}, frames of this clip have {grid.shape}")
             if cells is None:
                 label = read_label(label_path)
                 counted = grid.mean(label != IGNORED_LEVEL)
@@ -90,7 +91,7 @@ class Samples:
 def shrunk_frame(image: np.ndarray, factor: int) -> np.ndarray:
     """A frame at 1/factor of its size, the mean of each `factor`×`factor` pixels: [H, W, 3] → float32 [h, w, 3].
 
-    h = ceil(H / factor), so that the macroblocks stay those of the frame; the last pixels are repeated to fill it.
+    h = ceil(H / factor): the grid stays that of the frame; the last row and column are repeated to fill it.
     """
     if factor == 1:
         return image.astype(np.float32)
@@ -101,18 +102,18 @@ def shrunk_frame(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def shrunk_label(label: np.ndarray, factor: int) -> np.ndarray:
-    """The label that goes with a shrunk frame: uint8 [H, W] → [h, w]. A macroblock is a whole number of its pixels."""
+    """The label of a shrunk frame: uint8 [H, W] → [h, w], where mb_size is a multiple of `factor`."""
     return label[::factor, ::factor]
 
 
 def one_size_batches(sizes_hw: Sequence[tuple[int, int]], batch_size: int, rng: np.random.Generator) -> list[list[int]]:
-    """An epoch of frames in random order as batches of frames of one size: each a list of places in `sizes_hw`."""
+    """One epoch of frames in random order, in batches of frames of one size: lists of indices into `sizes_hw`."""
     of_size: dict[tuple[int, int], list[int]] = {}
     for index in rng.permutation(len(sizes_hw)).tolist():
         of_size.setdefault(sizes_hw[index], []).append(index)
     batches = []
     for group in of_size.values():
-        # the last frames of an order that fill no batch wait for the next epoch
+        # frames left over after the last full batch are not used in this epoch
         whole = max(len(group) - len(group) % batch_size, min(len(group), batch_size))
         batches += [group[at : at + batch_size] for at in range(0, whole, batch_size)]
     return [batches[at] for at in rng.permutation(len(batches))]

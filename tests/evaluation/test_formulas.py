@@ -118,7 +118,7 @@ def test_the_command_writes_json_and_table_and_says_what_comes_next(run, dataset
     [
         (["--formulas", "best"], "formula best: expected one of product, gradient"),
         (["--budgets", "1.5"], "--budgets: expected shares between 0 and 1"),
-        (["--greedy", "-1"], "--greedy at least 0"),
+        (["--greedy", "-1"], "--greedy -1: expected at least 0"),
         (["--detector", "onnx:none.onnx"], "none.onnx: no such file"),
         ([], "--detector is missing"),
     ],

@@ -9,7 +9,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
-from regenhance_data.regions.reuse import Reuse
+from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.stages.make_importance import make_importance
 from tests.support.detectors import squares
 from tests.support.files import encode, noise
@@ -20,22 +20,30 @@ FLAT = np.zeros((20, 30, 3), np.uint8)
 
 @given(st.integers(1, 9), st.integers(1, 30))
 def test_every_nth_frame_is_due(every, count):
-    reuse = Reuse(every)
+    reuse = ReusePolicy(every).start()
     assert [reuse.is_due(FLAT) for _ in range(count)] == [number % every == 0 for number in range(count)]
     assert (reuse.seen, reuse.predicted) == (count, -(-count // every))
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=20), st.floats(0, 1))
 def test_a_frame_is_predicted_when_it_has_changed_enough_since_the_last_predicted_one(brightness, change):
-    reuse, last = Reuse(None, change), None
+    reuse, last = ReusePolicy(None, change).start(), None
     for value in brightness:
         is_due = reuse.is_due(FLAT + np.uint8(value))
         assert is_due == (last is None or abs(value - last) > 255 * change)
         last = value if is_due else last
 
 
+def test_a_clip_starts_without_the_frames_of_another():
+    policy = ReusePolicy(3)
+    first, second = policy.start(), policy.start()
+    assert [first.is_due(FLAT) for _ in range(2)] == [True, False]
+    assert second.is_due(FLAT)
+    assert (first.seen, second.seen) == (2, 1)
+
+
 def test_with_both_whichever_comes_first():
-    reuse = Reuse(3, 0.1)
+    reuse = ReusePolicy(3, 0.1).start()
     values = [0, 0, 200, 200, 200, 200]
     assert [reuse.is_due(FLAT + np.uint8(value)) for value in values] == [True, False, True, False, False, True]
 
@@ -43,7 +51,7 @@ def test_with_both_whichever_comes_first():
 @pytest.mark.parametrize(("every", "change"), [(0, None), (None, None), (None, -0.1), (None, 1.5), (1, float("nan"))])
 def test_what_is_no_policy_is_refused(every, change):
     with pytest.raises(InputError):
-        Reuse(every, change)
+        ReusePolicy(every, change)
 
 
 def test_the_curve_has_every_policy_and_each_clip_begins_with_a_prediction(run, refused, detector, tmp_path):

@@ -156,7 +156,7 @@ def test_what_is_amiss_with_clear_frames_and_clips_is_said(tmp_path):
     change_importance(dataset, "a", lambda importance: 0 * importance)
     change_importance(dataset, "b", lambda importance: 0 * importance)
     _, warned = reported(Dataset.open(dataset.root), tmp_path)
-    assert "clear frames differ from blurred ones by 0.00 of 255" in warned
+    assert "HR frames differ from upsampled ones by only 0.00 of 255" in warned
     assert "importance is 0 everywhere" in warned
     assert "clips differ in size (93x70, 48x32)" in warned
 

@@ -95,7 +95,7 @@ def test_a_dataset_s_other_clear_frames_set_the_scale(dataset):
         super_resolve(dataset, UpscalerSettings("bicubic", 3), 0)
     (dataset.root / "hr_images").mkdir()
     dataset.save(scale=3)
-    with pytest.raises(errors.InputError, match="hr_images/ are at 3 times"):
+    with pytest.raises(errors.InputError, match="hr_images/ have 3 times"):
         super_resolve(dataset, UpscalerSettings("bicubic", 2))
 
 

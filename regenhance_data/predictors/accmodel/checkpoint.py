@@ -1,4 +1,4 @@
-"""AccModel's checkpoints, and the weights it can start from."""
+"""AccModel's checkpoint file, and the pretrained weights that its training can start from."""
 
 import pickle
 from pathlib import Path
@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 
 from regenhance_data.defaults import MOST_MB_SIZE
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io import torch_weights
 from regenhance_data.io.files import written_whole
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
@@ -18,7 +18,7 @@ _SSD_PARTS = {"base_net": "features", "extras": "extras", "classification_header
 
 
 def save_accmodel(model: AccModel, path: Path) -> None:
-    """Write the model, whole or not at all; `load` reads it."""
+    """Write the model, whole or not at all; `load_accmodel` reads it."""
     content = {
         "kit": KIND,
         "threshold": model.threshold,
@@ -30,9 +30,9 @@ def save_accmodel(model: AccModel, path: Path) -> None:
 
 
 def load_accmodel(path: Path) -> AccModel:
-    """The model that `save` wrote, on the GPU where there is one. Runs no code from the file; InputError for others."""
+    """The model of `save_accmodel`, on the GPU if there is one. Runs no code; InputError for other files."""
     if not path.is_file():
-        raise InputError(f"{path}: no such model; make one with tools/train_accmodel.py")
+        raise InputError(f"{path}: no such model; train one with tools/train_accmodel.py")
     content = torch_weights.read_weights(path)
     threshold, mb_size, state = (content.get(key) for key in ("threshold", "mb_size", "state"))
     if (
@@ -44,31 +44,30 @@ def load_accmodel(path: Path) -> AccModel:
         or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items())
         or any(value.is_complex() or value.dtype == torch.bool for value in state.values())
     ):
-        raise InputError(f"{path}: is no AccModel of this kit; make one with tools/train_accmodel.py")
+        raise InputError(f"{path}: is no AccModel of this kit; train one with tools/train_accmodel.py")
     model = AccModel(mb_size, threshold)
     try:
         model.network.load_state_dict(state)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[-100:]
-        raise InputError(f"{path}: its weights are not AccModel's ({reason}); train it again") from None
-    refuse_unless_finite(model.network, path)
+        raise InputError(f"{path}: its weights are not AccModel's ({one_line(error)}); train it again") from None
+    _refuse_not_finite(model.network, path)
     return model.to(torch_weights.default_device())
 
 
-def refuse_unless_finite(network: nn.Module, path: Path) -> None:
-    """InputError, that names the file, where a weight is NaN or infinite."""
+def _refuse_not_finite(network: nn.Module, path: Path) -> None:
+    """InputError, which names the file, where a weight is NaN or infinite."""
     for name, tensor in network.state_dict().items():
         if not tensor.isfinite().all():
             raise InputError(f"{path}: {name} is NaN or infinite; the file is damaged, take another")
 
 
 def start_from(network: AccNetwork, pretrained: str) -> None:
-    """Give the network the weights of `pretrained`; what they say nothing of stays as it was.
+    """Load pretrained weights into the network; tensors that they lack stay as they are.
 
-    'imagenet': the backbone's, as torchvision publishes them (downloaded). Else a file, the state dict of
-    pytorch-ssd's MobileNetV2-SSD-lite for the 21 classes of Pascal VOC (mb2-ssd-lite-mp-0_686.pth, which AccMPEG starts
-    from): all but what concerns boxes. Its tensors have other names in the same order. InputError for what cannot be
-    downloaded or is no such file.
+    'imagenet': torchvision's weights of the backbone (downloaded). Otherwise a file: the state dict of pytorch-ssd's
+    MobileNetV2-SSD-lite for the 21 classes of Pascal VOC (mb2-ssd-lite-mp-0_686.pth, which AccMPEG starts from),
+    without its box regression. Its tensors have other names in the same order. InputError where the download fails or
+    the file is another.
     """
     if pretrained == "imagenet":
         network.features.load_state_dict(_imagenet_features())
@@ -85,11 +84,11 @@ def start_from(network: AccNetwork, pretrained: str) -> None:
         if [list(getattr(tensor, "shape", ())) for tensor in tensors] != shapes:
             raise InputError(f"{path}: its {prefix} is not MobileNetV2-SSD-lite's of 21 classes; give another file")
         own.load_state_dict(dict(zip(names, tensors, strict=True)), strict=False)
-    refuse_unless_finite(network, path)
+    _refuse_not_finite(network, path)
 
 
 def _is_learned(name: str) -> bool:
-    """Whether a tensor counts for something: old files have no count of batches."""
+    """Whether a tensor matters: files of old PyTorch versions have no num_batches_tracked."""
     return not name.endswith("num_batches_tracked")
 
 
@@ -98,10 +97,9 @@ def _imagenet_features() -> dict[str, torch.Tensor]:
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())[:80]
         raise InputError(
-            f"--pretrained imagenet: {weights.url} cannot be downloaded ({reason}); leave --pretrained out, or put the "
-            f"file into {torch.hub.get_dir()}/checkpoints"
+            f"--pretrained imagenet: {weights.url} cannot be downloaded ({one_line(error)}); leave --pretrained out, "
+            f"or put the file into {torch.hub.get_dir()}/checkpoints"
         ) from None
     prefix = "features."
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

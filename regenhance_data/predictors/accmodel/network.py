@@ -1,7 +1,13 @@
-"""AccModel's network: MobileNetV2-SSD-lite whose maps are laid over the grid of macroblocks."""
+"""AccModel's network and what it predicts.
+
+MobileNetV2-SSD-lite sees the frame. Its feature maps of six scales, and the class scores of its six heads, are sampled
+on the grid of macroblocks; three convolutions classify each macroblock: worth enhancing, or not.
+"""
 
 import tempfile
 import warnings
+from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +19,14 @@ from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.ops import Conv2dNormActivation
 
 from regenhance_data.defaults import MB_SIZE
+from regenhance_data.errors import InputError
 
-NAME = "accmodel"
 # What MobileNetV2-SSD was trained with: (255 · RGB − 127) / 128, here as (RGB − MEAN) / STD.
 MEAN, STD = 127 / 255, 128 / 255
-_SSD_OUTPUTS = 6 * 21  # six boxes a place, the 20 classes of Pascal VOC and the background
+_SSD_OUTPUTS = 6 * 21  # at each position six boxes; 20 classes of Pascal VOC and the background
 _TAPPED_BLOCK = 14  # SSD-lite's first feature map is the expansion of this block, the last one of stride 16
 _WIDTHS = (576, 1280, 512, 256, 256, 64)  # channels of the six feature maps, of strides 16 to 512
-_EXPANSIONS = (0.2, 0.25, 0.5, 0.25)  # of the four blocks that make the last of them
+_EXPANSIONS = (0.2, 0.25, 0.5, 0.25)  # of the four blocks that make the last four maps
 _HIDDEN = 16
 
 
@@ -53,11 +59,11 @@ class AccNetwork(nn.Module):
         x = padded(x, self.mb_size)
         rows, cols = (int(side) // self.mb_size for side in x.shape[2:])
         maps = self._maps(x)
-        seen = [head(features) for head, features in zip(self.heads, maps, strict=True)]
-        return self.process(torch.cat([_on_grid(picture, rows, cols) for picture in (*seen, *maps)], 1))
+        scores = [head(features) for head, features in zip(self.heads, maps, strict=True)]
+        return self.process(torch.cat([_on_grid(one, rows, cols) for one in (*scores, *maps)], 1))
 
     def _maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The six feature maps of SSD-lite, each of half the last one's size."""
+        """The six feature maps of SSD-lite, each half the size of the one before."""
         expand, *rest = self.features[_TAPPED_BLOCK].conv
         maps = [expand(self.features[:_TAPPED_BLOCK](x))]
         x = maps[0]
@@ -72,7 +78,7 @@ class AccNetwork(nn.Module):
 class AccModel(nn.Module):
     """Frames float32 [N, 3, H, W] RGB in 0..1 → logits [N, 2, ceil(H / mb_size), ceil(W / mb_size)], of any size.
 
-    threshold: the normalised importance above which a macroblock was worth enhancing in its training.
+    threshold: the normalised importance above which a macroblock counts as worth enhancing in training.
     """
 
     def __init__(self, mb_size: int = MB_SIZE, threshold: float = 0.5) -> None:
@@ -88,35 +94,52 @@ class AccModel(nn.Module):
         return self.network((frames - MEAN) / STD)
 
     def importance(self, frames: np.ndarray) -> np.ndarray:
-        """How likely each macroblock is worth enhancing: uint8 [N, H, W, 3] RGB → float32 [N, rows, cols] in [0, 1]."""
+        """The probability that a macroblock is worth enhancing: uint8 [N, H, W, 3] RGB → float32 [N, rows, cols]."""
         with torch.inference_mode():
-            given = frames_tensor(frames).to(next(self.parameters()).device)
-            return self.eval()(given).softmax(1)[:, 1].cpu().numpy()
+            tensor = frames_tensor(frames).to(next(self.parameters()).device)
+            return self.eval()(tensor).softmax(1)[:, 1].cpu().numpy()
+
+    def clip_importance(self, frames: Iterable[np.ndarray], source: str | Path, batch_size: int = 8) -> np.ndarray:
+        """The importance of a clip's frames, uint8 [H, W, 3] RGB each: float32 [T, rows, cols] in [0, 1].
+
+        Only `batch_size` frames are in memory at once. InputError, which names `source`, where the frames differ in
+        size or the importance is not finite.
+        """
+        maps: list[np.ndarray] = []
+        frames, shape = iter(frames), None
+        while batch := list(islice(frames, batch_size)):
+            shape = shape or batch[0].shape
+            if any(frame.shape != shape for frame in batch):
+                raise InputError(f"{source}: its frames differ in size; one clip has one size")
+            maps.append(self.importance(np.stack(batch)))
+            if not np.isfinite(maps[-1]).all():
+                raise InputError(f"{source}: --model puts out NaN for its frames; the model is damaged, train it again")
+        return np.concatenate(maps)
 
 
 def _head(width: int) -> nn.Module:
-    if width == _WIDTHS[-1]:  # one place is left there, mostly
+    if width == _WIDTHS[-1]:  # the smallest map, mostly of one position
         return nn.Conv2d(width, _SSD_OUTPUTS, 1)
     depthwise = Conv2dNormActivation(width, width, 3, groups=width, bias=True, activation_layer=nn.ReLU6)
     return nn.Sequential(depthwise, nn.Conv2d(width, _SSD_OUTPUTS, 1))
 
 
 def padded(frames: torch.Tensor, mb_size: int) -> torch.Tensor:
-    """Frames [N, C, H, W] with their last row and column repeated until all macroblocks are whole."""
+    """Frames [N, C, H, W], padded to whole macroblocks by repeating the last row and column."""
     height, width = (int(side) for side in frames.shape[2:])
     right, below = -width % mb_size, -height % mb_size
     return functional.pad(frames, (0, right, 0, below), mode="replicate") if right or below else frames
 
 
-def _on_grid(picture: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
-    """The nearest place of [N, C, h, w] for each macroblock: [N, C, rows, cols].
+def _on_grid(features: torch.Tensor, rows: int, cols: int) -> torch.Tensor:
+    """The nearest position of [N, C, h, w] for each macroblock: [N, C, rows, cols].
 
-    In whole numbers: functional.interpolate and ONNX's Resize round differently on grids of more than 100 columns.
+    In integers: functional.interpolate and ONNX's Resize round differently on grids of more than 100 columns.
     """
-    for axis, (count, size) in enumerate(zip((rows, cols), picture.shape[2:], strict=True), 2):
+    for axis, (count, size) in enumerate(zip((rows, cols), features.shape[2:], strict=True), 2):
         if count != int(size):
-            picture = picture.index_select(axis, torch.arange(count, device=picture.device) * int(size) // count)
-    return picture
+            features = features.index_select(axis, torch.arange(count, device=features.device) * int(size) // count)
+    return features
 
 
 def frames_tensor(frames: np.ndarray) -> torch.Tensor:
@@ -125,10 +148,10 @@ def frames_tensor(frames: np.ndarray) -> torch.Tensor:
 
 
 def accmodel_onnx(network: AccNetwork, input_hw: tuple[int, int]) -> bytes:
-    """The ONNX of the network for one frame of a fixed size: `x` float32 [1, 3, H, W] normalised → logits."""
+    """The network as ONNX for one frame of a fixed size: `x` float32 [1, 3, H, W] normalised → logits."""
     example = torch.zeros(1, 3, *input_hw, device=next(network.parameters()).device)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
         path = Path(folder) / "network.onnx"
-        # it warns that the frame's size becomes a constant, which is meant
+        # it warns that the frame's size becomes a constant, which is intended
         torch.onnx.export(network.eval(), (example,), path, opset_version=17, input_names=["x"], dynamo=False)
         return path.read_bytes()

@@ -1,12 +1,10 @@
-"""AccModel, the predictor of AccMPEG (Du et al., MLSys 2022), in PyTorch: a baseline to hold the others against.
+"""Train AccModel, the predictor of AccMPEG (Du et al., MLSys 2022), in PyTorch: a baseline for the other predictors.
 
-MobileNetV2-SSD-lite sees the frame; what it has at six scales, and what its six heads say of 21 classes, is laid over
-the grid of macroblocks, and three convolutions make two classes of it: worth enhancing, or not.
+It classifies each macroblock: worth enhancing, or not.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,67 +14,37 @@ from torch.nn import functional
 
 from regenhance_data.console import progress
 from regenhance_data.errors import InputError
-from regenhance_data.io import torch_weights
 from regenhance_data.io.files import remove_unfinished, write_json
 from regenhance_data.io.images import read_image
+from regenhance_data.io.torch_weights import default_device
 from regenhance_data.metrics.ranking import agreement
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.predictors.accmodel.checkpoint import save_accmodel, start_from
-from regenhance_data.predictors.accmodel.network import NAME, AccModel, frames_tensor, padded
+from regenhance_data.predictors.accmodel.network import AccModel, frames_tensor, padded
+from regenhance_data.predictors.accmodel.settings import NAME, AccModelTrainSettings
 from regenhance_data.predictors.samples import Samples, one_size_batches
 
-# Of 141 frames of a highway, from random weights. Ranking on the validation frames: 0.681 at a rate of 1e-3, 0.709 at
-# 3e-3, both reached by half of the epochs and not passed after.
-EPOCHS, LEARNING_RATE = 15, 3e-3
-_WARM_UP = 0.2  # the share of the steps in which the rate rises to it; then it falls along a cosine
+_WARM_UP = 0.2  # share of the steps in which the learning rate rises; then it falls along a cosine
 _IGNORED = -1
 _CLASS_WEIGHTS = (1.0, 2.0)  # of the macroblocks below and above the threshold, as published
-_POSITIVE_SHARE = 0.1  # of the training macroblocks, where no threshold is given: the budget that results are read at
-
-
-@dataclass(frozen=True)
-class AccModelTrainSettings:
-    """How AccModel is trained.
-
-    threshold: of the normalised importance, in [0, 1), above which a macroblock is worth enhancing; None takes what a
-    tenth of the training macroblocks are above. pretrained: 'imagenet', the file of a MobileNetV2-SSD-lite, or None.
-    """
-
-    save_dir: Path
-    epochs: int = EPOCHS
-    batch_size: int = 8
-    learning_rate: float = LEARNING_RATE
-    threshold: float | None = None
-    pretrained: str | None = None
-    seed: int = 0
-    device: torch.device = field(default_factory=torch_weights.default_device)
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: expected at least 1")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected at least 0")
-        if not 0 < self.learning_rate <= 1:
-            raise InputError(f"--learning_rate {self.learning_rate}: expected more than 0, at most 1")
-        if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise InputError(f"--threshold {self.threshold}: expected 0 or more, below 1")
+_POSITIVE_SHARE = 0.1  # of the training macroblocks, without a threshold: the budget that results are compared at
 
 
 def train(training: Samples, validation: Samples, settings: AccModelTrainSettings) -> dict[str, Any]:
     """Train AccModel; return the row of the best epoch ({'epoch', 'loss', 'lr', 'ranking', …}, see ranking.agreement).
 
     Writes accmodel.pth (of the best `ranking` of the validation frames) and train_log.json (a row an epoch) to
-    `save_dir`, which keeps neither of an earlier training. The backbone learns too, as in AccMPEG's last version.
-    InputError for importance that cannot be learned from, and when the loss stops being a number; the file of the best
-    epoch before that is kept.
+    `save_dir`, and removes those of an earlier training. The backbone is trained too, as in AccMPEG's last version.
+    InputError for importance without positive macroblocks, and when the loss is not finite; then the file of the best
+    epoch is kept.
     """
+    device = torch_device(settings.device)
     threshold, targets = _targets(training, settings.threshold)
     torch.manual_seed(settings.seed)
     model = AccModel(training.mb_size, threshold)
     if settings.pretrained:
         start_from(model.network, settings.pretrained)
-    model.to(settings.device).to(memory_format=torch.channels_last)  # a third faster on a processor
+    model.to(device).to(memory_format=torch.channels_last)  # a third faster on a CPU
     model_path, log_path = settings.save_dir / f"{NAME}.pth", settings.save_dir / "train_log.json"
     for path in (model_path, model_path.with_suffix(".onnx"), model_path.with_suffix(".parity.json"), log_path):
         path.unlink(missing_ok=True)
@@ -85,14 +53,14 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
     steps = settings.epochs * len(one_size_batches(training.sizes_hw, settings.batch_size, np.random.default_rng(0)))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=_WARM_UP)
-    weight = torch.tensor(_CLASS_WEIGHTS, device=settings.device)
+    weight = torch.tensor(_CLASS_WEIGHTS, device=device)
     log: list[dict[str, Any]] = []
     for epoch in range(1, settings.epochs + 1):
         model.train()
         losses = []
         for frames, wanted in _batches(training, targets, settings, epoch):
-            logits = model(frames.to(settings.device))
-            loss = functional.cross_entropy(logits, wanted.to(settings.device), weight, ignore_index=_IGNORED)
+            logits = model(frames.to(device))
+            loss = functional.cross_entropy(logits, wanted.to(device), weight, ignore_index=_IGNORED)
             losses.append(loss.item())
             _refuse_diverged(losses[-1], model_path, log)
             optimizer.zero_grad()
@@ -110,11 +78,18 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
     return max(log, key=lambda row: row["ranking"])
 
 
+def torch_device(name: str | None) -> torch.device:
+    """The device of the settings' 'cpu', 'gpu' or None. InputError where there is no GPU."""
+    if name == "gpu" and not torch.cuda.is_available():
+        raise InputError("--device gpu: PyTorch finds no GPU here; use --device cpu")
+    return torch.device("cpu") if name == "cpu" else default_device()
+
+
 def _refuse_diverged(value: float, model_path: Path, log: list[dict[str, Any]]) -> None:
     if not math.isfinite(value):
-        kept = f"{model_path} is of an epoch before" if log else "nothing was written"
+        kept = f"{model_path} is that of an earlier epoch" if log else "nothing was written"
         raise InputError(
-            f"{model_path.parent}: the loss is no number any more in epoch {len(log) + 1}; {kept}; "
+            f"{model_path.parent}: the loss is not finite in epoch {len(log) + 1}; {kept}; "
             "train again with a lower --learning_rate"
         )
 
@@ -144,11 +119,11 @@ def _batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The batches of an epoch, (frames [N, 3, H, W] in 0..1, targets [N, rows, cols]), each frame mirrored or not.
 
-    Frames are made of whole macroblocks first, so that a mirrored frame has the same ones.
+    Frames are padded to whole macroblocks first: a mirrored frame then has the same macroblocks.
     """
     rng = np.random.default_rng([settings.seed, epoch])
     groups = one_size_batches(samples.sizes_hw, settings.batch_size, rng)
-    # batch normalisation needs two frames where one place is left of each
+    # batch normalisation needs two frames where a feature map has one position
     pairs = [group * 2 if len(group) == 1 else group for group in groups]
     jobs = [(group, torch.from_numpy(rng.random(len(group)) < 0.5)) for group in pairs]
 
@@ -166,7 +141,7 @@ def _batches(
 
 
 def _validated(model: AccModel, samples: Samples) -> dict[str, float]:
-    """How well the model orders the macroblocks of each frame, see ranking.agreement."""
+    """How well the model ranks the macroblocks of each frame, see ranking.agreement."""
     images = bounded_map(lambda paths: read_image(paths[0]), samples.paths)
     predicted = (model.importance(image[None])[0] for image in progress(images, "validate", len(samples)))
     return agreement(zip(predicted, samples.importance(), strict=True))

@@ -1,4 +1,4 @@
-"""A trained network as Paddle Inference reads it, in the form of PaddleSeg's tools/export.py."""
+"""Write a trained network for Paddle Inference, in the form of PaddleSeg's tools/export.py."""
 
 import os
 import tempfile
@@ -12,12 +12,12 @@ from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.io.files import write_yaml
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
-OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and what they put out
+OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and the dtype of their output
 GRAPH, WEIGHTS, DEPLOY = "model.json", "model.pdiparams", "deploy.yaml"
 
 
 class _Output(paddle.nn.Layer):
-    """The first output of a network, and what is made of it."""
+    """The first output of a network, followed by the output operator."""
 
     def __init__(self, model: Any, output_op: str) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Output(paddle.nn.Layer):
 
 
 def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], output_op: str = "none") -> None:
-    """Write GRAPH and WEIGHTS into `folder`. input_shape: [N, 3, H, W], None for what may vary."""
+    """Write GRAPH and WEIGHTS into `folder`. input_shape: [N, 3, H, W], None for a dynamic dimension."""
     layer = _Output(model, output_op)
     layer.eval()
     spec = paddle.static.InputSpec(list(input_shape), "float32", "x")
@@ -50,14 +50,16 @@ def save_inference_model(
 ) -> None:
     """Write the network and deploy.yaml into `save_dir`, where PaddleSeg's deploy/python/infer.py reads them.
 
-    argmax: int32 [N, H, W] levels; softmax and none: float32 [N, K, H, W] probabilities and logits. A network that goes
-    straight to the macroblocks has rows and columns in the place of H and W. mb_size, scale, weights: for this kit's
-    own deploy/trt_infer.py, in a mapping that PaddleSeg does not look at.
+    argmax: int32 [N, H, W] levels; softmax and none: float32 [N, K, H, W] probabilities and logits. A network on the
+    grid has rows and columns instead of H and W. mb_size, scale, weights: for deploy/trt_infer.py of this kit, in a
+    mapping that PaddleSeg ignores.
     """
     save_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=save_dir, prefix=".writing-") as made:
         save_graph(model, Path(made), input_shape, output_op)
-        (save_dir / DEPLOY).unlink(missing_ok=True)  # vouches for the files it names: written last
+        (save_dir / DEPLOY).unlink(
+            missing_ok=True
+        )  # written last: where it exists, the files that it names are complete
         for name in (GRAPH, WEIGHTS):
             os.replace(Path(made) / name, save_dir / name)
     described = {
@@ -68,5 +70,5 @@ def save_inference_model(
         "output_op": output_op,
         "output_dtype": OUTPUT_OPS[output_op],
     }
-    own = {"model": config.name, "levels": config.num_classes, "mb_size": mb_size, "scale": scale, "weights": weights}
-    write_yaml(save_dir / DEPLOY, {"Deploy": described, "Kit": own})
+    kit = {"model": config.name, "levels": config.num_classes, "mb_size": mb_size, "scale": scale, "weights": weights}
+    write_yaml(save_dir / DEPLOY, {"Deploy": described, "Kit": kit})

@@ -1,8 +1,8 @@
-"""mb_nano: a predictor that says a level for each macroblock, and the loss it learns by; components of PaddleSeg.
+"""The network mb_nano, which predicts one level for each macroblock, and its loss.
 
-Segmentation networks compute a picture of logits. Importance has one value a macroblock, a few hundred a frame: this
-network goes straight to their grid and stays there. Imported for its effect: PaddleSeg's configs then know `MbNano` and
-`MacroblockLoss`.
+Segmentation networks compute logits for each pixel. Importance has one value for each macroblock, a few hundred in a
+frame: this network downsamples to the grid directly and does the rest of its work there. Importing this module
+registers `MbNano` and `MacroblockLoss` with PaddleSeg.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class _ConvNorm(nn.Sequential):
 
 
 class _Block(nn.Layer):
-    """An inverted residual: wider, 5×5 in each channel, back to `width`, added to what came in."""
+    """An inverted residual block: expansion, depthwise 5×5 convolution, projection to `width`, skip connection."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -43,16 +43,16 @@ class _Block(nn.Layer):
 
 @manager.MODELS.add_component
 class MbNano(nn.Layer):
-    """[N, 3, H, W] → logits [N, num_classes, ceil(H / mb_size), ceil(W / mb_size)], in a list as PaddleSeg has it.
+    """[N, 3, H, W] → [logits [N, num_classes, ceil(H / mb_size), ceil(W / mb_size)]], a list as PaddleSeg expects.
 
-    A stem of 4×4 pixels each, convolutions of stride 2 down to the grid, `depth` inverted residuals on it, and a branch
-    that looks at four by four macroblocks at once. mb_size: 8, 16 or 32; width: channels on the grid.
+    A stem of stride 4, convolutions of stride 2 down to the grid, `depth` inverted residual blocks on it, and a context
+    branch at a quarter of the grid's resolution. mb_size: 8, 16 or 32; width: channels on the grid.
     """
 
     def __init__(self, num_classes: int, mb_size: int = 16, width: int = 64, depth: int = 3) -> None:
         super().__init__()
         if mb_size not in (8, 16, 32):
-            raise ValueError(f"mb_size is {mb_size}, this network can do 8, 16 and 32")
+            raise ValueError(f"mb_size is {mb_size}, this network supports 8, 16 and 32")
         self.mb_size = mb_size
         stages, channels = [_ConvNorm(3, width // 2, 4, 4)], width // 2
         stride = 4
@@ -79,8 +79,9 @@ class MbNano(nn.Layer):
 class MacroblockLoss(nn.Layer):
     """Cross-entropy of the level of each macroblock, plus `order` times the smooth L1 of the expected level.
 
-    The first alone does not know that level 4 is nearer to 5 than to 9. Logits [N, K, rows, cols] and labels int64
-    [N, H, W] → a scalar; a macroblock's level is that of its middle pixel, and IGNORED ones do not count.
+    Cross-entropy alone treats levels as unordered: it does not prefer level 5 to level 9 where 4 is right. Logits
+    [N, K, rows, cols] and labels int64 [N, H, W] → a scalar; a macroblock has the level of its middle pixel, ignored
+    ones do not count.
     """
 
     def __init__(self, mb_size: int = 16, order: float = 1.0, ignore_index: int = IGNORED_LEVEL) -> None:
@@ -96,8 +97,8 @@ class MacroblockLoss(nn.Layer):
         labels = labels.index_select(down, axis=1).index_select(right, axis=2)
         counted = (labels != self.ignore_index).astype(logits.dtype)
         count = counted.sum() + 1e-6
-        likely = F.cross_entropy(logits, labels, axis=1, ignore_index=self.ignore_index, reduction="none")
-        likely = likely.reshape(counted.shape)
+        cross_entropy = F.cross_entropy(logits, labels, axis=1, ignore_index=self.ignore_index, reduction="none")
+        cross_entropy = cross_entropy.reshape(counted.shape)
         expected = (F.softmax(logits, axis=1) * paddle.arange(levels, dtype=logits.dtype).reshape([1, -1, 1, 1])).sum(1)
-        near = F.smooth_l1_loss(expected, labels.astype(logits.dtype), reduction="none")
-        return ((likely + self.order * near) * counted).sum() / count
+        distance = F.smooth_l1_loss(expected, labels.astype(logits.dtype), reduction="none")
+        return ((cross_entropy + self.order * distance) * counted).sum() / count

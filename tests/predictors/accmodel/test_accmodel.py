@@ -17,8 +17,8 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
 from regenhance_data.predictors.accmodel.checkpoint import load_accmodel, save_accmodel, start_from
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
-from regenhance_data.predictors.accmodel.prediction import predict
-from regenhance_data.predictors.accmodel.training import AccModelTrainSettings, train
+from regenhance_data.predictors.accmodel.settings import AccModelTrainSettings
+from regenhance_data.predictors.accmodel.training import train
 from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.detectors import BLUE, RED, squares
@@ -40,7 +40,7 @@ def bright_dataset(root, frames: int = 16) -> Dataset:
 
 def train_on(dataset: Dataset, save_dir, **settings):
     samples = [Samples(dataset, name, dataset.levels) for name in ("train", "val")]
-    return train(*samples, AccModelTrainSettings(save_dir, batch_size=4, device=torch.device("cpu"), **settings))
+    return train(*samples, AccModelTrainSettings(save_dir, batch_size=4, device="cpu", **settings))
 
 
 def call(tool, *words: object) -> None:
@@ -280,7 +280,7 @@ def test_a_model_that_puts_out_nan_is_told(made, tmp_path):
     model.network.features[0][1].running_var.fill_(-1)
     save_accmodel(model, tmp_path / "model.pth")
     with pytest.raises(InputError, match=r"--model puts out NaN"):
-        predict(load_accmodel(tmp_path / "model.pth"), noise(2, 32, 32), "camera.mp4")
+        load_accmodel(tmp_path / "model.pth").clip_importance(noise(2, 32, 32), "camera.mp4")
 
 
 def test_a_damaged_video_is_refused_in_one_line(refused, made, tmp_path):
@@ -293,7 +293,7 @@ def test_a_damaged_video_is_refused_in_one_line(refused, made, tmp_path):
 def test_a_training_that_diverges_is_told_and_leaves_no_model(made, tmp_path):
     # finite weights, whose sums are not
     torch.save({**ssd_state(), "base_net.0.0.weight": torch.full((32, 3, 3, 3), 3e38)}, tmp_path / "huge.pth")
-    with pytest.raises(InputError, match="the loss is no number any more in epoch 1; nothing was written"):
+    with pytest.raises(InputError, match="the loss is not finite in epoch 1; nothing was written"):
         train_on(made.dataset, tmp_path / "run", epochs=1, pretrained=str(tmp_path / "huge.pth"))
     assert not (tmp_path / "run" / "accmodel.pth").exists()
 
