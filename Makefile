@@ -1,10 +1,11 @@
-# make setup    the environment, in .venv; every other target creates it if it is missing
-# make demo     the whole pipeline; writes runs/demo/report.html; for your video: VIDEO=my.mp4 DETECTOR=onnx:model.onnx
-# make test     all tests
-# make lint     ruff and mypy
-# make bench    speed of each stage, relative to a lower bound or the straightforward implementation
-# make fuzz     damaged and hostile files as input of every command; FUZZ_INPUTS=1000
-# make clean    removes .venv, runs and caches
+# make setup      the environment, in .venv; every other target creates it if it is missing
+# make demo       the whole pipeline; writes runs/demo/report.html; for your video: VIDEO=my.mp4 DETECTOR=onnx:model.onnx
+# make test       all tests, on all cores
+# make test-fast  the tests that take at most 3 s each
+# make lint       ruff and mypy
+# make bench      speed of each stage, relative to a lower bound or the straightforward implementation
+# make fuzz       damaged and hostile files as input of every command; FUZZ_INPUTS=1000
+# make clean      removes .venv, runs and caches
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
@@ -13,7 +14,7 @@ STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON)
 DEMO_DIR ?= runs/demo
 FUZZ_INPUTS ?= 1000
 
-.PHONY: help setup demo test lint bench fuzz clean
+.PHONY: help setup demo test test-fast lint bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,8 +36,14 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --save_dir $(DEMO_DIR) $(if $(VIDEO),--video "$(VIDEO)") \
 		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
 
+# A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(PYTEST) $(PYTEST_FLAGS)
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

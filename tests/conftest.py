@@ -3,16 +3,39 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+# Several workers run at once, each with small networks: threads that wait for each other cost more than they bring.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from tests.support.files import ROOT, fill_dataset
 
 settings.register_profile("kit", deadline=None, max_examples=50)
 settings.load_profile("kit")
+
+# the tests that need a framework, in this process or in that of a command; single tests have the mark themselves
+NEED = {
+    "torch": (
+        *("detectors", "upscalers", "street", "importance", "evaluation", "predictors/accmodel"),
+        *("regions/test_reuse.py", "stages/test_make_importance.py", "tools/test_demo.py", "test_fuzz.py"),
+    ),
+    "paddle": ("predictors/paddleseg", "deploy/test_predictors.py", "test_fuzz.py"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs torch and paddle; put the files with the most slow tests first, so that workers end together."""
+    for item in items:
+        for mark, places in NEED.items():
+            if any(item.path.is_relative_to(ROOT / "tests" / place) for place in places):
+                item.add_marker(mark)
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")
