@@ -17,7 +17,7 @@ import urllib3
 from deploy.backends.base import BatchRunner, Predictor
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import HEADS, INPUT, OUTPUT
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 
 _MODEL_URL = re.compile(r"(https?://[^/@\s]+(?:/[^@\s]+)?)/v2/models/([^/?#\s]+)(?:/versions/([1-9][0-9]*))?/?")
@@ -111,9 +111,9 @@ class ServedPredictor(Predictor):
         try:
             return self._pool.request(method, url, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            said = " ".join(str(reason).split())[-120:]
-            raise InputError(f"{self._server}: no server answers there ({said}); start it, or mend the URL") from None
+            cause = getattr(error, "reason", None)  # of the last attempt
+            reason = one_line(cause if isinstance(cause, Exception) else error)
+            raise InputError(f"{self._server}: no server answers ({reason}); start it, or fix the URL") from None
 
     def _infer(self, frames: np.ndarray) -> np.ndarray:
         tensor: dict[str, Any] = {"name": INPUT, "shape": list(frames.shape), "datatype": "UINT8"}

@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from deploy.artifacts.onnx import shape_of
+from regenhance_data.errors import one_line
 
 OPSETS = range(9, 18)  # of TensorRT 8.6; 10 goes on to 20
 OPERATORS = frozenset(
@@ -60,7 +61,7 @@ def problems(model: onnx.ModelProto) -> list[str]:
         onnx.checker.check_model(model, full_check=True)
         typed = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        return [f"is not valid ONNX ({' '.join(str(error).split())[:160]})"]
+        return [f"is not valid ONNX ({one_line(error)})"]
     graph = _Graph(typed)
     return [
         *_opset(model),

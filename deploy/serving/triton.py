@@ -15,7 +15,7 @@ from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx, shape_of
 from deploy.contract import INPUT, OUTPUT
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import UNFINISHED, write_new, write_text
 
@@ -140,8 +140,7 @@ def read_config(path: Path) -> "ModelConfig":
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; the folder is no model of Triton, give another --name") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise InputError(f"{path}: is no configuration of Triton ({reason}); mend or remove it") from None
+        raise InputError(f"{path}: is no configuration of Triton ({one_line(error)}); fix or remove it") from None
 
 
 def add_version(repository: Path, config: "ModelConfig", model: Path, version: int | None = None) -> Path:

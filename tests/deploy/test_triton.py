@@ -326,7 +326,7 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(server):
         ("{}/v2/models/two", r"not ready to run it \(version 1: LOADING\)"),
         ("{}/models/one", "expected http://HOST:8000/v2/models/NAME"),
         ("http://user:secret@host/v2/models/one", "expected http://HOST:8000/v2/models/NAME"),
-        ("http://127.0.0.1:1/v2/models/one", "127.0.0.1:1: no server answers there .*Connection refused"),
+        ("http://127.0.0.1:1/v2/models/one", "127.0.0.1:1: no server answers .*Connection refused"),
     ],
 )
 def test_what_cannot_be_reached_is_said_in_one_line(server, url, says):
