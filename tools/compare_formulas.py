@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli, errors
-from regenhance_data.evaluation.evaluate import BUDGETS
-from regenhance_data.evaluation.formulas import compare_formulas, formulas_table
+from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, add_input_arguments, read_inputs
 from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
 from regenhance_data.io.files import write_json, write_text
@@ -40,6 +39,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
     formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
     inputs = read_inputs(args, missing_detector=MISSING_DETECTOR)
+    from regenhance_data.evaluation.formulas import compare_formulas, formulas_table  # PyTorch
 
     result = compare_formulas(
         inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, formulas, args.budgets, args.greedy

@@ -16,14 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy.backends.registry import load_predictor
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
+from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import kind_of
+from regenhance_data.detectors.registry import load_detector
 from regenhance_data.io.files import read_json, sha256, write_json
-from regenhance_data.io.video import read_video
-from regenhance_data.reports.demo import write_report
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
@@ -51,9 +50,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def check_detector(args: argparse.Namespace) -> None:
     """Refuse a detector or classes that do not exist now, not after the frames are made."""
-    from regenhance_data.detectors.arguments import detector_settings_from  # torch, for which --help need not wait
-    from regenhance_data.detectors.registry import load_detector
-
     given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
     load_detector(detector_settings_from(argparse.Namespace(**given)))
 
@@ -102,6 +98,8 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
 
 def probe(video: Path) -> tuple[int, int]:
     """(height in pixels, number of frames) of a video, by reading it."""
+    from regenhance_data.io.video import read_video
+
     height = frames = 0
     for frame in read_video(video):
         height, frames = frame.shape[0], frames + 1
@@ -170,6 +168,8 @@ def main(args: argparse.Namespace) -> None:
             f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames"
         )
     if args.video:
+        from regenhance_data.io.video import read_video
+
         next(iter(read_video(args.video)), None)  # what cannot be read is refused now, and all of it read later
     check_detector(args)
     planned, inputs = stages(args), fingerprint(args)
@@ -186,6 +186,9 @@ def main(args: argparse.Namespace) -> None:
         seconds = round(time.monotonic() - started, 1)
         done.append({"command": command_line(words), "inputs": inputs, "seconds": seconds})
         write_json(args.save_dir / JOURNAL, done)
+    from deploy.backends.registry import load_predictor
+    from regenhance_data.reports.demo import write_report  # matplotlib
+
     predictor = load_predictor(args.save_dir / "deploy" / f"{Path(CONFIG).stem}.onnx")
     summary = write_report(args.save_dir, Dataset.open(args.save_dir / "dataset"), predictor.predict_one)
     minutes = (time.monotonic() - began) / 60

@@ -7,13 +7,10 @@ from pathlib import Path
 from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
-from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure, curves_table
-from regenhance_data.evaluation.evaluate import BUDGETS, evaluate
+from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
-from regenhance_data.evaluation.truth import read_truth
-from regenhance_data.io.files import sha256
-from regenhance_data.plots import save_figure
+from regenhance_data.io.files import refuse_missing, sha256
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
@@ -47,6 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
     """{curve: model}: the first is the predictor, the others are named after their files, with folders where equal."""
+    from regenhance_data.evaluation.curves import CURVE_STYLES  # matplotlib
+
     stems = [path.stem for path in paths]
     names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
     models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
@@ -58,7 +57,17 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets):
         raise errors.InputError("--budgets: expected shares between 0 and 1")
+    for path in args.model or ():
+        refuse_missing(path, "predictor; make one with deploy/export_onnx.py")
+    if args.truth:
+        refuse_missing(args.truth)
     inputs = read_inputs(args)
+    # these import PyTorch and matplotlib
+    from regenhance_data.evaluation.curves import curves_figure, curves_table
+    from regenhance_data.evaluation.evaluate import evaluate
+    from regenhance_data.evaluation.truth import read_truth
+    from regenhance_data.plots import save_figure
+
     dataset, frames = inputs.dataset, inputs.frames
     if inputs.settings.detector != dataset.record.detector:
         console.warn(

@@ -6,9 +6,7 @@ from pathlib import Path
 from deploy.backends.registry import BACKENDS, load_predictor
 from regenhance_data import cli, errors
 from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
-from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
-from regenhance_data.io.files import write_json
-from regenhance_data.plots import save_figure
+from regenhance_data.io.files import refuse_missing, write_json
 from regenhance_data.regions.reuse import ReusePolicy
 
 EXAMPLES = """
@@ -41,7 +39,12 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
     policies = {f"every {n}": ReusePolicy(n) for n in args.every}
     policies |= {f"change {share:g}": ReusePolicy(None, share) for share in args.change}
+    refuse_missing(args.model, "predictor; make one with deploy/export_onnx.py")
     inputs = read_inputs(args, sampled=False)
+    # these import PyTorch and matplotlib
+    from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
+    from regenhance_data.plots import save_figure
+
     predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(
         inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, args.budget, predict, policies

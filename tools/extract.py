@@ -2,11 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.stages.extract import ExtractionSettings, extract
-from regenhance_data.stages.manifest import ClipSource, sources_of_folder, sources_of_manifest, sources_of_videos
+
+if TYPE_CHECKING:
+    from regenhance_data.stages.extract import ExtractionSettings
+    from regenhance_data.stages.manifest import ClipSource
 
 EXAMPLES = """
 python tools/extract.py --video camera.mp4 --data my_dataset
@@ -36,13 +39,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def clip_sources(args: argparse.Namespace, settings: ExtractionSettings) -> list[ClipSource]:
+def clip_sources(args: argparse.Namespace, settings: "ExtractionSettings") -> "list[ClipSource]":
+    from regenhance_data.stages.manifest import sources_of_folder, sources_of_manifest, sources_of_videos
+
     if args.manifest:
         return sources_of_manifest(args.manifest, settings)
     return sources_of_folder(args.video_dir, settings) if args.video_dir else sources_of_videos(args.video, settings)
 
 
 def main(args: argparse.Namespace) -> None:
+    from regenhance_data.stages.extract import ExtractionSettings, extract  # PyAV
+
     settings = ExtractionSettings(args.height, args.fps, args.every, args.max_frames, args.keep_hr, args.jpeg_quality)
     sources = clip_sources(args, settings)
     with Dataset.writing(args.data, new=True) as dataset:

@@ -10,7 +10,6 @@ from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA, FORMULAS, POINTS, WITH_POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
-from regenhance_data.stages.make_importance import make_importance
 
 EXAMPLES = """
 python tools/make_importance.py --data my_dataset --detector builtin
@@ -51,6 +50,8 @@ def main(args: argparse.Namespace) -> None:
     with Dataset.writing(args.data) as dataset:
         # loaded here too: a bad one is refused at once, and its settings then include its task
         settings = load_given_detector(args, dataset, MISSING_DETECTOR).settings
+        from regenhance_data.stages.make_importance import make_importance  # PyTorch
+
         hr_folder = dataset.hr_folder(args.clear)
         if args.mb_size is not None:
             dataset.save(mb_size=args.mb_size)

@@ -13,7 +13,6 @@ import numpy as np
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, LR_FRAMES, Dataset, clip_id
 from regenhance_data.dataset.importance_file import write_importance
-from regenhance_data.io.video import read_video
 from regenhance_data.parallel.threads import bounded_map
 
 EXAMPLES = """
@@ -36,6 +35,8 @@ def make_parser() -> argparse.ArgumentParser:
 def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.ndarray], np.ndarray | None]]:
     """(id, the video or folder, the frames, their numbers or None for 0, 1, 2 …) of each clip."""
     if args.video:
+        from regenhance_data.io.video import read_video  # PyAV
+
         yield clip_id(args.video.stem), args.video, read_video(args.video), None
         return
     dataset = Dataset.open(args.data)

@@ -7,7 +7,6 @@ import cv2
 
 from regenhance_data import cli, console, errors
 from regenhance_data.io.files import write_json
-from regenhance_data.io.video import VideoWriter
 from regenhance_data.street.scene import CLASS_NAMES, render_scene
 
 EXAMPLES = """
@@ -41,6 +40,8 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(
             "--seed is at least 0, and the camera's picture, height / scale, 32 to 2160 pixels high"
         )
+    from regenhance_data.io.video import VideoWriter  # PyAV
+
     origin_height = args.height // args.scale // 2 * 2
     origin_width = round(origin_height * 16 / 9 / 2) * 2
     boxes_of: dict[str, list[list[float]]] = {}

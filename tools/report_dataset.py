@@ -8,7 +8,6 @@ from pathlib import Path
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.reports.dataset import write_dataset_report
 
 EXAMPLES = """
 python tools/report_dataset.py --data my_dataset
@@ -27,7 +26,10 @@ def main(args: argparse.Namespace) -> None:
     path = args.save or args.data / "report.html"
     if path.is_dir():
         raise errors.InputError(f"{path}: is a folder; give --save the name of an HTML file")
-    for warning in write_dataset_report(Dataset.open(args.data), path):
+    dataset = Dataset.open(args.data)
+    from regenhance_data.reports.dataset import write_dataset_report  # matplotlib
+
+    for warning in write_dataset_report(dataset, path):
         console.warn(str(warning))
     print(f"{path}: open it in a browser")
 

@@ -4,9 +4,7 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli
-from regenhance_data.street.detector import WEIGHTS, train_street_detector
-from regenhance_data.street.samples import training_samples
-from regenhance_data.street.weights import save_street_weights
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, save_street_weights
 
 EXAMPLES = """
 python tools/train_builtin_detector.py --save_dir runs/builtin
@@ -24,9 +22,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
+    from regenhance_data.street.samples import training_samples  # PyAV
+
     samples = training_samples(args.streets)
+    from regenhance_data.street.detector import train_street_detector  # PyTorch
+
     detector = train_street_detector(samples, args.iterations, args.seed)
-    path = save_street_weights(detector, args.save_dir / WEIGHTS.name)
+    path = save_street_weights(detector, args.save_dir / DETECTOR_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     cli.suggest(["python", "tools/train_builtin_upscaler.py", "--detector", path, "--save_dir", args.save_dir])
 

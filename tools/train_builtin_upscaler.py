@@ -7,12 +7,8 @@ import argparse
 from pathlib import Path
 
 from regenhance_data import cli
-from regenhance_data.street.detector import WEIGHTS as DETECTOR_WEIGHTS
-from regenhance_data.street.detector import load_street_detector
-from regenhance_data.street.samples import training_samples
-from regenhance_data.street.upscaler import WEIGHTS as UPSCALER_WEIGHTS
-from regenhance_data.street.upscaler import train_street_upscaler
-from regenhance_data.street.weights import save_street_weights
+from regenhance_data.io.files import refuse_missing
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
 
 EXAMPLES = """
 python tools/train_builtin_upscaler.py --save_dir runs/builtin
@@ -33,7 +29,15 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    detector = load_street_detector(args.detector)
+    refuse_missing(args.detector, "weights; make them with tools/train_builtin_detector.py")
+    from regenhance_data.street.samples import refuse_street_count, training_samples  # PyAV
+
+    refuse_street_count(args.streets)
+    # these import PyTorch
+    from regenhance_data.street.detector import load_street_detector
+    from regenhance_data.street.upscaler import train_street_upscaler
+
+    detector = load_street_detector(args.detector)  # refused before minutes of rendering
     samples = training_samples(args.streets)
     upscaler = train_street_upscaler(samples, args.iterations, args.seed)
     upscaler = train_street_upscaler(samples, args.detector_iterations, args.seed, start=upscaler, detector=detector)

@@ -5,7 +5,6 @@ import zlib
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
@@ -22,6 +21,8 @@ BROKEN_IMAGE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.
 @lru_cache
 def level_colours(level_count: int) -> np.ndarray:
     """An RGB colour for each level, dark to bright: uint8 [levels, 3]."""
+    import matplotlib  # for commands that draw
+
     return (matplotlib.colormaps["inferno"](np.linspace(0, 1, level_count))[:, :3] * 255).round().astype(np.uint8)
 
 

@@ -7,7 +7,8 @@ import torch
 from regenhance_data.detectors.base import BoxDetector, Dense, Detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.files import sha256
-from regenhance_data.street.detector import CLASS_NAMES, WEIGHTS, load_street_detector
+from regenhance_data.street.detector import CLASS_NAMES, load_street_detector
+from regenhance_data.street.weights import DETECTOR_WEIGHTS
 
 
 def load(_: str, settings: DetectorSettings) -> Detector:
@@ -17,7 +18,7 @@ def load(_: str, settings: DetectorSettings) -> Detector:
 
 def identity(*_: Any) -> dict[str, Any]:
     """The sha256 of the weights."""
-    return {"sha256": sha256(WEIGHTS)}
+    return {"sha256": sha256(DETECTOR_WEIGHTS)}
 
 
 class BuiltinDetector(BoxDetector):

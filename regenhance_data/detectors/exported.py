@@ -13,7 +13,8 @@ from regenhance_data.detectors.base import BoxDetector, Dense, Detector, Kept
 from regenhance_data.detectors.preprocessing import IMAGENET, PLAIN, Network, Source, sizes_text
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.detectors.yolo_layouts import LAYOUTS, recognised
+from regenhance_data.detectors.yolo_decoding import decode_boxes, decode_scores, fits_layout, recognise_layout
+from regenhance_data.detectors.yolo_layouts import LAYOUTS
 from regenhance_data.errors import InputError
 
 SAME_BOX_IOU = 0.5  # a final detection is the clear frame's one from this overlap on
@@ -25,27 +26,27 @@ class YoloDetector(BoxDetector):
     def __init__(self, network: Network, settings: DetectorSettings) -> None:
         super().__init__(settings)
         path, output, hw = network.source.path, network.output, network.own_hw
-        name = settings.layout or recognised(output, hw)
-        if name is None or not LAYOUTS[name].fits(output, hw):
+        name = settings.layout or recognise_layout(output, hw)
+        if name is None or not fits_layout(LAYOUTS[name], output, hw):
             raise InputError(
                 f"{path}: is no detector of layout {name or ', '.join(LAYOUTS)}: it puts out {list(output.shape)} for "
                 f"{sizes_text([hw])}; export the detector alone, without NMS"
             )
         self._network, self._layout = network, LAYOUTS[name]
-        network.set_any_size(self._layout.fits)
+        network.set_any_size(lambda output, hw: fits_layout(self._layout, output, hw))
         network.set_convention(PLAIN, self._layout.channel_order, self._layout.white)
-        scores = self._layout.scores(output)
+        scores = decode_scores(self._layout, output)
         if scores.min() < 0 or scores.max() > 1:
             raise InputError(f"{path}: its class scores leave 0..1; export the detector with its sigmoid")
         self.class_names = network.source.class_names(scores.shape[-1])
 
     def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
         output, fit = self._network(frames)
-        scores, raw = self._layout.scores(output), output.detach()
+        scores, raw = decode_scores(self._layout, output), output.detach()
         classes = scores.shape[-1]
 
         def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            boxes = self._layout.boxes(raw, n, places // classes, fit.outer_hw)
+            boxes = decode_boxes(self._layout, raw, n, places // classes, fit.outer_hw)
             return fit.to_frame(boxes), places % classes
 
         return Dense(scores.flatten(1), decode, rivals=classes)

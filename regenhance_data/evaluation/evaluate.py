@@ -10,6 +10,7 @@ import numpy as np
 
 from regenhance_data.console import progress
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
+from regenhance_data.defaults import BUDGETS
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
 from regenhance_data.errors import InputError
@@ -25,7 +26,6 @@ from regenhance_data.regions.coverage import box_coverage
 
 # Two draws halve the variance that chance adds to the random curve; each costs the detector runs of a whole curve.
 RANDOM_DRAWS = 2
-BUDGETS = (0.02, 0.05, 0.1, 0.2, 0.4)
 Predict = Callable[[np.ndarray], np.ndarray]  # LR frame uint8 [H, W, 3] RGB → float32 [rows, cols]
 
 

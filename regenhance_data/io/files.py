@@ -162,6 +162,12 @@ def write_yaml(path: Path, value: dict[str, Any]) -> None:
     write_text(path, yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True))
 
 
+def refuse_missing(path: Path, what: str = "file") -> None:
+    """InputError, before anything slow begins, where a path that a user gave does not exist."""
+    if not path.exists():
+        raise InputError(f"{path}: no such {what}")
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's content, in hex."""
     with path.open("rb") as file:

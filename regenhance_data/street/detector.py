@@ -18,10 +18,9 @@ from torch.nn import functional
 from regenhance_data.console import progress
 from regenhance_data.street import scene
 from regenhance_data.street.samples import Sample, crop_corner
-from regenhance_data.street.weights import load_street_weights
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_weights
 
 CLASS_NAMES = scene.CLASS_NAMES
-WEIGHTS = Path(__file__).parent / "weights" / "street_detector.pt"
 
 _STRIDE = 4  # the smallest people are 5 px wide: a coarser grid would not tell two of them apart
 _DETAIL_PX = 5  # side of the neighbourhood that is subtracted: what is wider than this is not seen
@@ -102,7 +101,7 @@ def _centres(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return cols[None, None], rows[None, :, None]
 
 
-def load_street_detector(weights: Path = WEIGHTS) -> StreetDetector:
+def load_street_detector(weights: Path = DETECTOR_WEIGHTS) -> StreetDetector:
     """The detector with the weights of this kit (or others of the same network), in eval mode."""
     detector = StreetDetector()
     detector.load_state_dict(load_street_weights(weights))

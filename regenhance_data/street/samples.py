@@ -40,10 +40,15 @@ def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> I
         yield from read_video(path)
 
 
+def refuse_street_count(seeds: int) -> None:
+    """InputError where there are not so many streets for training."""
+    if not 1 <= seeds <= TRAINING_SEEDS:
+        raise InputError(f"--streets {seeds}: expected 1 to {TRAINING_SEEDS}; the others are kept for tests")
+
+
 def training_samples(seeds: int) -> list[Sample]:
     """The samples of streets 0 .. `seeds` − 1, three of each; about half a second and 5 MB a street."""
-    if not 1 <= seeds <= TRAINING_SEEDS:
-        raise InputError(f"{seeds} streets to train on: give 1 to {TRAINING_SEEDS}; the rest are kept for tests")
+    refuse_street_count(seeds)
     clips = bounded_map(_clip, range(seeds))
     return [sample for clip in progress(clips, "render", seeds, "street") for sample in clip]
 

@@ -12,9 +12,7 @@ from torch.nn import functional
 from regenhance_data.console import progress
 from regenhance_data.street.detector import StreetDetector
 from regenhance_data.street.samples import SCALE, Sample, crop_corner
-from regenhance_data.street.weights import load_street_weights
-
-WEIGHTS = Path(__file__).parent / "weights" / "street_upscaler.pt"
+from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_weights
 
 _CHANNELS, _LAYERS = 28, 6  # 43,000 parameters: below 150 ms for a 320×180 frame on two cores
 _CROP = 48  # origin pixels a side of a training crop: three times what a pixel of the result depends on (15)
@@ -42,7 +40,7 @@ class StreetUpscaler(nn.Module):
         return bilinear + 127.5 * self.layers(frames / 127.5 - 1)
 
 
-def load_street_upscaler(weights: Path = WEIGHTS) -> StreetUpscaler:
+def load_street_upscaler(weights: Path = UPSCALER_WEIGHTS) -> StreetUpscaler:
     """The upscaler with the weights of this kit (or others of the same network), in eval mode."""
     upscaler = StreetUpscaler()
     upscaler.load_state_dict(load_street_weights(weights))

@@ -10,6 +10,10 @@ from regenhance_data.io.files import written_whole
 if TYPE_CHECKING:
     import torch
 
+_FOLDER = Path(__file__).parent / "weights"
+DETECTOR_WEIGHTS = _FOLDER / "street_detector.pt"
+UPSCALER_WEIGHTS = _FOLDER / "street_upscaler.pt"
+
 
 def save_street_weights(network: "torch.nn.Module", path: Path) -> Path:
     """Write a network's state dict, whole or not at all, and return `path`.

@@ -5,7 +5,8 @@ import torch
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.street.samples import SCALE
-from regenhance_data.street.upscaler import WEIGHTS, load_street_upscaler
+from regenhance_data.street.upscaler import load_street_upscaler
+from regenhance_data.street.weights import UPSCALER_WEIGHTS
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, runs_batches
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -21,4 +22,4 @@ def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:
 
 def identity(_: str) -> str:
     """The sha256 of the weights."""
-    return sha256(WEIGHTS)
+    return sha256(UPSCALER_WEIGHTS)

@@ -10,7 +10,7 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.registry import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.detectors.yolo_layouts import recognised
+from regenhance_data.detectors.yolo_decoding import recognise_layout
 from regenhance_data.io.video import read_video
 from tests.support.detectors import (
     BLUE,
@@ -79,9 +79,9 @@ def test_a_yolox_that_decodes_in_its_graph_is_told_by_its_values():
     boxes = torch.from_numpy(cell_boxes((64, 96)))
     values = torch.rand(len(boxes), 7, generator=torch.Generator().manual_seed(0))
     decoded = torch.cat([boxes + values[:, :4], values[:, 4:]], dim=1)
-    assert recognised(values[None], (64, 96)) == "yolox"
-    assert recognised(decoded[None], (64, 96)) == "yolox_decoded"
-    assert recognised(decoded[None], (64, 64)) is None
+    assert recognise_layout(values[None], (64, 96)) == "yolox"
+    assert recognise_layout(decoded[None], (64, 96)) == "yolox_decoded"
+    assert recognise_layout(decoded[None], (64, 64)) is None
 
 
 def test_an_input_size_that_is_asked_for_is_used(files):

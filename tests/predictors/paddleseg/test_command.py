@@ -286,3 +286,31 @@ def test_a_fixed_paddleseg_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(CrossEntropyLoss, "_post_process_loss", its_own)
     compat.fix_cross_entropy_loss()
     assert CrossEntropyLoss._post_process_loss is its_own
+
+
+REFUSE = """
+import sys
+from regenhance_data.predictors.paddleseg.command import main
+try:
+    main(sys.argv[1:])
+finally:
+    assert not {"paddle", "paddleseg", "torch"} & sys.modules.keys()
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--config", "absent.yml"),
+        ("train", "--config", TINY, "--dataset_root", "absent"),
+        ("train", "--config", TINY, "--dataset_root", "DATA", "--resume_model", "absent/iter_1"),
+        ("train", "--config", TINY, "--dataset_root", "DATA", "--input_scale", "0.4"),
+        ("val", "--config", TINY, "--dataset_root", "DATA", "--model_path", "absent.pdparams"),
+        ("predict", "--config", TINY, "--model_path", TINY, "--image_path", "absent"),
+        ("export", "--config", TINY, "--model_path", TINY, "--input_shape", "1", "1", "9", "9"),
+    ],
+)
+def test_what_needs_no_network_is_refused_without_importing_paddle(words, dataset, refused, tmp_path):
+    (tmp_path / "refuse.py").write_text(REFUSE)
+    words = [str(dataset.root) if word == "DATA" else word for word in words]
+    assert ": error: " in refused(tmp_path / "refuse.py", *words)
