@@ -163,12 +163,7 @@ def test_imports_are_absolute():
     refuse("imports are absolute", [str(one) for one in IMPORTS if one.module.startswith(".")])
 
 
-AT_ITS_TOP = pytest.mark.xfail(reason="tools/train_accmodel.py imports torch", strict=False)
-
-
-@pytest.mark.parametrize(
-    ("packages", "places"), [pytest.param(TORCH, TORCH_PLACES, marks=AT_ITS_TOP), (PADDLE, PADDLE_PLACES)]
-)
+@pytest.mark.parametrize(("packages", "places"), [(TORCH, TORCH_PLACES), (PADDLE, PADDLE_PLACES)])
 def test_torch_and_paddle_are_imported_only_in_their_places(packages, places):
     found = [str(one) for one in IMPORTS if one.package in packages]
     refuse(f"{sorted(packages)} only in {places}", [one for one in found if not one.startswith(places)])
@@ -181,7 +176,6 @@ def test_a_predictor_runs_without_torch():
     refuse("what runs a predictor imports no torch", first_chains(modules, TORCH, calls_of="deploy"))
 
 
-@pytest.mark.xfail(reason="settings and arguments still import torch", strict=False)
 def test_no_command_imports_torch_or_paddle_before_it_has_read_its_flags():
     commands = [module for module in FILES if module.split(".")[0] != "regenhance_data" and module.count(".") == 1]
     tables = [module for module in FILES if module.split(".")[-1] in ("settings", "arguments", "registry")]

@@ -1,10 +1,10 @@
-"""Detectors: what they find in a frame, and the accuracy that importance differentiates."""
+"""Detectors: detections in a frame, and the accuracy that importance differentiates."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,21 +13,22 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.io.torch_weights import default_device
 
-# Composites of one frame that go through the network together: enough to fill a GPU with 1080p frames, while two CPU
-# cores gain nothing from more than one and pay for each in memory.
+# Frames that go through the network in one batch: enough to fill a GPU with 1080p frames, while two CPU cores gain
+# nothing from more than one frame and each costs memory.
 BATCH = 4
-# The best that NMS compares: it takes the square of their number, and a street has some hundred.
+# Candidates with the highest scores that NMS compares: its cost grows with their square, and a street has some hundred.
 MOST_CANDIDATES = 10_000
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Acc of one clear frame, and the same Acc in other frames: what was found on the clear frame stays fixed.
+    """The accuracy Acc on one HR frame, and Acc in other frames for the same detections.
 
-    value: Acc, a scalar that is differentiable in the clear frame. detections: how many count (for segmentation, how
-    many pixels); 0 where there is nothing to follow. at: frames float32 [N, 3, H, W] RGB 0..255 of the clear frame's
-    size → Acc of the same detections in each, [N], differentiable in the frames.
+    value: Acc, a scalar that is differentiable in the HR frame. detections: their number (for segmentation, pixels).
+    at: frames float32 [N, 3, H, W] RGB 0..255 of the HR frame's size → Acc of the same detections in each, [N],
+    differentiable in the frames.
     """
 
     value: torch.Tensor
@@ -36,9 +37,9 @@ class Objective:
 
 
 class Detector(ABC):
-    """A network whose results count. Subclasses say what it finds (`detect`) and what Acc is (`accuracy`).
+    """A detection or segmentation network. Subclasses implement `detect` and `accuracy`.
 
-    What it does depends on its settings alone; `settings.task` is filled in.
+    Its results depend on its settings alone; `settings.task` is filled in.
     """
 
     task = "detection"
@@ -46,108 +47,124 @@ class Detector(ABC):
 
     def __init__(self, settings: DetectorSettings) -> None:
         self.settings = replace(settings, task=self.task)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = default_device()
 
     @abstractmethod
     def detect(self, frames: np.ndarray) -> list[Any]:
-        """What is found in each frame: uint8 [N, H, W, 3] RGB → N Detections; of `segmentation`, N class maps."""
+        """Frames uint8 [N, H, W, 3] RGB → N Detections; for the task `segmentation`, N class maps uint8 [H, W]."""
 
     @abstractmethod
-    def accuracy(self, clear: torch.Tensor) -> Objective:
-        """Acc of a clear frame float32 [1, 3, H, W] RGB 0..255, on `device`, that requires a gradient."""
+    def accuracy(self, hr: torch.Tensor) -> Objective:
+        """Acc on an HR frame float32 [1, 3, H, W] RGB 0..255, on `device`, that requires a gradient."""
 
     def tensor(self, frames: np.ndarray) -> torch.Tensor:
         """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device."""
-        given = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
-        # planes, not pixels, lie together: as fast or faster in every detector that was tried on a processor
-        return given.to(torch.float32, memory_format=torch.contiguous_format)
+        channels_first = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        # not channels_last: contiguous was as fast or faster for every detector measured on a CPU
+        return channels_first.to(torch.float32, memory_format=torch.contiguous_format)
 
     def counted_classes(self) -> list[int]:
-        """The places in `class_names` of the classes that count."""
+        """The indices in `class_names` of the classes that count."""
         if not self.settings.classes:
             return list(range(len(self.class_names)))
         return [class_number(name, self.class_names) for name in self.settings.classes]
 
 
-class Dense(NamedTuple):
-    """Everything a detector of boxes puts out for N frames, before any threshold.
+@dataclass(frozen=True)
+class DenseOutput:
+    """The predictions of a box detector for N frames, before any threshold.
 
-    scores: of each frame float32 [P] in [0, 1], differentiable in the frames; a place (0..P − 1) means the same in
-    each frame of one size, given the same proposals. decode: (number of the frame, places int64 [k]) → boxes float32
-    [k, 4] (x1, y1, x2, y2 in its pixels) and labels int64 [k], without gradient. rivals: of so many consecutive
-    places only the best counts (the classes of one box, where a box has one class). proposals: what the first of two
-    stages proposed in each frame; None where there is one stage.
+    scores: for each frame float32 [rows, classes] in [0, 1], differentiable in the frames. A row is a cell, an anchor
+    or a proposal, and the same one in all frames of one size, given the same proposals. decode: (index of the frame,
+    rows int64 [k], columns int64 [k]) → boxes float32 [k, 4] (x1, y1, x2, y2 in pixels of the frame) and labels
+    int64 [k], without gradient. one_class_per_row: whether only the best class of a row can be a detection. proposals:
+    of each frame, from the first stage of a two-stage detector; None for one stage.
     """
 
     scores: Sequence[torch.Tensor] | torch.Tensor
-    decode: Callable[[int, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-    rivals: int = 1
+    decode: Callable[[int, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+    one_class_per_row: bool = False
     proposals: list[Any] | None = None
 
 
-class Kept(NamedTuple):
-    """The detections of one frame that count: places int64 [n] in its scores, boxes [n, 4], scores [n], labels [n]."""
+@dataclass(frozen=True)
+class FilteredDetections:
+    """The detections of one frame after thresholds and NMS: rows and columns int64 [n] in the scores of the
+    DenseOutput, boxes float32 [n, 4], scores float32 [n], labels int64 [n].
+    """
 
-    places: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
     boxes: torch.Tensor
     scores: torch.Tensor
     labels: torch.Tensor
 
+    def subset(self, index: torch.Tensor) -> "FilteredDetections":
+        """Those of a boolean mask [n], or of indices in their order."""
+        return FilteredDetections(*(values[index] for values in vars(self).values()))
+
 
 class BoxDetector(Detector):
-    """A detector of boxes. Acc is the sum of the scores of the detections kept on the clear frame.
+    """A detector of boxes. Acc is the sum of the scores of the detections on the HR frame.
 
-    Thresholds and NMS choose the detections; the gradient flows through the scores of those chosen. Subclasses give
-    `class_names` and implement `dense`.
+    Thresholds and NMS select the detections; the gradient flows through their scores. Subclasses set `class_names` and
+    implement `dense`.
     """
 
     @abstractmethod
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
-        """Everything the network puts out for frames float32 [N, 3, H, W], RGB 0..255, on `device`.
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
+        """The predictions for frames float32 [N, 3, H, W], RGB 0..255, on `device`.
 
-        proposals: of each frame, in the place of those that the first of two stages would make.
+        proposals: of each frame, to use instead of those of the first of two stages.
         """
 
-    def kept(self, dense: Dense, hw: tuple[int, int]) -> list[Kept]:
-        """The detections that count in each of the frames of `hw`, by falling score, their boxes clipped to the frame.
+    def filtered(self, dense: DenseOutput, hw: tuple[int, int]) -> list[FilteredDetections]:
+        """The detections in each frame of size `hw`, by falling score, with boxes clipped to the frame.
 
-        Score threshold, the best class of a box, classes, box area, then NMS within each class.
+        Applies score threshold, best class of a row, classes, box area, then NMS within each class.
         """
-        return [self._kept_of(n, scores.detach(), dense, hw) for n, scores in enumerate(dense.scores)]
+        return [self._filtered(index, scores.detach(), dense, hw) for index, scores in enumerate(dense.scores)]
 
-    def _kept_of(self, n: int, scores: torch.Tensor, dense: Dense, hw: tuple[int, int]) -> Kept:
-        (places,) = (scores >= self.settings.score_threshold).nonzero(as_tuple=True)
-        if len(places) > MOST_CANDIDATES:
-            places = places[scores[places].topk(MOST_CANDIDATES).indices]
-        boxes, labels = dense.decode(n, places)
-        boxes, of_places = clip_boxes_to_image(boxes, hw), scores[places]
+    def _filtered(
+        self, index: int, scores: torch.Tensor, dense: DenseOutput, hw: tuple[int, int]
+    ) -> FilteredDetections:
+        rows, columns = (scores >= self.settings.score_threshold).nonzero(as_tuple=True)
+        if len(rows) > MOST_CANDIDATES:
+            best = scores[rows, columns].topk(MOST_CANDIDATES).indices
+            rows, columns = rows[best], columns[best]
+        boxes, labels = dense.decode(index, rows, columns)
+        boxes = clip_boxes_to_image(boxes, hw)
+        candidates = FilteredDetections(rows, columns, boxes, scores[rows, columns], labels)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-        # a box that lies outside the frame has no area left
+        # a box outside the frame has no area left
         counts = (areas > 0) & (areas <= self.settings.max_box_area * hw[0] * hw[1])
-        if dense.rivals > 1:
-            counts &= of_places == scores.view(-1, dense.rivals)[places // dense.rivals].amax(-1)
+        if dense.one_class_per_row:
+            counts &= candidates.scores == scores[rows].amax(-1)
         if self.settings.classes:
             counts &= torch.isin(labels, torch.tensor(self.counted_classes(), device=labels.device))
-        kept = Kept(*(values[counts] for values in (places, boxes, of_places, labels)))
-        order = batched_nms(kept.boxes, kept.scores, kept.labels, self.settings.iou_threshold)
-        return Kept(*(values[order] for values in kept))
+        kept = candidates.subset(counts)
+        return kept.subset(batched_nms(kept.boxes, kept.scores, kept.labels, self.settings.iou_threshold))
 
     @torch.no_grad()
     def detect(self, frames: np.ndarray) -> list[Detections]:
-        found = []
+        results = []
         for start in range(0, len(frames), BATCH):
             batch = self.tensor(frames[start : start + BATCH])
-            for kept in self.kept(self.dense(batch), (batch.shape[2], batch.shape[3])):
-                found.append(Detections(*(values.cpu().numpy() for values in kept[1:])))
-        return found
+            for found in self.filtered(self.dense(batch), (batch.shape[2], batch.shape[3])):
+                results.append(
+                    Detections(*(values.cpu().numpy() for values in (found.boxes, found.scores, found.labels)))
+                )
+        return results
 
-    def accuracy(self, clear: torch.Tensor) -> Objective:
-        dense = self.dense(clear)
-        (kept,) = self.kept(dense, (clear.shape[2], clear.shape[3]))
-        value = dense.scores[0][kept.places].sum()
-        return Objective(value, len(kept.places), partial(self.followed, kept, dense.proposals))
+    def accuracy(self, hr: torch.Tensor) -> Objective:
+        dense = self.dense(hr)
+        (found,) = self.filtered(dense, (hr.shape[2], hr.shape[3]))
+        value = dense.scores[0][found.rows, found.columns].sum()
+        return Objective(value, len(found.rows), partial(self.accuracy_of, found, dense.proposals))
 
-    def followed(self, kept: Kept, proposals: list[Any] | None, frames: torch.Tensor) -> torch.Tensor:
-        """Acc [N], in each of the frames, of the detections `kept` on a clear frame."""
+    def accuracy_of(
+        self, detections: FilteredDetections, proposals: list[Any] | None, frames: torch.Tensor
+    ) -> torch.Tensor:
+        """Acc [N] of an HR frame's `detections` in each of N other frames; `proposals` are those of the HR frame."""
         dense = self.dense(frames, proposals * len(frames) if proposals else None)
-        return torch.stack([scores[kept.places].sum() for scores in dense.scores])
+        return torch.stack([scores[detections.rows, detections.columns].sum() for scores in dense.scores])

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from regenhance_data.detectors.base import BoxDetector, Dense, Detector
+from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.files import sha256
 from regenhance_data.street.detector import CLASS_NAMES, load_street_detector
@@ -22,7 +22,7 @@ def identity(*_: Any) -> dict[str, Any]:
 
 
 class BuiltinDetector(BoxDetector):
-    """The kit's own street detector, for the demo and for trying the kit out."""
+    """The kit's own street detector, for the demo and for first trials."""
 
     def __init__(self, settings: DetectorSettings) -> None:
         super().__init__(settings)
@@ -30,9 +30,8 @@ class BuiltinDetector(BoxDetector):
         self._network = load_street_detector().to(self.device)
         self._network.requires_grad_(False)
 
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
-        boxes, class_scores = self._network(frames)
-        classes = class_scores.shape[-1]
-        return Dense(
-            class_scores.flatten(1), lambda n, places: (boxes[n, places // classes].detach(), places % classes), classes
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
+        boxes, scores = self._network(frames)
+        return DenseOutput(
+            scores, lambda index, rows, columns: (boxes[index, rows].detach(), columns), one_class_per_row=True
         )

@@ -17,14 +17,14 @@ import torch
 from torch.nn import functional
 
 from regenhance_data.console import warn
-from regenhance_data.detectors.base import BoxDetector, Dense, Detector
+from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
 from regenhance_data.detectors.class_names import numbered
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.pickles import ARRAYS, restricted_load
-from regenhance_data.io.torch_weights import read_state_dict
+from regenhance_data.io.torch_weights import default_device, read_state_dict
 
 EXAMPLE = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
@@ -124,7 +124,7 @@ def _network(name: str, config: Any) -> Any:
     """The config's network with its weights, ready to infer."""
     from detectron2.modeling import build_model
 
-    config.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    config.MODEL.DEVICE = default_device().type
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of random weights; all others are read
         try:
@@ -146,7 +146,7 @@ def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:
         try:
             checkpoint = restricted_load(path, ARRAYS, encoding="latin1")
         except pickle.UnpicklingError as error:
-            raise InputError(f"{path}: is no file of weights ({error})") from None
+            raise InputError(f"{path}: is no checkpoint that can be read without running code ({error})") from None
         state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
         if not isinstance(state, dict):
             raise InputError(f"{path}: is no checkpoint of detectron2's model zoo, which has its weights under 'model'")
@@ -212,7 +212,7 @@ class _RetinaNetDetector(_Detectron2BoxDetector):
     def __init__(self, network: Any, config: Any, settings: DetectorSettings) -> None:
         super().__init__(network, config, config.MODEL.RETINANET.NUM_CLASSES, settings)
 
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
         images, ratio = self._images(frames)
         network = self._network
         features = network.backbone(images.tensor)
@@ -223,11 +223,10 @@ class _RetinaNetDetector(_Detectron2BoxDetector):
         regression = torch.cat(deltas, dim=1).detach()
         anchors = torch.cat([boxes.tensor for boxes in network.anchor_generator(levels)])
 
-        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            rows = places // classes
-            return network.box2box_transform.apply_deltas(regression[n, rows], anchors[rows]) * ratio, places % classes
+        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return network.box2box_transform.apply_deltas(regression[index, rows], anchors[rows]) * ratio, columns
 
-        return Dense(scores.flatten(1), decode)
+        return DenseOutput(scores, decode)
 
 
 class _RcnnDetector(_Detectron2BoxDetector):
@@ -239,7 +238,7 @@ class _RcnnDetector(_Detectron2BoxDetector):
     def __init__(self, network: Any, config: Any, settings: DetectorSettings) -> None:
         super().__init__(network, config, config.MODEL.ROI_HEADS.NUM_CLASSES, settings)
 
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
         images, ratio = self._images(frames)
         features = self._network.backbone(images.tensor)
         predictors = self._network.roi_heads.box_predictor
@@ -260,15 +259,14 @@ class _RcnnDetector(_Detectron2BoxDetector):
             probabilities.append(predictor.predict_probs(predictions, stages[stage]))
         # the mean over the stages, as in Cascade R-CNN; the last class is the background
         scores = [torch.stack(of_frame).mean(0)[:, :-1] for of_frame in zip(*probabilities, strict=True)]
-        classes = scores[0].shape[1]
 
-        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            rows, labels = places // classes, places % classes
-            own = boxes[n].detach()[rows].reshape(len(rows), boxes[n].shape[1] // 4, 4)
-            # one box a class, or one for all of them
-            return own[torch.arange(len(rows), device=rows.device), labels.clamp(max=own.shape[1] - 1)] * ratio, labels
+        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            own = boxes[index].detach()[rows].reshape(len(rows), boxes[index].shape[1] // 4, 4)
+            # one box for each class, or one for all of them
+            which = torch.arange(len(rows), device=rows.device), columns.clamp(max=own.shape[1] - 1)
+            return own[which] * ratio, columns
 
-        return Dense([some.flatten() for some in scores], decode, proposals=list(zip(*stages, strict=True)))
+        return DenseOutput(scores, decode, proposals=list(zip(*stages, strict=True)))
 
     def _predictions(self, features: dict[str, torch.Tensor], proposals: list[Any], stage: int) -> Any:
         """What the box predictor of a stage makes of the proposals in each frame."""

@@ -16,6 +16,7 @@ from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
+from regenhance_data.io.torch_weights import default_device
 
 
 def load(argument: str, settings: DetectorSettings) -> Detector:
@@ -29,7 +30,7 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
         )
     # onnx2torch's own indexing, of no use to who runs a command
     warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
-    network = _converted(model, path).to("cuda" if torch.cuda.is_available() else "cpu")
+    network = _converted(model, path).to(default_device())
     return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
 
 

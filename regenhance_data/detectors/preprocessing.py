@@ -13,18 +13,17 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 
 PAD = 114.0  # the grey that the YOLO families were trained with
-# Where a file leaves its input size open: what the YOLO families were trained at; then what else they are traced at.
+# Tried where a file leaves its input size open: first what the YOLO families are trained at, then other usual sizes.
 FREE_SIZES = ((640, 640), (416, 416), (320, 320))
 MOST_SIDE_PX = 4096  # of an input; a forged file makes no giant of it
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-PLAIN = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of RGB 0..1
 Run = Callable[[torch.Tensor], Any]  # a batch of inputs float32 [N, 3, h, w] → whatever the network puts out
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network out of a file. run: may raise nearly anything at sizes and batches it cannot do. hw: the input size
-    that the file fixes, None where it leaves it open. names: of the classes by number, where the file tells them.
+    """A network from a file. run: may raise nearly anything at sizes and batches that it does not support. hw: the
+    input size that the file fixes, None where it is open. names: class names by number, where the file has them.
     """
 
     path: Path
@@ -43,70 +42,100 @@ class Source:
         return COCO_NAMES if count == len(COCO_NAMES) else numbered(count)
 
 
+@dataclass(frozen=True)
+class PixelFormat:
+    """How pixels are encoded for a network: (RGB / 255 − mean) / std · white, with channels in RGB or BGR order."""
+
+    channel_order: str = "RGB"
+    white: float = 1.0
+    mean: Sequence[float] = (0.0, 0.0, 0.0)
+    std: Sequence[float] = (1.0, 1.0, 1.0)
+
+    def with_settings(self, settings: DetectorSettings) -> "PixelFormat":
+        """This format, with what the settings define instead."""
+        return PixelFormat(
+            settings.channel_order or self.channel_order,
+            settings.pixel_range or self.white,
+            settings.pixel_mean or self.mean,
+            settings.pixel_std or self.std,
+        )
+
+
+@dataclass(frozen=True)
+class ProbedNetwork:
+    """A network from a file, and what was found by running it on noise.
+
+    hw: the input size that it ran at first. output: its output there (see `pick_output`). batches: whether several
+    frames can go through it together.
+    """
+
+    source: Source
+    settings: DetectorSettings
+    device: torch.device
+    hw: tuple[int, int]
+    output: Any
+    batches: bool
+
+
+@torch.no_grad()
+def probe_network(source: Source, settings: DetectorSettings, device: torch.device) -> ProbedNetwork:
+    """Run the network on noise. InputError where it gives no boxes and no class maps."""
+    own_hw = settings.input_size or source.hw
+    sizes = [own_hw] if own_hw else list(FREE_SIZES)
+    for hw in sizes:
+        output = _attempt(source.run, _noise(1, hw).to(device))
+        if output is not None:
+            return ProbedNetwork(source, settings, device, hw, output, _does_batches(source.run, hw, device))
+    raise InputError(
+        f"{source.path}: is no detector: it gives no boxes and no class maps for {sizes_text(sizes)}; "
+        "give its size with --detector_input_size, and export the detector alone"
+    )
+
+
+def _does_batches(run: Run, hw: tuple[int, int], device: torch.device) -> bool:
+    """A graph with a fixed batch size fails at another, or gives other numbers."""
+    pair = _noise(2, hw).to(device)
+    both = _attempt(run, pair)
+    if both is None or len(both) != 2:
+        return False
+    if not isinstance(both, torch.Tensor):
+        return True
+    return torch.allclose(both[1:], _attempt(run, pair[1:]), atol=1e-3)
+
+
 class Network:
-    """A source with how frames go in: their size, channels and range. Calling it gives its picked output."""
+    """A probed network that takes frames of any size. Calling it gives its output (see `pick_output`).
 
-    def __init__(self, source: Source, settings: DetectorSettings, device: torch.device) -> None:
-        self.source, self.settings, self.device = source, settings, device
-        self._convention(PLAIN, "RGB", 1)
-        sizes = [settings.input_size or source.hw] if settings.input_size or source.hw else list(FREE_SIZES)
-        with torch.no_grad():
-            self.own_hw, self.output = self._first_that_runs([hw for hw in sizes if hw])
-            self._fixed_hw: tuple[int, int] | None = self.own_hw
-            self._multiple = 1
-            self.batches = self._does_batches()
+    pixel_format: of the input, where the settings do not define it. fits: (output, input size) → whether an output is
+    right for its input; frames keep their own size, padded to the next `multiple`, where the output for another size
+    than the probed one fits, and are resized to the probed size elsewhere.
+    """
 
-    def _first_that_runs(self, sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], Any]:
-        for hw in sizes:
-            output = self.attempt(_noise(1, hw).to(self.device))
-            if output is not None:
-                return hw, output
-        raise InputError(
-            f"{self.source.path}: is no detector: it gives no boxes and no class maps for {sizes_text(sizes)}; "
-            "give its size with --detector_input_size, and export the detector alone"
+    def __init__(
+        self,
+        probed: ProbedNetwork,
+        pixel_format: PixelFormat,
+        fits: Callable[[Any, tuple[int, int]], bool],
+        multiple: int = 32,
+    ) -> None:
+        self._probed, self._multiple = probed, multiple
+        self._fixed_hw = None if _takes_any_size(probed, fits) else probed.hw
+        used = pixel_format.with_settings(probed.settings)
+        mean, std = (
+            torch.tensor(v, dtype=torch.float32, device=probed.device)[:, None, None] for v in (used.mean, used.std)
         )
-
-    def _does_batches(self) -> bool:
-        """A graph with its batch baked in fails at another, or puts out other numbers."""
-        pair = _noise(2, self.own_hw).to(self.device)
-        both = self.attempt(pair)
-        if both is None or len(both) != 2:
-            return False
-        if not isinstance(both, torch.Tensor):
-            return True
-        return torch.allclose(both[1:], self.attempt(pair[1:]), atol=1e-3)
-
-    def set_any_size(self, fits: Callable[[Any, tuple[int, int]], bool], multiple: int = 32) -> None:
-        """Frames keep their own size (to the next multiple) where the output at another one `fits` it."""
-        probe_hw = self.own_hw[0] + 32, self.own_hw[1] + 64
-        with torch.no_grad():
-            probe = None if self.settings.input_size else self.attempt(_noise(1, probe_hw).to(self.device))
-        if probe is not None and fits(probe, probe_hw):
-            self._fixed_hw, self._multiple = None, multiple
-
-    def set_convention(self, scale: tuple[Sequence[float], Sequence[float]], channel_order: str, white: float) -> None:
-        """What the input means, where the settings do not say: (mean, std), 'RGB' or 'BGR', what white is."""
-        own = self.settings
-        self._convention(
-            (own.pixel_mean or scale[0], own.pixel_std or scale[1]),
-            own.channel_order or channel_order,
-            own.pixel_range or white,
-        )
-
-    def _convention(self, scale: tuple[Sequence[float], Sequence[float]], order: str, white: float) -> None:
-        mean, std = (torch.tensor(v, dtype=torch.float32, device=self.device)[:, None, None] for v in scale)
         # (x / 255 − mean) / std · white, as one product and one sum
-        self._gain, self._offset = white / (255 * std), -mean / std * white
+        self._gain, self._offset = used.white / (255 * std), -mean / std * used.white
         self._is_scaled, self._is_shifted = bool((self._gain != 1).any()), bool((self._offset != 0).any())
-        self._is_bgr = order == "BGR"
+        self._is_bgr = used.channel_order == "BGR"
 
     def __call__(self, frames: torch.Tensor) -> tuple[Any, "Fit"]:
         fit = Fit.of((frames.shape[2], frames.shape[3]), self._fixed_hw, self._multiple)
-        inputs = self._inputs(frames, fit)
-        if self.batches:
-            return self.picked(self.source.run(inputs)), fit
-        outputs = [self.picked(self.source.run(one[None])) for one in inputs]
-        if isinstance(self.output, torch.Tensor):
+        inputs, run = self._inputs(frames, fit), self._probed.source.run
+        if self._probed.batches:
+            return pick_output(run(inputs)), fit
+        outputs = [pick_output(run(one[None])) for one in inputs]
+        if isinstance(self._probed.output, torch.Tensor):
             return torch.cat(outputs), fit
         return [one for output in outputs for one in output], fit
 
@@ -122,26 +151,37 @@ class Network:
             frames = frames + self._offset
         return frames.flip(1) if self._is_bgr else frames
 
-    def attempt(self, inputs: torch.Tensor) -> Any:
-        """What comes out, None where the network cannot do it."""
-        try:
-            return self.picked(self.source.run(inputs))
-        # TorchScript's own errors are RuntimeErrors; converted graphs raise what the operators in them raise
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError, StopIteration):
-            return None
 
-    @staticmethod
-    def picked(output: Any) -> Any:
-        """Of all that comes out: the final detections, or the first tensor of rank 3, or the first of rank 4."""
-        dicts = [value for value in tensors_in(output) if isinstance(value, dict)]
-        final = [value for value in dicts if {"boxes", "scores", "labels"} <= value.keys()]
-        if final:
-            return final
-        tensors = [
-            value for value in tensors_in(output) if isinstance(value, torch.Tensor) and value.is_floating_point()
-        ]
-        tensors = [value["out"] for value in dicts if "out" in value] + tensors
-        return next(t for rank in (3, 4) for t in tensors if t.ndim == rank)
+@torch.no_grad()
+def _takes_any_size(probed: ProbedNetwork, fits: Callable[[Any, tuple[int, int]], bool]) -> bool:
+    if probed.settings.input_size:
+        return False
+    hw = probed.hw[0] + 32, probed.hw[1] + 64
+    output = _attempt(probed.source.run, _noise(1, hw).to(probed.device))
+    return output is not None and fits(output, hw)
+
+
+def _attempt(run: Run, inputs: torch.Tensor) -> Any:
+    """The output for some inputs, None where the network fails on them."""
+    try:
+        return pick_output(run(inputs))
+    # TorchScript's own errors are RuntimeErrors; converted graphs raise what the operators in them raise
+    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError, StopIteration):
+        return None
+
+
+def pick_output(output: Any) -> Any:
+    """Of all outputs: the final detections, else the first tensor of rank 3, else the first of rank 4.
+
+    StopIteration where there is none of them.
+    """
+    dicts = [value for value in tensors_in(output) if isinstance(value, dict)]
+    final = [value for value in dicts if {"boxes", "scores", "labels"} <= value.keys()]
+    if final:
+        return final
+    tensors = [value for value in tensors_in(output) if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    tensors = [value["out"] for value in dicts if "out" in value] + tensors
+    return next(t for rank in (3, 4) for t in tensors if t.ndim == rank)
 
 
 @dataclass(frozen=True)
@@ -166,7 +206,7 @@ class Fit:
 
 
 def tensors_in(output: Any) -> Iterator[Any]:
-    """What a network puts out, without the lists and tuples around it."""
+    """The values in an output, without the lists and tuples around them."""
     if isinstance(output, list | tuple):
         for value in output:
             yield from tensors_in(value)

@@ -15,7 +15,7 @@ NO_CLASS = -100  # cross_entropy's own mark of pixels that do not count
 class Segmenter(Detector):
     """A network that gives each pixel a class. Acc is the mean over pixels of the winning class's log-probability.
 
-    The winner is that of the clear frame; with `--classes`, the pixels are those whose winner is among them. Pixels
+    The winner is that of the HR frame; with `--classes`, the pixels are those whose winner is among them. Pixels
     are those of the network's output. Subclasses give `class_names` (at most 256) and implement `logits`.
     """
 
@@ -38,17 +38,17 @@ class Segmenter(Detector):
                 maps.append(full[0].argmax(0).byte().cpu().numpy())
         return maps
 
-    def accuracy(self, clear: torch.Tensor) -> Objective:
-        logits = self.logits(clear)
+    def accuracy(self, hr: torch.Tensor) -> Objective:
+        logits = self.logits(hr)
         winners = logits.detach().argmax(1)
         if self.settings.classes:
             wanted = torch.tensor(self.counted_classes(), device=winners.device)
             winners[~torch.isin(winners, wanted)] = NO_CLASS
         return Objective(
-            _log_probability(logits, winners)[0], int((winners != NO_CLASS).sum()), partial(self._followed, winners)
+            _log_probability(logits, winners)[0], int((winners != NO_CLASS).sum()), partial(self._accuracy_of, winners)
         )
 
-    def _followed(self, winners: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    def _accuracy_of(self, winners: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
         return _log_probability(self.logits(frames), winners.expand(len(frames), -1, -1))
 
 

@@ -11,7 +11,7 @@ from torchvision.models import detection, segmentation
 from torchvision.transforms import functional as pictures
 
 from regenhance_data.console import warn
-from regenhance_data.detectors.base import BoxDetector, Dense, Detector
+from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
 from regenhance_data.detectors.class_names import numbered
 from regenhance_data.detectors.preprocessing import IMAGENET
 from regenhance_data.detectors.segmentation import Segmenter
@@ -171,22 +171,21 @@ class _TorchvisionDetector(BoxDetector):
 class OneStageDetector(_TorchvisionDetector):
     """RetinaNet, FCOS, SSD and SSDlite: a score for each class at each anchor."""
 
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
         images, features, ratio = self._features(frames)
         levels = list(features.values())
         output = self._network.head(levels)
         anchors = self._network.anchor_generator(images, levels)[0]
         scores, first = self._scores(output)
-        regression, classes = output["bbox_regression"].detach(), scores.shape[-1]
+        regression = output["bbox_regression"].detach()
         coder = self._network.box_coder
-        # FCOS's way of coding boxes has this name alone
+        # FCOS's box coder has only a method of this name
         decode_boxes = getattr(coder, "decode_single", coder.decode)
 
-        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            rows = places // classes
-            return decode_boxes(regression[n, rows], anchors[rows]) * ratio, places % classes + first
+        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return decode_boxes(regression[index, rows], anchors[rows]) * ratio, columns + first
 
-        return Dense(scores.flatten(1), decode)
+        return DenseOutput(scores, decode)
 
     def _scores(self, output: dict[str, torch.Tensor]) -> tuple[torch.Tensor, int]:
         """(the scores [N, A, C], the number of the first class)."""
@@ -201,7 +200,7 @@ class OneStageDetector(_TorchvisionDetector):
 class TwoStageDetector(_TorchvisionDetector):
     """Faster, Mask and Keypoint R-CNN: proposals without gradient, then a score for each class in each of them."""
 
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> Dense:
+    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
         images, features, ratio = self._features(frames)
         if proposals is None:
             with torch.no_grad():
@@ -214,12 +213,12 @@ class TwoStageDetector(_TorchvisionDetector):
         scores = functional.softmax(logits, dim=-1)[:, 1:]  # 0 is the background
         deltas, classes = regression.detach().split(counts), scores.shape[1]
 
-        def decode(n: int, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            rows, labels = places // classes, places % classes + 1
-            boxes = heads.box_coder.decode_single(deltas[n][rows], fixed[n][rows]).reshape(len(rows), classes + 1, 4)
+        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            boxes = heads.box_coder.decode_single(deltas[index][rows], fixed[index][rows])
+            boxes, labels = boxes.reshape(len(rows), classes + 1, 4), columns + 1
             return boxes[torch.arange(len(rows), device=rows.device), labels] * ratio, labels
 
-        return Dense([some.flatten() for some in scores.split(counts)], decode, proposals=fixed)
+        return DenseOutput(scores.split(counts), decode, proposals=fixed)
 
 
 class TorchvisionSegmenter(Segmenter):

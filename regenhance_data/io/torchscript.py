@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.torch_weights import default_device
 
 # What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` stands for what
 # may lie between two words. Of the libraries under `ops` only the known ones are let through, since others reach
@@ -36,7 +37,7 @@ def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
             raise InputError(f"{path}: its code calls {called}; a model has no need of it")
     try:
         with warnings.catch_warnings(action="ignore"):  # that TorchScript grows old is nothing a user can mend
-            return torch.jit.load(path, "cuda" if torch.cuda.is_available() else "cpu", extra)
+            return torch.jit.load(path, default_device(), extra)
     except Exception as error:  # PyTorch raises many kinds for a broken archive
         raise InputError(f"{path}: PyTorch cannot load this TorchScript file ({one_line(error)})") from None
 

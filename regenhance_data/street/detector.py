@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data.console import progress
 from regenhance_data.street import scene
 from regenhance_data.street.samples import Sample, crop_corner
-from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_weights
+from regenhance_data.street.training import train_network
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_network
 
 CLASS_NAMES = scene.CLASS_NAMES
 
@@ -103,9 +103,7 @@ def _centres(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def load_street_detector(weights: Path = DETECTOR_WEIGHTS) -> StreetDetector:
     """The detector with the weights of this kit (or others of the same network), in eval mode."""
-    detector = StreetDetector()
-    detector.load_state_dict(load_street_weights(weights))
-    return detector.eval()
+    return load_street_network(StreetDetector(), weights)
 
 
 # --- training ------------------------------------------------------------------------------------------------------
@@ -117,19 +115,15 @@ def train_street_detector(samples: Sequence[Sample], iterations: int, seed: int 
     rng = np.random.default_rng(seed)
     detector = StreetDetector().train()
     optimizer = torch.optim.AdamW(detector.parameters(), _LEARNING_RATE, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, iterations, pct_start=0.1)
-    for _ in progress(range(iterations), "train", iterations, "step"):
+
+    def batch_loss() -> torch.Tensor:
         crops = [_crop(rng, samples[rng.integers(len(samples))]) for _ in range(batch)]
         frames = torch.from_numpy(np.stack([frame for frame, _, _ in crops])).permute(0, 3, 1, 2).contiguous()
         logits, boxes = detector.maps(frames)
-        loss = torch.stack(
-            [_loss(logits[i], boxes[i], *map(torch.from_numpy, crop[1:])) for i, crop in enumerate(crops)]
-        ).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(detector.parameters(), 10.0)
-        optimizer.step()
-        schedule.step()
+        losses = [_loss(logits[i], boxes[i], *map(torch.from_numpy, crop[1:])) for i, crop in enumerate(crops)]
+        return torch.stack(losses).mean()
+
+    train_network(detector, optimizer, iterations, batch_loss, most_gradient=10.0)
     detector.get_parameter("scores.bias").data -= _CALIBRATION
     return detector.eval()
 

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data.console import progress
 from regenhance_data.street.detector import StreetDetector
 from regenhance_data.street.samples import SCALE, Sample, crop_corner
-from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_weights
+from regenhance_data.street.training import train_network
+from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_network
 
 _CHANNELS, _LAYERS = 28, 6  # 43,000 parameters: below 150 ms for a 320×180 frame on two cores
 _CROP = 48  # origin pixels a side of a training crop: three times what a pixel of the result depends on (15)
@@ -42,9 +42,7 @@ class StreetUpscaler(nn.Module):
 
 def load_street_upscaler(weights: Path = UPSCALER_WEIGHTS) -> StreetUpscaler:
     """The upscaler with the weights of this kit (or others of the same network), in eval mode."""
-    upscaler = StreetUpscaler()
-    upscaler.load_state_dict(load_street_weights(weights))
-    return upscaler.eval()
+    return load_street_network(StreetUpscaler(), weights)
 
 
 def upscale(upscaler: StreetUpscaler, origins: np.ndarray) -> np.ndarray:
@@ -74,21 +72,19 @@ def train_street_upscaler(
     if detector is not None:
         detector.requires_grad_(False)
     optimizer = torch.optim.Adam(upscaler.parameters(), _LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _LEARNING_RATE, iterations, pct_start=0.1)
-    for _ in progress(range(iterations), "train", iterations, "step"):
+
+    def batch_loss() -> torch.Tensor:
         crops = [_crop(rng, samples[rng.integers(len(samples))]) for _ in range(batch)]
-        origin, clear = (torch.from_numpy(np.stack(c)).permute(0, 3, 1, 2).float() for c in zip(*crops, strict=True))
-        made = upscaler(origin)
-        loss = _loss(made, clear)
+        lr, hr = (torch.from_numpy(np.stack(c)).permute(0, 3, 1, 2).float() for c in zip(*crops, strict=True))
+        made = upscaler(lr)
+        loss = _loss(made, hr)
         if detector is not None:
             with torch.no_grad():
-                wanted = detector.features(clear)
+                wanted = detector.features(hr)
             loss = loss + _DETECTOR_WEIGHT * functional.l1_loss(detector.features(made), wanted)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(upscaler.parameters(), 100.0)
-        optimizer.step()
-        schedule.step()
+        return loss
+
+    train_network(upscaler, optimizer, iterations, batch_loss, most_gradient=100.0)
     return upscaler.eval()
 
 

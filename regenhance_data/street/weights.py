@@ -1,15 +1,14 @@
 """Weights of the built-in networks: written in half precision, read without running code."""
 
-import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import refuse_missing, written_whole
 
 if TYPE_CHECKING:
     import torch
 
+Network = TypeVar("Network", bound="torch.nn.Module")
 _FOLDER = Path(__file__).parent / "weights"
 DETECTOR_WEIGHTS = _FOLDER / "street_detector.pt"
 UPSCALER_WEIGHTS = _FOLDER / "street_upscaler.pt"
@@ -28,13 +27,10 @@ def save_street_weights(network: "torch.nn.Module", path: Path) -> Path:
     return path
 
 
-def load_street_weights(path: Path) -> dict[str, Any]:
-    """A state dict that `save_weights` wrote. InputError when it is missing or holds anything but numbers."""
-    import torch
+def load_street_network(network: Network, path: Path) -> Network:
+    """The network with weights that `save_street_weights` wrote, in eval mode. InputError for other files."""
+    from regenhance_data.io.torch_weights import read_checkpoint
 
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights; make them with the tools/train_builtin_*.py scripts") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise InputError(f"{path}: not readable as weights ({one_line(error)})") from None
+    refuse_missing(path, "weights; make them with the tools/train_builtin_*.py scripts")
+    network.load_state_dict(read_checkpoint(path))
+    return network.eval()

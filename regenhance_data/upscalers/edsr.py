@@ -14,7 +14,7 @@ from torch import nn
 
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
-from regenhance_data.io.torch_weights import default_device, read_weights
+from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -27,7 +27,7 @@ _MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # beyond what anybody trained; a forge
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """The network of an official EDSR checkpoint."""
     path = Path(argument)
-    weights = {name: value for name, value in read_weights(path).items() if isinstance(value, torch.Tensor)}
+    weights = {name: value for name, value in read_checkpoint(path).items() if isinstance(value, torch.Tensor)}
     network = edsr_from(weights, str(path))
     half = resolve_half(settings.half, supported=True, source=str(path))
     network.to(default_device(), torch.float16 if half else torch.float32).to(memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ import torch
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
-from regenhance_data.io.torch_weights import default_device, read_weights
+from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -20,7 +20,7 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
         import spandrel
     except ImportError:
         raise InputError(f"--model spandrel:{path}: spandrel is not installed; pip install spandrel") from None
-    weights = read_weights(path)
+    weights = read_checkpoint(path)
     try:
         found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(weights))
     except spandrel.UnsupportedModelError:

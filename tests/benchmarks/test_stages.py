@@ -91,7 +91,7 @@ def test_importance_beside_the_detectors_bare_forward_and_backward(street, spec,
 @torch.no_grad()
 def scores_of(detector: Detector, frame: np.ndarray) -> torch.Tensor:
     assert isinstance(detector, BoxDetector)
-    return detector.dense(detector.tensor(frame[None])).scores[0]
+    return detector.dense(detector.tensor(frame[None])).scores[0].flatten()
 
 
 def test_a_label_beside_pillows_encoder_and_beside_kron_with_pillows_default():

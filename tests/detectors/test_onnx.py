@@ -210,16 +210,18 @@ def test_files_that_are_no_detector_are_refused(tmp_path, files):
         load(write_predictor(tmp_path / "predictor.onnx", (50, 70)))
     with pytest.raises(errors.InputError, match="did you mean onnx:"):
         load_detector(DetectorSettings(str(files["yolox"])))
-    with pytest.raises(errors.InputError, match="is no detector of layout yolov5: it puts out"):
+    with pytest.raises(errors.InputError, match="is no detector of layout yolov5: its output is"):
         load(files["yolov8"], layout="yolov5")
 
 
 def test_the_builtin_detector_finds_things_of_its_classes():
     detector = load_detector(DetectorSettings())
     dense = detector.dense(detector.tensor(squares(70, 90, (8, 8, RED))[None]))
-    boxes, labels = dense.decode(0, torch.arange(len(dense.scores[0])))
-    assert boxes.shape == (*dense.scores[0].shape, 4)
-    assert labels.max() < len(detector.class_names) == dense.rivals
+    rows, columns = torch.ones_like(dense.scores[0]).nonzero(as_tuple=True)
+    boxes, labels = dense.decode(0, rows, columns)
+    assert boxes.shape == (dense.scores[0].numel(), 4)
+    assert labels.max() < len(detector.class_names) == dense.scores[0].shape[1]
+    assert dense.one_class_per_row
 
 
 @needs_shared_data

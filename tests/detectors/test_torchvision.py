@@ -168,14 +168,14 @@ def test_files_that_are_no_weights_of_the_model_are_refused_and_run_no_code(file
     path = tmp_path / "w.pth"
     for content in (b"", b"no weights", pickle.dumps(Harm(tmp_path / "harm"))):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no file of weights"):
+        with pytest.raises(InputError, match="is no checkpoint that can be read without running code"):
             read_state_dict(path)
     torch.save({"a": Harm(tmp_path / "harm")}, path)
-    with pytest.raises(InputError, match="is no file of weights"):
+    with pytest.raises(InputError, match="is no checkpoint that can be read without running code"):
         read_state_dict(path)
     assert not (tmp_path / "harm").exists()
     torch.save([1, 2], path)
-    with pytest.raises(InputError, match="holds no state dict"):
+    with pytest.raises(InputError, match="holds a list, expected weights by name"):
         read_state_dict(path)
     state = torch.load(files(LRASPP), weights_only=True)
     torch.save({**state, "more": torch.zeros(1)}, path)

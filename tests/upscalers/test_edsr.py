@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.torch_weights import read_weights
+from regenhance_data.io.torch_weights import read_checkpoint
 from regenhance_data.upscalers.edsr import Edsr, edsr_from
 from regenhance_data.upscalers.registry import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -29,7 +29,7 @@ def official():
 
 @pytest.fixture
 def weights():
-    return read_weights(CHECKPOINT)
+    return read_checkpoint(CHECKPOINT)
 
 
 def test_it_gives_what_the_official_network_gives(official, weights):

@@ -33,7 +33,7 @@ def load_accmodel(path: Path) -> AccModel:
     """The model of `save_accmodel`, on the GPU if there is one. Runs no code; InputError for other files."""
     if not path.is_file():
         raise InputError(f"{path}: no such model; train one with tools/train_accmodel.py")
-    content = torch_weights.read_weights(path)
+    content = torch_weights.read_checkpoint(path)
     threshold, mb_size, state = (content.get(key) for key in ("threshold", "mb_size", "state"))
     if (
         content.get("kit") != KIND
@@ -75,7 +75,7 @@ def start_from(network: AccNetwork, pretrained: str) -> None:
     path = Path(pretrained)
     if not path.is_file():
         raise InputError(f"--pretrained {path}: no such file; give imagenet or the weights of a MobileNetV2-SSD-lite")
-    given = torch_weights.read_weights(path)
+    given = torch_weights.read_checkpoint(path)
     for prefix, part in _SSD_PARTS.items():
         own = network.get_submodule(part)
         names = [name for name in own.state_dict() if _is_learned(name)]
