@@ -1,1 +1,1 @@
-"""From a checkpoint to a predictor that runs: export, runtimes, latency."""
+"""Deployment of predictors: export, backends, videos, benchmarks, serving."""

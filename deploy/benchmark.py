@@ -1,15 +1,15 @@
-"""Measure predictors: latency, throughput, memory and size, beside the accuracy they bring.
+"""Benchmark predictors: latency, throughput, memory and size, with the accuracy of an evaluation.
 
---models takes files (.onnx, .engine, folders of Paddle Inference) and names of paddleseg_configs, or all of them, which
-are exported in every precision and input scale; with --runs from their trainings, else with random weights, which are
-for latency alone and marked. Each row is measured by a process of its own, so that peak memory is its own; rounds go
-through all rows, so that whatever else the machine does meets them alike. What is measured is kept: the same command
-goes on where it was stopped, and adds --evaluation at once.
+--models takes files (.onnx, .engine, folders of Paddle Inference) and names of paddleseg_configs, or all of them. Names
+are exported in every precision and input scale: with the weights of --runs, else with random weights, which are marked
+and mean nothing but latency. Each row is measured in its own process, so peak memory is its own. Each round measures
+all rows, so other load affects all of them. Measurements are kept: the same command continues where it was stopped, and
+adds --evaluation without measuring again.
 
-engine_ms is the bare engine call on input that is bound already; frame_ms goes from a frame in memory, decoded to BGR
-at the model's size (uint8), to the importance of its macroblocks on the host. Both are milliseconds a frame: a call's
-time over its batch; p95 is of frame_ms, frames/s of its mean, so that hiccups count. peak_memory_mb is what loading and
-running a row added to its process.
+engine_ms is the engine call alone, with its input bound before. frame_ms is the time from a frame in memory, decoded to
+BGR at the model's size (uint8), to the importance of its macroblocks on the host. Both are milliseconds a frame: the
+time of a call divided by its batch. p95 is of frame_ms; frames/s is of its mean. peak_memory_mb is the memory that
+loading and running a row adds to its process.
 """
 
 import argparse
@@ -33,28 +33,34 @@ python deploy/benchmark.py --models A.onnx B.onnx --data my_dataset --evaluation
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--models", nargs="+", required=True, help="all, names of paddleseg_configs, files")
+    parser.add_argument("--models", nargs="+", required=True, help="files, names of paddleseg_configs, or all")
     parser.add_argument(
         "--backends", nargs="+", default=[",".join(CPU_BACKENDS)], help="of: " + ", ".join(local_backends())
     )
-    parser.add_argument("--video", type=Path, help="take the frames of a video (default: noise)")
-    parser.add_argument("--data", type=Path, help="take the frames of a dataset (default: noise)")
+    parser.add_argument("--video", type=Path, help="measure on frames of a video (default: noise)")
+    parser.add_argument("--data", type=Path, help="measure on frames of a dataset (default: noise)")
     parser.add_argument(
         "--evaluation",
         type=Path,
         nargs="+",
-        help="evaluation.json of tools/evaluate.py, for F1 (int8: in that backend)",
+        help="evaluation.json of tools/evaluate.py, for F1 (int8: of the same backend)",
     )
-    named = parser.add_argument_group("for names")
+    named = parser.add_argument_group("for names of configs")
     named.add_argument("--runs", type=Path, nargs="+", default=[], help="folders that hold NAME/best_model (trained)")
     named.add_argument("--precisions", nargs="+", default=["fp32"], help="of: " + ", ".join(PRECISIONS))
-    named.add_argument("--input_scales", nargs="+", type=float, default=[1.0], help="of the frame that a network sees")
+    named.add_argument(
+        "--input_scales",
+        nargs="+",
+        type=float,
+        default=[1.0],
+        help="input sizes, as shares of the frame's",
+    )
     named.add_argument("--batch_sizes", nargs="+", type=int, default=[1], help="frames at once")
     named.add_argument("--input_size", nargs=2, type=int, metavar=("H", "W"), help="(default: of --data, or 360 640)")
-    parser.add_argument("--rounds", type=int, default=3, help="through all rows")
-    parser.add_argument("--repeats", type=int, default=50, help="measured calls of a row in each round")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds over all rows")
+    parser.add_argument("--repeats", type=int, default=50, help="measured calls of each row in a round")
     parser.add_argument("--warmup", type=int, default=10, help="calls before measuring")
-    parser.add_argument("--threads", type=int, help="of the engines (default: their own choice)")
+    parser.add_argument("--threads", type=int, help="threads of the engines (default: their own choice)")
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for benchmark.json, .md and .png")
     return parser
 

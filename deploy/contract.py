@@ -1,16 +1,16 @@
-"""What every exported predictor keeps to: the names of its ports, its heads and precisions, its metadata."""
+"""What all exported predictors have in common: names of ports, heads, precisions, metadata."""
 
 from regenhance_data import KIT
 
 INPUT, OUTPUT = "frames", "importance"
-DYNAMIC = "N"  # the name of a batch size that is left open
+DYNAMIC = "N"  # name of a batch dimension that is not fixed
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 HEADS = ("macroblock", "pixels")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def is_described(metadata: dict[str, str]) -> bool:
-    """Whether a predictor of this kit says this of itself."""
+    """Whether this is the metadata of a predictor of this kit."""
     numbers = [metadata.get(key, "") for key in ("mb_size", "scale", "levels")]
     return (
         metadata.get("kit") == KIT

@@ -1,8 +1,8 @@
-"""A trained predictor → ONNX that takes camera pixels and says the importance of every macroblock.
+"""Export a trained predictor to ONNX: camera pixels in, the importance of every macroblock out.
 
 Input `frames` uint8 [N, H, W, 3] BGR, output `importance` float32 [N, rows, cols] in [0, 1] (--head pixels: [N, H, W]).
-The precision is in the graph: fp16 casts, or int8 calibrated on training frames; what goes in and out stays the same.
-The file is compared with Paddle on several frames, in every installed runtime, before it gets its name.
+Precision is part of the graph: fp16 casts, or int8 calibrated on training frames; input and output stay the same.
+The file is compared with Paddle on several frames, in every installed backend, before it gets its name.
 """
 
 import argparse
@@ -35,17 +35,19 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="the PaddleSeg YAML of the training")
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--model_path", type=Path, help="trained weights, .pdparams")
-    weights.add_argument("--random_weights", action="store_true", help="for latency alone; the file says so")
-    parser.add_argument("--dataset_root", type=Path, help="dataset: gives the frame size and the frames to compare on")
-    parser.add_argument("--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame size, where it is another")
+    weights.add_argument("--random_weights", action="store_true", help="for measuring latency only; the file says so")
+    parser.add_argument("--dataset_root", type=Path, help="dataset with the frame size and the frames to compare on")
+    parser.add_argument(
+        "--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame size (default: of the dataset)"
+    )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
     parser.add_argument("--head", choices=HEADS, default="macroblock")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the network inside the graph")
-    parser.add_argument("--calibration_frames", type=int, default=32, help="fp16 and int8: of training")
+    parser.add_argument("--calibration_frames", type=int, default=32, help="training frames for fp16 and int8")
     parser.add_argument("--batch_size", type=int, default=1, help="frames the graph takes at once")
-    parser.add_argument("--dynamic_batch", action="store_true", help="leave that open")
-    parser.add_argument("--with_paddle", action="store_true", help="PaddleSeg's own forms beside it, float input")
-    parser.add_argument("--input_scale", type=float, help="of the training (default: what predictor.yaml says, or 1)")
+    parser.add_argument("--dynamic_batch", action="store_true", help="take any number of frames at once")
+    parser.add_argument("--with_paddle", action="store_true", help="also write PaddleSeg's own form, with float input")
+    parser.add_argument("--input_scale", type=float, help="of the training (default: predictor.yaml's, or 1)")
     parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
     return parser
 
@@ -92,7 +94,7 @@ def main(args: argparse.Namespace) -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     """InputError for flags that do not go together and files that are missing, before anything heavy is imported."""
     if args.dataset_root is None and args.input_size is None:
-        raise InputError("--dataset_root or --input_size is missing; a graph is made for one frame size")
+        raise InputError("--dataset_root or --input_size is missing; a graph has one frame size")
     if min(args.batch_size, args.calibration_frames, *(args.input_size or [])) < 1:
         raise InputError("--batch_size, --input_size and --calibration_frames: expected at least 1")
     if args.dynamic_batch and args.batch_size != 1:
@@ -147,8 +149,8 @@ def write_paddle_forms(
 
     folder = save_dir / f"{config.name}_paddle"
     save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
-    print(f"wrote {folder}, the whole frame's levels, for Paddle Inference")
-    bare = save_dir / f"{config.name}_network" / "model.onnx"  # not among the predictors, which it is not
+    print(f"wrote {folder}, the levels of all pixels, for Paddle Inference")
+    bare = save_dir / f"{config.name}_network" / "model.onnx"  # in its own folder, since it is no predictor
     with written_whole(bare) as temporary:
         onnx.save(network, str(temporary))
     print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")

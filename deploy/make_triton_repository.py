@@ -1,8 +1,8 @@
-"""Write a model repository for NVIDIA Triton Inference Server, or add a version to one, from predictors.
+"""Write predictors into a model repository for NVIDIA Triton Inference Server, each as a new model or a new version.
 
 A predictor is an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py with its JSON beside it.
 Each becomes REPOSITORY/NAME/config.pbtxt and REPOSITORY/NAME/VERSION/model.onnx (or model.plan). Preprocessing is
-inside the graph, so there is no ensemble. A version gets its name when all of it is there: a server that polls never
+part of the graph, so no ensemble is needed. A version gets its name when it is complete: a server that polls never
 sees half of one.
 """
 
@@ -26,15 +26,15 @@ python deploy/make_triton_repository.py --models M.onnx --repository R --device 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--models", nargs="+", type=Path, required=True, help="predictors: .onnx, or .engine with JSON")
-    parser.add_argument("--repository", type=Path, required=True, help="folder that the server reads; made if need be")
-    parser.add_argument("--name", help="of the model in the server (default: the file's, without its ending)")
-    parser.add_argument("--version", type=int, help="above those that are there (default: the next)")
-    parser.add_argument("--num_versions", type=int, default=1, help="how many of the latest versions are served")
+    parser.add_argument("--repository", type=Path, required=True, help="folder of the server; created if missing")
+    parser.add_argument("--name", help="name of the model on the server (default: the file's, without its suffix)")
+    parser.add_argument("--version", type=int, help="above the existing versions (default: the next)")
+    parser.add_argument("--num_versions", type=int, default=1, help="number of latest versions that are served")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: cpu for .onnx, gpu for .engine)")
-    parser.add_argument("--instances", type=int, default=1, help="executions at once, on each GPU or on the CPU")
-    parser.add_argument("--accelerator", choices=[*DEVICE_OF], help="ONNX Runtime hands the graph to it")
+    parser.add_argument("--instances", type=int, default=1, help="parallel executions, on each GPU or on the CPU")
+    parser.add_argument("--accelerator", choices=[*DEVICE_OF], help="execution accelerator of ONNX Runtime")
     parser.add_argument("--max_batch_size", type=int, help=f"in frames (default: the engine's, or {MAX_BATCH_SIZE})")
-    parser.add_argument("--preferred_batch_size", nargs="+", type=int, help="batches that are run without waiting")
+    parser.add_argument("--preferred_batch_size", nargs="+", type=int, help="batch sizes that run without waiting")
     parser.add_argument("--max_queue_delay_us", type=int, help="microseconds a frame may wait for others (default: 0)")
     return parser
 
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace) -> None:
     if args.version is not None and args.version < 1:
         raise InputError(f"--version {args.version}: expected at least 1")
     if args.name and len(args.models) > 1:
-        raise InputError("--name: names one model; give one file in --models")
+        raise InputError("--name: is for one model; give one file in --models")
     names = [args.name or path.stem for path in args.models]
     for name in names:
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name):  # a folder's name and a part of a URL

@@ -1,8 +1,8 @@
 """Build a TensorRT engine from a predictor's ONNX file, for the GPU of this machine.
 
-Precision is what the file has: export it with --precision fp16 or int8. --dry_run checks what can be checked without
-TensorRT and without a GPU: opset, operators, types, quantisation, shapes. Beside M.engine goes M.engine.json, which
-says of which file, for which TensorRT and which GPU it was built; deploy/trt_infer.py compares.
+The engine has the precision of the file: export it with --precision fp16 or int8. --dry_run checks what can be checked
+without TensorRT and without a GPU: opset, operators, types, quantisation, shapes. M.engine.json beside M.engine records
+the file, the TensorRT version and the GPU that it was built for; deploy/trt_infer.py checks them.
 """
 
 import argparse
@@ -27,17 +27,17 @@ python deploy/onnx2trt.py --onnx open_batch.onnx --engine M.engine --batch 1 4 1
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     parser.add_argument("--onnx", type=Path, required=True, help="a predictor of deploy/export_onnx.py")
-    parser.add_argument("--engine", type=Path, help="what to write, M.engine (default: beside the ONNX file)")
+    parser.add_argument("--engine", type=Path, help="file to write, M.engine (default: beside the ONNX file)")
     parser.add_argument(
         "--batch",
         type=int,
         nargs=3,
         metavar=("SMALLEST", "USUAL", "LARGEST"),
-        help="of a file with --dynamic_batch (default: 1 1 8)",
+        help="batch sizes of a file with --dynamic_batch (default: 1 1 8)",
     )
-    parser.add_argument("--workspace_mib", type=int, default=1024, help="most GPU memory that building may take, MiB")
-    parser.add_argument("--timing_cache", type=Path, help="file to remember kernel timings in: builds again in seconds")
-    parser.add_argument("--tf32", action="store_true", help="let float32 be rounded to TF32 where that is faster")
+    parser.add_argument("--workspace_mib", type=int, default=1024, help="most GPU memory for building, MiB")
+    parser.add_argument("--timing_cache", type=Path, help="file of kernel timings: the next build takes seconds")
+    parser.add_argument("--tf32", action="store_true", help="allow rounding of float32 to TF32 where that is faster")
     parser.add_argument("--dry_run", action="store_true", help="check the file and write nothing; needs no TensorRT")
     return parser
 
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def profile(file: "OnnxPredictor", asked: list[int] | None) -> tuple[int, int, int]:
-    """The (smallest, usual, largest) batch. InputError where the file has another, or they are not in this order."""
+    """The (smallest, usual, largest) batch. InputError where the file has another, or the order is wrong."""
     if file.batch:
         if asked and set(asked) != {file.batch}:
             raise InputError(f"{file.path}: takes {file.batch} frames at once; export it with --dynamic_batch")
@@ -84,7 +84,7 @@ def profile(file: "OnnxPredictor", asked: list[int] | None) -> tuple[int, int, i
 
 
 def print_checked(file: "OnnxPredictor", batches: tuple[int, int, int]) -> None:
-    """Say what a dry run has checked."""
+    """Print the checks of a dry run."""
     from deploy.export.tensorrt_check import OPSETS
 
     height, width = file.input_hw

@@ -1,9 +1,9 @@
-"""Run a predictor over videos: the importance of every macroblock of every frame, and a picture of it.
+"""Run a predictor over videos: the importance of every macroblock of every frame, and a video that shows it.
 
-Writes importance.npz (`importance` float32 [T, rows, cols] in [0, 1], `frames` int64 [T]) and overlay.mp4 (heat over
-the frame, the macroblocks a budget would enhance outlined); of several videos, in a folder each. Decoding, inference
-and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed; what grows with a video is
-the result alone, 4 bytes a macroblock.
+Writes importance.npz (`importance` float32 [T, rows, cols] in [0, 1], `frames` int64 [T]) and overlay.mp4 (a heatmap
+over the frame, the macroblocks within --budget outlined); with several videos, in a folder for each. Decoding,
+inference and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed; only the result
+grows with a video, by 4 bytes a macroblock and frame.
 """
 
 import argparse
@@ -12,19 +12,9 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from deploy.backends.registry import BACKENDS, load_predictor, local_backends
-from deploy.online.loop import frames_in_turn, predict_frames
 from regenhance_data import cli, console
-from regenhance_data.dataset.folder import clip_id
-from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
-from regenhance_data.io.video import VideoWriter, frame_rate
-from regenhance_data.regions.overlay import draw_heatmap, draw_outline
-from regenhance_data.regions.reuse import ReusePolicy
-from regenhance_data.regions.selection import select_macroblocks
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
@@ -47,24 +37,26 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for importance.npz and overlay.mp4")
     parser.add_argument("--backend", choices=["auto", *BACKENDS], default="auto")
     parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks to outline")
-    parser.add_argument("--max_frames", type=int, help="stop after so many frames of each video")
-    parser.add_argument("--every", type=int, help="predict every n-th frame, carry the map along in between")
-    parser.add_argument("--change", type=float, help="predict when the mean brightness of 8x8 pixels changed so much")
-    parser.add_argument("--batch_size", type=int, help="frames at once, of a model that leaves it open")
-    parser.add_argument("--streams", type=int, default=1, help="batches that are worked on at the same time")
-    parser.add_argument("--threads", type=int, help="of the engine (default: its own choice)")
-    parser.add_argument("--no_overlay", action="store_true", help="write importance.npz alone")
-    parser.add_argument("--allow_cut", action="store_true", help="take what decodes of a video that is cut short")
+    parser.add_argument("--max_frames", type=int, help="number of frames of each video (default: all)")
+    parser.add_argument("--every", type=int, help="predict every n-th frame, keep its importance in between")
+    parser.add_argument("--change", type=float, help="predict when brightness changes by more than this share")
+    parser.add_argument("--batch_size", type=int, help="frames at once, for a model with a dynamic batch")
+    parser.add_argument("--streams", type=int, default=1, help="batches in parallel")
+    parser.add_argument("--threads", type=int, help="threads of the engine (default: its own choice)")
+    parser.add_argument("--no_overlay", action="store_true", help="write importance.npz only")
+    parser.add_argument("--allow_cut", action="store_true", help="accept a video that is cut short")
     return parser
 
 
 def folders(save_dir: Path, videos: Sequence[Path]) -> list[Path]:
-    """Where the results of each video go: save_dir of a single one, else a folder in it by the video's name."""
+    """The result folder of each video: save_dir for a single one, else a folder in it with the video's name."""
     if len(videos) == 1:
         return [save_dir]
+    from regenhance_data.dataset.folder import clip_id
+
     names = [clip_id(video.stem) for video in videos]
     if len(set(names)) < len(names):
-        raise InputError(f"--video: two are called {max(names, key=names.count)}; give them other names")
+        raise InputError(f"--video: two are called {max(names, key=names.count)}; rename one")
     return [save_dir / name for name in names]
 
 
@@ -74,13 +66,23 @@ def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads", "streams"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    import cv2
+    import numpy as np
+
+    from deploy.online.loop import frames_in_turn, predict_frames
+    from regenhance_data.dataset.importance_file import write_importance
+    from regenhance_data.io.video import VideoWriter, frame_rate
+    from regenhance_data.regions.overlay import draw_heatmap, draw_outline
+    from regenhance_data.regions.reuse import ReusePolicy
+    from regenhance_data.regions.selection import select_macroblocks
+
     every = 1 if args.every is None and args.change is None else args.every
     policy = ReusePolicy(every, args.change)
     where = folders(args.save_dir, args.video)
     rates = [frame_rate(video) for video in args.video]
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
-        console.warn(f"{args.model}: has random weights; what it says of frames means nothing")
+        console.warn(f"{args.model}: has random weights; its importance means nothing")
     # drawn as large as the HR frame, so that what is in a macroblock can be seen
     grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     collected: list[list[np.ndarray]] = [[] for _ in args.video]
@@ -101,10 +103,10 @@ def main(args: argparse.Namespace) -> None:
     for folder, maps in zip(where, collected, strict=True):
         write_importance(folder / "importance.npz", np.stack(maps), np.arange(len(maps)))
     count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))
-    carried = f" ({due} predicted, the rest carried along)" if due < count else ""
+    reused = f" ({due} predicted, the rest reused)" if due < count else ""
     rate = count / (time.monotonic() - started)
     work = "decoding" if args.no_overlay else "decoding and drawing"
-    print(f"{count} frames with {predictor.backend}{carried}, {rate:.1f} a second with {work}")
+    print(f"{count} frames with {predictor.backend}{reused}, {rate:.1f} a second with {work}")
     for folder in where:
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
     if predictor.backend in local_backends():

@@ -1,1 +1,1 @@
-"""Predictor files, readable without an engine."""
+"""Predictor files, read without an engine."""

@@ -10,7 +10,7 @@ from regenhance_data.io.files import read_json, sha256
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What an engine was built from and for; lies beside it as JSON, since the engine itself says nothing readable.
+    """What an engine was built from and for: a JSON file beside it, since the engine itself is opaque.
 
     min_batch, opt_batch, max_batch: of its optimisation profile. metadata: of the predictor.
     """
@@ -28,17 +28,17 @@ class Sidecar:
 
 
 def sidecar_path(engine: Path) -> Path:
-    """Where what is known of an engine lies: M.engine.json beside M.engine."""
+    """The sidecar of an engine: M.engine.json beside M.engine."""
     return engine.with_name(f"{engine.name}.json")
 
 
 def read_sidecar(engine: Path) -> Sidecar:
-    """What is known of an engine, without TensorRT. InputError when it is missing, broken or of another engine."""
+    """Read an engine's sidecar, without TensorRT. InputError when it is missing, broken or of another engine."""
     path = sidecar_path(engine)
     if not engine.is_file():
         raise InputError(f"{engine}: no such engine; build one with deploy/onnx2trt.py")
     if not path.is_file():
-        raise InputError(f"{path}: is missing, and {engine.name} does not say what it is; build it with onnx2trt.py")
+        raise InputError(f"{path}: is missing, which describes {engine.name}; build it again with onnx2trt.py")
     try:
         sidecar = Sidecar(**read_json(path))
         batches = [sidecar.min_batch, sidecar.opt_batch, sidecar.max_batch]
@@ -56,5 +56,5 @@ def read_sidecar(engine: Path) -> Sidecar:
         raise InputError(f"{engine}: is not the engine that {path.name} describes; build it again with onnx2trt.py")
     source = engine.with_suffix(".onnx")
     if source.is_file() and sha256(source) != sidecar.onnx_sha256:
-        raise InputError(f"{engine}: was built from another {source.name} than is beside it; build it again")
+        raise InputError(f"{engine}: was built from another {source.name} than the one beside it; build it again")
     return sidecar

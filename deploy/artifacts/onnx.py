@@ -1,4 +1,4 @@
-"""Predictors as deploy/export_onnx.py writes them: what an ONNX file says of itself, read without trusting it."""
+"""ONNX files of deploy/export_onnx.py, read without trusting them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from regenhance_data.errors import InputError
 
 
 def shape_of(value: onnx.ValueInfoProto) -> list[int]:
-    """The sizes of a tensor; 0 for one that is not fixed."""
+    """The sizes of a tensor; 0 for a size that is not fixed."""
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
@@ -20,7 +20,7 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int]:
 class OnnxPredictor:
     """A predictor's file. content: its bytes. model: parsed. metadata: what the export wrote.
 
-    batch: how many frames the graph takes at once, 0 for any number. input_hw: (height, width) of a frame.
+    batch: frames that the graph takes at once, 0 for any number. input_hw: (height, width) of a frame.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class OnnxPredictor:
 
 
 def read_onnx(path: Path) -> OnnxPredictor:
-    """A predictor's ONNX file. InputError for a file that is none of this kit."""
+    """Read a predictor's ONNX file. InputError for a file that is no predictor of this kit."""
     if not path.is_file():
         raise InputError(f"{path}: no such predictor; make one with deploy/export_onnx.py")
     content = path.read_bytes()
@@ -51,7 +51,7 @@ def read_onnx(path: Path) -> OnnxPredictor:
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
-        raise InputError(f"{path}: has weights in another file, which nothing vouches for; export it again")
+        raise InputError(f"{path}: has weights in another file, which is not checked; export it again")
     if (
         ports != [(INPUT, onnx.TensorProto.UINT8), (OUTPUT, onnx.TensorProto.FLOAT)]
         or len(shape) != 4
@@ -65,7 +65,7 @@ def read_onnx(path: Path) -> OnnxPredictor:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All tensors in a graph, in its nodes' attributes and in the graphs in there."""
+    """All tensors of a graph, of its nodes' attributes and of nested graphs."""
     yield from graph.initializer
     for attribute in (attribute for node in graph.node for attribute in node.attribute):
         yield from (attribute.t, *attribute.tensors)

@@ -43,7 +43,7 @@ class Predictor:
 
     @property
     def out_hw(self) -> tuple[int, int]:
-        """(rows, cols) of what the graph puts out: macroblocks, or with the pixels head the frame's pixels."""
+        """(rows, cols) of the graph's output: macroblocks, or with the pixels head the frame's pixels."""
         return self.input_hw if self.metadata["head"] == "pixels" else self.grid.shape
 
     def _batch_runner(self) -> BatchRunner:
@@ -51,7 +51,7 @@ class Predictor:
         raise NotImplementedError
 
     def bound(self, frames: np.ndarray) -> Callable[[], Any]:
-        """The bare engine call on one batch that is bound already, for measuring: uint8 BGR [batch, H, W, 3]."""
+        """The engine call alone, on one batch that is bound before, for measurements: uint8 BGR [batch, H, W, 3]."""
         raise NotImplementedError
 
     @contextmanager
@@ -61,7 +61,7 @@ class Predictor:
         except Empty:
             run = self._batch_runner()
         yield run
-        self._idle.put(run)  # not after an error, which may have left it in any state
+        self._idle.put(run)  # not after an error, which may leave it in any state
 
     def predict(self, frames_bgr: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1]. InputError for another frame size."""
@@ -81,19 +81,17 @@ class Predictor:
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         return np.concatenate(done).astype(np.float32)
 
-    def predict_one(self, origin: np.ndarray) -> np.ndarray:
-        """One origin image as the library has them, uint8 [H, W, 3] RGB → float32 [rows, cols] in [0, 1]."""
-        return self.predict(origin[None, ..., ::-1])[0]
+    def predict_one(self, lr: np.ndarray) -> np.ndarray:
+        """One LR frame, uint8 [H, W, 3] RGB → importance float32 [rows, cols] in [0, 1]."""
+        return self.predict(lr[None, ..., ::-1])[0]
 
     def check(self) -> None:
-        """Run it once, on black frames. InputError where it fails, or puts out another shape or what is not finite."""
+        """Run a batch of black frames. InputError where it fails, or the output has another shape or is not finite."""
         with engine_errors(self.source, "run"), self._leased() as run:
             found = run(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
         expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():
-            raise InputError(
-                f"{self.source}: puts out {list(found.shape)}, not finite {list(expected)}; export it again"
-            )
+            raise InputError(f"{self.source}: gives {list(found.shape)}, not finite {list(expected)}; export it again")
 
 
 @contextmanager
@@ -107,8 +105,8 @@ def engine_errors(source: Path | str, action: str) -> Iterator[None]:
         raise InputError(f"{source}: does not {action} ({one_line(error)}); export it again") from None
 
 
-def chosen_batch(path: Path | str, fixed: int, asked: int | None) -> int:
-    """Frames at once: what the graph has (0 where it leaves that open), else what is asked for, else one."""
+def batch_size_of(path: Path | str, fixed: int, asked: int | None) -> int:
+    """Frames at once: `fixed` by the graph (0: not fixed), else `asked`, else 1. InputError where the two differ."""
     if asked is not None and asked < 1:
         raise InputError(f"--batch_size {asked}: expected at least 1")
     if fixed and asked not in (None, fixed):

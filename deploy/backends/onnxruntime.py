@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
@@ -18,7 +18,7 @@ class OnnxRuntimePredictor(Predictor):
 
     def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
         file = read_onnx(Path(path))
-        batch = chosen_batch(path, file.batch, settings.batch_size)
+        batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
         self._device = backend.device
         provider_options: dict[str, dict[str, Any]] = {
@@ -43,7 +43,7 @@ class OnnxRuntimePredictor(Predictor):
             options.intra_op_num_threads = settings.threads or 0
             providers = [(name, provider_options.get(name, {})) for name in names]
             self._session = onnxruntime.InferenceSession(file.content, options, providers=providers)
-        if self._session.get_providers()[0] != backend.provider:  # it falls back in silence
+        if self._session.get_providers()[0] != backend.provider:  # it falls back silently
             raise InputError(
                 f"--backend {backend.name}: {backend.provider} does not start; are a GPU and its libraries installed?"
             )

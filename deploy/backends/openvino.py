@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 
@@ -17,12 +17,12 @@ class OpenVinoPredictor(Predictor):
 
     def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
         file = read_onnx(Path(path))
-        batch = chosen_batch(path, file.batch, settings.batch_size)
+        batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
-        # Left alone, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
+        # By default, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
         # was exported and compared as float32 runs as float32.
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        # one stream answers soonest; several, each with its part of the cores, answer more frames a second
+        # one stream has the lowest latency; several share the cores and have a higher throughput
         options |= {"NUM_STREAMS": settings.streams} if settings.streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
         if settings.threads:
             options["INFERENCE_NUM_THREADS"] = settings.threads

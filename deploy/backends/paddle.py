@@ -1,7 +1,7 @@
-"""Run a network in PaddleSeg's own form, as `paddleseg export` writes it, with Paddle Inference on the CPU.
+"""Networks in PaddleSeg's own form, as `paddleseg export` writes it, run by Paddle Inference on the CPU.
 
-What a predictor's graph has inside is done around it here: normalisation before, the mean over each macroblock after.
-It is there to compare with; exported to ONNX the same network is several times as fast (docs/benchmarks.md).
+Normalisation and the mean over each macroblock, which a predictor's graph contains, are computed here around it.
+This backend is for comparisons; exported to ONNX the same network is several times as fast (docs/benchmarks.md).
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.backends.base import BatchRunner, Predictor, chosen_batch, engine_errors
+from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import is_described
 from regenhance_data import KIT, console
@@ -22,7 +22,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 
 DEPLOY = "deploy.yaml"
-_LEVELS = 10  # of an export by PaddleSeg itself, which does not say
+_LEVELS = 10  # of an export by PaddleSeg itself, which does not record it
 
 
 class PaddlePredictor(Predictor):
@@ -33,20 +33,20 @@ class PaddlePredictor(Predictor):
         graph, weights, described, metadata = _read(path)
         batch, channels, height, width = (size if isinstance(size, int) else -1 for size in described["input_shape"])
         if min(height, width) < 1 or channels != 3:
-            raise InputError(f"{path}: is for frames of any size; export it again with --input_shape N 3 H W")
+            raise InputError(f"{path}: takes frames of any size; export it again with --input_shape N 3 H W")
         self._op = described["output_op"]
         self._scale, self._shift = _normalisation(path, described["transforms"])
         self._files, self._threads = (str(graph), str(weights)), settings.threads
         is_dynamic = batch < 1
-        chosen = chosen_batch(path, max(batch, 0), settings.batch_size)
-        super().__init__(backend, path, (height, width), chosen, is_dynamic, {**metadata, "head": "macroblock"})
+        size = batch_size_of(path, max(batch, 0), settings.batch_size)
+        super().__init__(backend, path, (height, width), size, is_dynamic, {**metadata, "head": "macroblock"})
         with engine_errors(path, "run"), self._leased() as run:
-            shape = run(np.zeros((chosen, height, width, 3), np.uint8)).shape[1:]
-        if shape != self.grid.shape:  # one that knows all pixels
+            shape = run(np.zeros((size, height, width, 3), np.uint8)).shape[1:]
+        if shape != self.grid.shape:  # the network gives all pixels
             self.metadata["head"] = "pixels"
 
     def _engine(self) -> Any:
-        # one for each thread: their clones fail where memory is optimised
+        # one for each thread: clones fail where memory is optimised
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="No ccache found")
             from paddle import inference
@@ -81,7 +81,7 @@ class PaddlePredictor(Predictor):
         return np.ascontiguousarray(normal.transpose(0, 3, 1, 2))
 
     def _level(self, output: np.ndarray) -> np.ndarray:
-        """What the network puts out → the expected level in [0, 1], float [n, H, W]."""
+        """The network's output → expected level in [0, 1], float [n, H, W]."""
         if self._op == "argmax":
             return output.astype(np.float32) / (int(self.metadata["levels"]) - 1)
         if self._op == "none":
@@ -91,7 +91,7 @@ class PaddlePredictor(Predictor):
 
 
 def _read(path: Path) -> tuple[Path, Path, dict[str, Any], dict[str, str]]:
-    """(graph, weights, what deploy.yaml says of them, the kit's metadata)."""
+    """(graph, weights, their description in deploy.yaml, the kit's metadata)."""
     everything = read_yaml(path / DEPLOY)
     described = everything.get("Deploy")
     names = [described.get(key) for key in ("model", "params")] if isinstance(described, dict) else []
@@ -103,12 +103,12 @@ def _read(path: Path) -> tuple[Path, Path, dict[str, Any], dict[str, str]]:
         or len(described["input_shape"]) != 4
         or not isinstance(described.get("transforms"), list)
     ):
-        raise InputError(f"{path / DEPLOY}: describes no network that is beside it; write it with paddleseg export")
+        raise InputError(f"{path / DEPLOY}: describes no network beside it; write it with paddleseg export")
     own = everything.get("Kit", {"model": path.name, "levels": _LEVELS, "mb_size": MB_SIZE, "scale": SCALE})
     metadata = {str(key): str(value) for key, value in own.items()} if isinstance(own, dict) else {}
     metadata |= {"kit": KIT, "precision": "fp32", "head": "pixels"}
     if not is_described(metadata):
-        raise InputError(f"{path / DEPLOY}: its Kit is not the kit's; write it with paddleseg export")
+        raise InputError(f"{path / DEPLOY}: its entry Kit is not of this kit; write it with paddleseg export")
     return path / str(names[0]), path / str(names[1]), described, metadata
 
 

@@ -1,7 +1,7 @@
-"""A predictor that a server runs: KServe's Open Inference Protocol, version 2, over HTTP.
+"""Predictors on a server: KServe's Open Inference Protocol, version 2, over HTTP.
 
-Triton Inference Server speaks it, and KServe, MLServer and others. Frames and importance travel as bytes where the
-server knows the binary tensor data extension (Triton does), and as JSON where it does not.
+Triton Inference Server, KServe, MLServer and others implement it. Frames and importance are sent as bytes where the
+server has the binary tensor data extension (Triton has), else as JSON.
 """
 
 import json
@@ -23,8 +23,8 @@ from regenhance_data.grid import MacroblockGrid
 _MODEL_URL = re.compile(r"(https?://[^/@\s]+(?:/[^@\s]+)?)/v2/models/([^/?#\s]+)(?:/versions/([1-9][0-9]*))?/?")
 _BINARY = "binary_tensor_data"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-# A prediction changes nothing on the server, so it may be asked for again like any question: 1.4 s of patience in all
-# for a server that is just restarting.
+# A prediction changes nothing on the server, so every request may be repeated: 1.4 s in all, for a server that is
+# restarting.
 _RETRIES = urllib3.Retry(
     total=3, read=1, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
 )
@@ -33,7 +33,7 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=60)
 
 @dataclass(frozen=True)
 class _Model:
-    """What a server says of a predictor.
+    """A server's description of a predictor.
 
     batch: the most frames at once; is_dynamic: fewer as well. picture: [rows, cols], or with the pixels head [H, W].
     """
@@ -46,7 +46,7 @@ class _Model:
 
 
 class ServedPredictor(Predictor):
-    """A predictor on a server, used as one in a file. Made by deploy.runtime.load_predictor.
+    """A predictor on a server, used like one in a file. Made by deploy.runtime.load_predictor.
 
     url: `http://HOST:PORT/v2/models/NAME`, or a version of it at `…/NAME/versions/NUMBER`. `batch` is the most frames
     that the server takes at once. `metadata` comes from the model's configuration where the server gives it, as Triton
@@ -67,7 +67,7 @@ class ServedPredictor(Predictor):
         served = _model(self._about(), self._asked(f"{self.url}/config") or {})
         if served is None:
             raise InputError(
-                f"{url}: is no predictor of this kit, or the server does not tell its mb_size, scale and head; serve "
+                f"{url}: is no predictor of this kit, or the server does not give its mb_size, scale and head; serve "
                 "what deploy/make_triton_repository.py wrote"
             )
         input_hw = served.grid.height, served.grid.width
@@ -80,7 +80,7 @@ class ServedPredictor(Predictor):
         return self._infer
 
     def _about(self) -> dict[str, Any]:
-        """The model's metadata. InputError, that says what the server has, where it is not there or not ready."""
+        """The model's metadata. InputError, with what the server has, where it is missing or not ready."""
         about = self._asked(self.url)
         if about is not None and self._request("GET", f"{self.url}/ready").status == 200:
             return about
@@ -97,10 +97,10 @@ class ServedPredictor(Predictor):
             if model.get("name") == self._name
         ]
         said = f" ({'; '.join(states)})" if states else ""
-        raise InputError(f"{self.url}: the server is not ready to run it{said}; wait, or look at the server's log")
+        raise InputError(f"{self.url}: the server is not ready to run it{said}; wait, or look at its log")
 
     def _asked(self, url: str) -> dict[str, Any] | None:
-        """The JSON object at a URL; None where there is none."""
+        """The JSON object at a URL, or None."""
         response = self._request("GET", url)
         found = _json(response.data) if response.status == 200 else None
         return found if isinstance(found, dict) else None
@@ -139,7 +139,7 @@ class ServedPredictor(Predictor):
         importance = _importance(response, [len(frames), *self._picture])
         if importance is None:
             raise InputError(
-                f"{self.url}: puts out something else than finite importance {[len(frames), *self._picture]}; serve "
+                f"{self.url}: gives something else than finite importance {[len(frames), *self._picture]}; serve "
                 "the predictor again with deploy/make_triton_repository.py"
             )
         return importance
@@ -149,7 +149,7 @@ class ServedPredictor(Predictor):
 
 
 def _model(about: dict[str, Any], config: dict[str, Any]) -> _Model | None:
-    """The predictor of a model's metadata and, where the server tells it, configuration; None for another model."""
+    """The predictor from a model's metadata and, where the server gives it, configuration; None for another model."""
     try:
         (frames,), (importance,) = about["inputs"], about["outputs"]
         batch, height, width, _ = (int(size) for size in frames["shape"])
@@ -178,7 +178,7 @@ def _json(data: bytes) -> Any:
 
 
 def _importance(response: urllib3.BaseHTTPResponse, shape: list[int]) -> np.ndarray | None:
-    """The importance in a response, float32 of `shape`; None where something else is in it."""
+    """The importance in a response, float32 of `shape`; None for another content."""
     try:
         length = int(response.headers.get(_HEADER_LENGTH, len(response.data)))
         (output,) = json.loads(response.data[:length])["outputs"]

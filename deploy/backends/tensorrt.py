@@ -1,8 +1,7 @@
-"""Build TensorRT engines and run them: TensorRT 8.6, 10 and 11, with the parts of the API that all of them have.
+"""TensorRT engines: TensorRT 8.6, 10 and 11, with the parts of the API that all of them have.
 
-Precision is in the ONNX graph, so the network is strongly typed wherever TensorRT knows that (from 10 on). GPU memory,
-streams and CUDA graphs go through cuda-bindings, which NVIDIA keeps in step with CUDA and ships as wheels; pycuda is
-compiled on the user's machine and takes a context when it is imported.
+GPU memory, streams and CUDA graphs go through cuda-bindings, which NVIDIA releases with CUDA and ships as wheels;
+pycuda is compiled on the user's machine and takes a context when it is imported.
 """
 
 import ctypes
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deploy.artifacts.engine import read_sidecar, sidecar_path
-from deploy.backends.base import BatchRunner, Predictor, chosen_batch
+from deploy.backends.base import BatchRunner, Predictor, batch_size_of
 from deploy.backends.cuda import checked_call, gpu_name
 from deploy.backends.registry import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
@@ -44,14 +43,14 @@ class TensorRtLog:
         self.logger, self._said = Logger(), said
 
     def last(self) -> str:
-        return " ".join(self._said[-1].split())[:200] if self._said else "it does not say why"
+        return " ".join(self._said[-1].split())[:200] if self._said else "no reason is given"
 
 
 class TensorRtPredictor(Predictor):
     """An engine that deploy/onnx2trt.py built. Made by deploy.runtime.load_predictor.
 
-    Every thread that calls it has a CUDA stream, pinned buffers and an execution context of its own, and from the
-    second batch of a size on it replays a CUDA graph.
+    Every thread has a CUDA stream, pinned buffers and an execution context of its own, and replays a CUDA graph from
+    the second batch of a size on.
     """
 
     def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
@@ -65,14 +64,14 @@ class TensorRtPredictor(Predictor):
                 raise InputError(f"{path}: was built for {what} {built}, here is {found}; build it again (onnx2trt.py)")
         is_dynamic = sidecar.min_batch < sidecar.max_batch
         asked = sidecar.opt_batch if settings.batch_size is None else settings.batch_size
-        batch = chosen_batch(path, 0 if is_dynamic else sidecar.max_batch, asked)
+        batch = batch_size_of(path, 0 if is_dynamic else sidecar.max_batch, asked)
         if not sidecar.min_batch <= batch <= sidecar.max_batch:
             raise InputError(
                 f"{path}: takes {sidecar.min_batch} to {sidecar.max_batch} frames at once, not {batch}; "
                 "build it again with --batch"
             )
         height, width = sidecar.input_hw
-        # a batch that is less than the profile's smallest has to be filled up
+        # a batch below the profile's smallest has to be filled up
         is_dynamic_from_one = sidecar.min_batch == 1 and is_dynamic
         super().__init__(backend, path, (height, width), batch, is_dynamic_from_one, sidecar.metadata)
         log = TensorRtLog()
@@ -80,8 +79,8 @@ class TensorRtPredictor(Predictor):
         engine = runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
             raise InputError(f"{path}: TensorRT does not load it ({log.last()}); build it again with onnx2trt.py")
-        self._log, self._runtime, self._engine = log, runtime, engine  # the engine uses the other two while it lives
-        # buffers are made by the sidecar, which anybody can edit
+        self._log, self._runtime, self._engine = log, runtime, engine  # the engine needs the other two
+        # buffer sizes come from the sidecar, which anybody can edit
         first = -1 if is_dynamic else batch
         expected = {INPUT: (first, *self.input_hw, 3), OUTPUT: (first, *self.out_hw)}
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
@@ -115,15 +114,15 @@ class _Stream:
         self._cuda = cuda
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise InputError("TensorRT makes no execution context; is there memory left on the GPU?")
+            raise InputError("TensorRT creates no execution context; is the GPU's memory full?")
         self._in_shape = in_shape
         self._sizes = prod(in_shape) // in_shape[0], 4 * prod(out_shape) // out_shape[0]  # bytes a frame
-        # of its own: one that waits for the default stream would break the capture of another thread's graph
+        # non-blocking: waiting for the default stream would break the capture of another thread's graph
         self._stream = checked_call(cuda.cudaStreamCreateWithFlags(cuda.cudaStreamNonBlocking))
         self._host: list[int] = []
         self._device: list[int] = []
-        self._count = 0  # frames that the context is set to
-        self._graph: list[Any] = []  # for so many, where it was captured
+        self._count = 0  # frames of the context's input shape
+        self._graph: list[Any] = []  # of that many frames; empty before it is captured
         self._captures = True
         weakref.finalize(self, _free, self._stream, self._host, self._device, self._graph)
         for size in self._sizes:
@@ -139,7 +138,7 @@ class _Stream:
         count = len(frames)
         self._frames[:count] = frames
         if count != self._count:
-            self._reshape(count)  # the first run of a shape may allocate, which no graph can hold
+            self._reshape(count)  # the first run of a shape may allocate, which a graph cannot
         elif not self._graph and self._captures:
             self._capture()
         if self._graph:
@@ -155,7 +154,7 @@ class _Stream:
         checked_call(self._cuda.cudaStreamSynchronize(self._stream))
 
     def _reshape(self, count: int) -> None:
-        # a graph holds for the shape that it was captured with
+        # a graph is valid for the shape that it was captured with
         while self._graph:
             checked_call(self._cuda.cudaGraphExecDestroy(self._graph.pop()))
         if not self._context.set_input_shape(INPUT, (count, *self._in_shape[1:])):
@@ -163,7 +162,7 @@ class _Stream:
         self._count = count
 
     def _capture(self) -> None:
-        """Make the graph; without one, where this engine lets nobody capture it."""
+        """Capture the graph; an engine that cannot be captured runs without one."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         checked_call(self._cuda.cudaStreamBeginCapture(self._stream, mode))
         try:

@@ -1,4 +1,4 @@
-"""The rows of a benchmark: files and backends, exported where they are not there yet."""
+"""The rows of a benchmark: files and backends. Missing files are exported."""
 
 import subprocess
 import sys
@@ -15,12 +15,12 @@ from deploy.export.parity import file_name
 from regenhance_data import __version__, console
 from regenhance_data.io.files import read_yaml, sha256
 
-PADDLE = "_paddle"  # how the folder of a network in PaddleSeg's own form ends, beside its ONNX file
+PADDLE = "_paddle"  # suffix of the folder of a network in PaddleSeg's own form, beside its ONNX file
 
 
 @dataclass(frozen=True)
 class Case:
-    """A row to measure: a predictor's file in a backend. evaluated: the file whose F1 at 10 % it shares."""
+    """A row to measure: a predictor's file in a backend. evaluated: the file whose F1 at 10 % it has as well."""
 
     path: Path
     backend: str
@@ -28,7 +28,7 @@ class Case:
     evaluated: Path
 
     def key(self) -> str:
-        """What its measurements are kept under: another file of the same name has others."""
+        """The key of its measurements, which changes with the content of its files."""
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         return f"{self.path}|{self.backend}|{self.batch}|" + "|".join(sha256(file)[:16] for file in files)
 
@@ -54,7 +54,7 @@ def _cases_of_config(name: str, settings: BenchmarkSettings) -> Iterator[Case]:
 
 
 def _is_batch_open(path: Path) -> bool:
-    """Whether a file takes several batch sizes, each of which is a row."""
+    """Whether a file takes several batch sizes, which are a row each."""
     if path.suffix == ENGINE_SUFFIX:
         sidecar = read_sidecar(path)
         return sidecar.min_batch < sidecar.max_batch

@@ -29,7 +29,7 @@ def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSet
     conditions |= {"video": str(settings.video), "data": str(settings.data)}
     conditions |= {name: value for name, value in where.items() if name != "date"}
     path = settings.save_dir / "measurements.json"
-    kept = _kept(path, conditions)
+    kept = _earlier_rows(path, conditions)
     keys = {case: case.key() for case in cases}
     todo = [
         (case, turn)
@@ -44,7 +44,7 @@ def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSet
         try:
             measured = run_in_process(measure, case, settings)
         except (BrokenProcessPool, InputError) as error:
-            why = "the engine ended its process" if isinstance(error, BrokenProcessPool) else str(error)
+            why = "the engine crashed" if isinstance(error, BrokenProcessPool) else str(error)
             console.warn(f"{case.path} with {case.backend} is left out: {why}")
             failed.add(case)
             continue
@@ -56,8 +56,8 @@ def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSet
     return {case: kept[keys[case]] for case in cases if case not in failed}
 
 
-def _kept(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What an earlier run measured in the same way."""
+def _earlier_rows(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The measurements of an earlier run under the same conditions."""
     if not path.is_file():
         return {}
     found = read_json(path)
@@ -73,7 +73,7 @@ def _kept(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def measure(case: Case, settings: BenchmarkSettings) -> dict[str, Any]:
-    """Milliseconds of each call of the bare engine and of the whole path, in turn, and what the row is about."""
+    """Milliseconds of each call of the engine alone and of the whole path, in turn, with the row's description."""
     before_mb = _memory_mb("VmRSS")
     predictor = load_predictor(case.path, case.backend, settings.threads, case.batch)
     frames = frames_for(predictor.input_hw, predictor.batch, settings.video, settings.data)
@@ -105,7 +105,7 @@ def measure(case: Case, settings: BenchmarkSettings) -> dict[str, Any]:
 
 
 def _memory_mb(which: str) -> float:
-    """What this process holds (VmRSS) or held at most (VmHWM); getrusage's most is at least what the parent held."""
+    """Memory of this process, now (VmRSS) or at most (VmHWM); getrusage's maximum includes the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition(f"{which}:")[2].split()[0]) / 2**10
 
@@ -114,13 +114,13 @@ def summarise(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
     """A row of benchmark.json from its measurements."""
     engine, frame = (np.concatenate([np.array(taken) for taken in row[name]]) for name in ("engine_ms", "frame_ms"))
     batch = row["batch"]
-    told = {key: value for key, value in row.items() if key not in ("engine_ms", "frame_ms")}
+    about = {key: value for key, value in row.items() if key not in ("engine_ms", "frame_ms")}
     return {
-        **told,
+        **about,
         "engine_ms_median": float(np.median(engine)) / batch,
         "frame_ms_median": float(np.median(frame)) / batch,
         "frame_ms_p95": float(np.percentile(frame, 95)) / batch,
-        # of calls taken in turn, so that what slows the machine for a while slows both
+        # of calls in turn, so that a slow phase of the machine affects both
         "frame_to_engine": float(np.median(frame / engine)),
         "frames_per_s": 1000 * batch / float(np.mean(frame)),
         "f1_at_10": f1_at_10,

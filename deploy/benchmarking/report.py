@@ -72,7 +72,7 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    # the instructions that decide how 8 and 16 bits compare with 32
+    # the instructions that matter for 8 and 16 bits
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
     useful = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8") if flag in flags]
     return f"{names[0] if names else platform.processor()} ({' '.join(useful)})"
@@ -99,7 +99,7 @@ def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> No
 
 
 def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that no other beats in latency without losing F1 at 10 %, from the fastest to the most accurate."""
+    """The rows that are not dominated in latency and F1 at 10 %, from the fastest to the most accurate."""
     front: list[Row] = []
     for row in sorted(rows, key=lambda row: (row["frame_ms_median"], -row["f1_at_10"])):
         if not front or row["f1_at_10"] > front[-1]["f1_at_10"]:

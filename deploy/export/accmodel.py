@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def export_accmodel(model: "AccModel", dataset: Dataset, path: Path, weights: Path | None = None) -> None:
-    """Write AccModel as a predictor of frames of the dataset's size, compared with PyTorch as `write_compared` does.
+    """Write AccModel as a predictor for the dataset's frame size, compared with PyTorch (see `write_compared`).
 
-    weights: where it was trained to; None for random ones.
+    weights: file of its trained weights; None: random ones.
     """
     from regenhance_data.predictors.accmodel.network import MEAN, STD, accmodel_onnx
     from regenhance_data.predictors.accmodel.settings import NAME

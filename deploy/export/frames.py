@@ -1,4 +1,4 @@
-"""Frames to compare and to calibrate an export on."""
+"""Frames on which an export is compared and calibrated."""
 
 import cv2
 import numpy as np
@@ -10,9 +10,9 @@ COMPARED_FRAMES = 4
 
 
 def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | None) -> np.ndarray:
-    """Frames to compare on, uint8 RGB [n, H, W, 3]: evenly from the test list, else the training list, else any.
+    """LR frames to compare on, uint8 RGB [n, H, W, 3]: evenly from the test list, else the training list, else a clip.
 
-    The first one's size where no other is given; without a dataset, noise of the given size.
+    They have the given size, else that of the first. Without a dataset: noise of the given size.
     """
     if dataset is None:
         assert input_size_hw is not None
@@ -26,9 +26,9 @@ def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | No
 
 
 def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], most: int) -> np.ndarray:
-    """Frames to calibrate on, uint8 BGR [n, H, W, 3] of the given size: evenly from the training list, at most `most`.
+    """At most `most` LR frames to calibrate on, uint8 BGR [n, H, W, 3] of that size: evenly from the training list.
 
-    From the first clip where the dataset is not split. Without a dataset, noise, which is for random weights.
+    From the first clip where the dataset is not split. Without a dataset: noise, for random weights.
     """
     if dataset is None:
         return np.random.default_rng(1).integers(256, size=(most, *input_size_hw, 3), dtype=np.uint8)

@@ -1,6 +1,6 @@
 """The predictor's ONNX graph: camera pixels in, importance out, everything between inside the graph.
 
-Works on the ONNX of any segmentation network `[N, 3, H, W] → logits [N, K, H, W]`; needs neither Paddle nor torch.
+Works on the ONNX of any segmentation network `[N, 3, H, W] → logits [N, K, H, W]`, without Paddle and torch.
 """
 
 from collections.abc import Sequence
@@ -40,18 +40,18 @@ def predictor_graph(
 
     grid: of the frames; the network sees them at 1/shrink of their size, the mean of each `shrink`×`shrink` pixels
     (samples.shrunk_frame). The macroblock head takes the logits before the network's final upsampling, or as they are
-    where the network goes straight to the macroblocks. InputError where there is neither. Constants are folded and
-    what does nothing is left out.
+    where the network outputs macroblocks. InputError where there is neither. Constants are folded, nodes without effect
+    removed.
     """
-    import onnxslim  # who runs predictors makes none
+    import onnxslim  # not installed where predictors are only run
 
     graph = network.graph
     _, levels, *logits_hw = shape_of(graph.output[0])
     is_on_grid = tuple(logits_hw) == grid.shape
     if shrink > 1 and head == "pixels":
-        raise InputError("a network that sees a smaller frame knows no pixels of it; export it with --head macroblock")
+        raise InputError("a network with an --input_scale has no output for pixels; export it with --head macroblock")
     if is_on_grid and head == "pixels":
-        raise InputError("this network knows macroblocks and no pixels; export it with --head macroblock")
+        raise InputError("this network outputs macroblocks, not pixels; export it with --head macroblock")
     logits, resize = graph.output[0].name, None
     if head == "macroblock" and not is_on_grid:
         resize = _final_resize(graph, logits)
@@ -61,7 +61,7 @@ def predictor_graph(
     after = _level_nodes(logits, levels, constants)
     if resize:
         after += _macroblock_nodes(network, resize, grid, shrink, constants)
-    # the bounds hold already but for rounding
+    # only rounding exceeds the bounds
     bounds = [constants.add("zero", np.float32(0)), constants.add("one", np.float32(1))]
     after.append(helper.make_node("Clip", [after[-1].output[0], *bounds], [OUTPUT]))
     nodes = [node for node in graph.node if node != resize]
@@ -100,7 +100,7 @@ def _input_nodes(
 ) -> list[onnx.NodeProto]:
     """The graph's input, uint8 NHWC BGR → `network_input`, as the network expects it."""
     return [
-        # TensorRT knows uint8 as the type of an input alone, which a Cast must read
+        # TensorRT has uint8 as the type of inputs only, which a Cast must read
         helper.make_node("Cast", [INPUT], ["kit.nhwc"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["kit.nhwc"], ["kit.float"], perm=[0, 3, 1, 2]),
         *_normalising(normalisation, grid, shrink, network_input, constants),
@@ -137,10 +137,10 @@ def _macroblock_nodes(
 def _rename(
     before: list[onnx.NodeProto], nodes: list[onnx.NodeProto], after: list[onnx.NodeProto], empty: set[str]
 ) -> None:
-    """Name the network's nodes by their order, those around it by what they put out. empty: constants of size 0."""
+    """Name the network's nodes by their order, those around it by their outputs. empty: constants of size 0."""
     for number, node in enumerate(nodes):
         node.name = f"network/{number}"
-        if node.op_type == "Resize":  # its regions and scales, where sizes are given: absent says the same
+        if node.op_type == "Resize":  # unused regions and scales, where sizes are given, may be left out
             node.input[:] = ["" if name in empty else name for name in node.input]
     for node in (*before, *after):
         node.name = KIT_NODE + node.output[0].removeprefix("kit.")
@@ -162,7 +162,7 @@ def _normalising(
 ) -> list[onnx.NodeProto]:
     """'kit.float', BGR in 0..255 → `network_input`, RGB as the network expects it, at 1/shrink of the size.
 
-    Shrinking goes with the rest as one convolution, which took OpenVINO a third of what an AveragePool did; the last
+    Shrinking and normalisation are one convolution, which took OpenVINO a third of the time of an AveragePool; the last
     pixels are repeated to a multiple of `shrink` first.
     """
     mean, std = (np.asarray(v, np.float32) for v in (normalisation.mean, normalisation.std))
@@ -191,7 +191,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: str) -> str:
 
 
 def _final_resize(graph: onnx.GraphProto, logits: str) -> onnx.NodeProto:
-    """The linear Resize whose output is the network's output (perhaps through Identity)."""
+    """The linear Resize at the network's end (perhaps followed by Identity)."""
     maker = {output: node for node in graph.node for output in node.output}
     node = maker[logits]
     while node.op_type == "Identity":
@@ -210,7 +210,7 @@ def _low_size_hw(network: onnx.ModelProto, resize: onnx.NodeProto) -> tuple[int,
 
 
 def _needed(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-    """Those nodes that the output depends on, in their order."""
+    """The nodes that the output depends on, in their order."""
     wanted, kept = {OUTPUT}, []
     for node in reversed(nodes):
         if wanted.intersection(node.output):

@@ -4,7 +4,7 @@ import numpy as np
 
 from regenhance_data.grid import MacroblockGrid
 
-# Where pixel i of `out` pixels lies among `size` pixels; ONNX's names, its formulas (operator Resize).
+# Position of pixel i of `out` among `size` pixels; names and formulas of ONNX's operator Resize.
 SOURCE_OF = {
     "half_pixel": lambda i, size, out: (i + 0.5) * size / out - 0.5,
     "align_corners": lambda i, size, out: i * (size - 1) / max(out - 1, 1),
@@ -36,11 +36,11 @@ def pooling_matrix(size: int, out: int) -> np.ndarray:
 
 
 def macroblock_matrix(size: int, out: int, mb_size: int, coordinates: str = "half_pixel") -> np.ndarray:
-    """Interpolate `size` values to `out` pixels, then average each (perhaps partial) block of `mb_size`.
+    """Interpolation of `size` values to `out` pixels and the mean of each (perhaps partial) block of `mb_size`.
 
     float64 [ceil(out / mb_size), size]. Both steps are linear and separable, so the importance of the macroblocks of
-    a low-resolution map E is exactly R·E·C with R of the rows and the transposed C of the columns: no full-size map
-    is ever made.
+    a low-resolution map E is exactly R·E·C, with R for the rows and C, transposed, for the columns; no full-size map
+    is computed.
     """
     columns = interpolation_matrix(size, out, coordinates).T
     return MacroblockGrid(1, out, mb_size).mean(columns[:, None])[:, 0].T

@@ -1,4 +1,4 @@
-"""A PaddleSeg network as ONNX, and what Paddle itself says of the macroblocks."""
+"""PaddleSeg networks: their ONNX, and the importance that Paddle itself computes."""
 
 import os
 import tempfile
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def normalisation(config: "PredictorConfig") -> Normalisation:
-    """What the config's val_dataset does to a frame. InputError for anything but Normalize, which has no place here."""
+    """The normalisation of the config's val_dataset. InputError for any other transform."""
     steps = config.transforms("val_dataset").transforms
     if len(steps) != 1 or type(steps[0]).__name__ != "Normalize":
         names = ", ".join(type(step).__name__ for step in steps) or "nothing"
-        raise InputError(f"{config.path}: val_dataset transforms are {names}; an export can hold one Normalize alone")
+        raise InputError(f"{config.path}: val_dataset transforms are {names}; an export takes one Normalize alone")
     return Normalisation(*(np.broadcast_to(v, 3).tolist() for v in (steps[0].mean, steps[0].std)))
 
 
@@ -44,11 +44,11 @@ def built_network(config: "PredictorConfig", weights: Path | None) -> Any:
 
 
 def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int, int]) -> onnx.ModelProto:
-    """The bare network, [N, 3, H, W] → logits [N, K, H, W]; batch_size None leaves N open.
+    """The network alone, [N, 3, H, W] → logits [N, K, H, W]; batch_size None leaves N open.
 
     InputError where Paddle2ONNX cannot convert it.
     """
-    # Paddle2ONNX folds constants with Polygraphy, which would run pip and change the environment.
+    # Paddle2ONNX folds constants with Polygraphy, which would install packages with pip.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import paddle2onnx
 
@@ -62,7 +62,7 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
                 paddle2onnx.export(graph, weights, made, opset_version=17)
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
             reason = one_line(error, from_end=True)
-            raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); what it said is above") from None
+            raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); its output is above") from None
         return onnx.load(made)
 
 
@@ -70,8 +70,8 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
 def _exact_adaptive_pooling() -> Iterator[None]:
     """Adaptive average pooling as two matrix products.
 
-    ONNX has no such operator. Paddle2ONNX takes windows of one size in its place, which is another thing wherever the
-    bins do not divide the size: the pyramid of MobileSeg and PP-LiteSeg was off by 0.02 of the importance.
+    ONNX has no such operator. Paddle2ONNX uses windows of one size instead, which is wrong wherever the bins do not
+    divide the size: with the pyramids of MobileSeg and PP-LiteSeg, importance was off by 0.02.
     """
     import paddle
     import paddle.nn.functional as F
@@ -95,18 +95,18 @@ def _exact_adaptive_pooling() -> Iterator[None]:
 
 
 @contextmanager
-def _noted_interpolations() -> Iterator[list[tuple[Any, Any, dict[str, Any]]]]:
+def _recorded_interpolations() -> Iterator[list[tuple[Any, Any, dict[str, Any]]]]:
     """(input, output, keywords) of every F.interpolate that runs inside, in order."""
     import paddle.nn.functional as F
 
     real, calls = F.interpolate, []
 
-    def noting(x: Any, *args: Any, **keywords: Any) -> Any:
+    def recording(x: Any, *args: Any, **keywords: Any) -> Any:
         output = real(x, *args, **keywords)
         calls.append((x, output, keywords))
         return output
 
-    F.interpolate = noting
+    F.interpolate = recording
     try:
         yield calls
     finally:
@@ -116,11 +116,11 @@ def _noted_interpolations() -> Iterator[list[tuple[Any, Any, dict[str, Any]]]]:
 def paddle_importance(
     model: Any, config: "PredictorConfig", frames: np.ndarray, grid: MacroblockGrid
 ) -> dict[str, np.ndarray]:
-    """What Paddle says of the macroblocks, by head: uint8 RGB [n, H, W, 3] → float [n, rows, cols] each.
+    """The importance that Paddle computes, by head: uint8 RGB [n, H, W, 3] → float [n, rows, cols] each.
 
-    The macroblock head's reference takes the long way that its matrices shorten: the expected level of the network's
-    low-resolution logits, upsampled to the full frame by Paddle, averaged over each block. A network that goes straight
-    to the macroblocks says the same of all pixels of one.
+    The macroblock head's reference is computed without its matrices: the expected level of the network's
+    low-resolution logits, upsampled to the full frame by Paddle, averaged over each macroblock. It is empty for a
+    network that does not end in an upsampling. Both are the same for a network that outputs macroblocks.
     """
     import paddle
     import paddle.nn.functional as F
@@ -136,7 +136,7 @@ def paddle_importance(
         image = prepared_image(frame, config, "val_dataset")
         height, width = image.shape[1:]
         seen = MacroblockGrid(height, width, grid.mb_size // config.shrink)
-        with paddle.no_grad(), _noted_interpolations() as calls:
+        with paddle.no_grad(), _recorded_interpolations() as calls:
             logits = model(paddle.to_tensor(image[None]))[0]
         with paddle.no_grad():
             level = level_of(logits)[0]

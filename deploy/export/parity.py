@@ -1,4 +1,4 @@
-"""An exported file compared with the framework that trained it, before it gets its name."""
+"""Parity: an exported file compared with the framework that trained it, before it gets its name."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from regenhance_data.io.files import sha256, write_json, written_whole
 from regenhance_data.metrics.ranking import spearman
 from regenhance_data.regions.selection import select_macroblocks
 
-# What an importance in [0, 1] may differ from Paddle's, by precision: the largest |difference|, or the mean.
+# How much importance in [0, 1] may differ from Paddle's, by precision: the largest |difference|, or the mean.
 # fp32: a hundredth of one of 10 levels. Another order of sums differed by less than 1e-5 on PP-MobileSeg-Tiny; a
 # misread operator (the epsilon of a normalisation, see Paddle2ONNX issue 1618) is off by far more than this.
 # fp16: a tenth of a level. CPUs compute in float32 between values rounded to half, which differed by less than 1e-3 on
@@ -26,13 +26,13 @@ from regenhance_data.regions.selection import select_macroblocks
 # broken graph; the mean can: a fifth of a level.
 TOLERANCES = {"fp32": ("max", 1e-3), "fp16": ("max", 1e-2), "int8": ("mean", 2e-2)}
 BUDGET = 0.1
-# Of the importance that a budget of 10 % holds, so much has to be in the macroblocks that the export would choose.
+# Of the importance within a budget of 10 %, the share that the macroblocks selected by the export must have.
 LEAST_KEPT = 0.95
 _EXPORTERS = {"Paddle": "paddle2onnx", "PyTorch": "torch"}
 
 
 def file_name(model: str, precision: str) -> str:
-    """What the ONNX file of a config is called."""
+    """The name of the ONNX file of a config."""
     return f"{model}.onnx" if precision == "fp32" else f"{model}_{precision}.onnx"
 
 
@@ -44,8 +44,8 @@ def parity(
     framework: str = "Paddle",
     precision: str = "fp32",
 ) -> dict[str, Any]:
-    """Compare the ONNX file with `reference`, what the framework says by head (see `paddle_importance`), in every
-    runtime that is installed. InputError when one differs by more than the precision's tolerance.
+    """Compare the ONNX file with `reference`, the framework's importance by head (see `paddle_importance`), in every
+    installed backend. InputError when one differs by more than the precision's tolerance.
     """
     which, tolerance = TOLERANCES[precision]
     report: dict[str, Any] = {"frames": len(frames), "tolerance": {which: tolerance}, "backends": {}}
@@ -63,13 +63,13 @@ def parity(
         if not measured[which] <= tolerance:
             raise InputError(
                 f"the exported graph in {backend} differs from {framework} by {measured[which]:.2g} ({which}), "
-                f"{precision} may differ by {tolerance:g}; no graph was written: {_mend(precision, framework)}"
+                f"{precision} may differ by {tolerance:g}; no graph was written: {_advice(precision, framework)}"
             )
         if precision != "fp32" and measured["kept_at_10"] < LEAST_KEPT:
             raise InputError(
-                f"the macroblocks that the exported graph in {backend} chooses hold {measured['kept_at_10']:.3f} of "
+                f"the macroblocks that the exported graph in {backend} selects hold {measured['kept_at_10']:.3f} of "
                 f"the importance that {framework}'s hold, {LEAST_KEPT:g} is expected; no graph was written: "
-                + _mend(precision, framework)
+                + _advice(precision, framework)
             )
         ranks = [spearman(a, b) for a, b in zip(found, reference["pixels"], strict=True)]
         known = [rank for rank in ranks if rank is not None]
@@ -78,12 +78,12 @@ def parity(
 
 
 def kept_share(found: np.ndarray, expected: np.ndarray) -> float:
-    """Of the expected importance that the best macroblocks of a 10 % budget hold, what those chosen by `found` hold."""
+    """Share of the importance that a 10 % budget can hold by `expected`, which the selection by `found` holds."""
     best = expected[select_macroblocks(expected, BUDGET)].sum()
     return float(expected[select_macroblocks(found, BUDGET)].sum() / best) if best > 0 else 1.0
 
 
-def _mend(precision: str, framework: str) -> str:
+def _advice(precision: str, framework: str) -> str:
     if precision == "int8":
         return "calibrate on more frames (--calibration_frames), or stay with fp16"
     if precision == "fp16":
@@ -101,9 +101,9 @@ def described(
     precision: str = "fp32",
     weights: Path | None = None,
 ) -> dict[str, Any]:
-    """What a predictor's file says about it: its metadata, and the head of its parity report.
+    """A predictor's metadata, which also begins its parity report.
 
-    weights: the trained ones; None for random ones.
+    weights: file of the trained ones; None: random ones.
     """
     about = dataset.root / "dataset.yaml" if dataset else None
     return {
@@ -133,9 +133,9 @@ def write_compared(
     framework: str = "Paddle",
     further: dict[str, Any] | None = None,
 ) -> None:
-    """Write a predictor's graph and its parity report, and say so; InputError, and no graph, where `parity` says no.
+    """Write a predictor's graph and its parity report, and print both; InputError, and no graph, where `parity` fails.
 
-    about: see `described`. further: what else the report says. The rest as `parity`.
+    about: see `described`. further: more entries of the report. The rest: see `parity`.
     """
     with written_whole(path) as temporary:
         onnx.save(graph, str(temporary))

@@ -1,7 +1,7 @@
-"""The precision of a predictor belongs to its graph: half precision as casts, 8 bits as quantising operators.
+"""Precision as part of a predictor's graph: half precision by casts, 8 bits by QuantizeLinear and DequantizeLinear.
 
-One file runs in every backend then, and what was measured in one holds for the others. What the kit put around the
-network (pixels, the macroblock head; named `kit/…`, see graph.py) stays float32.
+So one file runs in every backend, and a measurement in one holds for the others. The nodes around the network (pixels,
+the macroblock head; named `kit/…`, see graph.py) stay float32.
 """
 
 import tempfile
@@ -21,28 +21,28 @@ from deploy.export.graph import KIT_NODE
 from regenhance_data.errors import InputError
 from regenhance_data.parallel.processes import run_in_process
 
-# A sixteenth of what float16 holds: frames other than those looked at may have larger values.
+# A sixteenth of float16's range: other frames than those examined may have larger values.
 FP16_LARGEST = 65504 / 16
-# Mean |difference| from float32 that quantised networks are brought to, of an importance in [0, 1]: a tenth of a level.
+# Largest mean |difference| from float32 of a quantised network's importance in [0, 1]: a tenth of a level.
 INT8_MEAN_ERROR = 0.01
-_LOOKED_AT = 4  # frames to measure that error on, again for each attempt
-_QUANTISED = ("Conv", "Gemm", "MatMul")  # where they have weights
+_TRIAL_FRAMES = 4  # on which that error is measured, for each attempt
+_QUANTISED = ("Conv", "Gemm", "MatMul")  # that have weights
 
 
 def in_precision(model: onnx.ModelProto, precision: str, frames: np.ndarray) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph in another precision, and the names of the network's weighted or overflowing nodes that stay float32.
+    """(the graph in another precision, names of the network's nodes that could not be converted and stay float32).
 
     frames: uint8 BGR [n, H, W, 3] of the training, to measure activations on. fp16: all of the network but the nodes
-    whose values may outgrow it. int8: symmetric, weights per channel, activations per tensor by their largest value;
+    whose values may overflow. int8: symmetric, weights per channel, activations per tensor by their largest value;
     the most sensitive nodes stay float32 until the error is at most INT8_MEAN_ERROR in every runtime installed.
     """
-    # A process without Paddle: beside it, onnxruntime.quantization ends in a segmentation fault.
+    # In a process without Paddle, beside which onnxruntime.quantization ends in a segmentation fault.
     try:
         made, kept = run_in_process(_CONVERTERS[precision], model.SerializeToString(), frames)
     except BrokenProcessPool:
-        raise InputError(f"ONNX Runtime ended while it made {precision} of this network; stay with fp32") from None
+        raise InputError(f"ONNX Runtime crashed on converting this network to {precision}; stay with fp32") from None
     converted = onnx.load_model_from_string(made)
-    del converted.metadata_props[:]  # the quantiser signs its work, which is for other tools of its own
+    del converted.metadata_props[:]  # the quantiser adds its own
     converted.metadata_props.extend(model.metadata_props)
     return converted, kept
 
@@ -57,17 +57,17 @@ def half(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
     network = [node for node in model.graph.node if not node.name.startswith(KIT_NODE)]
     kept = [n.name for n in network if any(largest.get(v, 0) > FP16_LARGEST for v in (*n.input, *n.output))]
     around = [node.name for node in model.graph.node if node.name.startswith(KIT_NODE)]
-    # op_block_list: the converter's own list has what its first backends lacked
+    # op_block_list: the converter's own list is for old backends
     made = convert_float_to_float16(model, keep_io_types=True, op_block_list=[], node_block_list=[*around, *kept])
-    _skip_detours(made)
+    _skip_double_casts(made)
     OnnxModel(made).topological_sort()  # the converter appends its casts at the end
-    # a constant of the network that the kit's nodes share was cast: folded, both have their own
+    # a constant that the network and the kit's nodes share was cast: folding gives each its own
     return onnxslim.slim(made).SerializeToString(), kept
 
 
-def _skip_detours(model: onnx.ModelProto) -> None:
-    """Let float32 nodes that follow each other pass values on as they are, not through float16."""
-    # by the names that the converter gives its own casts: the network's may change an integer into a float
+def _skip_double_casts(model: onnx.ModelProto) -> None:
+    """Connect float32 nodes that follow each other directly, not through float16."""
+    # only the converter's own casts, by their names: the network's may turn an integer into a float
     own = {n.output[0]: n.input[0] for n in model.graph.node if n.name.endswith("_cast_to_fp16_node")}
     through = {
         node.output[0]: own[node.input[0]]
@@ -87,21 +87,21 @@ def quantised(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
         for node in model.graph.node
         if node.op_type in _QUANTISED and not node.name.startswith(KIT_NODE) and weights.intersection(node.input[1:2])
     ]
-    looked_at = frames[:: -(-len(frames) // _LOOKED_AT)]
+    trial = frames[:: -(-len(frames) // _TRIAL_FRAMES)]
     ranges = _calibrated(model, frames)
-    [expected] = _importance(model, looked_at, ["onnxruntime"])
+    [expected] = _importance(model, trial, ["onnxruntime"])
 
     def attempt(names: list[str]) -> tuple[onnx.ModelProto, float]:
         made = _with_qdq(model, ranges, names)
-        found = _importance(made, looked_at, installed_backends())
+        found = _importance(made, trial, installed_backends())
         return made, max(float(np.abs(importance - expected).mean()) for importance in found)
 
     made, error = attempt(nodes)
     if error <= INT8_MEAN_ERROR:
         return made.SerializeToString(), []
-    # what each costs when it alone is quantised: the sensitive ones first
+    # by the error when it alone is quantised: the most sensitive first
     ordered = sorted(nodes, key=lambda name: attempt([name])[1], reverse=True)
-    low, high = 1, len(ordered)  # so many stay float32; with all of them there is no error
+    low, high = 1, len(ordered)  # how many stay float32; with all of them there is no error
     while low < high:
         middle = (low + high) // 2
         _, error = attempt(ordered[middle:])
@@ -143,8 +143,8 @@ def _calibrated(model: onnx.ModelProto, frames: np.ndarray) -> Any:
 def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str]) -> onnx.ModelProto:
     """Quantise the inputs and weights of the named nodes.
 
-    Inputs alone, as TensorRT and OpenVINO want it: they fuse an activation with the node before it, and what is summed
-    or upsampled in between stays exact. Biases stay float32, since TensorRT dequantises no 32-bit integers.
+    Only inputs, as TensorRT and OpenVINO expect: they fuse an activation with the node before it, and sums and
+    upsampling in between stay exact. Biases stay float32, since TensorRT dequantises no 32-bit integers.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -177,7 +177,7 @@ def _with_qdq(model: onnx.ModelProto, ranges: Any, names: list[str]) -> onnx.Mod
 
 
 def _largest_values(model: onnx.ModelProto, frames: np.ndarray) -> dict[str, float]:
-    """The largest |value| of every float tensor that a node puts out or holds, on any of the frames."""
+    """The largest |value| of every float tensor, outputs of nodes and constants, over all frames."""
     inferred = onnx.shape_inference.infer_shapes(model)
     floats = [v for v in inferred.graph.value_info if v.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     open_model = onnx.ModelProto()
@@ -193,7 +193,7 @@ def _largest_values(model: onnx.ModelProto, frames: np.ndarray) -> dict[str, flo
 
 
 def _importance(model: onnx.ModelProto, frames: np.ndarray, backends: list[str]) -> list[np.ndarray]:
-    """What each backend says of the macroblocks. They differ: OpenVINO carries 8 bits on through a concatenation."""
+    """The importance in each backend. They differ: OpenVINO keeps 8 bits through a concatenation."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, str(path))
@@ -205,7 +205,7 @@ def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 def _batches(model: onnx.ModelProto, frames: np.ndarray) -> Iterator[np.ndarray]:
-    """The frames, as many at once as the graph takes; the last ones again where they do not fill a batch."""
+    """The frames in batches of the graph's size; frames are repeated to fill the last one."""
     size = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
     for start in range(0, len(frames), size):
         yield np.resize(frames[start : start + size], (size, *frames.shape[1:]))

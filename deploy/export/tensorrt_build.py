@@ -27,8 +27,8 @@ def build_engine(
 ) -> Sidecar:
     """Build an engine for this machine's GPU and write it, its sidecar and the timing cache.
 
-    batches: the (smallest, usual, largest) of the optimisation profile, all the graph's own where that is fixed. tf32:
-    let float32 be rounded to TF32, which is not what was compared. InputError with what TensorRT says where it fails.
+    batches: (smallest, usual, largest) of the optimisation profile, all the graph's own where that is fixed. tf32:
+    allow rounding of float32 to TF32, which was not compared. InputError with TensorRT's message where it fails.
     """
     import tensorrt as trt
 
@@ -52,7 +52,7 @@ def build_engine(
         config.add_optimization_profile(profile)
     cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache and timing_cache.is_file() else b"")
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        raise InputError(f"{timing_cache}: is no timing cache of this GPU and TensorRT; remove it or name another")
+        raise InputError(f"{timing_cache}: is no timing cache of this GPU and TensorRT; remove it or give another")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise InputError(f"{file.path}: TensorRT {trt.__version__} builds no engine of it ({log.last()})")
@@ -75,7 +75,7 @@ def build_engine(
 
 
 def _typing() -> int:
-    """Flags of a network whose types are the graph's own. TensorRT 11 knows no others and ignores the flag."""
+    """Flags for a strongly typed network. TensorRT 11 has no others and ignores the flag."""
     import tensorrt as trt
 
     flags = trt.NetworkDefinitionCreationFlag
@@ -83,7 +83,7 @@ def _typing() -> int:
 
 
 def _obey_types(config: "trt.IBuilderConfig", network: "trt.INetworkDefinition", precision: str) -> None:
-    """Hold TensorRT 8.6, which has no strong typing, to the graph's types, and let contexts share a profile."""
+    """Make TensorRT 8.6, which has no strong typing, keep the graph's types, and let contexts share a profile."""
     import tensorrt as trt
 
     if hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
@@ -93,8 +93,8 @@ def _obey_types(config: "trt.IBuilderConfig", network: "trt.INetworkDefinition",
         config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
     for layer in (network.get_layer(index) for index in range(network.num_layers)):
         kind = layer.get_output(0).dtype
-        if precision == "fp16" and kind in (trt.float32, trt.float16):  # else a flag lets it choose half for all
+        if precision == "fp16" and kind in (trt.float32, trt.float16):  # else the flag allows half for all
             layer.precision = kind
             layer.set_output_type(0, kind)
-    # several streams, each with an execution context of its own; from TensorRT 9 on they may
+    # for several execution contexts; needs no flag from TensorRT 9 on
     config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)

@@ -1,8 +1,8 @@
-"""What TensorRT would refuse of a predictor's graph, found without TensorRT and without a GPU.
+"""Checks of a predictor's graph for TensorRT, without TensorRT and without a GPU.
 
-The rules are those of TensorRT 8.6's parser (onnx-tensorrt, docs/operators.md of release 8.6), which later ones widen,
-and of explicit quantisation and strong typing in TensorRT's developer guide: those that a segmentation network can
-break. Graphs inside of graphs (If, Loop, Scan) are refused; no network of this kit has one.
+The rules are those of TensorRT 8.6's parser (onnx-tensorrt, docs/operators.md of release 8.6), which later releases
+relax, and of explicit quantisation and strong typing in TensorRT's developer guide, as far as a segmentation network
+can break them. Nested graphs (If, Loop, Scan) are refused; no network of this kit has one.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from deploy.artifacts.onnx import shape_of
 from regenhance_data.errors import one_line
 
-OPSETS = range(9, 18)  # of TensorRT 8.6; 10 goes on to 20
+OPSETS = range(9, 18)  # of TensorRT 8.6; 10 supports up to 20
 OPERATORS = frozenset(
     """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat
@@ -32,7 +32,7 @@ OPERATORS = frozenset(
 )
 _FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16}
 _TYPES = _FLOATS | {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
-# that compute with floats alone, and all of whose float inputs have one type under strong typing
+# operators on floats only, whose float inputs have one type under strong typing
 _FLOAT_OPERATORS = frozenset(
     """
     AveragePool BatchNormalization Clip Conv ConvTranspose Elu Erf Exp Gemm GlobalAveragePool GlobalMaxPool HardSigmoid
@@ -48,15 +48,15 @@ _RESIZE = {
     "nearest_mode": {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"},
     "keep_aspect_ratio_policy": {"stretch"},
 }
-_OUTPUT_CHANNEL = {"Conv": 0, "ConvTranspose": 1}  # of their weights, which axis
-_CONSTANT_INPUTS = {  # and where they stand
+_OUTPUT_CHANNEL = {"Conv": 0, "ConvTranspose": 1}  # axis of their weights
+_CONSTANT_INPUTS = {  # index of the first
     **{"Squeeze": 1, "Unsqueeze": 1, "ReduceSum": 1, "Clip": 1, "Pad": 1},
     **{"Slice": 3, "TopK": 1, "CumSum": 1},
 }
 
 
 def problems(model: onnx.ModelProto) -> list[str]:
-    """What TensorRT 8.6 and later would refuse, a line each; none for a graph that should build."""
+    """What TensorRT 8.6 and later would refuse, one line each; empty for a graph that should build."""
     try:
         onnx.checker.check_model(model, full_check=True)
         typed = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
@@ -73,7 +73,7 @@ def problems(model: onnx.ModelProto) -> list[str]:
 
 
 class _Graph:
-    """A graph with what is known of its tensors: their types, who makes and who reads them."""
+    """A graph with the types, producers and consumers of its tensors."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         graph = model.graph
@@ -86,7 +86,7 @@ class _Graph:
         made = [node for node in self.nodes if node.op_type == "Constant"]
         tensors = [(node.output[0], a.t) for node in made for a in node.attribute if a.name == "value"]
         self.constants |= dict(tensors)
-        self.known = {*self.constants, *(node.output[0] for node in made)}  # when the engine is built
+        self.known = {*self.constants, *(node.output[0] for node in made)}  # constant when the engine is built
         self.types |= {name: tensor.data_type for name, tensor in self.constants.items()}
         self.maker = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[onnx.NodeProto]] = {}
@@ -105,10 +105,10 @@ def _opset(model: onnx.ModelProto) -> Iterator[str]:
 
 def _operators(graph: _Graph) -> Iterator[str]:
     for operator in sorted({node.op_type for node in graph.nodes} - OPERATORS):
-        yield f"has {operator}, which TensorRT has not"
+        yield f"has {operator}, which TensorRT does not support"
     for node in graph.nodes:
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-            yield f"{node.name}: {node.op_type} has a graph inside, which is not looked into"
+            yield f"{node.name}: {node.op_type} has a nested graph, which is not checked"
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Resize":
             for name, known in _RESIZE.items():
@@ -128,7 +128,7 @@ def _operators(graph: _Graph) -> Iterator[str]:
 
 
 def _types(graph: _Graph) -> Iterator[str]:
-    """Types TensorRT has, uint8 and int8 only where they may be, and one float type at each operator."""
+    """Only supported types, uint8 and int8 only where allowed, and one float type at each operator."""
     inputs = {value.name for value in graph.inputs}
     quantised = {"QuantizeLinear", "DequantizeLinear"}
     for name, kind in graph.types.items():
@@ -140,7 +140,7 @@ def _types(graph: _Graph) -> Iterator[str]:
             if any(node.op_type not in quantised for node in readers):
                 yield f"{name}: int8 outside of QuantizeLinear and DequantizeLinear"
         elif kind not in _TYPES:
-            yield f"{name}: is {TensorProto.DataType.Name(kind)}, a type that TensorRT has not"
+            yield f"{name}: is {TensorProto.DataType.Name(kind)}, a type that TensorRT does not support"
     for node in graph.nodes:
         if node.op_type in quantised | {"Cast", "Resize"}:
             continue
@@ -148,22 +148,22 @@ def _types(graph: _Graph) -> Iterator[str]:
         if len(types & _FLOATS) > 1:
             yield f"{node.name}: {node.op_type} of float32 and float16 at once"
         if node.op_type in _FLOAT_OPERATORS and graph.types.get(node.input[0]) not in _FLOATS:
-            yield f"{node.name}: {node.op_type} of no float"
+            yield f"{node.name}: {node.op_type} of integers"
 
 
 def _shapes(graph: _Graph) -> Iterator[str]:
-    """Sizes that are known when an engine is built: all of them, but the batch."""
+    """All sizes but the batch are known when an engine is built."""
     for value in (*graph.inputs, *graph.outputs):
         if min(shape_of(value)[1:], default=0) < 1:
-            yield f"{value.name}: has a size other than the batch that is left open"
+            yield f"{value.name}: has a size other than the batch that is not fixed"
     for node in graph.nodes:
         for name in node.output:
             if name and not (name in graph.shapes and graph.shapes[name].type.tensor_type.HasField("shape")):
-                yield f"{node.name}: puts out {name}, whose rank is not known"
+                yield f"{node.name}: has the output {name}, whose rank is not known"
 
 
 def _quantisation(graph: _Graph) -> Iterator[str]:
-    """Explicit quantisation: symmetric, in pairs, weights per output channel, nothing else of a weighted node."""
+    """Explicit quantisation: symmetric, in pairs, weights per output channel, no other inputs of a weighted node."""
     for node in graph.nodes:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
             continue
@@ -178,7 +178,7 @@ def _quantisation(graph: _Graph) -> Iterator[str]:
             yield f"{node.name}: its zero point is not 0 in int8"
         if node.op_type == "QuantizeLinear":
             if any(reader.op_type != "DequantizeLinear" for reader in graph.readers.get(node.output[0], [])):
-                yield f"{node.name}: what it quantises is not dequantised at once"
+                yield f"{node.name}: its output is not dequantised at once"
             if scale.size != 1:
                 yield f"{node.name}: quantises an activation per channel"
         elif node.input[0] in graph.constants:
@@ -187,15 +187,15 @@ def _quantisation(graph: _Graph) -> Iterator[str]:
             axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
             readers = graph.readers.get(node.output[0], [])
             if scale.size > 1 and any(axis != _OUTPUT_CHANNEL.get(reader.op_type, axis) for reader in readers):
-                yield f"{node.name}: its weights have a scale for something else than each output channel"
+                yield f"{node.name}: its scales are not of output channels"
         elif node.input[0] not in graph.maker or graph.maker[node.input[0]].op_type != "QuantizeLinear":
-            yield f"{node.name}: dequantises what nothing quantised"
+            yield f"{node.name}: dequantises a value that is not quantised"
     for node in graph.nodes:
         if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
             is_quantised = [
                 name in graph.maker and graph.maker[name].op_type == "DequantizeLinear" for name in node.input
             ]
             if is_quantised[0] != is_quantised[1]:
-                yield f"{node.name}: {node.op_type} of quantised and other values"
+                yield f"{node.name}: {node.op_type} of quantised and float values"
             if any(is_quantised[2:]):
                 yield f"{node.name}: {node.op_type} with a quantised bias"

@@ -1,1 +1,1 @@
-"""Predictors over live video."""
+"""Predictors over videos."""

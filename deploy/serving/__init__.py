@@ -1,1 +1,1 @@
-"""Predictors on a server."""
+"""Predictors for a server."""

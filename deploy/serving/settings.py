@@ -11,7 +11,7 @@ DEVICE_OF = {"openvino": "cpu", "tensorrt": "gpu"}  # of ONNX Runtime's accelera
 
 @dataclass(frozen=True)
 class Serving:
-    """How a server is to run a model; None: its own choice, or the file's. See the flags of the same names."""
+    """How a server runs a model; None: its own choice, or the file's. Flags of deploy/make_triton_repository.py."""
 
     device: str | None = None
     instances: int = 1

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 
 CONFIG = "config.pbtxt"
-ANY = -1  # a dimension that a request chooses, as Triton writes it
-# platform, file and where it runs if nothing else is said. All three are written: what is left out, Triton guesses from
-# the first folder that it finds.
+ANY = -1  # a dimension that each request sets, as Triton writes it
+# (platform, backend, file name, default device). All are written: Triton guesses missing ones from the first folder
+# that it finds.
 _KINDS = {
     ".onnx": ("onnxruntime_onnx", "onnxruntime", "model.onnx", "cpu"),
     ".engine": ("tensorrt_plan", "tensorrt", "model.plan", "gpu"),
@@ -35,10 +35,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class ServedFile:
-    """A predictor's file and what a server must know of it.
+    """A predictor's file and what a server must know about it.
 
-    input_shape, output_shape: of all dimensions, the batch too; ANY where a request chooses it, from 1 to `max_batch`
-    (None: as many as fit). metadata: what the export wrote, all strings.
+    input_shape, output_shape: all dimensions, batch included; ANY where each request sets it, from 1 to `max_batch`
+    (None: no limit). metadata: what the export wrote, all strings.
     """
 
     path: Path
@@ -53,7 +53,7 @@ class ServedFile:
 
 
 def read_served(path: Path) -> ServedFile:
-    """What a server must know of a predictor. InputError for a file that is no predictor of this kit."""
+    """Read what a server must know about a predictor. InputError for a file that is no predictor of this kit."""
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py")
     return _read_onnx(path) if path.suffix == ".onnx" else _read_engine(path)
@@ -79,7 +79,7 @@ def _read_engine(path: Path) -> ServedFile:
 
 
 def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfig":
-    """Triton's configuration of a predictor, as its own schema has it. InputError where the two do not go together."""
+    """Triton's configuration of a predictor, in its own schema. InputError where file and settings do not fit."""
     schema = _schema()
     platform, backend, filename, device = _KINDS[served.path.suffix]
     device = serving.device or device
@@ -102,12 +102,12 @@ def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfi
         output=[schema.ModelOutput(name=OUTPUT, data_type=schema.TYPE_FP32, dims=output_dims)],
         instance_group=[schema.ModelInstanceGroup(count=serving.instances, kind=f"KIND_{device.upper()}")],
         version_policy={"latest": {"num_versions": serving.num_versions}},
-        # the engines prepare themselves at their first frame: not at the first of a camera
+        # engines initialise at their first frame, which should not be a camera's
         model_warmup=[schema.ModelWarmup(name="zeros", batch_size=1, inputs={INPUT: warmup})],
         parameters={key: schema.ModelParameter(string_value=value) for key, value in served.metadata.items()},
     )
     if max_batch:
-        config.dynamic_batching.SetInParent()  # all of it may be Triton's default
+        config.dynamic_batching.SetInParent()  # even where all its fields are defaults
         config.dynamic_batching.preferred_batch_size.extend(serving.preferred_batch_size or [])
         config.dynamic_batching.max_queue_delay_microseconds = serving.max_queue_delay_us or 0
     if serving.accelerator:
@@ -117,7 +117,7 @@ def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfi
 
 
 def _max_batch(served: ServedFile, serving: Serving) -> int:
-    """Triton's max_batch_size: 0 for a graph of a fixed batch, which is then a dimension like the others."""
+    """Triton's max_batch_size: 0 for a graph of a fixed batch, which is a dimension like the others then."""
     asked = {name: getattr(serving, name) for name in ("max_batch_size", "preferred_batch_size", "max_queue_delay_us")}
     if not served.is_dynamic:
         flags = " ".join(f"--{name}" for name, value in asked.items() if value is not None)
@@ -134,20 +134,20 @@ def _max_batch(served: ServedFile, serving: Serving) -> int:
 
 
 def read_config(path: Path) -> "ModelConfig":
-    """A config.pbtxt, read by Triton's own schema. InputError where it is none."""
+    """Read a config.pbtxt with Triton's own schema. InputError where it is none."""
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), _schema().ModelConfig())
     except FileNotFoundError:
-        raise InputError(f"{path}: is missing; the folder is no model of Triton, give another --name") from None
+        raise InputError(f"{path}: is missing; the folder is no Triton model, give another --name") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no configuration of Triton ({one_line(error)}); fix or remove it") from None
 
 
 def add_version(repository: Path, config: "ModelConfig", model: Path, version: int | None = None) -> Path:
-    """Add a version of a model to the repository, the next one by default; the path of the model's file there.
+    """Add a version of a model to the repository, by default the next; returns the path of the model's file there.
 
-    InputError for a version below one that is there, and where frames, importance or platform are not those of the
-    versions before, since all share one configuration.
+    InputError for a version that is not above the latest, and where frames, importance or platform differ from those of
+    earlier versions, since all share one configuration.
     """
     folder = repository / config.name
     latest = max(versions(folder), default=0)
@@ -172,20 +172,20 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
 
 
 def _ports(config: "ModelConfig") -> list[Any]:
-    """What all versions of a model have in common."""
+    """What all versions of a model must have in common."""
     return [config.platform, config.max_batch_size, *config.input, *config.output]
 
 
 def versions(folder: Path) -> list[int]:
-    """The versions of a model that are in its folder, as Triton reads their names."""
+    """The versions in a model's folder, by the rules of Triton."""
     return [int(path.name) for path in folder.glob("*") if re.fullmatch("[1-9][0-9]*", path.name)]
 
 
 @contextmanager
 def _staging(repository: Path, name: str) -> Iterator[Path]:
-    """A folder beside the models to make a version in, gone afterwards.
+    """A temporary folder beside the models, to prepare a version in.
 
-    Not within the model's folder: a server reloads a model when anything in there changes.
+    Not within the model's folder: a server reloads a model when anything in it changes.
     """
     staged = repository / f"{UNFINISHED}{name}"
     shutil.rmtree(staged, ignore_errors=True)  # what a killed run left
@@ -199,6 +199,6 @@ def _staging(repository: Path, name: str) -> Iterator[Path]:
 def _schema() -> Any:
     try:
         from tritonclient.grpc import model_config_pb2
-    except (ImportError, RuntimeError):  # the latter is how it says that grpcio is missing
+    except (ImportError, RuntimeError):  # RuntimeError: grpcio is missing
         raise InputError("tritonclient or grpcio is not installed; pip install tritonclient grpcio") from None
     return model_config_pb2

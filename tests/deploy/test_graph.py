@@ -67,7 +67,7 @@ def test_the_graph_takes_camera_pixels_and_ends_at_the_chosen_resolution(head):
 
 
 def test_pixels_of_a_frame_that_the_network_sees_smaller_are_refused():
-    with pytest.raises(InputError, match="knows no pixels"):
+    with pytest.raises(InputError, match="has no output for pixels"):
         predictor_graph(red_network(32, 32), NORMALISATION, "pixels", MacroblockGrid(64, 64), {}, shrink=2)
 
 

@@ -129,7 +129,7 @@ def test_paddle_inference_says_the_mean_of_the_most_likely_levels(made):
         (lambda about: about["Deploy"].update(params="../x.pdiparams"), "describes no network"),
         (lambda about: about["Deploy"].update(input_shape=[1, 3, None, None]), "frames of any size"),
         (lambda about: about["Deploy"].update(transforms=[{"type": "Resize"}]), "not one Normalize"),
-        (lambda about: about["Kit"].update(levels="ten"), "its Kit is not the kit's"),
+        (lambda about: about["Kit"].update(levels="ten"), "its entry Kit is not of this kit"),
         (lambda about: about.clear(), "describes no network"),
     ],
 )

@@ -84,7 +84,7 @@ def test_a_video_is_predicted_now_and_then(run, refused, tmp_path):
     said = run("deploy/trt_infer.py", *flags, tmp_path / "some", "--every", 3).stdout
     run("deploy/trt_infer.py", *flags, tmp_path / "all")
     assert "7 frames" in said
-    assert "(3 predicted, the rest carried along)" in said
+    assert "(3 predicted, the rest reused)" in said
     assert "--every 0" in refused("deploy/trt_infer.py", *flags, tmp_path / "none", "--every", 0)
     some, whole = (read_importance(tmp_path / name / "importance.npz")[0] for name in ("some", "all"))
     np.testing.assert_array_equal(some, whole[[0, 0, 0, 3, 3, 3, 6]])
