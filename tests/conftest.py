@@ -21,10 +21,11 @@ settings.load_profile("kit")
 # the tests that need a framework, in this process or in that of a command; single tests have the mark themselves
 NEED = {
     "torch": (
-        *("detectors", "upscalers", "street", "importance", "evaluation", "predictors/accmodel"),
-        *("regions/test_reuse.py", "stages/test_make_importance.py", "tools/test_demo.py", "test_fuzz.py"),
+        *("detectors", "upscalers", "street/test_networks.py", "importance", "evaluation", "predictors/accmodel"),
+        *("dataset/test_importance_import.py", "regions/test_reuse.py", "parallel", "stages/test_make_importance.py"),
+        *("stages/test_resume.py", "deploy/test_graph.py", "tools/test_demo.py", "tools/test_kinds.py", "test_fuzz.py"),
     ),
-    "paddle": ("predictors/paddleseg", "deploy/test_predictors.py", "test_fuzz.py"),
+    "paddle": ("predictors/paddleseg", "deploy/test_predictors.py", "tools/test_demo.py", "test_fuzz.py"),
 }
 
 

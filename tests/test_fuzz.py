@@ -26,6 +26,7 @@ print(json.dumps(sorted(fuzz.outcomes(list(range(len(scripts))), 0, sandbox, 1))
 """
 
 
+@pytest.mark.slow
 def test_no_damaged_or_hostile_file_breaks_a_command(run):
     said = run("tests/fuzz.py", "--inputs", 60).stdout
     assert "FAILED" not in said
@@ -44,6 +45,7 @@ def judged(run, tmp_path_factory):
     return json.loads(run("-c", JUDGE, sandbox).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(WRONG)))
 def test_whatever_a_command_may_not_do_is_seen(judged, number):
     index, outcome, reason, _ = judged[number]

@@ -33,6 +33,7 @@ from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.files import ROOT, encode, fill_dataset, noise
 from tests.support.predictors import write_predictor
 
+pytestmark = pytest.mark.slow  # a predictor is trained and exported first
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
 HEIGHT, WIDTH = 70, 93
 

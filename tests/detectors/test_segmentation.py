@@ -139,6 +139,7 @@ def test_the_oracle_recovers_miou_where_the_classes_change(dataset, files):
     assert low <= result["curves"]["random"]["0.4"] <= high
 
 
+@pytest.mark.slow
 def test_the_commands_take_a_segmenter_all_the_way(run, refused, dataset, files, tmp_path):
     size = ("--pixel_mean", 0, 0, 0, "--pixel_std", 1, 1, 1)
     run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{files['logits']}", *size)

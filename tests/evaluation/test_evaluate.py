@@ -198,6 +198,7 @@ def test_a_predictor_is_judged_by_the_macroblocks_it_chooses(dataset, detector):
         evaluate(dataset, frames, detector, "hr_images", BUDGETS, {"predictor": lambda lr: np.zeros((5, 5))})
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     truth = {"classes": ["red", "blue"], "frames": {str(n): [[10, 20, 26, 36, 0]] if n else [] for n in range(8)}}
     (tmp_path / "truth.json").write_text(json.dumps(truth))

@@ -100,6 +100,7 @@ def test_the_table_has_the_best_formula_first_and_every_line_as_many_figures(dat
     assert means == sorted(means, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_command_writes_json_and_table_and_says_what_comes_next(run, dataset, detector_file, tmp_path):
     words = ["tools/compare_formulas.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}", "--every", 3]
     words += ["--formulas", "gradient", "path:0.1,0.5", "path:0.1,0.5", "--budgets", 0.1, "--save_dir", tmp_path]

@@ -47,12 +47,14 @@ def test_every_chunk_is_worked_on_once_and_comes_back_in_order(workers):
     assert (processes == {os.getpid()}) == (workers == 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("executor", [Executor("local", 1), Executor("local", 2), Executor("ray", 2)])
 def test_what_a_worker_refuses_is_refused(executor, cluster):
     with pytest.raises(errors.InputError, match="frame 20: cannot be"):
         list(executor.map(partial(Numbers, refused=20), chunks_of(FRAMES)))
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_is_told(cluster):
     for executor, message in ((Executor("local", 2), "ended from outside"), (Executor("ray", 2), "cluster was lost")):
         with pytest.raises(errors.InputError, match=message):
@@ -86,12 +88,14 @@ class Here:
         return os.getcwd()
 
 
+@pytest.mark.slow
 def test_relative_paths_mean_the_same_on_a_cluster(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (_, folder), *_ = Executor("ray", 1).map(Here, chunks_of(FRAMES))
     assert folder == str(tmp_path)
 
 
+@pytest.mark.slow
 def test_processes_and_a_ray_cluster_give_the_files_of_one_process_bit_for_bit(run, cluster, tmp_path):
     for clip, count in (("a", CHUNK + 3), ("b", 5)):
         for number, image in enumerate(noise(count, 50, 70)):

@@ -54,6 +54,7 @@ def test_what_is_no_policy_is_refused(every, change):
         ReusePolicy(every, change)
 
 
+@pytest.mark.slow
 def test_the_curve_has_every_policy_and_each_clip_begins_with_a_prediction(run, refused, detector, tmp_path):
     for clip in ("a", "b"):
         for number in range(6):

@@ -28,6 +28,7 @@ def dataset(tmp_path):
     return dataset
 
 
+@pytest.mark.slow
 def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
     result = run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
     assert "6 frames; 33.3% have no detection (all zero)" in result.stdout
@@ -54,6 +55,7 @@ def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, de
     assert not np.allclose(first, second)
 
 
+@pytest.mark.slow
 def test_importance_from_elsewhere_is_replaced_on_demand_alone(run, refused, dataset, detector_file):
     write_importance(dataset.importance_path("b"), np.ones((3, 4, 5)), np.arange(3))
     words = ("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")

@@ -78,6 +78,13 @@ def undisturbed(run, commands, tmp_path_factory):
     return root, seconds
 
 
+@pytest.fixture
+def finished(undisturbed, tmp_path):
+    """A copy of the undisturbed dataset, to be changed."""
+    return Path(shutil.copytree(undisturbed[0], tmp_path / "data"))
+
+
+@pytest.mark.slow
 def test_runs_killed_at_any_moment_end_in_the_same_bytes(run, commands, undisturbed, tmp_path):
     """Twenty kills: five in each stage, each run going on from what the one before left.
 
@@ -130,6 +137,7 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_runs_killed_beside_a_rename_end_in_the_same_bytes(run, commands, undisturbed, tmp_path):
     """The first, second, third, fifth and tenth rename of each stage, as far as there are so many."""
     root = tmp_path / "data"
@@ -148,6 +156,7 @@ def test_runs_killed_beside_a_rename_end_in_the_same_bytes(run, commands, undist
     same_bytes(root, undisturbed[0])
 
 
+@pytest.mark.slow
 def test_the_same_commands_again_change_nothing(run, commands, undisturbed):
     root, _ = undisturbed
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
@@ -195,10 +204,9 @@ def test_what_is_half_written_is_removed_by_the_next_run(run, tmp_path):
     assert not list(root.rglob(".writing*"))
 
 
-def test_only_what_depends_on_a_changed_picture_is_made_again(run, commands, tmp_path):
-    root = tmp_path / "data"
-    for words in commands(root):
-        run(*words)
+@pytest.mark.slow
+def test_only_what_depends_on_a_changed_picture_is_made_again(run, commands, finished):
+    root = finished
     dataset = Dataset(root)
     before = {clip: dataset.importance_path(clip).stat().st_mtime_ns for clip in dataset.clips()}
     picture = root / "origin_images" / "b" / "000003.png"
@@ -232,10 +240,9 @@ def test_an_upscaler_that_is_refused_leaves_the_clear_frames_of_another(run, ref
     assert content(root) == before
 
 
-def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, refused, commands, tmp_path):
-    root = tmp_path / "data"
-    for words in commands(root):
-        run(*words)
+@pytest.mark.slow
+def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, refused, finished):
+    root = finished
     run("tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "3")
     stale = "a.npz: was made from other frames; run tools/make_importance.py again"
     assert stale in refused("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
@@ -245,11 +252,10 @@ def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, re
     run("tools/check_dataset.py", "--data", root)
 
 
-def test_a_dataset_whose_labels_are_not_of_its_importance_is_not_called_sound(run, commands, tmp_path):
-    root = tmp_path / "data"
-    extract, super_resolve, importance, labels = commands(root)
-    for words in (extract, super_resolve, importance, labels):
-        run(*words)
+@pytest.mark.slow
+def test_a_dataset_whose_labels_are_not_of_its_importance_is_not_called_sound(run, commands, finished):
+    root = finished
+    _, _, importance, labels = commands(root)
     check = ("tools/check_dataset.py", "--data", root)
     run(*check)
     said = run(*importance, "--formula", "gradient").stderr
@@ -342,6 +348,7 @@ def test_labels_are_made_again_where_one_is_missing_or_importance_is_other(run, 
     assert content(dataset.root) != whole
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_and_its_work_goes_on_later(run, commands, undisturbed, tmp_path):
     root = tmp_path / "data"
     extract, super_resolve, importance, labels = commands(root)

@@ -46,6 +46,7 @@ def test_boxes_lie_inside_a_frame_of_any_size_and_have_an_area(seed, height, wid
         assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
+@pytest.mark.slow
 def test_a_street_has_small_far_objects_of_every_class_and_is_never_crowded():
     frames = [next(render_scene(seed, 1)) for seed in range(1000, 1012)]
     counts = [len(boxes) for _, boxes, _ in frames]

@@ -33,6 +33,7 @@ class Sources(HTMLParser):
         self.found += [value for name, value in attrs if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_the_demo_runs_every_stage_by_its_command(demo):
     _, result = demo
     commands = [line for line in result.stdout.splitlines() if line.startswith("$ ")]
@@ -41,6 +42,7 @@ def test_the_demo_runs_every_stage_by_its_command(demo):
     assert "report.html is ready" in result.stdout
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_that_needs_no_network(demo):
     folder, _ = demo
     text = (folder / "report.html").read_text()
@@ -53,6 +55,7 @@ def test_the_report_is_one_file_that_needs_no_network(demo):
     assert not re.search(r"https?://", re.sub(r"data:[^\"']+", "", text))
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_measurements_for_scripts(demo):
     folder, _ = demo
     evaluation = json.loads((folder / "evaluation.json").read_text())
@@ -67,6 +70,7 @@ def test_the_demo_leaves_measurements_for_scripts(demo):
     assert rows[0]["f1_at_10"] == evaluation["curves"]["predictor"]["0.1"]
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_twice(demo, run):
     folder, _ = demo
     model = folder / "predictor" / "best_model" / "model.pdparams"
@@ -76,6 +80,7 @@ def test_a_second_run_does_nothing_twice(demo, run):
     assert model.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed")
 def test_the_report_draws_itself_in_a_browser(demo, tmp_path):
     folder, _ = demo
@@ -100,6 +105,7 @@ def squares(count: int) -> list[np.ndarray]:
     return frames
 
 
+@pytest.mark.slow
 def test_the_demo_takes_a_video_and_a_detector_of_ones_own(run, refused, tmp_path):
     video = encode(tmp_path / "mine.mp4", squares(121), pixel_format="yuv444p")
     detector = write_detector(tmp_path / "squares.onnx", "yolox", (480, 640))

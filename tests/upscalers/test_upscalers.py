@@ -53,6 +53,7 @@ def test_the_builtin_upscaler_makes_frames_three_times_as_large():
     assert np.abs(clear[0].astype(int) - bilinear).mean() < 20
 
 
+@pytest.mark.slow
 def test_every_frame_of_every_clip_gets_a_clear_frame(run, dataset):
     flags = ("--model", "bicubic", "--scale", 2, "--batch_size", 2)
     result = run("tools/super_resolve.py", "--data", dataset.root, *flags)
@@ -290,6 +291,7 @@ def forward(self, x):
         upscaler("builtin", 4)
 
 
+@pytest.mark.slow
 def test_the_command_takes_an_upscaler_s_flags(run, dataset, tmp_path):
     path = write_graph(tmp_path / "up.onnx", white=255.0)
     flags = ("--model", f"onnx:{path}", "--scale", 2, "--tile_size", 16, "--pixel_range", 255)

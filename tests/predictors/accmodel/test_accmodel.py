@@ -159,6 +159,7 @@ def test_every_clip_of_a_dataset_gets_its_importance_under_the_frames_numbers(ma
         call(predict_importance, *words, "--save_dir", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_importance_and_labels_that_are_missing_are_made_first(run, detector_file, tmp_path):
     for number in range(14):
         clear = squares(100, 140, (32 + 4 * number, 48, tuple(np.array(RED) * 5 // 8)), (8, 16 + 2 * number, BLUE))

@@ -89,6 +89,7 @@ def test_a_resumed_training_ends_where_the_uninterrupted_one_did(trained, datase
     np.testing.assert_allclose(best[name], best_again[name], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_average_of_the_weights_is_kept_and_goes_on_where_it_was(run, dataset, tmp_path):
     flags = ("--config", MB_NANO, "--dataset_root", dataset.root, *SHORT, "--use_ema")
     run("paddleseg", "train", *flags, "--save_dir", tmp_path / "whole")

@@ -83,12 +83,14 @@ def trained(run, tmp_path_factory):
     return dataset, folder / "run", where
 
 
+@pytest.mark.slow
 def test_it_learns_which_macroblocks_matter_in_seconds(trained):
     _, folder, _ = trained
     best = max(row["ranking"] for row in json.loads((folder / "train_log.json").read_text()) if "ranking" in row)
     assert best > 0.8
 
 
+@pytest.mark.slow
 def test_its_graph_says_what_it_says_in_every_runtime(trained):
     dataset, folder, _ = trained
     report = json.loads((folder / "mb_nano.parity.json").read_text())
@@ -100,6 +102,7 @@ def test_its_graph_says_what_it_says_in_every_runtime(trained):
     assert np.corrcoef(predicted.ravel(), importance[frame.number].ravel())[0, 1] > 0.8
 
 
+@pytest.mark.slow
 def test_it_has_no_pixels_to_export(trained, refused, tmp_path):
     _, _, where = trained
     where = [tmp_path if word == trained[1] else word for word in where]

@@ -1,5 +1,7 @@
 """Every config trains, and its exports of each precision say what Paddle says, at a size that nothing divides."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from deploy import export_onnx
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import load_predictor
 from deploy.contract import PRECISIONS
+from deploy.export import paddle as export_paddle
 from deploy.export import parity
 from deploy.export.tensorrt_check import problems
 from regenhance_data.io.images import write_image
@@ -33,8 +36,22 @@ def test_there_are_six_stock_sizes_and_one_of_the_kit():
     assert len(CONFIGS) == 7
 
 
+@pytest.fixture
+def converted_once(monkeypatch):
+    """Paddle2ONNX, the longest part of an export, runs once: its network is the same in every precision."""
+    convert, made = export_paddle.paddle_network_onnx, []
+
+    def once(*args):
+        if not made:
+            made.append(convert(*args))
+        return copy.deepcopy(made[0])
+
+    monkeypatch.setattr(export_paddle, "paddle_network_onnx", once)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_a_size_trains_and_its_exports_say_what_paddle_says(config, dataset, tmp_path):
+def test_a_size_trains_and_its_exports_say_what_paddle_says(config, dataset, converted_once, tmp_path):
     where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
     assert paddleseg("train", *where, "--iters", 1, "--batch_size", 2, "--no_pretrained") == 0
     assert np.isfinite(losses(tmp_path)).all()

@@ -70,6 +70,7 @@ def launch(processes, *words):
     return [str(word) for word in (*launcher, *words[:1], Path(sys.executable).with_name("paddleseg"), *words[1:])]
 
 
+@pytest.mark.slow
 def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(flags, tmp_path):
     # Adam makes steps of a whole learning rate of gradients that are rounding alone
     sgd = ("--opts", "optimizer.type=SGD")
@@ -87,6 +88,7 @@ def test_batches_of_an_iteration_accumulate_to_what_two_processes_make_of_it(fla
             np.testing.assert_allclose(value, one[tensor], atol=2e-4, err_msg=f"{name} {tensor}")
 
 
+@pytest.mark.slow
 def test_a_launched_training_that_is_told_to_stop_keeps_its_iteration(flags, tmp_path):
     more = ("--iters", 4000, "--save_interval", 4000, "--save_dir", tmp_path / "run")
     words = launch(2, tmp_path / "logs", "train", *flags, *more)
@@ -110,6 +112,7 @@ def wait_for(is_so, seconds=90):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_told_to_stop_keeps_its_iteration_and_says_how_to_go_on(flags, run, tmp_path):
     more = ("--iters", 400, "--save_interval", 300, "--save_dir", tmp_path)
     words = [Path(sys.executable).with_name("paddleseg"), "train", *flags, *more]
@@ -280,6 +283,7 @@ def test_a_shrunk_frame_has_the_macroblocks_of_the_frame(height, width, factor, 
         np.testing.assert_allclose(small_grid.mean(small.mean(-1)), grid.mean(image.mean(-1)), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [MB_NANO, CONFIGS / "pp_mobileseg_tiny.yml"], ids=lambda path: path.stem)
 def test_a_predictor_of_smaller_frames_has_the_macroblocks_of_the_frame_all_the_way(config, dataset, run, tmp_path):
     where = ("--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
