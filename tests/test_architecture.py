@@ -140,7 +140,6 @@ def test_a_room_imports_only_itself_and_what_stands_before_it():
     refuse("a room imports itself and what stands before it in LAYERS", wrong)
 
 
-@pytest.mark.xfail(reason="deploy/backends: registry and base", strict=False)
 def test_no_module_imports_itself_through_others():
     done: set[str] = set()
     cycles = []

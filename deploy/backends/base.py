@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deploy.backends.registry import Backend
+from deploy.backends.settings import Backend
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 

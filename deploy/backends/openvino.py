@@ -8,7 +8,7 @@ import numpy as np
 
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
-from deploy.backends.registry import Backend, EngineSettings
+from deploy.backends.settings import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 
 

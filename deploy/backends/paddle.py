@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
-from deploy.backends.registry import Backend, EngineSettings
+from deploy.backends.settings import Backend, EngineSettings
 from deploy.contract import is_described
 from regenhance_data import KIT, console
 from regenhance_data.dataset.levels import expected_level

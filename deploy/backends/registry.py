@@ -3,60 +3,16 @@
 Imports no engine: a backend's module is imported when it is used for the first time.
 """
 
-import importlib.util
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.backends.settings import FOLDER, URL, Backend, EngineSettings
 from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
 from regenhance_data.errors import InputError
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
-
-FOLDER, URL = "folder", "URL"  # artifacts that have no suffix
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """How an engine runs a predictor; None: its own choice.
-
-    batch_size: frames at once, where the artifact leaves that open. streams: how many threads call it at a time.
-    """
-
-    threads: int | None = None
-    batch_size: int | None = None
-    streams: int = 1
-
-
-@dataclass(frozen=True)
-class Backend:
-    """A predictor backend.
-
-    predictor: 'module.Class', a `Predictor` that is constructed from (model, this row, EngineSettings).
-    artifact: what it runs: the suffix of a file, FOLDER or URL. package: must be importable. distributions: what pip
-    calls the package, the recommended one first. device: where it runs, 'cpu', 'cuda' or 'server'. provider: execution
-    provider of ONNX Runtime.
-    """
-
-    name: str
-    predictor: str
-    artifact: str
-    package: str
-    distributions: tuple[str, ...]
-    device: str = "cpu"
-    provider: str = ""
-
-    def is_installed(self) -> bool:
-        # without an origin it is a folder that holds no module, such as TensorRT's type stubs alone
-        spec = importlib.util.find_spec(self.package)
-        return spec is not None and spec.origin is not None
-
-    def load(self, model: Path | str, settings: EngineSettings) -> "Predictor":
-        module, _, name = self.predictor.rpartition(".")
-        predictor: Predictor = getattr(importlib.import_module(module), name)(model, self, settings)
-        return predictor
-
 
 _ONNX_RUNTIME = "deploy.backends.onnxruntime.OnnxRuntimePredictor"
 _GPU = ("onnxruntime-gpu",)
@@ -166,6 +122,8 @@ def load_predictor(
     if not row.is_installed():
         pip = row.distributions[0]
         raise InputError(f"{model}: --backend {backend} needs {pip}, which is not installed; pip install {pip}")
-    predictor = row.load(model, EngineSettings(threads, batch_size, streams))
+    settings = EngineSettings(threads, batch_size, streams)
+    module, _, name = row.predictor.rpartition(".")
+    predictor: Predictor = getattr(import_module(module), name)(model, row, settings)
     predictor.check()
     return predictor

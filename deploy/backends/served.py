@@ -15,7 +15,7 @@ import numpy as np
 import urllib3
 
 from deploy.backends.base import BatchRunner, Predictor
-from deploy.backends.registry import Backend, EngineSettings
+from deploy.backends.settings import Backend, EngineSettings
 from deploy.contract import HEADS, INPUT, OUTPUT
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid

@@ -16,7 +16,7 @@ import numpy as np
 from deploy.artifacts.engine import read_sidecar, sidecar_path
 from deploy.backends.base import BatchRunner, Predictor, batch_size_of
 from deploy.backends.cuda import checked_call, gpu_name
-from deploy.backends.registry import Backend, EngineSettings
+from deploy.backends.settings import Backend, EngineSettings
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 

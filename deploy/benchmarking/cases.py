@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.registry import BACKENDS, FOLDER, backends_of
+from deploy.backends.registry import BACKENDS, backends_of
+from deploy.backends.settings import FOLDER
 from deploy.benchmarking.settings import CONFIGS, ROOT, BenchmarkSettings
 from deploy.contract import ENGINE_SUFFIX
 from deploy.export.parity import file_name

@@ -18,7 +18,8 @@ from onnx import TensorProto, helper
 from deploy import benchmark, export_onnx, runtime, trt_infer
 from deploy.backends.base import Predictor
 from deploy.backends.registry import CPU_BACKENDS as BACKENDS
-from deploy.backends.registry import Backend, EngineSettings, load_predictor
+from deploy.backends.registry import load_predictor
+from deploy.backends.settings import Backend, EngineSettings
 from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import pareto_front
 from deploy.export import parity
