@@ -88,7 +88,7 @@ def detector_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def detector(detector_file):
-    from regenhance_data.detectors.registry import load_detector
+    from regenhance_data.detectors.loading import load_detector
     from regenhance_data.detectors.settings import DetectorSettings
 
     return load_detector(DetectorSettings(f"onnx:{detector_file}"))

@@ -25,7 +25,7 @@ TORCH, PADDLE = {"torch", "torchvision", "onnx2torch", "spandrel", "detectron2"}
 TORCH_PLACES = (
     *("regenhance_data/detectors/", "regenhance_data/upscalers/", "regenhance_data/street/"),
     *("regenhance_data/io/torch_weights.py", "regenhance_data/io/torchscript.py"),
-    *("regenhance_data/importance/formulas.py", "regenhance_data/evaluation/formulas.py"),
+    *("regenhance_data/importance/formulas.py", "regenhance_data/evaluation/formula_comparison.py"),
     "regenhance_data/predictors/accmodel/",
     "regenhance_data/dataset/importance_import.py",  # maps that were saved with torch.save
     "regenhance_data/parallel/",  # the threads of a worker
@@ -177,7 +177,7 @@ def test_a_predictor_runs_without_torch():
 
 def test_no_command_imports_torch_or_paddle_before_it_has_read_its_flags():
     commands = [module for module in FILES if module.split(".")[0] != "regenhance_data" and module.count(".") == 1]
-    tables = [module for module in FILES if module.split(".")[-1] in ("settings", "arguments", "registry")]
+    tables = [module for module in FILES if module.split(".")[-1] in ("settings", "arguments", "kinds", "registry", "networks")]
     wrong = first_chains([*commands, *tables], TORCH | PADDLE)
     refuse("commands, settings, arguments and tables import torch and paddle only in functions", wrong)
 

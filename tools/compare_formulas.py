@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
     formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
     inputs = read_inputs(args, missing_detector=MISSING_DETECTOR)
-    from regenhance_data.evaluation.formulas import compare_formulas, formulas_table  # PyTorch
+    from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table  # PyTorch
 
     result = compare_formulas(
         inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, formulas, args.budgets, args.greedy

@@ -21,7 +21,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import kind_of
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.io.files import read_json, sha256, write_json
 
 EXAMPLES = """

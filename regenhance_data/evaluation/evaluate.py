@@ -15,8 +15,8 @@ from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores
-from regenhance_data.evaluation.composites import Selections, detect_composites, select_for_curves
 from regenhance_data.evaluation.record import EvaluationResult
+from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.metrics.detection import count_matches, f1

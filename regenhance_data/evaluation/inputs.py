@@ -48,7 +48,7 @@ def read_inputs(
 
     InputError for a broken dataset, and for frames, HR frames or a detector that do not exist.
     """
-    from regenhance_data.detectors.registry import detector_record
+    from regenhance_data.detectors.loading import detector_record
 
     every = args.every if sampled else 1
     if every < 1:
@@ -77,7 +77,7 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
 
     InputError for one that does not load, and, with the words of `missing`, in place of the built-in one.
     """
-    from regenhance_data.detectors.registry import load_detector
+    from regenhance_data.detectors.loading import load_detector
 
     recorded = dataset.record.detector
     if missing and recorded is None and not hasattr(args, "spec"):

@@ -12,7 +12,7 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.records import ImportanceRecord
 from regenhance_data.dataset.staleness import importance_is_complete, refuse_unknown_importance, start_importance
-from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.importance.formulas import importance_map

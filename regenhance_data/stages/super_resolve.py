@@ -13,7 +13,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
-from regenhance_data.upscalers.registry import load_upscaler, upscaler_record
+from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.detectors.base import BoxDetector, Detector
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import importance_map

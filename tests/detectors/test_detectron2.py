@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 

@@ -8,7 +8,7 @@ from onnx import helper
 from regenhance_data import errors
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.class_names import class_number
-from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.yolo_decoding import recognise_layout
 from regenhance_data.io.video import read_video

@@ -8,7 +8,7 @@ import torch
 from onnx import helper
 
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.evaluate import evaluate

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from regenhance_data.detectors.class_names import names_from
-from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from tests.support.detectors import (

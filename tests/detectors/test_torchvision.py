@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from regenhance_data.detectors.registry import detector_record, load_detector
+from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.torch_weights import read_state_dict

@@ -11,7 +11,7 @@ from regenhance_data import errors
 from regenhance_data.dataset.folder import Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.detections import Detections
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.evaluation.evaluate import evaluate
 from regenhance_data.evaluation.record import read_evaluation, write_evaluation

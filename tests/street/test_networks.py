@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.regions.composite import upsample_frame

@@ -7,7 +7,7 @@ from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors import kinds as detector_kinds
 from regenhance_data.detectors.kinds import DetectorKind
-from regenhance_data.detectors.registry import load_detector
+from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.images import read_image, write_image
 from regenhance_data.upscalers import kinds as upscaler_kinds

@@ -14,7 +14,7 @@ import torch
 from regenhance_data.errors import InputError
 from regenhance_data.io.torch_weights import read_checkpoint
 from regenhance_data.upscalers.edsr import Edsr, edsr_from
-from regenhance_data.upscalers.registry import load_upscaler
+from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.files import ROOT
 

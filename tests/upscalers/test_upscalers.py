@@ -13,7 +13,7 @@ from regenhance_data.io.files import sha256
 from regenhance_data.io.images import read_image, write_image
 from regenhance_data.stages.super_resolve import super_resolve
 from regenhance_data.upscalers.edsr import Edsr
-from regenhance_data.upscalers.registry import load_upscaler, upscaler_record
+from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.files import noise
 from tests.support.upscalers import RedInverted, red_inverted, write_graph, write_script

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, bootstrap_differences
-from regenhance_data.evaluation.formulas import compare_formulas, formulas_table, greedy_selections
+from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table, greedy_selections
 from regenhance_data.evaluation.record import Estimate
 from regenhance_data.importance.formula_spec import FORMULAS
 from regenhance_data.io.images import write_image

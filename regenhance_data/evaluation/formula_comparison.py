@@ -19,7 +19,7 @@ from regenhance_data.evaluation.bootstrap import (
     bootstrap_differences,
     bootstrap_scores,
 )
-from regenhance_data.evaluation.composites import detect_composites, select_for_curves
+from regenhance_data.evaluation.selections import detect_composites, select_for_curves
 from regenhance_data.importance.formulas import importance_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.metrics.detection import count_matches, f1
