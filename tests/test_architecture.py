@@ -28,10 +28,11 @@ TORCH_PLACES = (
     *("regenhance_data/importance/formulas.py", "regenhance_data/evaluation/formula_comparison.py"),
     "regenhance_data/predictors/accmodel/",
     "regenhance_data/dataset/importance_import.py",  # maps that were saved with torch.save
-    "regenhance_data/parallel/",  # the threads of a worker
+    "regenhance_data/parallel/processes.py",  # the threads of a worker
 )
 PADDLE_PLACES = ("regenhance_data/predictors/paddleseg/", "deploy/export/paddle.py", "deploy/backends/paddle.py")
 RUNS_WITHOUT_TORCH = ("contract", "artifacts", "backends", "online", "benchmarking", "serving", "runtime", "trt_infer")
+NO_FRAMEWORKS = ("settings", "arguments", "kinds", "registry", "networks")  # modules of these names, and commands
 MOST_LINES = 60  # of a function
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -177,7 +178,7 @@ def test_a_predictor_runs_without_torch():
 
 def test_no_command_imports_torch_or_paddle_before_it_has_read_its_flags():
     commands = [module for module in FILES if module.split(".")[0] != "regenhance_data" and module.count(".") == 1]
-    tables = [module for module in FILES if module.split(".")[-1] in ("settings", "arguments", "kinds", "registry", "networks")]
+    tables = [module for module in FILES if module.split(".")[-1] in NO_FRAMEWORKS]
     wrong = first_chains([*commands, *tables], TORCH | PADDLE)
     refuse("commands, settings, arguments and tables import torch and paddle only in functions", wrong)
 
