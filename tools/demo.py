@@ -1,9 +1,8 @@
-"""The whole way, from a video to a deployed predictor and a report, with the commands that a user would type.
+"""Run the whole pipeline, from a video to a deployed predictor and a report, with the commands that a user would type.
 
 Without --video it renders the built-in street, which has its own detector and upscaler. With your own video, the
-video is the high-resolution original (its frames are the clear frames, a third of their size the origin images) when
-it is 480 pixels high or more; a smaller one is what the camera delivers, and the built-in upscaler makes the clear
-frames.
+video gives the HR frames, and a third of their size the LR frames, if it is 480 pixels high or more; a smaller one
+gives the LR frames, and the built-in upscaler makes the HR frames.
 """
 
 import argparse
@@ -31,9 +30,9 @@ make demo VIDEO=my.mp4 DETECTOR=onnx:yolox_nano.onnx
 """
 ROOT = Path(__file__).resolve().parent.parent
 KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
-JOURNAL = "stages.json"  # what is done already, in the folder of the demo
+JOURNAL = "stages.json"  # the finished stages, in the demo's folder
 CONFIG = "paddleseg_configs/mb_nano.yml"
-ORIGINAL_HEIGHT_PX = 480  # a camera stream worth enhancing is smaller, an original worth shrinking is not
+ORIGINAL_HEIGHT_PX = 480  # smaller videos are taken as LR frames
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -44,12 +43,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
     parser.add_argument("--max_frames", type=int, default=360, help="frames to work on, evenly over the video")
     parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
-    parser.add_argument("--restart", action="store_true", help="do again what an earlier run has done already")
+    parser.add_argument("--restart", action="store_true", help="run every stage again")
     return parser
 
 
 def check_detector(args: argparse.Namespace) -> None:
-    """Refuse a detector or classes that do not exist now, not after the frames are made."""
+    """Refuse an unknown detector or class now, not after the frames are made."""
     given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
     load_detector(detector_settings_from(argparse.Namespace(**given)))
 
@@ -123,7 +122,7 @@ def command_line(words: list[str]) -> str:
 
 
 def fingerprint(args: argparse.Namespace) -> str:
-    """A hash of everything that the stages depend on besides their flags: video, detector, the kit itself."""
+    """A hash of all inputs of the stages besides their flags: video, detector, the kit itself."""
     files = [path for folder in KIT_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in files if path.suffix in (".py", ".yml", ".pt")]
     files += [path for path in (args.video, Path(args.detector.partition(":")[2])) if path and path.is_file()]
@@ -133,13 +132,13 @@ def fingerprint(args: argparse.Namespace) -> str:
 def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -> list[dict[str, Any]]:
     """The first stages that an earlier run did by the same commands on the same inputs.
 
-    Where there is none, what it left is removed: of another video or version there is nothing to go on with.
+    Where there is none, the results of the earlier run are removed: they are of another video or version.
     """
     journal = args.save_dir / JOURNAL
     if not journal.exists():
         if (args.save_dir / "dataset").exists():
             raise errors.InputError(
-                f"{args.save_dir}: holds a dataset that no demo made; give --save_dir another folder"
+                f"{args.save_dir}: has a dataset that the demo did not make; give another --save_dir"
             )
         return []
     kept: list[dict[str, Any]] = []
@@ -170,12 +169,12 @@ def main(args: argparse.Namespace) -> None:
     if args.video:
         from regenhance_data.io.video import read_video
 
-        next(iter(read_video(args.video)), None)  # what cannot be read is refused now, and all of it read later
+        next(iter(read_video(args.video)), None)  # an unreadable video is refused now; all of it is read later
     check_detector(args)
     planned, inputs = stages(args), fingerprint(args)
     done = earlier_stages(args, [command_line(words) for words in planned], inputs)
     began = time.monotonic()
-    write_json(args.save_dir / JOURNAL, done)  # before the first stage: what it leaves when it is cut off is the demo's
+    write_json(args.save_dir / JOURNAL, done)  # before the first stage, so that an interrupted run is recognised
     for number, words in enumerate(planned):
         print(f"\n$ {command_line(words)}", flush=True)
         if number < len(done):

@@ -1,6 +1,6 @@
-"""Where you are: Python, processors, GPU; for each part of the kit what is installed, what is missing, how to get it.
+"""Check the installation: Python, CPU, GPU; for each part of the kit what is installed, missing, and how to install it.
 
-Runs before anything is installed: the standard library is all it needs.
+It needs only the standard library, so it runs before anything is installed.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def pins() -> dict[str, str]:
 
 
 def gpus() -> list[str]:
-    """The NVIDIA GPUs with their driver, as nvidia-smi tells them."""
+    """The NVIDIA GPUs with their driver, from nvidia-smi."""
     if not shutil.which("nvidia-smi"):
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
@@ -72,7 +72,7 @@ def cuda_of_torch() -> str:
 
 
 def report() -> str:
-    """Everything doctor says."""
+    """The whole report."""
     right_python = (3, 11) <= sys.version_info[:2] < (3, 13)
     lines = [
         f"Python     {platform.python_version()} at {sys.executable}"
@@ -84,11 +84,11 @@ def report() -> str:
     if found and installed("torch"):
         lines.append(f"           PyTorch {cuda_of_torch()}")
     if found and not installed("paddlepaddle-gpu"):
-        lines.append("           Paddle trains on it once paddlepaddle-gpu takes the place of paddlepaddle in .venv")
+        lines.append("           Paddle trains on it after paddlepaddle in .venv is replaced by paddlepaddle-gpu")
     if not (ROOT / ".venv").exists():
-        lines.append("environment  .venv is not there yet: make setup")
+        lines.append("environment  .venv is missing: make setup")
     elif Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
-        lines.append("environment  this is not the project's own; ask there: .venv/bin/python tools/doctor.py")
+        lines.append("environment  this is not the project's own; run: .venv/bin/python tools/doctor.py")
     pinned, lacking = pins(), [] if right_python else ["Python 3.11 or 3.12"]
     for extra, packages in requirements().items():
         lines.append(f"\n{extra} — {PURPOSE.get(extra, '')}")

@@ -1,4 +1,4 @@
-"""Train the built-in detector of the demo's street anew (how the kit's own were made: docs/decisions.md)."""
+"""Train the built-in street detector (how the kit's own weights were trained: docs/decisions.md)."""
 
 import argparse
 from pathlib import Path

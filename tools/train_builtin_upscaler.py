@@ -1,6 +1,6 @@
-"""Train the built-in ×3 upscaler of the demo's street anew (how the kit's own were made: docs/decisions.md).
+"""Train the built-in ×3 street upscaler (how the kit's own weights were trained: docs/decisions.md).
 
-First on pixels alone, then so that its frames look clear to the detector as well.
+First with a loss on pixels, then also on the detector's features.
 """
 
 import argparse

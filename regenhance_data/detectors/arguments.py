@@ -11,24 +11,29 @@ from regenhance_data.detectors.yolo_layouts import LAYOUTS
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that `settings_from` reads. A flag that is not given leaves no attribute, so that settings recorded
-    in dataset.yaml can show through.
+    """Add the flags that `detector_settings_from` reads. A missing flag leaves no attribute, so that the setting
+    recorded in dataset.yaml is used.
     """
     group = parser.add_argument_group("detector", argument_default=argparse.SUPPRESS)
     add = group.add_argument
-    add("--detector", dest="spec", metavar="SPEC", help=f"the detector whose accuracy counts: {known_specs()}")
+    add("--detector", dest="spec", metavar="SPEC", help=f"computes importance and accuracy: {known_specs()}")
     add(
         "--detector_weights",
         dest="weights",
         metavar="WEIGHTS",
         help=". ".join(f"{kind.name}: {kind.weights_help}" for kind in KINDS.values() if kind.weights_help),
     )
-    add("--score_threshold", type=float, help="detections below it do not count (default: 0.3)")
-    add("--classes", nargs="+", metavar="CLASS", help="names or numbers that count: person,car (default: all)")
+    add("--score_threshold", type=float, help="minimum score of a detection (default: 0.3)")
+    add(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="names or numbers of the classes to detect: person,car (default: all)",
+    )
     add(
         "--max_box_area",
         type=float,
-        help="share of the frame; larger boxes do not count, as in AccMPEG and RegenHance (default: 0.08)",
+        help="maximum box area as share of the frame, as in AccMPEG and RegenHance (default: 0.08)",
     )
     add("--iou_threshold", type=float, help="of the NMS within each class (default: 0.5)")
     add(
@@ -37,12 +42,17 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("HEIGHT", "WIDTH"),
-        help="make frames fit it (default: as torchvision and detectron2 do it for the model; of a file, the frame's "
-        "own size where the graph allows, else the graph's)",
+        help="frames are resized to it (default: what torchvision and detectron2 use for the model; for a file, "
+        "the frame's own size if the graph allows, else the graph's)",
     )
     file = parser.add_argument_group("detector from an ONNX or TorchScript file", argument_default=argparse.SUPPRESS)
     add = file.add_argument
-    add("--detector_layout", dest="layout", choices=tuple(LAYOUTS), help="of the output (default: by what comes out)")
+    add(
+        "--detector_layout",
+        dest="layout",
+        choices=tuple(LAYOUTS),
+        help="of the output (default: recognised by its shape)",
+    )
     add("--channel_order", choices=("RGB", "BGR"), help="of the input (default: the layout's; RGB for segmentation)")
     add("--pixel_range", type=float, help="of the input, 255 or 1 (default: the layout's; 1 for segmentation)")
     for flag, words in (("mean", "subtracted from RGB of 0..1"), ("std", "divided by after it")):

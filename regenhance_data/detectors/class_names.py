@@ -6,8 +6,8 @@ from typing import Any
 
 from regenhance_data.errors import InputError
 
-NAMES_SHOWN = 10  # of the classes there are, where one is asked for that is not
-# The 80 classes of COCO, as YOLO counts them.
+NAMES_SHOWN = 10  # of the classes shown when an unknown one is given
+# The 80 classes of COCO, in YOLO's order.
 COCO = """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,
 parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,
 frisbee,skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,
@@ -18,7 +18,7 @@ COCO_NAMES = tuple(COCO.replace("\n", "").split(","))
 
 
 def class_number(name: str, class_names: Sequence[str]) -> int:
-    """The place of a class given by its name or its number. InputError when there is none."""
+    """The index of a class given by its name or number. InputError for unknown classes."""
     if name in class_names:
         return class_names.index(name)
     if name.isdecimal() and int(name) < len(class_names):
@@ -29,14 +29,14 @@ def class_number(name: str, class_names: Sequence[str]) -> int:
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Names for classes that have none."""
+    """Names for classes without names."""
     return tuple(f"class_{number}" for number in range(count))
 
 
 def names_from(value: Any) -> dict[int, str]:
     """Class names by number, from Ultralytics' {0: 'person', …} or ['person', …]; {} for anything else.
 
-    Numbers have at most four digits: nobody has more classes, and a forged file has no list made of billions.
+    Numbers have at most four digits: no detector has more classes, and a forged number must not allocate a huge list.
     """
     pairs = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     return {int(number): str(name) for number, name in pairs if re.fullmatch("[0-9]{1,4}", str(number))}

@@ -1,7 +1,7 @@
-"""detectron2's RetinaNet, R-CNNs and semantic segmentation, entered where the scores still carry gradients.
+"""detectron2's RetinaNet, R-CNNs and semantic segmentation, run up to the scores, which carry gradients.
 
 detectron2 is installed from its repository, https://github.com/facebookresearch/detectron2. Its FCOS has no YAML: it
-is configured by Python files alone, which are not run here.
+has only Python config files, which are not run here.
 """
 
 import hashlib
@@ -28,17 +28,17 @@ from regenhance_data.io.torch_weights import default_device, read_state_dict
 
 EXAMPLE = "COCO-Detection/retinanet_R_50_FPN_1x.yaml"
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
-# RetinaNet's configs have detectron2 evaluate this; no other code in a YAML is known, and none is run.
+# RetinaNet's configs contain this code; no other code in a YAML is supported, and none is run.
 ANCHOR_SIZES = (
     '!!python/object/apply:eval ["[[x, x * 2**(1.0/3), x * 2**(2.0/3) ] for x in [32, 64, 128, 256, 512 ]]"]',
     str([[size, size * 2 ** (1 / 3), size * 2 ** (2 / 3)] for size in (32, 64, 128, 256, 512)]),
 )
 ROI_HEADS = ("StandardROIHeads", "CascadeROIHeads", "Res5ROIHeads")
-TRIED_PX = 64  # a frame that is small, yet no network's proposals run out in it
+TRIED_PX = 64  # side of the test frame: small, but large enough for proposals of every network
 
 
 def load(name: str, settings: DetectorSettings) -> Detector:
-    """The model of a config file, or of a name in detectron2's model zoo. InputError where it cannot be made."""
+    """The model of a config file, or of a name in detectron2's model zoo. InputError where it cannot be loaded."""
     config = _config(name, settings)
     kinds: dict[str, type[Any]] = {
         "RetinaNet": _RetinaNetDetector,
@@ -59,34 +59,34 @@ def load(name: str, settings: DetectorSettings) -> Detector:
         detector: Detector = kinds[kind](network, config, settings)
         with warnings.catch_warnings(action="ignore"):
             detector.detect(np.zeros((1, TRIED_PX, TRIED_PX, 3), np.uint8))
-    except Exception as error:  # what a config brings about is known when it runs
+    except Exception as error:  # errors in a config show when it runs
         raise InputError(f"{name}: detectron2 cannot run its model ({one_line(error)})") from None
     return detector
 
 
 def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
-    """The sha256 of all that the config says, its bases too, and of the weights."""
+    """The sha256 of the whole config, including its bases, and of the weights."""
     config = _config(name, settings)
     weights = sha256(Path(config.MODEL.WEIGHTS)) if config.MODEL.WEIGHTS else ""
-    config.MODEL.WEIGHTS = ""  # where they lie does not matter
+    config.MODEL.WEIGHTS = ""  # their path does not matter
     return {"sha256": hashlib.sha256(f"{config.dump()}{weights}".encode()).hexdigest()}
 
 
 def _config(name: str, settings: DetectorSettings) -> Any:
-    """The whole config, MODEL.WEIGHTS the weights that the settings mean ('' for none). Runs no code from YAML."""
+    """The whole config, with MODEL.WEIGHTS set from the settings ('' for none). Runs no code from YAML."""
     if not name.endswith((".yaml", ".yml")):
         raise InputError(f"--detector detectron2:{name}: expected a .yaml file or a name like {EXAMPLE}")
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what detectron2 uses and PyTorch is about to drop
+        with warnings.catch_warnings(action="ignore"):  # detectron2 uses what PyTorch has deprecated
             import detectron2.modeling
             from detectron2.config import CfgNode, get_cfg
     except ImportError as error:
         raise InputError(
             f"--detector detectron2:{name}: detectron2 cannot be imported ({one_line(error)}); install it: {INSTALL}"
         ) from None
-    for library in ("detectron2", "fvcore", "torch.fx"):  # the last warns of names that detectron2 uses
+    for library in ("detectron2", "fvcore", "torch.fx"):  # torch.fx warns of names that detectron2 uses
         logging.getLogger(library).setLevel(logging.ERROR)
-    # the zoo's own look-up needs pkg_resources, which setuptools has no longer
+    # the zoo's own look-up needs pkg_resources, which setuptools has removed
     zoo = Path(detectron2.__file__).parent / "model_zoo" / "configs"
     path = next((path for path in (Path(name), zoo / name) if path.is_file()), None)
     if path is None:
@@ -126,15 +126,15 @@ def _network(name: str, config: Any) -> Any:
 
     config.MODEL.DEVICE = default_device().type
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)  # of random weights; all others are read
+        torch.manual_seed(0)  # for random weights
         try:
             network = build_model(config)
-        except Exception as error:  # a config may bring about nearly anything
+        except Exception as error:  # a config can cause nearly any error
             raise InputError(f"{name}: detectron2 cannot build its model ({one_line(error)})") from None
     if config.MODEL.WEIGHTS:
         _load_weights(network, Path(config.MODEL.WEIGHTS), name)
     else:
-        warn(f"detectron2:{name} has random weights; what it finds means nothing")
+        warn(f"detectron2:{name} has random weights; its detections mean nothing")
     return network.eval().requires_grad_(False)
 
 
@@ -155,7 +155,7 @@ def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:
         checkpoint = {"model": read_state_dict(path)}
     try:
         found = DetectionCheckpointer(network)._load_model(checkpoint)
-    except Exception as error:  # arrays of any type may be in the file
+    except Exception as error:  # the file may hold arrays of any type
         raise InputError(f"{path}: its weights are not of {name} ({one_line(error)})") from None
     wrong = [key for key, *_ in found.incorrect_shapes] + list(found.missing_keys)
     if wrong:
@@ -173,7 +173,7 @@ def _prepared(network: Any, config: Any, settings: DetectorSettings, frames: tor
     if short:  # 0 leaves frames as they are
         ratio = min(short / min(height, width), longest / max(height, width))
         size = int(height * ratio + 0.5), int(width * ratio + 0.5)
-        # what Pillow's bilinear resizing is, which detectron2 uses
+        # the same as Pillow's bilinear resizing, which detectron2 uses
         frames = functional.interpolate(frames, size, mode="bilinear", align_corners=False, antialias=True)
     frames = frames.flip(1) if config.INPUT.FORMAT == "BGR" else frames
     frames = (frames - network.pixel_mean) / network.pixel_std
@@ -184,7 +184,7 @@ def _prepared(network: Any, config: Any, settings: DetectorSettings, frames: tor
 
 
 def _names(config: Any, kind: str, count: int) -> tuple[str, ...]:
-    """From the metadata of the first test dataset, where that is one detectron2 knows, else numbers."""
+    """From the metadata of the first test dataset if detectron2 knows it, else numbers."""
     from detectron2.data import MetadataCatalog
 
     dataset = config.DATASETS.TEST[0] if config.DATASETS.TEST else ""
@@ -193,7 +193,7 @@ def _names(config: Any, kind: str, count: int) -> tuple[str, ...]:
 
 
 class _Detectron2BoxDetector(BoxDetector):
-    """What detectron2's detectors of boxes share."""
+    """The common part of detectron2's box detectors."""
 
     def __init__(self, network: Any, config: Any, classes: int, settings: DetectorSettings) -> None:
         super().__init__(settings)
@@ -232,7 +232,7 @@ class _RetinaNetDetector(_Detectron2BoxDetector):
 class _RcnnDetector(_Detectron2BoxDetector):
     """Faster, Mask and Cascade R-CNN and Panoptic FPN's boxes, with FPN or C4 (Res5ROIHeads).
 
-    The proposals of a frame are those of each stage of a cascade; there is one stage elsewhere.
+    The proposals of a frame are those of every stage: several in a cascade, else one.
     """
 
     def __init__(self, network: Any, config: Any, settings: DetectorSettings) -> None:
@@ -269,7 +269,7 @@ class _RcnnDetector(_Detectron2BoxDetector):
         return DenseOutput(scores, decode, proposals=list(zip(*stages, strict=True)))
 
     def _predictions(self, features: dict[str, torch.Tensor], proposals: list[Any], stage: int) -> Any:
-        """What the box predictor of a stage makes of the proposals in each frame."""
+        """The output of a stage's box predictor for the proposals of each frame."""
         heads = self._network.roi_heads
         boxes = [one.proposal_boxes for one in proposals]
         if isinstance(heads.box_predictor, torch.nn.ModuleList):
@@ -282,7 +282,7 @@ class _RcnnDetector(_Detectron2BoxDetector):
 
 
 class _SemanticSegmenter(Segmenter):
-    """SemanticSegmentor, Panoptic FPN's semantic branch alone."""
+    """SemanticSegmentor, as in the semantic branch of Panoptic FPN."""
 
     def __init__(self, network: Any, config: Any, settings: DetectorSettings) -> None:
         super().__init__(settings)

@@ -40,7 +40,7 @@ def _checked_kind(settings: DetectorSettings) -> DetectorKind:
         hint = f"did you mean {meant}?" if meant else f"there are: {known_specs()}"
         raise InputError(f"--detector {settings.spec}: no such detector; {hint}")
     if settings.weights and kind.weights_help is None:
-        raise InputError(f"--detector_weights: {settings.spec} brings its own weights; leave it out")
+        raise InputError(f"--detector_weights: {settings.spec} has its own weights; omit the flag")
     if kind.argument == "PATH":
         path = Path(_argument(settings))
         if not path.is_file():

@@ -20,15 +20,15 @@ from regenhance_data.io.torch_weights import default_device
 
 
 def load(argument: str, settings: DetectorSettings) -> Detector:
-    """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no detector that is known."""
+    """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no known kind of detector."""
     path = Path(argument)
     model = _read(path)
     if any(entry.key == "kit" and entry.value == "regenhance-kit" for entry in model.metadata_props):
         raise InputError(
-            f"{path}: is a predictor of this kit, which finds macroblocks; --detector wants the detector whose "
-            "accuracy counts"
+            f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
+            "importance is computed for"
         )
-    # onnx2torch's own indexing, of no use to who runs a command
+    # a warning about onnx2torch's own code
     warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
     network = _converted(model, path).to(default_device())
     return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
@@ -42,7 +42,7 @@ def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
 def _read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
-    except Exception as error:  # protobuf's and onnx's own, and whatever a broken file brings about
+    except Exception as error:  # protobuf, onnx and broken files raise many kinds
         raise InputError(f"{path}: is no ONNX file ({one_line(error)})") from None
 
 

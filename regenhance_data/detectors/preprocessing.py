@@ -1,4 +1,4 @@
-"""How frames go into a network from a file: size, padding, channel order and pixel range."""
+"""Preprocessing for networks from files: size, padding, channel order and pixel range."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from regenhance_data.detectors.class_names import COCO_NAMES, numbered
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 
-PAD = 114.0  # the grey that the YOLO families were trained with
+PAD = 114.0  # grey, as in the training of the YOLO families
 # Tried where a file leaves its input size open: first what the YOLO families are trained at, then other usual sizes.
 FREE_SIZES = ((640, 640), (416, 416), (320, 320))
-MOST_SIDE_PX = 4096  # of an input; a forged file makes no giant of it
+MOST_SIDE_PX = 4096  # of an input; a forged file must not allocate more
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of RGB 0..1
-Run = Callable[[torch.Tensor], Any]  # a batch of inputs float32 [N, 3, h, w] → whatever the network puts out
+Run = Callable[[torch.Tensor], Any]  # a batch of inputs float32 [N, 3, h, w] → the network's output
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class ProbedNetwork:
 
 @torch.no_grad()
 def probe_network(source: Source, settings: DetectorSettings, device: torch.device) -> ProbedNetwork:
-    """Run the network on noise. InputError where it gives no boxes and no class maps."""
+    """Run the network on noise. InputError where it outputs no boxes and no class maps."""
     own_hw = settings.input_size or source.hw
     sizes = [own_hw] if own_hw else list(FREE_SIZES)
     for hw in sizes:
@@ -87,7 +87,7 @@ def probe_network(source: Source, settings: DetectorSettings, device: torch.devi
         if output is not None:
             return ProbedNetwork(source, settings, device, hw, output, _does_batches(source.run, hw, device))
     raise InputError(
-        f"{source.path}: is no detector: it gives no boxes and no class maps for {sizes_text(sizes)}; "
+        f"{source.path}: is no detector: it outputs no boxes and no class maps for {sizes_text(sizes)}; "
         "give its size with --detector_input_size, and export the detector alone"
     )
 
@@ -186,7 +186,7 @@ def pick_output(output: Any) -> Any:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a frame lies in a network's input: resized to `inner_hw` at the top left of `outer_hw`."""
+    """How a frame is placed in a network's input: resized to `inner_hw`, at the top left of `outer_hw`."""
 
     frame_hw: tuple[int, int]
     inner_hw: tuple[int, int]

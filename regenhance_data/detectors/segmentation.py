@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from regenhance_data.detectors.base import BATCH, Detector, Objective
 
-NO_CLASS = -100  # cross_entropy's own mark of pixels that do not count
+NO_CLASS = -100  # cross_entropy's value for ignored pixels
 
 
 class Segmenter(Detector):
@@ -24,7 +24,7 @@ class Segmenter(Detector):
     @abstractmethod
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames float32 [N, 3, H, W] RGB 0..255 → the logits of each class float32 [N, C, h, w], differentiable in
-        the frames and covering them whole, at the size that the network puts out.
+        the frames and covering all of them, at the network's output size.
         """
 
     @torch.no_grad()

@@ -15,12 +15,12 @@ from regenhance_data.detectors.torchvision import names_of
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torchscript import load_script
 
-NAMES_FILE = "config.txt"  # where Ultralytics leaves what it knows of the model
+NAMES_FILE = "config.txt"  # the file in the archive where Ultralytics writes metadata
 
 
 def load(argument: str, settings: DetectorSettings) -> Detector:
-    """The detector in a TorchScript file. InputError for one that is missing, no TorchScript, or no detector that is
-    known.
+    """The detector in a TorchScript file. InputError for one that is missing, no TorchScript, or no known kind of
+    detector.
     """
     path = Path(argument)
     extra = {NAMES_FILE: b""}
@@ -44,7 +44,7 @@ def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
 
 
 def _names_of_rcnn(module: Any) -> dict[int, str]:
-    """Where the head of torchvision's Faster R-CNN tells how many classes there are."""
+    """From the number of classes in the head of torchvision's Faster R-CNN."""
     for name, parameter in module.named_parameters():
         if name.endswith("box_predictor.cls_score.bias"):
             return dict(enumerate(names_of("fasterrcnn_resnet50_fpn", len(parameter))))

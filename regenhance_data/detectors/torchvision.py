@@ -1,4 +1,4 @@
-"""torchvision's detection and segmentation models, entered where the scores still carry gradients."""
+"""torchvision's detection and segmentation models, run up to the scores, which carry gradients."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch.nn import functional
 from torchvision.models import detection, segmentation
-from torchvision.transforms import functional as pictures
+from torchvision.transforms import functional as transforms
 
 from regenhance_data.console import warn
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
@@ -20,7 +20,7 @@ from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import read_state_dict
 
-# The bias of the layer that puts out the classes, by whose length the classes of a state dict are counted.
+# The bias of the classification layer: its length is the number of classes in a state dict.
 CLASS_BIASES = (
     "roi_heads.box_predictor.cls_score.bias",
     "head.classification_head.cls_logits.bias",
@@ -35,7 +35,7 @@ SEGMENTATION_SIZE_PX = 520  # what the shorter side is resized to, in all of tor
 
 
 def load(name: str, settings: DetectorSettings) -> Detector:
-    """torchvision's model `name`, with the weights of the settings. InputError for models and weights there are not."""
+    """torchvision's model `name`, with the weights of the settings. InputError for unknown models and weights."""
     network, classes = _network(name, settings.weights or "DEFAULT")
     network.eval().requires_grad_(False)
     if name in torchvision.models.list_models(segmentation):
@@ -56,7 +56,7 @@ def identity(name: str, settings: DetectorSettings) -> dict[str, Any]:
 
 
 def names_of(name: str, count: int) -> tuple[str, ...]:
-    """The classes that the published weights of a model have, where they are as many, else numbers."""
+    """The class names of a model's published weights if there are `count`, else numbers."""
     published = _published(name, "DEFAULT").meta["categories"]
     return tuple(published) if count == len(published) else numbered(count)
 
@@ -64,7 +64,7 @@ def names_of(name: str, count: int) -> tuple[str, ...]:
 def _network(name: str, weights: str) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The model and its classes."""
     if weights == "none":
-        warn(f"torchvision:{name} has random weights; what it finds means nothing")
+        warn(f"torchvision:{name} has random weights; its detections mean nothing")
         classes = tuple(_published(name, "DEFAULT").meta["categories"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -94,19 +94,19 @@ def _published(name: str, weights: str) -> Any:
     """A member of the model's enum of weights, by its name. InputError where there is no such model or member."""
     models = [model for module in (detection, segmentation) for model in torchvision.models.list_models(module)]
     if name not in models:
-        raise InputError(f"--detector torchvision:{name}: no such model; there are: {', '.join(models)}")
+        raise InputError(f"--detector torchvision:{name}: no such model; known are: {', '.join(models)}")
     known = torchvision.models.get_model_weights(name)
     if weights not in known.__members__:
         raise InputError(
-            f"--detector_weights {weights}: torchvision:{name} has {', '.join(known.__members__)}; a .pth file or none "
-            "will do as well"
+            f"--detector_weights {weights}: torchvision:{name} has {', '.join(known.__members__)}; or give a .pth file "
+            "or none"
         )
     return known[weights]
 
 
 def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]:
     """The model with the state dict in a .pth, with as many classes as that has."""
-    _published(name, "DEFAULT")  # there must be such a model
+    _published(name, "DEFAULT")  # refuses unknown models
     state = read_state_dict(path)
     with torch.device("meta"):
         plain = _built(name, 2).state_dict()
@@ -116,15 +116,15 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
     classes = 2 * state[bias].numel() // plain[bias].numel()
     network = _built(name, classes)
     try:
-        missing, strangers = network.load_state_dict(state, strict=False)
+        missing, unexpected = network.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights are not of torchvision:{name} ({one_line(error)})") from None
     # networks trained with frozen BatchNorm count no batches
     is_frozen = any(key.endswith("num_batches_tracked") for key in missing)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    strangers = [key for key in strangers if not key.startswith("aux_classifier.")]
-    if missing or strangers:
-        what = f"has no {missing[0]}" if missing else f"has {strangers[0]} besides"
+    unexpected = [key for key in unexpected if not key.startswith("aux_classifier.")]
+    if missing or unexpected:
+        what = f"has no {missing[0]}" if missing else f"has an unexpected {unexpected[0]}"
         raise InputError(f"{path}: {what}; its weights are not of torchvision:{name}")
     if is_frozen and name in NO_EPSILON:
         for module in network.modules():
@@ -135,17 +135,17 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
 
 @torch.no_grad()
 def _try(settings: DetectorSettings, run: Callable[[], Any]) -> None:
-    """Find out whether the network can do the input size that is asked for. InputError where it cannot."""
+    """Try the given input size. InputError where the network does not support it."""
     try:
         run()
     except RuntimeError as error:
         raise InputError(
-            f"--detector_input_size {settings.input_size}: {settings.spec} cannot do it ({one_line(error)})"
+            f"--detector_input_size {settings.input_size}: {settings.spec} does not support it ({one_line(error)})"
         ) from None
 
 
 class _TorchvisionDetector(BoxDetector):
-    """What one and two stages share: torchvision's own way of a frame into the network."""
+    """The common part of one- and two-stage detectors: torchvision's own preprocessing."""
 
     def __init__(self, network: torch.nn.Module, classes: tuple[str, ...], settings: DetectorSettings) -> None:
         super().__init__(settings)
@@ -239,5 +239,5 @@ class TorchvisionSegmenter(Segmenter):
                 wanted / given for wanted, given in zip(self.settings.input_size, frames.shape[2:], strict=True)
             )
             size = [max(round(given * ratio), 1) for given in frames.shape[2:]]
-        inputs = pictures.normalize(pictures.resize(frames / 255, size, antialias=True), *IMAGENET)
+        inputs = transforms.normalize(transforms.resize(frames / 255, size, antialias=True), *IMAGENET)
         return self._network(inputs)["out"]

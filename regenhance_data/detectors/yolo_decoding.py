@@ -46,7 +46,7 @@ def _rows(layout: Layout, output: torch.Tensor) -> torch.Tensor:
 
 
 def _is_decoded(output: torch.Tensor, hw: tuple[int, int]) -> bool:
-    """Whether the centres are those of cells spread over the picture, not offsets from them."""
+    """Whether the centres are in pixels, spread over the image, and not offsets from the cells."""
     cells, strides = _grid(hw, output.device)
     centres = output[0, :, :2]
     return bool((centres / strides - cells).abs().median() < centres.abs().median())

@@ -1,4 +1,4 @@
-"""Pickles read without running code from them: what they may ask for is listed, and nothing else is made."""
+"""Pickles read without running code from them: only listed types are constructed."""
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ Allowed = Mapping[tuple[str, str], Callable[..., Any]]
 def restricted_load(source: Path | BinaryIO, allowed: Allowed, encoding: str = "ASCII") -> Any:
     """The object in a pickle of plain values (dicts, lists, strings, numbers) and of what `allowed` makes.
 
-    allowed: (module, name) as the pickle asks for it → what is called in its place; `ARRAYS` are NumPy's. Names that
+    allowed: (module, name) as named in the pickle → what is called instead; `ARRAYS` are NumPy's. Names that
     NumPy 2 moved to numpy._core are looked up under numpy.core. encoding: of Python 2's strings, 'latin1' for arrays.
     pickle.UnpicklingError, with a reason of one line, for whatever else is in the file.
     """
@@ -29,7 +29,7 @@ def restricted_load(source: Path | BinaryIO, allowed: Allowed, encoding: str = "
         raise pickle.UnpicklingError(one_line(error)) from None
 
 
-# The unpickler written in Python: the one in C makes room for whatever memo number a broken file names, gigabytes.
+# The unpickler written in Python: the one in C allocates for any memo number in a broken file, gigabytes.
 _Unpickler: Any = pickle._Unpickler
 
 
@@ -38,7 +38,7 @@ class _Restricted(_Unpickler):
         super().__init__(file, encoding=encoding)
         self._allowed = allowed
 
-    # A few nested tuples, each twice in the next, take for ever to hash: what is hashed is plain, or flat.
+    # Nested tuples, each twice in the next, take exponential time to hash: keys must be plain or flat.
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {**_Unpickler.dispatch}
     for _opcode in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
         del dispatch[_opcode[0]]

@@ -1,4 +1,4 @@
-"""TorchScript files, read with what care they need: such a file is a program."""
+"""TorchScript files, read safely: such a file is a program."""
 
 import re
 import warnings
@@ -34,9 +34,9 @@ def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
     for text in _code(path):
         if found := _OUTSIDE.search(text):
             called = "".join(found.group().decode(errors="replace").split())[:80]
-            raise InputError(f"{path}: its code calls {called}; a model has no need of it")
+            raise InputError(f"{path}: its code calls {called}, which no model needs")
     try:
-        with warnings.catch_warnings(action="ignore"):  # that TorchScript grows old is nothing a user can mend
+        with warnings.catch_warnings(action="ignore"):  # users cannot act on TorchScript's deprecation
             return torch.jit.load(path, default_device(), extra)
     except Exception as error:  # PyTorch raises many kinds for a broken archive
         raise InputError(f"{path}: PyTorch cannot load this TorchScript file ({one_line(error)})") from None

@@ -1,7 +1,7 @@
-"""The built-in detector: a small anchor-free network that finds the vehicles and people of the built-in street.
+"""The built-in detector: a small anchor-free network for the vehicles and people of the built-in street.
 
-Small enough for two CPU cores, and smooth (SiLU) so that the gradient of its scores says where the picture matters.
-It is trained on sharp pictures alone and looks at fine detail alone (each pixel less the mean of its neighbourhood),
+Small enough for two CPU cores, and smooth (SiLU) so that the gradient of its scores shows which pixels matter.
+It is trained only on sharp images and uses only fine detail (each pixel less the mean of its neighbourhood),
 so blur costs it more accuracy than it costs a large detector: the demo's street is simple, and a network that also
 saw coarse shapes lost only a quarter of its F1 to blur. One prediction a 4×4 pixels: a score for each class (how
 central the place is in an object of that class) and the distances to the box's sides.
@@ -110,7 +110,7 @@ def load_street_detector(weights: Path = DETECTOR_WEIGHTS) -> StreetDetector:
 
 
 def train_street_detector(samples: Sequence[Sample], iterations: int, seed: int = 0, batch: int = 8) -> StreetDetector:
-    """A detector trained on random crops of the clear frames of `samples`, in eval mode."""
+    """A detector trained on random crops of the HR frames of `samples`, in eval mode."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     detector = StreetDetector().train()
@@ -129,7 +129,7 @@ def train_street_detector(samples: Sequence[Sample], iterations: int, seed: int 
 
 
 def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(frame float32 [h, w, 3], boxes [n, 4], labels [n]) of a random place, mirrored and relit at random.
+    """(frame float32 [h, w, 3], boxes [n, 4], labels [n]) at a random position, mirrored and relit at random.
 
     The label of an object whose smaller part is inside the crop is −1: neither found nor missed.
     """
@@ -153,7 +153,7 @@ def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndar
 def _loss(logits: torch.Tensor, boxes: torch.Tensor, true_boxes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Quality focal loss (Li et al. 2020) on a bump around each object's middle, and GIoU loss under the bumps.
 
-    logits [classes, rows, cols], boxes [4, rows, cols]; true_boxes [n, 4], labels [n] (−1: leave its place out).
+    logits [classes, rows, cols], boxes [4, rows, cols]; true_boxes [n, 4], labels [n] (−1: ignore its cells).
     """
     x, y = (c[0] for c in _centres(logits))
     target, weight = torch.zeros_like(logits), torch.ones_like(logits[0])

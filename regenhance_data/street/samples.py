@@ -1,4 +1,4 @@
-"""What the two built-in networks are trained on: frames of the street, clear and as a small camera delivers them."""
+"""Training samples of the built-in networks: HR frames of the street, and LR frames as from a small camera."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -61,9 +61,9 @@ def _clip(seed: int) -> list[Sample]:
 
 
 def crop_corner(rng: np.random.Generator, sample: Sample, size_wh: tuple[int, int]) -> np.ndarray:
-    """Where to cut `size_wh` origin pixels from the origin image: int64 [2] (left, top).
+    """A random crop of `size_wh` pixels of the LR frame: its corner int64 [2] (left, top).
 
-    Three in four cover a random object, the rest lie anywhere: most of a street is empty and soon learned.
+    Three in four cover a random object, the rest lie anywhere: most of a street is empty and easy to learn.
     """
     frame_wh = np.array(sample.lr.shape[1::-1])
     corner = rng.uniform(0, frame_wh - size_wh)

@@ -1,4 +1,4 @@
-"""The built-in upscaler: a small network that makes a compressed 320×180 frame of the built-in street clear, ×3."""
+"""The built-in upscaler: a small network for compressed 320×180 frames of the built-in street, ×3."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ from regenhance_data.street.training import train_network
 from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_network
 
 _CHANNELS, _LAYERS = 28, 6  # 43,000 parameters: below 150 ms for a 320×180 frame on two cores
-_CROP = 48  # origin pixels a side of a training crop: three times what a pixel of the result depends on (15)
+_CROP = 48  # LR pixels per side of a training crop: three times the receptive field (15)
 _LEARNING_RATE = 2e-3  # the usual choice for Adam at this size, with the one-cycle schedule
 _DETECTOR_WEIGHT = 250.0  # both parts of the loss then weigh about the same; 40 gave the detector half as much
 
@@ -61,10 +61,10 @@ def train_street_upscaler(
     start: StreetUpscaler | None = None,
     detector: StreetDetector | None = None,
 ) -> StreetUpscaler:
-    """An upscaler trained on random crops of (origin image, clear frame), in eval mode; from `start` if given.
+    """An upscaler trained on random crops of LR and HR frames, in eval mode; from `start` if given.
 
-    With `detector` its frames shall also look like the clear ones to that detector, which stays as it is (a
-    perceptual loss, Johnson et al. 2016): pixels alone are best guessed by blur, and blur is what hides objects.
+    With `detector`, the loss also compares that detector's features with those of the HR frames (a perceptual loss,
+    Johnson et al. 2016): a loss on pixels alone favours blur, which hides objects. The detector is not trained.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -89,17 +89,17 @@ def train_street_upscaler(
 
 
 def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """(origin [48, 48, 3], clear [144, 144, 3]), mirrored or not."""
+    """(LR [48, 48, 3], HR [144, 144, 3]) float or uint8 as the sample's, mirrored or not."""
     left, top = crop_corner(rng, sample, (_CROP, _CROP))
     step = int(rng.choice([-1, 1]))
-    origin = sample.lr[top : top + _CROP, left : left + _CROP]
-    clear = sample.hr[SCALE * top : SCALE * (top + _CROP), SCALE * left : SCALE * (left + _CROP)]
-    return origin[:, ::step], clear[:, ::step]
+    lr = sample.lr[top : top + _CROP, left : left + _CROP]
+    hr = sample.hr[SCALE * top : SCALE * (top + _CROP), SCALE * left : SCALE * (left + _CROP)]
+    return lr[:, ::step], hr[:, ::step]
 
 
-def _loss(made: torch.Tensor, clear: torch.Tensor) -> torch.Tensor:
+def _loss(made: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """L1 on the pixels and on the differences between neighbours: the second keeps edges sharp."""
-    loss = functional.l1_loss(made, clear)
+    loss = functional.l1_loss(made, hr)
     for axis in (-1, -2):
-        loss = loss + functional.l1_loss(made.diff(dim=axis), clear.diff(dim=axis))
+        loss = loss + functional.l1_loss(made.diff(dim=axis), hr.diff(dim=axis))
     return loss

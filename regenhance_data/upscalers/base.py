@@ -1,4 +1,4 @@
-"""Networks that upscale: what every kind of file becomes before tiles and batches are cut for it."""
+"""The interface of upscaling networks, below tiling and batching."""
 
 import math
 from abc import ABC, abstractmethod
@@ -9,17 +9,17 @@ import numpy as np
 
 from regenhance_data.errors import InputError, one_line
 
-OVERLAP = 32  # origin pixels around a tile where the network does not tell: beyond it, trained networks look little
+OVERLAP = 32  # LR pixels around a tile if the receptive field is unknown: trained networks use little beyond it
 _SIDES_PROBED = (1, 2, 4, 8, 16, 32, 64)
 
 
 class UpscalingNetwork(ABC):
     """Makes frames `scale` times as large: uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3], of any size.
 
-    source: its file, for errors. overlap: origin pixels on each side that a pixel of the result depends on, as far as
+    source: its file, for errors. overlap: LR pixels on each side that a pixel of the result depends on, as far as
     is known. multiple: both sides of the input are padded (mirrored) to a multiple of it. fixed_hw: the one size that
-    the network takes, None where it takes others. batches: whether several frames go through it together; where not,
-    or where a frame's bits would depend on its neighbours, they go one by one.
+    the network takes, None where it takes others. batches: whether several frames go through it together; else they
+    go one by one, also where a frame's bits would depend on its batch.
     """
 
     def __init__(
@@ -47,32 +47,32 @@ class UpscalingNetwork(ABC):
         return self.run(frames)[:, : height * self.scale, : width * self.scale]
 
     def refuse_unless_finite(self, finite: bool) -> None:
-        """InputError where the network puts out what is no number."""
+        """InputError where the output has NaN or infinite pixels."""
         if not finite:
             raise InputError(
-                f"{self.source}: puts out NaN or infinite pixels; the file is damaged, or needs --precision fp32"
+                f"{self.source}: outputs NaN or infinite pixels; the file is damaged, or needs --precision fp32"
             )
 
 
 def probe(run: Callable[[np.ndarray], Any], source: str) -> tuple[int, int]:
-    """(scale, multiple) of a network that does not tell: float32 [1, 3, h, w] in 0..1 → an array [1, 3, h·s, w·s].
+    """(scale, multiple) of a network, found by running it: float32 [1, 3, h, w] in 0..1 → an array [1, 3, h·s, w·s].
 
-    multiple: the smallest power of two that the sides of its input have to be multiples of, found by running it on
-    small noise. InputError where it upscales at none.
+    multiple: the smallest power of two that both sides of its input must be multiples of. InputError where it upscales
+    at none.
     """
     rng = np.random.default_rng(0)
     for multiple in _SIDES_PROBED:
         frame = rng.random((1, 3, 64 + multiple, 64 + 2 * multiple), np.float32)
         try:
             made = run(frame)
-        # a network of another size, or of another purpose, fails in any way
+        # a network for another size or purpose can raise anything
         except Exception as error:
             found = one_line(error)
             continue
         scale = scale_of(frame.shape, made)
         if scale:
             return scale, multiple
-        found = f"it gives {described(made)} for {list(frame.shape)}"
+        found = f"its output is {described(made)} for {list(frame.shape)}"
     raise InputError(f"{source}: is no upscaler of RGB frames [N, 3, h, w] ({found})")
 
 
@@ -84,5 +84,5 @@ def scale_of(shape: tuple[int, ...], made: Any) -> int | None:
 
 
 def described(made: Any) -> str:
-    """The shape of what a network puts out, or its type where it has none."""
+    """The shape of an output, or its type where it has none."""
     return str(list(made.shape)) if hasattr(made, "shape") else f"a {type(made).__name__}"

@@ -21,7 +21,7 @@ from regenhance_data.upscalers.settings import UpscalerSettings
 
 _WIDE = 256  # features from which the authors scale residuals, so that training stays stable
 _FACTORS = {(4,): 2, (9,): 3, (4, 4): 4, (4, 4, 4): 8}  # channels per feature of each upsampling layer: scale
-_MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # beyond what anybody trained; a forged file makes no giant of it
+_MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # more than in any published network; a forged file must not allocate more
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:

@@ -17,7 +17,7 @@ Upscaler = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, 3] RGB → uint
 
 
 def load_upscaler(settings: UpscalerSettings) -> Upscaler:
-    """The upscaler of the settings, tried on a small frame. InputError for files that it cannot be made of, and for a
+    """The upscaler of the settings, tried on a small frame. InputError for files that are no upscaler, and for a
     scale that is not the network's.
     """
     network = _network(settings)
@@ -50,7 +50,7 @@ def _try(network: UpscalingNetwork) -> None:
         made = network(frame)
     except InputError:
         raise
-    # a network fails in any way; that memory is short is for tiling to mend
+    # a network can raise anything; tiling handles short memory
     except Exception as error:
         if is_out_of_memory(error):
             return

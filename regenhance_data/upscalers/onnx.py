@@ -11,7 +11,7 @@ from regenhance_data.io.files import sha256
 from regenhance_data.upscalers.base import OVERLAP, UpscalingNetwork, described, probe, scale_of
 from regenhance_data.upscalers.settings import UpscalerSettings
 
-_MOST_SIDE_PX = 4096  # of an input that a graph fixes; a forged file makes no giant of it
+_MOST_SIDE_PX = 4096  # of an input that a graph fixes; a forged file must not allocate more
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -40,13 +40,13 @@ class OnnxNetwork(UpscalingNetwork):
             raise InputError(f"{path}: takes {batch} frames at once; export it with one, or with a dynamic batch")
         fixed = [side for side in sides if isinstance(side, int)]
         if len(fixed) == 1:
-            raise InputError(f"{path}: fixes one side of its input alone ({sides}); export it with both or none fixed")
+            raise InputError(f"{path}: fixes only one side of its input ({sides}); export it with both or none fixed")
         if not fixed:
             scale, multiple = probe(self._graph, str(path))
             super().__init__(str(path), scale, multiple=multiple)
             return
         if max(fixed) > _MOST_SIDE_PX:
-            raise InputError(f"{path}: takes inputs of {fixed[1]}x{fixed[0]}, larger than frames are; export it anew")
+            raise InputError(f"{path}: takes inputs of {fixed[1]}x{fixed[0]}, larger than any frame; export it again")
         height, width = fixed
         super().__init__(
             str(path), self._fixed_scale(path, height, width), min(OVERLAP, min(fixed) // 4), fixed_hw=(height, width)
@@ -85,7 +85,7 @@ class OnnxNetwork(UpscalingNetwork):
             raise InputError(f"{path}: does not run ({one_line(error)})") from None
         scale = scale_of(frame.shape, made)
         if not scale:
-            raise InputError(f"{path}: is no upscaler: it gives {described(made)} for {list(frame.shape)}")
+            raise InputError(f"{path}: is no upscaler: its output is {described(made)} for {list(frame.shape)}")
         return scale
 
 
@@ -96,7 +96,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     try:
-        # on the CPU alone there is nothing to fall back to; ONNX Runtime would print that it tries
+        # with only the CPU there is no fallback; ONNX Runtime would print that it tries one
         fallback = len(providers) > 1
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=fallback)
     # ONNX Runtime's own, of many kinds

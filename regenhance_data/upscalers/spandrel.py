@@ -27,12 +27,12 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
         raise InputError(
             f"{path}: spandrel knows no network with such weights ({', '.join(list(weights)[:3])} …)"
         ) from None
-    # weights that resemble an architecture and are not of it
+    # weights that only resemble an architecture
     except Exception as error:
         raise InputError(f"{path}: spandrel cannot load it ({one_line(error)})") from None
     name = found.architecture.name
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise InputError(f"{path}: is a {name} that makes no RGB picture of an RGB picture; give a super-resolver")
+        raise InputError(f"{path}: is a {name}, which does not upscale RGB images")
     half = resolve_half(settings.half, found.supports_half, str(path))
     found.eval().to(default_device(), torch.float16 if half else torch.float32)
     about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches()}

@@ -1,4 +1,4 @@
-"""Frames upscaled in tiles that overlap: the picture of the whole frame, in less memory."""
+"""Frames upscaled in overlapping tiles: the same image as from the whole frame, in less memory."""
 
 import math
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from regenhance_data.console import warn
 from regenhance_data.errors import InputError
 from regenhance_data.upscalers.base import UpscalingNetwork
 
-SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: the time goes up and the memory hardly down
+SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: slower, with hardly less memory
 _ALIGNED_PX = 16  # where tiles may begin: networks that attend in windows have them of 8 or 16 pixels
 _OUT_OF_MEMORY = (
     *("out of memory", "allocate memory", "not enough memory"),
@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = (
 
 
 class Span(NamedTuple):
-    """One tile along one axis, in origin pixels: [start, stop) is kept of what the network makes of [first, last)."""
+    """One tile along one axis, in LR pixels: [start, stop) is kept of what the network makes of [first, last)."""
 
     start: int
     stop: int
@@ -53,8 +53,8 @@ def fixed_spans(length: int, seen_px: int, overlap: int) -> list[Span]:
 class TiledUpscaler:
     """Upscales with a network: uint8 [N, H, W, 3] RGB → uint8 [N, H·scale, W·scale, 3].
 
-    tile_px: side of the tiles in origin pixels, None: the whole frame. Where memory does not suffice, frames go one by
-    one, then in ever smaller tiles, from there on. InputError where it does not suffice for the smallest.
+    tile_px: side of the tiles in LR pixels, None: the whole frame. Where memory is short, frames go one by one,
+    then in ever smaller tiles, from then on. InputError where it is short even for the smallest.
     """
 
     def __init__(self, network: UpscalingNetwork, tile_px: int | None = None) -> None:
@@ -67,14 +67,14 @@ class TiledUpscaler:
             try:
                 made = self._upscaled(frames)
                 break
-            # every library has an exception of its own for it
+            # every library has its own exception for it
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             self._spare_memory(frames)
         if self._is_short and not self._has_warned:
             size = f"in tiles of {self._tile_px} pixels (as with --tile_size)" if self._tile_px else "frame by frame"
-            warn(f"memory is too short for all at once; going on {size}")
+            warn(f"memory is too short for all at once; continuing {size}")
             self._has_warned = True
         return made
 
@@ -87,7 +87,7 @@ class TiledUpscaler:
         if self._network.fixed_hw or side_px <= SMALLEST_TILE_PX:
             raise InputError(
                 f"{self._network.source}: memory is too short for it even in small tiles; "
-                "free some, or take a smaller network"
+                "free some, or use a smaller network"
             )
         self._tile_px = max(math.ceil(side_px / 2), SMALLEST_TILE_PX)
 
@@ -114,11 +114,11 @@ class TiledUpscaler:
         return spans(length, self._tile_px or length, network.overlap, math.lcm(network.multiple, _ALIGNED_PX))
 
 
-def _kept(span: Span, scale: int, origin: int = 0) -> slice:
-    """The clear pixels of a tile, counted from origin pixel `origin`."""
-    return slice((span.start - origin) * scale, (span.stop - origin) * scale)
+def _kept(span: Span, scale: int, first: int = 0) -> slice:
+    """The HR pixels of a tile, counted from LR pixel `first`."""
+    return slice((span.start - first) * scale, (span.stop - first) * scale)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of Python's, PyTorch's or ONNX Runtime's says that memory did not suffice."""
+    """Whether an exception of Python's, PyTorch's or ONNX Runtime's means that memory was too short."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

@@ -88,7 +88,7 @@ def test_an_input_size_that_is_asked_for_is_used(files):
     frame = np.repeat(np.repeat(squares(32, 32, (8, 16, RED)), 2, axis=0), 2, axis=1)
     (found,) = load(files["yolox"], input_size=(32, 32), max_box_area=1.0).detect(frame[None])
     np.testing.assert_allclose(found.boxes, [[8, 24, 40, 56]], atol=1e-3)
-    with pytest.raises(errors.InputError, match=r"gives no boxes and no class maps for an input of 1x3x32x64"):
+    with pytest.raises(errors.InputError, match=r"outputs no boxes and no class maps for an input of 1x3x32x64"):
         load(files["yolov8"], input_size=(32, 64))
 
 

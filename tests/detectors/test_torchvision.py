@@ -133,10 +133,10 @@ def test_weights_as_training_scripts_wrap_them_load_and_are_told_by_their_hash(f
 @pytest.mark.parametrize(
     ("spec", "weights", "message"),
     [
-        ("torchvision:yolo", "none", r"no such model; there are: .*fcos_resnet50_fpn"),
-        (f"torchvision:{SSD}", "COCO_V9", f"{SSD} has COCO_V1, DEFAULT; a .pth file or none"),
+        ("torchvision:yolo", "none", r"no such model; known are: .*fcos_resnet50_fpn"),
+        (f"torchvision:{SSD}", "COCO_V9", f"{SSD} has COCO_V1, DEFAULT; or give a .pth file or none"),
         (f"torchvision:{SSD}", "missing.pth", "missing.pth: no such file"),
-        ("onnx:a.onnx", "none", "brings its own weights"),
+        ("onnx:a.onnx", "none", "has its own weights"),
     ],
 )
 def test_models_and_weights_that_do_not_exist_are_refused(spec, weights, message):
@@ -179,7 +179,7 @@ def test_files_that_are_no_weights_of_the_model_are_refused_and_run_no_code(file
         read_state_dict(path)
     state = torch.load(files(LRASPP), weights_only=True)
     torch.save({**state, "more": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="has more besides"):
+    with pytest.raises(InputError, match="has an unexpected more"):
         load(LRASPP, files, weights=str(path))
     with pytest.raises(InputError, match=r"its weights are not of torchvision:ssdlite"):
         load(SSD, files, weights=str(path))

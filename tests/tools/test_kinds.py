@@ -96,7 +96,7 @@ def test_help_and_refusals_know_the_new_kinds(new_kinds, tmp_path):
         assert spec in command.make_parser().format_help()
     with pytest.raises(errors.InputError, match=r"there are: builtin, .*, brightness:NAME"):
         load_detector(DetectorSettings("brightness"))
-    with pytest.raises(errors.InputError, match="brings its own weights"):
+    with pytest.raises(errors.InputError, match="has its own weights"):
         load_detector(DetectorSettings("brightness:sun", weights="sun.pth"))
     (tmp_path / "sun.lux").touch()
     with pytest.raises(errors.InputError, match="did you mean brightness:"):

@@ -91,7 +91,7 @@ def test_where_memory_is_short_frames_go_one_by_one_and_then_in_halved_tiles(cap
         np.testing.assert_array_equal(upscaler(frames), Blur().run(frames))
     assert [shape for shape in network.given if np.prod(shape) > network.most_px] == [(3, 70, 93), (1, 70, 93)]
     assert capsys.readouterr().err == (
-        "warning: memory is too short for all at once; going on in tiles of 47 pixels (as with --tile_size)\n"
+        "warning: memory is too short for all at once; continuing in tiles of 47 pixels (as with --tile_size)\n"
     )
 
 
@@ -99,7 +99,7 @@ def test_a_batch_that_is_too_large_alone_needs_no_tiles(capsys):
     network = Blur(most_px=70 * 93, batches=True)
     TiledUpscaler(network)(frames_of(3, 70, 93))
     assert network.given == [(3, 70, 93)] + [(1, 70, 93)] * 3
-    assert "going on frame by frame" in capsys.readouterr().err
+    assert "continuing frame by frame" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError, torch.OutOfMemoryError])
