@@ -14,7 +14,7 @@ from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_yaml, written_whole
+from regenhance_data.io.files import atomic_write, read_yaml
 
 if TYPE_CHECKING:
     import onnx
@@ -151,7 +151,7 @@ def write_paddle_forms(
     save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
     print(f"wrote {folder}, the levels of all pixels, for Paddle Inference")
     bare = save_dir / f"{config.name}_network" / "model.onnx"  # in its own folder, since it is no predictor
-    with written_whole(bare) as temporary:
+    with atomic_write(bare) as temporary:
         onnx.save(network, str(temporary))
     print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")
 

@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 
 # Okabe and Ito's palette, distinguishable with any colour vision
 BLUE, ORANGE, GREEN, VERMILION, SKY_BLUE, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -61,5 +61,5 @@ def svg_bytes(figure: Figure) -> bytes:
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write a figure to `stem`.png and `stem`.svg."""
     for suffix in (".png", ".svg"):
-        with written_whole(stem.with_suffix(suffix)) as temporary:
+        with atomic_write(stem.with_suffix(suffix)) as temporary:
             figure.savefig(temporary, dpi=150)

@@ -13,7 +13,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import sha256, write_json, written_whole
+from regenhance_data.io.files import atomic_write, sha256, write_json
 from regenhance_data.metrics.ranking import spearman
 from regenhance_data.regions.selection import select_macroblocks
 
@@ -137,7 +137,7 @@ def write_compared(
 
     about: see `described`. further: more entries of the report. The rest: see `parity`.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         onnx.save(graph, str(temporary))
         report = parity(temporary, about["head"], frames, reference, framework, about["precision"])
     report_path = path.with_suffix(".parity.json")

@@ -13,7 +13,7 @@ from typing import IO
 import numpy as np
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 
 _MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # limits of a plausible file: four days of video, 16K frames
 _BLOCK_CELLS = 2**16  # macroblocks read at once: a few megabytes, with everything computed from them
@@ -25,7 +25,7 @@ _BROKEN_ARCHIVE = (
 
 def write_importance(path: Path, importance: np.ndarray, frames: np.ndarray) -> None:
     """Write `importance` [T, rows, cols] (as float32) and the frame numbers [T] (as int64), atomically."""
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         # uncompressed: compression saves a thousandth of the frames' size and takes half the time of the labels
         np.savez(file, importance=importance.astype(np.float32), frames=frames.astype(np.int64))
 

@@ -31,7 +31,7 @@ def digest(value: Any) -> str:
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; renamed to `path` on success, removed on any error.
 
     Its name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders need it).
@@ -97,7 +97,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 
 

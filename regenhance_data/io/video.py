@@ -12,7 +12,7 @@ import numpy as np
 
 from regenhance_data.console import warn
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 
 # Playlists that pose as a video may name other files or hosts.
 _PLAYLISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "sdp"}
@@ -163,7 +163,7 @@ class VideoWriter:
 
     def __enter__(self) -> "VideoWriter":
         with ExitStack() as opened:
-            temporary = opened.enter_context(written_whole(self._path))
+            temporary = opened.enter_context(atomic_write(self._path))
             self._container = opened.enter_context(av.open(str(temporary), "w", options={"movflags": "faststart"}))
             # left in reverse order: an error while flushing or closing, on a full disk say, leaves no file either
             opened.push(self._flush)

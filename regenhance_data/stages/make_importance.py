@@ -17,7 +17,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.importance.formulas import importance_map
 from regenhance_data.importance.frame_pairs import read_pair
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
 
@@ -81,7 +81,7 @@ class _Worker:
 def _write_parts(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
     """Write the importance of each finished chunk; yield the frames of it."""
     for chunk, maps in results:
-        with written_whole(_part(dataset, chunk)) as temporary:
+        with atomic_write(_part(dataset, chunk)) as temporary:
             np.save(temporary, maps)
         yield from chunk
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from regenhance_data.io.files import refuse_missing, written_whole
+from regenhance_data.io.files import atomic_write, refuse_missing
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ def save_street_weights(network: "torch.nn.Module", path: Path) -> Path:
     import torch
 
     state = {name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(state, temporary)
     return path
 

@@ -10,7 +10,7 @@ from torch import nn
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io import torch_weights
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
 
 KIND = "regenhance-kit accmodel"
@@ -25,7 +25,7 @@ def save_accmodel(model: AccModel, path: Path) -> None:
         "mb_size": model.mb_size,
         "state": {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()},
     }
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(content, temporary)
 
 

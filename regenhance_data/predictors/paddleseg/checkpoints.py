@@ -8,7 +8,7 @@ import numpy as np
 
 from regenhance_data import __version__
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import read_yaml, write_yaml, written_whole
+from regenhance_data.io.files import atomic_write, read_yaml, write_yaml
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def write_paddle_state(path: Path, state: Any) -> None:
     """Write a state dict as PaddleSeg does, whole or not at all."""
     import paddle
 
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         paddle.save(state, str(temporary))
 
 

@@ -12,7 +12,7 @@ from regenhance_data.console import progress
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import expected_level
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_bytes, written_whole
+from regenhance_data.io.files import atomic_write, write_bytes
 from regenhance_data.io.images import encode_jpeg, read_image
 from regenhance_data.predictors.paddleseg.batches import prepared_image
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
@@ -55,7 +55,7 @@ def predict(
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Like np.savez_compressed, which refuses an array named 'file'."""
-    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)

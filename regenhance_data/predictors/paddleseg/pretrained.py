@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import written_whole
+from regenhance_data.io.files import atomic_write
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 
 WEIGHTS = ".pdparams"
@@ -66,7 +66,7 @@ def _downloaded(url: str) -> Path:
     if path.is_file():
         return path
     try:
-        with written_whole(path) as weights:
+        with atomic_write(path) as weights:
             download = weights.with_name(weights.name + ".download")
             try:
                 _download(url, download)
