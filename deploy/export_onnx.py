@@ -14,7 +14,9 @@ from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import atomic_write, read_yaml
+from regenhance_data.io.files import atomic_write
+from regenhance_data.predictors.paddleseg.checkpoints import refuse_missing_weights, trained_input_scale
+from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_arguments(args)
+    scale = checked_input_scale(args)
     from deploy.export.frames import compared_frames
     from regenhance_data.dataset.folder import Dataset
     from regenhance_data.grid import MacroblockGrid
@@ -62,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
     height, width = frames.shape[1:3]
     grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
-    config, scale = predictor_config(args, grid.mb_size)
+    config = predictor_config(args, scale, grid.mb_size)
     from deploy.export.graph import predictor_graph
     from deploy.export.paddle import built_network, normalisation, paddle_importance, paddle_network_onnx
     from deploy.export.parity import described, file_name, write_compared
@@ -91,8 +93,10 @@ def main(args: argparse.Namespace) -> None:
     )
 
 
-def check_arguments(args: argparse.Namespace) -> None:
-    """InputError for flags that do not go together and files that are missing, before anything heavy is imported."""
+def checked_input_scale(args: argparse.Namespace) -> float:
+    """The input scale of the training. InputError for flags that do not go together and for missing files, before
+    Paddle is imported.
+    """
     if args.dataset_root is None and args.input_size is None:
         raise InputError("--dataset_root or --input_size is missing; a graph has one frame size")
     if min(args.batch_size, args.calibration_frames, *(args.input_size or [])) < 1:
@@ -101,23 +105,25 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise InputError("--dynamic_batch: leaves the batch open; give no --batch_size with it")
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
-    read_yaml(args.config)
-    if args.model_path and not args.model_path.is_file():
-        raise InputError(f"{args.model_path}: no such file; train a predictor with 'paddleseg train'")
+    read_config(args.config)
+    if args.model_path:
+        refuse_missing_weights(args.model_path)
+        scale = trained_input_scale(args.model_path, args.input_scale)
+    else:
+        scale = args.input_scale or 1.0
+    if shrink_of(scale) > 1 and args.with_paddle:
+        raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
+    return scale
 
 
-def predictor_config(args: argparse.Namespace, mb_size: int) -> tuple["PredictorConfig", float]:
-    """(config of the flags, input scale of the training). Imports Paddle."""
+def predictor_config(args: argparse.Namespace, scale: float, mb_size: int) -> "PredictorConfig":
+    """The config of the flags. Imports Paddle."""
     warnings.filterwarnings("ignore", message="No ccache found")
-    from regenhance_data.predictors.paddleseg.checkpoints import trained_input_scale
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
-    scale = trained_input_scale(args.model_path, args.input_scale) if args.model_path else args.input_scale or 1.0
     config = PredictorConfig(args.config, scale, opts=args.opts)
-    if args.with_paddle and config.shrink > 1:
-        raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
     config.refuse_cut_macroblocks(mb_size)
-    return config, scale
+    return config
 
 
 def in_asked_precision(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from deploy.backends.registry import BACKENDS, load_predictor, local_backends
+from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError
 
@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--video", type=Path, nargs="+", required=True, help="frames of another size are resized to the model's"
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for importance.npz and overlay.mp4")
-    parser.add_argument("--backend", choices=["auto", *BACKENDS], default="auto")
+    parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto")
     parser.add_argument("--budget", type=float, default=0.1, help="share of the macroblocks to outline")
     parser.add_argument("--max_frames", type=int, help="number of frames of each video (default: all)")
     parser.add_argument("--every", type=int, help="predict every n-th frame, keep its importance in between")

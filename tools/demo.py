@@ -19,9 +19,10 @@ from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
-from regenhance_data.detectors.kinds import kind_of
+from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.io.files import read_json, sha256, write_json
+from regenhance_data.kinds import kind_of
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
@@ -89,7 +90,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data} "
         f"--save_dir {out}/deploy".split(),
         ["tools/evaluate.py", "--data", data, "--model", onnx, "--save_dir", str(out), *truth],
-        f"deploy/benchmark.py --models {onnx} --backends openvino,onnxruntime --data {data} "
+        f"deploy/benchmark.py --models {onnx} --data {data} "
         f"--evaluation {out}/evaluation.json --save_dir {out}".split(),
         [*f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split(), video],
     ]
@@ -157,7 +158,7 @@ def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -
 
 
 def main(args: argparse.Namespace) -> None:
-    kind = kind_of(args.detector)
+    kind = kind_of(args.detector, KINDS)
     if args.video and kind is not None and kind.street_only:
         raise errors.InputError(
             f"--detector {args.detector} finds only the objects of the built-in street; give another for your --video"

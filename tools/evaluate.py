@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.backends.registry import BACKENDS, load_predictor
+from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="the predictor's ONNX file, then others to compare it with, like AccModel (default: baselines alone)",
     )
-    parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
+    parser.add_argument("--backend", default="auto", choices=("auto", *local_backends()), help="runs the model")
     parser.add_argument("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks")
     parser.add_argument(
         "--truth",

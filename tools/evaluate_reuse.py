@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from deploy.backends.registry import BACKENDS, load_predictor
+from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
 from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
 from regenhance_data.io.files import refuse_missing, write_json
@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
         default=(0.005, 0.01, 0.02),
         help="predict when brightness has changed by this share",
     )
-    parser.add_argument("--backend", default="auto", choices=("auto", *BACKENDS), help="runs the model")
+    parser.add_argument("--backend", default="auto", choices=("auto", *local_backends()), help="runs the model")
     add_input_arguments(parser, split="test", sampled=False)
     return parser
 

@@ -50,7 +50,7 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
         yield clip or FLAT_CLIP, args.data / LR_FRAMES / clip, images, np.array([frame.number for frame in frames])
 
 
-def refuse_missing(args: argparse.Namespace) -> None:
+def check_inputs(args: argparse.Namespace) -> None:
     """InputError where the model or the frames are missing, before PyTorch is imported, which takes seconds."""
     if not args.model.is_file():
         raise errors.InputError(f"{args.model}: no such model; train one with tools/train_accmodel.py")
@@ -63,7 +63,7 @@ def refuse_missing(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise errors.InputError(f"--batch_size {args.batch_size}: expected at least 1")
-    refuse_missing(args)
+    check_inputs(args)
     from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
 
     model = load_accmodel(args.model)

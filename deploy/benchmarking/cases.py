@@ -11,7 +11,7 @@ from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import BACKENDS, backends_of
 from deploy.backends.settings import FOLDER
 from deploy.benchmarking.settings import CONFIGS, ROOT, BenchmarkSettings
-from deploy.contract import ENGINE_SUFFIX
+from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
 from deploy.export.parity import file_name
 from regenhance_data import __version__, console
 from regenhance_data.io.files import read_yaml, sha256
@@ -56,10 +56,11 @@ def _cases_of_config(name: str, settings: BenchmarkSettings) -> Iterator[Case]:
 
 def _is_batch_open(path: Path) -> bool:
     """Whether a file takes several batch sizes, which are a row each."""
-    if path.suffix == ENGINE_SUFFIX:
+    artifact = BACKENDS[backends_of(path)[0]].artifact
+    if artifact == ENGINE_SUFFIX:
         sidecar = read_sidecar(path)
         return sidecar.min_batch < sidecar.max_batch
-    return path.is_file() and read_onnx(path).batch == 0
+    return artifact == ONNX_SUFFIX and read_onnx(path).batch == 0
 
 
 def _folder(save_dir: Path, scale: float, batch: int) -> Path:

@@ -52,10 +52,10 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     import paddle2onnx
 
-    from regenhance_data.predictors.paddleseg.inference_model import GRAPH, WEIGHTS, save_graph
+    from regenhance_data.predictors.paddleseg.inference_model import GRAPH, PARAMETERS, save_graph
 
     with tempfile.TemporaryDirectory() as folder:
-        graph, weights, made = (f"{folder}/{name}" for name in (GRAPH, WEIGHTS, "network.onnx"))
+        graph, weights, made = (f"{folder}/{name}" for name in (GRAPH, PARAMETERS, "network.onnx"))
         try:
             with console.quiet_unless_it_fails(), _exact_adaptive_pooling():
                 save_graph(model, Path(folder), [batch_size, 3, *input_hw])

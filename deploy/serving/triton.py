@@ -13,7 +13,7 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 
 from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx, shape_of
-from deploy.contract import INPUT, OUTPUT
+from deploy.contract import ENGINE_SUFFIX, INPUT, ONNX_SUFFIX, OUTPUT
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
@@ -28,8 +28,8 @@ ANY = -1  # a dimension that each request sets, as Triton writes it
 # (platform, backend, file name, default device). All are written: Triton guesses missing ones from the first folder
 # that it finds.
 _KINDS = {
-    ".onnx": ("onnxruntime_onnx", "onnxruntime", "model.onnx", "cpu"),
-    ".engine": ("tensorrt_plan", "tensorrt", "model.plan", "gpu"),
+    ONNX_SUFFIX: ("onnxruntime_onnx", "onnxruntime", "model.onnx", "cpu"),
+    ENGINE_SUFFIX: ("tensorrt_plan", "tensorrt", "model.plan", "gpu"),
 }
 
 
@@ -56,7 +56,7 @@ def read_served(path: Path) -> ServedFile:
     """Read what a server must know about a predictor. InputError for a file that is no predictor of this kit."""
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py")
-    return _read_onnx(path) if path.suffix == ".onnx" else _read_engine(path)
+    return _read_onnx(path) if path.suffix == ONNX_SUFFIX else _read_engine(path)
 
 
 def _read_onnx(path: Path) -> ServedFile:

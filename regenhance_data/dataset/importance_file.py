@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import atomic_write
 
 _MOST_FRAMES, _MOST_CELLS = 10**7, 10**6  # limits of a plausible file: four days of video, 16K frames
@@ -81,7 +81,7 @@ class ImportanceFile:
             with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as member:
                 yield member
         except _BROKEN_ARCHIVE as error:
-            raise InputError(f"{self.path}: is not an importance file ({' '.join(str(error).split())[:80]})") from None
+            raise InputError(f"{self.path}: is not an importance file ({one_line(error)})") from None
 
 
 def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.dataset.importance_file import checked_importance, read_importance
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
 _MOST_BYTES = 4 * 2**30  # of one clip: ten hours of a 360p camera at 30 frames per second
@@ -72,9 +72,8 @@ def _read(path: Path, changed_ns: int) -> dict[str | None, Maps]:
         raise
     # zlib, zipfile, NumPy, PyTorch and the unpickler each raise their own exceptions for broken files
     except Exception as error:
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
         raise InputError(
-            f"{path}: is not an importance file that can be read without running code ({reason})"
+            f"{path}: is not an importance file that can be read without running code ({one_line(error)})"
         ) from None
 
 

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from regenhance_data.detectors.kinds import KINDS, known_specs
+from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.yolo_layouts import LAYOUTS
+from regenhance_data.kinds import known_specs
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +17,7 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("detector", argument_default=argparse.SUPPRESS)
     add = group.add_argument
-    add("--detector", dest="spec", metavar="SPEC", help=f"computes importance and accuracy: {known_specs()}")
+    add("--detector", dest="spec", metavar="SPEC", help=f"computes importance and accuracy: {known_specs(KINDS)}")
     add(
         "--detector_weights",
         dest="weights",

@@ -3,29 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from regenhance_data.kinds import Kind
+
 
 @dataclass(frozen=True)
-class DetectorKind:
+class DetectorKind(Kind):
     """A kind of detector, as `--detector NAME:ARGUMENT` gives it.
 
-    module: imported when a detector of this kind is used. It has `load(argument: str, settings: DetectorSettings) ->
-    Detector` and `identity(argument: str, settings: DetectorSettings) -> dict`, which says for dataset.yaml what the
-    weights are. argument: what follows the colon, '' for nothing; PATH is a file that must exist. suffixes: of its
-    files, for "did you mean". weights_help: what --detector_weights takes, None where the spec has its own weights.
-    street_only: whether it detects only the objects of the built-in street.
+    Its module has `load(argument: str, settings: DetectorSettings) -> Detector` and `identity(argument: str, settings:
+    DetectorSettings) -> dict`, which describes the weights for dataset.yaml. suffixes: of its files, for "did you
+    mean". weights_help: what --detector_weights takes, None where the spec has its own weights. street_only: whether
+    it detects only the objects of the built-in street.
     """
 
-    name: str
-    module: str
-    argument: str = ""
     suffixes: tuple[str, ...] = ()
     weights_help: str | None = None
     street_only: bool = False
-
-    @property
-    def spec(self) -> str:
-        """What a user types, for help and errors."""
-        return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
 _ROOM = "regenhance_data.detectors"
@@ -50,18 +43,6 @@ KINDS: dict[str, DetectorKind] = {
         DetectorKind("torchscript", f"{_ROOM}.torchscript", "PATH", suffixes=(".pt", ".torchscript")),
     )
 }
-
-
-def known_specs() -> str:
-    """Every kind as a user types it, for help and errors."""
-    return ", ".join(kind.spec for kind in KINDS.values())
-
-
-def kind_of(spec: str) -> DetectorKind | None:
-    """The kind of a spec, None where there is no such kind or its argument is missing or superfluous."""
-    name, colon, argument = spec.partition(":")
-    kind = KINDS.get(name)
-    return kind if kind is not None and bool(colon) == bool(argument) == bool(kind.argument) else None
 
 
 def kinds_of_file(path: Path) -> tuple[DetectorKind, ...]:

@@ -4,9 +4,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regenhance_data.detectors.kinds import DetectorKind, kind_of, kinds_of_file, known_specs
+from regenhance_data.detectors.kinds import KINDS, DetectorKind, kinds_of_file
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.kinds import kind_of, known_specs
 
 if TYPE_CHECKING:
     from regenhance_data.detectors.base import Detector
@@ -34,10 +35,10 @@ def _argument(settings: DetectorSettings) -> str:
 
 def _checked_kind(settings: DetectorSettings) -> DetectorKind:
     """The kind of the spec. InputError for what can be refused before the kind's module is imported."""
-    kind = kind_of(settings.spec)
+    kind = kind_of(settings.spec, KINDS)
     if kind is None:
         meant = " or ".join(f"{kind.name}:{settings.spec}" for kind in kinds_of_file(Path(settings.spec)))
-        hint = f"did you mean {meant}?" if meant else f"there are: {known_specs()}"
+        hint = f"did you mean {meant}?" if meant else f"there are: {known_specs(KINDS)}"
         raise InputError(f"--detector {settings.spec}: no such detector; {hint}")
     if settings.weights and kind.weights_help is None:
         raise InputError(f"--detector_weights: {settings.spec} has its own weights; omit the flag")

@@ -9,6 +9,7 @@ import onnx
 import torch
 from onnx2torch import convert
 
+from regenhance_data import KIT
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import names_from
 from regenhance_data.detectors.exported import load_exported
@@ -23,7 +24,7 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no known kind of detector."""
     path = Path(argument)
     model = _read(path)
-    if any(entry.key == "kit" and entry.value == "regenhance-kit" for entry in model.metadata_props):
+    if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
         raise InputError(
             f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
             "importance is computed for"

@@ -37,7 +37,7 @@ def bootstrap_scores(frames: Sequence[Counts], score: Callable[[np.ndarray], np.
     curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
         if point not in (NOTHING_ENHANCED, ALL_ENHANCED):
-            curves.setdefault(point[0], {})[point[1]] = points[point]
+            curves.setdefault(point.curve, {})[point.budget] = points[point]
     return Scores(points[NOTHING_ENHANCED], points[ALL_ENHANCED], curves)
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.kinds import known_specs
+from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import InputSettings
+from regenhance_data.kinds import known_specs
 
 if TYPE_CHECKING:
     from regenhance_data.detectors.base import Detector
@@ -81,5 +82,5 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
 
     recorded = dataset.record.detector
     if missing and recorded is None and not hasattr(args, "spec"):
-        raise InputError(f"{missing}; give one of: {known_specs()}")
+        raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
     return load_detector(detector_settings_from(args, recorded))

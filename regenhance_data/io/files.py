@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 
 UNFINISHED = ".writing-"  # the prefix of a file name until the file is complete
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
@@ -151,7 +151,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _BROKEN_YAML as error:
-        raise InputError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:120]})") from None
+        raise InputError(f"{path}: not readable as YAML ({one_line(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a YAML mapping, found {type(value).__name__}")
     return value

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.parallel.processes import Worker
 from regenhance_data.parallel.threads import one_torch_thread
 
@@ -51,10 +51,9 @@ def map_on_ray(
                 raise error.cause from None
             raise
         except ray.exceptions.RayActorError as error:
-            reason = str(error).strip().splitlines()[-1][:160]
             raise InputError(
-                f"--executor ray: a worker of the cluster was lost ({reason}); check that its machines have this kit "
-                "and enough memory, and run the same command again: finished work is kept"
+                f"--executor ray: a worker of the cluster was lost ({one_line(error, from_end=True)}); check that its "
+                "machines have this kit and enough memory, and run the same command again: finished work is kept"
             ) from None
 
 
@@ -88,5 +87,4 @@ def refuse_unreachable_cluster(address: str) -> None:
 
 
 def _no_cluster(address: str | None, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:120]
-    return InputError(f"--address {address}: no Ray cluster answers ({reason})")
+    return InputError(f"--address {address}: no Ray cluster answers ({one_line(error)})")

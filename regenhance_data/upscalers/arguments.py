@@ -2,7 +2,8 @@
 
 import argparse
 
-from regenhance_data.upscalers.kinds import KINDS, known_specs
+from regenhance_data.kinds import known_specs
+from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import PRECISIONS, UpscalerSettings
 
 
@@ -10,7 +11,7 @@ def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `upscaler_settings_from` reads."""
     group = parser.add_argument_group("upscaler")
     add = group.add_argument
-    add("--model", required=True, metavar="SPEC", help=f"the upscaler: {known_specs()}")
+    add("--model", required=True, metavar="SPEC", help=f"the upscaler: {known_specs(KINDS)}")
     add("--tile_size", type=int, metavar="PX", help="side of the tiles (default: whole frames while memory suffices)")
     add("--precision", choices=PRECISIONS, default="auto", help="auto: fp16 on a GPU where the network supports it")
     kinds = " or ".join(f"{kind.name}:" for kind in KINDS.values() if kind.has_pixel_range)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from regenhance_data.kinds import Kind
+
 
 def _is_onnx(path: Path) -> bool:
     return path.suffix == ".onnx"
@@ -24,28 +26,19 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class UpscalerKind:
+class UpscalerKind(Kind):
     """A kind of upscaler, as `--model NAME:ARGUMENT` gives it.
 
-    module: imported when an upscaler of this kind is used. It has `load(argument: str, settings: UpscalerSettings) ->
-    UpscalingNetwork` and `identity(argument: str) -> str | None`, the sha256 of the weights (None without weights).
-    argument: what follows the colon, '' for nothing; PATH is a file that must exist. precisions: what --precision can
-    choose besides auto. fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range
-    applies. recognises: whether a file may be of this kind, for "did you mean".
+    Its module has `load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork` and `identity(argument: str) ->
+    str | None`, the sha256 of the weights (None without weights). precisions: what --precision can choose besides auto.
+    fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range applies. recognises:
+    whether a file may be of this kind, for "did you mean".
     """
 
-    name: str
-    module: str
-    argument: str = ""
     precisions: tuple[str, ...] = ("fp32", "fp16")
     fp16_hint: str = ""
     has_pixel_range: bool = False
     recognises: Callable[[Path], bool] | None = None
-
-    @property
-    def spec(self) -> str:
-        """What a user types, for help and errors."""
-        return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
 _ROOM = "regenhance_data.upscalers"
@@ -68,18 +61,6 @@ KINDS: dict[str, UpscalerKind] = {
         ),
     )
 }
-
-
-def known_specs() -> str:
-    """Every kind as a user types it, for help and errors."""
-    return ", ".join(kind.spec for kind in KINDS.values())
-
-
-def kind_of(spec: str) -> UpscalerKind | None:
-    """The kind of a spec, None where there is no such kind or its argument is missing or superfluous."""
-    name, colon, argument = spec.partition(":")
-    kind = KINDS.get(name)
-    return kind if kind is not None and bool(colon) == bool(argument) == bool(kind.argument) else None
 
 
 def kinds_of_file(path: Path) -> tuple[UpscalerKind, ...]:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
-from regenhance_data.upscalers.kinds import KINDS, UpscalerKind, kind_of, kinds_of_file, known_specs
+from regenhance_data.kinds import kind_of, known_specs
+from regenhance_data.upscalers.kinds import KINDS, UpscalerKind, kinds_of_file
 from regenhance_data.upscalers.tiling import SMALLEST_TILE_PX
 
 PRECISIONS = ("auto", "fp32", "fp16")
@@ -59,10 +60,10 @@ class UpscalerSettings:
         return self.pixel_range or 1.0
 
     def _checked_kind(self) -> UpscalerKind:
-        kind = kind_of(self.spec)
+        kind = kind_of(self.spec, KINDS)
         if kind is None:
             kinds = kinds_of_file(Path(self.spec))
-            hint = f"did you mean {specs_of(kinds, self.spec)}?" if kinds else f"there are: {known_specs()}"
+            hint = f"did you mean {specs_of(kinds, self.spec)}?" if kinds else f"there are: {known_specs(KINDS)}"
             raise InputError(f"--model {self.spec}: no such upscaler; {hint}")
         if kind.argument == "PATH":
             path = Path(self.argument)

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
@@ -56,11 +56,6 @@ def fill_dataset(root: Path, clips: dict[str, int], height: int = 70, width: int
         importance = rng.pareto(1.0, (count, *grid.shape)).astype(np.float32)
         write_importance(Dataset(root).importance_path(clip), importance, np.arange(count))
     return Dataset.open(root)
-
-
-def frame_paths(dataset: Dataset, folder: str, clip: str = "") -> dict[Frame, Path]:
-    """Each frame of a clip and where its picture lies."""
-    return {frame: dataset.path(folder, frame) for frame in dataset.frames(clip)}
 
 
 def images_and_importance(root: Path, count: int) -> Path:

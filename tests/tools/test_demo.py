@@ -118,7 +118,7 @@ def test_the_demo_takes_a_video_and_a_detector_of_ones_own(run, refused, tmp_pat
     assert len(dataset.frames("mine")) == 61  # every second one of the whole video, not its first half
     assert "mine.mp4" in (out / "report.html").read_text()
     (out / "stages.json").unlink()
-    assert "no demo made" in refused("tools/demo.py", "--save_dir", out, *flags)
+    assert "the demo did not make" in refused("tools/demo.py", "--save_dir", out, *flags)
 
 
 def test_a_video_of_ones_own_needs_a_detector_of_ones_own(refused, tmp_path):

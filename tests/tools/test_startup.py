@@ -9,11 +9,16 @@ from regenhance_data.io.images import write_image
 from tests.support.files import ROOT, noise
 
 HEAVY = {"torch", "torchvision", "paddle", "paddleseg", "matplotlib", "onnx", "onnxruntime", "openvino", "scipy", "ray"}
-TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+COMMANDS = sorted(
+    f"{path.parent.name}/{path.name}"
+    for folder in ("tools", "deploy")
+    for path in (ROOT / folder).glob("*.py")
+    if "make_parser" in path.read_text() or path.stem == "doctor"
+)
 
 
 def imported_by(*words, code):
-    """The top-level modules that a command of tools/ imports until it exits with `code`, and its stderr."""
+    """The top-level modules that a command imports until it exits with `code`, and its stderr."""
     command = [sys.executable, "-X", "importtime", *map(str, words)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == code, result.stderr[-2000:]
@@ -21,9 +26,9 @@ def imported_by(*words, code):
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}, result.stderr
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_help_imports_no_heavy_library(tool):
-    modules, _ = imported_by(f"tools/{tool}.py", "--help", code=0)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_imports_no_heavy_library(command):
+    modules, _ = imported_by(command, "--help", code=0)
     assert not modules & {*HEAVY, "av"}
 
 
@@ -54,13 +59,23 @@ def test_help_imports_no_heavy_library(tool):
         ("report_dataset --data no", "no: "),
         ("check_dataset --data no", "no: "),
         ("make_seg_dataset --data no", "no: "),
+        ("export_onnx --config CONFIG --random_weights --save_dir out", "--dataset_root or --input_size is missing"),
+        ("export_onnx --config CONFIG --random_weights --input_size 48 64 --input_scale 0.3 --save_dir out", "0.3"),
+        ("export_onnx --config no.txt --random_weights --input_size 48 64 --save_dir out", "no.txt: "),
+        ("export_onnx --config CONFIG --model_path no.pdparams --dataset_root DATA --save_dir out", "no such file"),
+        ("onnx2trt --onnx no.onnx --dry_run", "no.onnx: "),
+        ("benchmark --models no.onnx --save_dir out", "no.onnx: no such file"),
+        ("benchmark --models all --backends magic --save_dir out", "--backends magic"),
+        ("trt_infer --model no.onnx --video no.mp4 --save_dir out", "no"),
     ],
 )
 def test_refusals_that_need_no_model_import_no_heavy_library(tmp_path, words, message):
     for folder, image in (("origin_images", noise(1, 32, 48)[0]), ("hr_images", noise(1, 96, 144)[0])):
         write_image(tmp_path / "data" / folder / "000000.png", image)
-    places = {"DATA": tmp_path / "data", "out": tmp_path / "out", "no": tmp_path / "no"}
+    config = ROOT / "paddleseg_configs" / "mb_nano.yml"
+    places = {"CONFIG": config, "DATA": tmp_path / "data", "out": tmp_path / "out", "no": tmp_path / "no"}
     tool, *flags = words.split()
-    modules, stderr = imported_by(f"tools/{tool}.py", *(places.get(flag, flag) for flag in flags), code=2)
+    folder = "tools" if (ROOT / "tools" / f"{tool}.py").exists() else "deploy"
+    modules, stderr = imported_by(f"{folder}/{tool}.py", *(places.get(flag, flag) for flag in flags), code=2)
     assert message in stderr
     assert not modules & HEAVY

@@ -24,7 +24,7 @@ def checkpoint_folders(save_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
 
 
-def refuse_missing(path: Path) -> None:
+def refuse_missing_weights(path: Path) -> None:
     """InputError where there is no such file."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; train a predictor with 'paddleseg train'")
@@ -32,7 +32,7 @@ def refuse_missing(path: Path) -> None:
 
 def read_paddle_state(path: Path) -> dict[str, Any]:
     """The state dict in a .pdparams, .pdopt or .pdema file: arrays by name. Runs no code; InputError for others."""
-    refuse_missing(path)
+    refuse_missing_weights(path)
     try:
         state = restricted_load(path, ARRAYS)
     except pickle.UnpicklingError as error:

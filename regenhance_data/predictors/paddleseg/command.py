@@ -14,7 +14,7 @@ from regenhance_data.io.files import write_json
 from regenhance_data.predictors.paddleseg.checkpoints import (
     WEIGHTS,
     load_trained_weights,
-    refuse_missing,
+    refuse_missing_weights,
     trained_input_scale,
 )
 from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
@@ -106,7 +106,7 @@ def run_command(args: argparse.Namespace) -> None:
     if args.command != "train":
         if args.model_path is None:
             raise InputError(f"--model_path is missing; paddleseg {args.command} needs a trained .pdparams")
-        refuse_missing(args.model_path)
+        refuse_missing_weights(args.model_path)
     COMMANDS[args.command](args)
 
 
@@ -150,7 +150,8 @@ def _refuse_missing_dataset(args: argparse.Namespace) -> None:
         Dataset.open(args.dataset_root)
     elif not args.opts:
         settings = read_config(args.config).get("val_dataset")
-        Dataset.open(str(settings.get("dataset_root", ".")) if isinstance(settings, dict) else ".")
+        if isinstance(settings, dict):  # PaddleSeg refuses anything else
+            Dataset.open(str(settings.get("dataset_root", ".")))
 
 
 def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) -> "Samples":

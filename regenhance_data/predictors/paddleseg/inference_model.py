@@ -13,7 +13,7 @@ from regenhance_data.io.files import write_yaml
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
 OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and the dtype of their output
-GRAPH, WEIGHTS, DEPLOY = "model.json", "model.pdiparams", "deploy.yaml"
+GRAPH, PARAMETERS, DEPLOY = "model.json", "model.pdiparams", "deploy.yaml"
 
 
 class _Output(paddle.nn.Layer):
@@ -31,7 +31,7 @@ class _Output(paddle.nn.Layer):
 
 
 def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], output_op: str = "none") -> None:
-    """Write GRAPH and WEIGHTS into `folder`. input_shape: [N, 3, H, W], None for a dynamic dimension."""
+    """Write GRAPH and PARAMETERS into `folder`. input_shape: [N, 3, H, W], None for a dynamic dimension."""
     layer = _Output(model, output_op)
     layer.eval()
     spec = paddle.static.InputSpec(list(input_shape), "float32", "x")
@@ -60,11 +60,11 @@ def save_inference_model(
         (save_dir / DEPLOY).unlink(
             missing_ok=True
         )  # written last: where it exists, the files that it names are complete
-        for name in (GRAPH, WEIGHTS):
+        for name in (GRAPH, PARAMETERS):
             os.replace(Path(made) / name, save_dir / name)
     described = {
         "model": GRAPH,
-        "params": WEIGHTS,
+        "params": PARAMETERS,
         "transforms": config.seg.dic["val_dataset"].get("transforms"),
         "input_shape": list(input_shape),
         "output_op": output_op,

@@ -19,7 +19,7 @@ from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import atomic_write
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 
-WEIGHTS = ".pdparams"
+WEIGHTS_SUFFIX = ".pdparams"
 _CHUNK_BYTES = 1 << 20
 _MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
 # raised for server errors, truncated archives and bad URLs; urllib's own errors are OSErrors
@@ -62,7 +62,7 @@ def _downloaded(url: str) -> Path:
     """The .pdparams of a URL, from the cache if it has been downloaded before."""
     if not url.startswith(("https://", "http://")):
         raise InputError(f"{url}: pretrained weights come from https:// or a file")
-    path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{WEIGHTS}"
+    path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{WEIGHTS_SUFFIX}"
     if path.is_file():
         return path
     try:
@@ -109,10 +109,10 @@ def _take_weights(download: Path, weights: Path) -> None:
         os.replace(download, weights)
         return
     with tarfile.open(download) as archive:
-        member = next((m for m in archive if m.isfile() and m.name.endswith(WEIGHTS)), None)
+        member = next((m for m in archive if m.isfile() and m.name.endswith(WEIGHTS_SUFFIX)), None)
         content: IO[bytes] | None = archive.extractfile(member) if member else None
         if content is None:
-            raise ValueError(f"holds no {WEIGHTS}")
+            raise ValueError(f"holds no {WEIGHTS_SUFFIX}")
         with weights.open("wb") as file:
             while chunk := content.read(_CHUNK_BYTES):
                 _write_bounded(file, chunk)
