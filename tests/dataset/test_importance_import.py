@@ -247,6 +247,7 @@ def test_a_broken_file_is_read_or_refused(tmp_path_factory, place, byte, which):
         assert read_importance_file(file, "c", ["c"])[0].ndim == 3
 
 
+@pytest.mark.slow
 def test_labels_of_a_flat_folder_come_from_every_kind_of_file(tmp_path, run):
     files = saved(tmp_path, np.random.default_rng(1).pareto(1.0, (40, 3, 4)).astype(np.float32))
     labels = set()

@@ -101,6 +101,7 @@ def test_a_traced_graph_of_another_size_asks_for_its_size(traced):
         load(traced)
 
 
+@pytest.mark.slow
 def test_scripted_final_detections_are_what_the_network_finds(tmp_path):
     own, threshold = write_ssd(tmp_path / "ssd.pt", noise())
     detector = load(tmp_path / "ssd.pt", score_threshold=threshold, max_box_area=1.0, iou_threshold=1.0)
@@ -110,6 +111,7 @@ def test_scripted_final_detections_are_what_the_network_finds(tmp_path):
     np.testing.assert_array_equal(found.labels, own["labels"])
 
 
+@pytest.mark.slow
 def test_scripted_final_detections_are_followed_to_other_frames_with_the_gradients_slope(tmp_path):
     with doubles():
         _, threshold = write_ssd(tmp_path / "ssd.pt", noise())

@@ -165,6 +165,7 @@ def test_the_same_commands_again_change_nothing(run, commands, undisturbed):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_second_run_on_one_dataset_is_refused_and_names_the_first(run, refused, tmp_path):
     root = fill_dataset(tmp_path / "data", {"cam": 5}).root
     with locked(root / ".lock"):
@@ -229,6 +230,7 @@ def test_a_lock_that_is_a_link_is_refused_and_what_it_leads_to_left_alone(refuse
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
 
+@pytest.mark.slow
 def test_an_upscaler_that_is_refused_leaves_the_clear_frames_of_another(run, refused, tmp_path):
     root = fill_dataset(tmp_path / "data", {"cam": 3}).root
     run("tools/super_resolve.py", "--data", root, "--model", "bicubic", "--scale", "2")

@@ -57,11 +57,13 @@ def found_share(detector, frame, boxes, labels) -> float:
     return float((iou.max(0) >= 0.5).mean())
 
 
+@pytest.mark.slow
 def test_the_detector_finds_most_objects_on_sharp_frames_of_unseen_streets(detector, unseen):
     shares = [found_share(detector, clear, boxes, labels) for clear, boxes, labels, _ in unseen]
     assert np.mean(shares) > 0.75
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
     with doubles():
         detector = load_detector(DetectorSettings())
@@ -70,6 +72,7 @@ def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
     assert slope == pytest.approx(gradient, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_blurred_one(detector, upscaler, unseen):
     mended = [found_share(detector, upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
     blurred = [found_share(detector, upsample_frame(o, 3), b, n) for _, b, n, o in unseen]
@@ -94,6 +97,7 @@ def test_the_detector_takes_frames_of_any_size(detector, height, width):
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
+@pytest.mark.slow
 def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
     clear, boxes, _, _ = unseen[0]
     frame = tensor(clear).requires_grad_()
@@ -106,6 +110,7 @@ def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
     assert gradient[inside].mean() > 3 * gradient[~inside].mean()
 
 
+@pytest.mark.slow
 def test_the_upscaler_is_nearer_to_the_clear_frame_than_bilinear(upscaler, unseen):
     for clear, _, _, origin in unseen:
         made = upscale(upscaler, origin[None])[0]

@@ -31,6 +31,7 @@ def test_traffic_moves_and_the_street_stands():
     assert 0 < changed < 0.25
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**31), height=st.integers(90, 271), width=st.integers(120, 483))
 def test_boxes_lie_inside_a_frame_of_any_size_and_have_an_area(seed, height, width):
@@ -66,6 +67,7 @@ def test_a_box_bounds_what_moves_there():
     assert any(changed[y0:y1, x0:x1].any() for x0, y0, x1, y1 in walkers)
 
 
+@pytest.mark.slow
 def test_a_larger_frame_shows_the_same_street():
     _, _, small_labels = next(render_scene(1005, 1))
     frame, _, large_labels = next(render_scene(1005, 1, 1080, 1920))

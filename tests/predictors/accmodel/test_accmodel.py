@@ -284,6 +284,7 @@ def test_a_model_that_puts_out_nan_is_told(made, tmp_path):
         load_accmodel(tmp_path / "model.pth").clip_importance(noise(2, 32, 32), "camera.mp4")
 
 
+@pytest.mark.slow
 def test_a_damaged_video_is_refused_in_one_line(refused, made, tmp_path):
     (tmp_path / "camera.mp4").write_bytes(b"\0" * 1000)
     words = ["--model", made.model, "--video", tmp_path / "camera.mp4", "--save_dir", tmp_path / "out"]
