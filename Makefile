@@ -1,6 +1,6 @@
 # make setup      the environment, in .venv; every other target creates it if it is missing
 # make demo       the whole pipeline; writes runs/demo/report.html; for your video: VIDEO=my.mp4 DETECTOR=onnx:model.onnx
-# make test       all tests, on all cores
+# make test       all tests, on up to 4 cores
 # make test-fast  the tests that take at most 3 s each
 # make lint       ruff and mypy
 # make bench      speed of each stage, relative to a lower bound or the straightforward implementation

@@ -1,7 +1,7 @@
-"""What every command shares: exit codes, help with examples, progress bars, warnings.
+"""What all commands share: argument parsers with examples, exit codes, errors in one line, the suggested next command.
 
 A command exits 0 when it did its work, 2 on bad usage or input (one line on stderr that names the file, what is
-wrong with it and how to mend it), 1 on a bug (a traceback).
+wrong with it and how to fix it), 1 on a bug (a traceback).
 """
 
 import argparse
@@ -41,14 +41,14 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 
 
 def suggest(*commands: Sequence[object]) -> None:
-    """Say which commands come next, as words; printed so that a shell takes them, paths with spaces too."""
+    """Print the commands to run next, given as words; quoted for a shell, so paths may have spaces."""
     print("next: " + "\n      ".join(shlex.join(map(str, words)) for words in commands))
 
 
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
     """Parse `argv`, call `main(args)` and leave with the right exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    if not sys.warnoptions:  # what libraries warn of is for those who write programs with them
+    if not sys.warnoptions:  # warnings of libraries are meant for programmers
         warnings.simplefilter("ignore")
     args = parser.parse_args(argv)
     try:
@@ -58,7 +58,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             fail(parser.prog, f"{error.filename}: the disk or the quota is full; free some space and run this again")
-        if error.filename is not None:  # a path that cannot be read or written is the user's to mend
+        if error.filename is not None:  # the user can fix a path that cannot be read or written
             fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
         raise
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def warn(message: str) -> None:
-    """One line on stderr about something that was mended or left out; the work goes on."""
+    """Print one line on stderr: a problem was worked around, or something was skipped; the command continues."""
     tqdm.write(f"warning: {' '.join(message.split())}", file=sys.stderr)
 
 
@@ -36,7 +36,7 @@ def text_table(rows: Sequence[Sequence[str]], left_columns: int = 1) -> str:
 
 @contextmanager
 def quiet_unless_it_fails() -> Iterator[None]:
-    """Hold back what libraries print, from C++ as well; on an error, say it on stderr."""
+    """Suppress what libraries print, from C++ as well; on an error, print it on stderr."""
     sys.stdout.flush()
     sys.stderr.flush()
     with tempfile.TemporaryFile() as said:

@@ -71,7 +71,7 @@ TARGETS: dict[str, Target] = {}
 
 
 def target(function: Target) -> Target:
-    """Damages files in the working folder and tells which command gets them."""
+    """Damages files in the working folder and says which command gets them."""
     TARGETS[function.__name__.replace("_", " ")] = function
     return function
 

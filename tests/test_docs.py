@@ -1,11 +1,16 @@
-"""The README and the other pages: their commands parse, their links and paths exist, the README's pipeline runs."""
+"""The README and the other pages: their commands parse, their links, paths and quoted messages exist, the README's
+pipeline runs; pages and code use the words of the glossary.
+"""
 
+import ast
+import io
 import os
 import re
 import runpy
 import shlex
 import subprocess
 import sys
+import tokenize
 from argparse import ArgumentParser
 from functools import cache
 from itertools import groupby
@@ -22,7 +27,12 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE_CODE = re.compile(r"`[^`]*`")
 PATH_OF_THE_KIT = re.compile(r"(?<![\w/.-])(?:regenhance_data|deploy|tools|tests|docs|paddleseg_configs)/[\w/.-]*\w")
-OTHER_WORDS = re.compile(r"\b(origin|clear|blurred)[- ](image|frame|picture)s?\b", re.IGNORECASE)
+OTHER_WORDS = re.compile(
+    r"\b(?:(?:origin|clear|blurred)[- ](?:image|frame|picture|pixel|folder)s?|blurred)\b", re.IGNORECASE
+)
+SOURCES = [path for folder in ("regenhance_data", "deploy", "tools") for path in sorted((ROOT / folder).rglob("*.py"))]
+QUOTED_MESSAGE = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+MESSAGES_OF_PYTHON = {"No module named 'regenhance_data'"}
 MOST_README_LINES = 250
 # flags that make the README's pipeline short, and what its detector finds
 SHORTER = {
@@ -125,6 +135,54 @@ def test_files_that_a_page_names_exist(page):
 def test_frames_are_called_by_the_words_of_the_glossary(page):
     prose = INLINE_CODE.sub("", FENCE.sub("", page.read_text()))
     assert not [match.group() for match in OTHER_WORDS.finditer(" ".join(prose.split()))]
+
+
+def strings_of(source: str) -> list[str]:
+    """The string constants of Python code, docstrings and the literal parts of f-strings included."""
+    nodes = ast.walk(ast.parse(source))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def comments_of(source: str) -> str:
+    """All comments of Python code as one text, since a sentence may go on in the next line."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return " ".join(token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT)
+
+
+def other_words_in(source: str) -> list[str]:
+    texts = [*strings_of(source), comments_of(source)]
+    return [match.group() for text in texts for match in OTHER_WORDS.finditer(" ".join(text.split()))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_strings_and_comments_of_the_code_use_the_words_of_the_glossary(path):
+    assert not other_words_in(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""The clear\nframe."""',
+        'print(f"{path}: has no origin image")',
+        "x = 1  # of the clear\ny = 2  # pixels",
+        'add_argument("--x", help="Blurred, of " "the LR frame")',
+    ],
+)
+def test_other_words_are_found_in_strings_and_comments(source):
+    assert other_words_in(source)
+
+
+def test_names_of_folders_and_flags_are_no_other_words():
+    assert not other_words_in('"origin_images/<clip>/ and --clear sr_images"  # hr_folder of --clear')
+
+
+def test_messages_that_the_troubleshooting_page_quotes_exist():
+    messages = set(QUOTED_MESSAGE.findall((ROOT / "docs/troubleshooting.md").read_text())) - MESSAGES_OF_PYTHON
+    assert len(messages) >= 6
+    texts = [text for path in SOURCES for text in strings_of(path.read_text())] + [(ROOT / "Makefile").read_text()]
+    for message in messages:
+        literal = max(re.split(r"\d+", message), key=len)  # its numbers are placeholders in the source
+        assert any(literal in text for text in texts), message
 
 
 def test_the_readme_is_short():

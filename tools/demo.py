@@ -1,8 +1,8 @@
 """Run the whole pipeline, from a video to a deployed predictor and a report, with the commands that a user would type.
 
-Without --video it renders the built-in street, which has its own detector and upscaler. With your own video, the
-video gives the HR frames, and a third of their size the LR frames, if it is 480 pixels high or more; a smaller one
-gives the LR frames, and the built-in upscaler makes the HR frames.
+Without --video it renders the built-in street, which has its own detector and upscaler. The frames of your own video
+are the HR frames if they are at least 480 pixels high; the LR frames are a third of their size. The frames of a smaller
+video are the LR frames, and the built-in upscaler makes the HR frames.
 """
 
 import argparse
@@ -38,7 +38,9 @@ ORIGINAL_HEIGHT_PX = 480  # smaller videos are taken as LR frames
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--save_dir", type=Path, default=Path("runs/demo"), help="gets everything, report.html too")
+    parser.add_argument(
+        "--save_dir", type=Path, default=Path("runs/demo"), help="folder for all results, report.html included"
+    )
     parser.add_argument("--video", type=Path, help="your own video instead of the built-in street")
     parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
@@ -60,19 +62,21 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
     data, predictor, onnx = f"{out}/dataset", f"{out}/predictor", f"{out}/deploy/{Path(CONFIG).stem}.onnx"
     detector = ["--detector", args.detector, *(["--classes", *args.classes] if args.classes else [])]
     if args.video is None:
-        video, clear = f"{out}/camera.mp4", "sr_images"
+        video, hr_folder = f"{out}/camera.mp4", "sr_images"
         begin = [f"tools/render_scene.py --save_dir {out} --frames {args.max_frames}".split()]
         extract = f"tools/extract.py --data {data} --height 180 --video {video}".split()
     else:
         video = str(args.video)
         height, frames = probe(args.video)
-        clear = "hr_images" if height >= ORIGINAL_HEIGHT_PX else "sr_images"
-        small = max(height // SCALE, 1) if clear == "hr_images" else height
+        hr_folder = "hr_images" if height >= ORIGINAL_HEIGHT_PX else "sr_images"
+        small = max(height // SCALE, 1) if hr_folder == "hr_images" else height
         begin, every = [], -(-frames // args.max_frames)
         extract = f"tools/extract.py --data {data} --height {small} --every {every}".split()
         extract += ["--max_frames", str(args.max_frames), "--video", video]
-        extract += ["--keep_hr", "--jpeg_quality", "75"] if clear == "hr_images" else []
-    super_resolve = [f"tools/super_resolve.py --data {data} --model builtin".split()] if clear == "sr_images" else []
+        extract += ["--keep_hr", "--jpeg_quality", "75"] if hr_folder == "hr_images" else []
+    super_resolve = (
+        [f"tools/super_resolve.py --data {data} --model builtin".split()] if hr_folder == "sr_images" else []
+    )
     truth = ["--truth", f"{out}/truth.json"] if args.video is None else []
     train = (
         f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite".split()
@@ -82,7 +86,7 @@ def stages(args: argparse.Namespace) -> list[list[str]]:
         *begin,
         extract,
         *super_resolve,
-        ["tools/make_importance.py", "--data", data, "--clear", clear, *detector],
+        ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector],
         f"tools/make_seg_dataset.py --data {data}".split(),
         f"tools/check_dataset.py --data {data}".split(),
         train + (["--iters", str(args.iters)] if args.iters else []),
@@ -133,7 +137,7 @@ def fingerprint(args: argparse.Namespace) -> str:
 def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -> list[dict[str, Any]]:
     """The first stages that an earlier run did by the same commands on the same inputs.
 
-    Where there is none, the results of the earlier run are removed: they are of another video or version.
+    If there are none, the results of the earlier run are removed: they belong to another video or version.
     """
     journal = args.save_dir / JOURNAL
     if not journal.exists():

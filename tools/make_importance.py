@@ -35,7 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
         + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in WITH_POINTS)
         + ")",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace importance of other origin")
+    parser.add_argument("--overwrite", action="store_true", help="replace importance that this tool did not make")
     parser.add_argument("--mb_size", type=int, help="macroblock size in LR pixels (default: the dataset's)")
     add_detector_arguments(parser)
     add_executor_arguments(parser)

@@ -1,4 +1,4 @@
-"""The built-in street as a camera would send it: a small H.264 clip, and the true boxes beside it."""
+"""Render the built-in street as a camera delivers it: a small H.264 clip, and a file with the true boxes."""
 
 import argparse
 from pathlib import Path
@@ -17,13 +17,13 @@ python tools/render_scene.py --save_dir runs/street --seed 7 --frames 100 --heig
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--save_dir", type=Path, required=True, help="gets camera.mp4 and truth.json")
-    parser.add_argument("--seed", type=int, default=1000, help="another seed, another street and traffic")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for camera.mp4 and truth.json")
+    parser.add_argument("--seed", type=int, default=1000, help="each seed gives another street and other traffic")
     parser.add_argument("--frames", type=int, default=360)
-    parser.add_argument("--fps", type=int, default=10, help="frames a second of the scene's time")
-    parser.add_argument("--height", type=int, default=540, help="of the rendered picture, 16:9")
-    parser.add_argument("--scale", type=int, default=3, help="the camera delivers 1/scale of that size")
-    parser.add_argument("--crf", type=int, default=26, help="x264's constant rate factor: how much the camera squeezes")
+    parser.add_argument("--fps", type=int, default=10, help="frames per second")
+    parser.add_argument("--height", type=int, default=540, help="height of the HR frames in pixels; they are 16:9")
+    parser.add_argument("--scale", type=int, default=3, help="the clip has LR frames of 1/scale of that size")
+    parser.add_argument("--crf", type=int, default=26, help="x264's constant rate factor: a higher one compresses more")
     return parser
 
 
@@ -42,26 +42,26 @@ def main(args: argparse.Namespace) -> None:
         )
     from regenhance_data.io.video import VideoWriter  # PyAV
 
-    origin_height = args.height // args.scale // 2 * 2
-    origin_width = round(origin_height * 16 / 9 / 2) * 2
+    lr_height = args.height // args.scale // 2 * 2
+    lr_width = round(lr_height * 16 / 9 / 2) * 2
     boxes_of: dict[str, list[list[float]]] = {}
-    scene = render_scene(args.seed, args.frames, origin_height * args.scale, origin_width * args.scale, args.fps)
+    scene = render_scene(args.seed, args.frames, lr_height * args.scale, lr_width * args.scale, args.fps)
     with VideoWriter(args.save_dir / "camera.mp4", args.fps, args.crf) as video:
         for number, (frame, boxes, labels) in enumerate(console.progress(scene, "render", args.frames)):
-            video.write(cv2.resize(frame, (origin_width, origin_height), interpolation=cv2.INTER_AREA))
+            video.write(cv2.resize(frame, (lr_width, lr_height), interpolation=cv2.INTER_AREA))
             boxes_of[str(number)] = [
                 [*(round(float(edge), 2) for edge in box), int(label)] for box, label in zip(boxes, labels, strict=True)
             ]
     truth = {
         "classes": list(CLASS_NAMES),
-        "frame_hw": [origin_height * args.scale, origin_width * args.scale],
+        "frame_hw": [lr_height * args.scale, lr_width * args.scale],
         "frames": boxes_of,
     }
     write_json(args.save_dir / "truth.json", truth)
-    print(f"{args.save_dir}/camera.mp4: {args.frames} frames of {origin_width}x{origin_height}")
-    print(f"{args.save_dir}/truth.json: the true boxes, in pixels of the {args.scale} times larger clear frame")
+    print(f"{args.save_dir}/camera.mp4: {args.frames} frames of {lr_width}x{lr_height}")
+    print(f"{args.save_dir}/truth.json: the true boxes, in pixels of the HR frame ({args.scale} times as large)")
     video, data = args.save_dir / "camera.mp4", args.save_dir / "dataset"
-    cli.suggest(["python", "tools/extract.py", "--video", video, "--data", data, "--height", origin_height])
+    cli.suggest(["python", "tools/extract.py", "--video", video, "--data", data, "--height", lr_height])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with LR frames")
     parser.add_argument("--scale", type=int, help="(default: the dataset's, 3 if it records none)")
     parser.add_argument("--batch_size", type=int, default=1, help="frames per batch")
-    parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ of other origin")
+    parser.add_argument("--overwrite", action="store_true", help="replace sr_images/ that this tool did not make")
     add_upscaler_arguments(parser)
     add_executor_arguments(parser)
     return parser

@@ -17,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for street_detector.pt")
     parser.add_argument("--streets", type=int, default=500, help="streets to render; 5 MB of memory each")
     parser.add_argument("--iterations", type=int, default=2200, help="training steps of 8 crops each")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights and the crops")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the initial weights and the crops")
     return parser
 
 

@@ -24,7 +24,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--streets", type=int, default=500, help="streets to render; 5 MB of memory each")
     parser.add_argument("--iterations", type=int, default=4000, help="training steps of 8 crops each, on pixels")
     parser.add_argument("--detector_iterations", type=int, default=2400, help="further steps, with the detector")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights and the crops")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the initial weights and the crops")
     return parser
 
 
@@ -43,7 +43,8 @@ def main(args: argparse.Namespace) -> None:
     upscaler = train_street_upscaler(samples, args.detector_iterations, args.seed, start=upscaler, detector=detector)
     path = save_street_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-    print(f"next: copy it to {UPSCALER_WEIGHTS.parent.name}/ in regenhance_data/ to make it the built-in one")
+    built_in = UPSCALER_WEIGHTS.relative_to(UPSCALER_WEIGHTS.parents[3])
+    print(f"next: copy it to {built_in} to make it the built-in upscaler")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def _refuse_deep(keys: Sequence[Any]) -> None:
 
 
 class _Dtype:
-    """Stands for a NumPy type, of which the file gives name and byte order. NumPy's own takes its flags from the file
-    as well, and so reads objects where there are bytes: addresses of the file's choice.
+    """A NumPy type whose name and byte order the file gives. NumPy's own class also takes its flags from the file, and
+    so reads bytes as objects: at addresses that the file controls.
     """
 
     def __init__(self, name: str, *_: Any) -> None:

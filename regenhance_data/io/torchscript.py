@@ -12,9 +12,9 @@ import torch
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.torch_weights import default_device
 
-# What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` stands for what
-# may lie between two words. Of the libraries under `ops` only the known ones are let through, since others reach
-# anywhere (torchvision's ops.image.write_file does); a `torch` or `ops` that no dot follows is to get another name.
+# What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` matches what
+# may stand between two words. Of the libraries under `ops` only known ones are allowed, since others can do anything
+# (torchvision's ops.image.write_file writes files); `torch` or `ops` without a dot after it may get another name.
 _FORBIDDEN = r"""
     \b (?: torch | ops ~ \. ~ \w+ ) ~ \. ~ (?: save | load | from_file ) \b
   | \b torch ~ \. ~ classes \b
@@ -29,7 +29,7 @@ _MOST_CODE_BYTES = 2**26  # of one source file in it; large models have some hun
 def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
     """The module in a TorchScript file, on this machine's device; `extra` files are filled in.
 
-    InputError for a file that is none, or whose code reaches outside of tensors.
+    InputError for a file that is none, or whose code does more than work on tensors.
     """
     for text in _code(path):
         if found := _OUTSIDE.search(text):

@@ -14,7 +14,7 @@ from regenhance_data.console import warn
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import atomic_write
 
-# Playlists that pose as a video may name other files or hosts.
+# A playlist can look like a video but name other files or hosts.
 _PLAYLISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "sdp"}
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 
@@ -43,7 +43,7 @@ def _reason(error: Exception) -> str:
 
 
 def frame_rate(path: Path) -> float:
-    """The average frame rate of a video in frames a second (25 when the file tells none)."""
+    """The average frame rate of a video in frames a second (25 if the file does not record one)."""
     container, stream = _open(path)
     with container:
         return float(stream.average_rate or stream.guessed_rate or 25)
@@ -53,9 +53,9 @@ def read_video(path: Path, fps: float | None = None, every: int = 1, allow_cut: 
     """The frames of a video as RGB, uint8 [H, W, 3], upright (the file's rotation flag is applied).
 
     With `fps`, the pictures on the screen at 0, 1/fps, 2/fps … seconds, by the frames' own time stamps (so a
-    variable frame rate comes out even; none comes twice); then every `every`-th of those. What decodes of a damaged
-    or truncated video is given, with a warning, or without `allow_cut` ends in an InputError. InputError for what is no
-    video or has no frame that decodes, too.
+    variable frame rate becomes constant; no picture is repeated); then every `every`-th of those. A damaged or
+    truncated video yields the frames that decode, and a warning; without `allow_cut` it raises InputError. So do files
+    that are no video or have no frame that decodes.
     """
     decoded = _decode(path, allow_cut)
     for index, frame in enumerate(decoded if fps is None else _resample(decoded, fps)):
@@ -71,7 +71,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _decode(path: Path, allow_cut: bool) -> Iterator[av.VideoFrame]:
-    """Decoded frames in the order they are shown, each with its own time; damaged packets are left out and told."""
+    """Decoded frames in display order, each with its own time; damaged packets are skipped, with a warning."""
     container, stream = _open(path)
     count, last_s = 0, 0.0
     errors: list[Exception] = []
@@ -114,10 +114,10 @@ def _packets(container: Any, stream: Any, errors: list[Exception]) -> Iterator[A
 
 
 def _promised_s(container: Any, stream: Any) -> float:
-    """When the last picture should be over, by the file's own head; 0 where it does not tell."""
+    """When the last picture should be over, by the file's header; 0 if it does not say."""
     if stream.duration is not None:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    alone = len(container.streams) == 1  # else the sound may be what lasts longer
+    alone = len(container.streams) == 1  # else the sound may be longer
     return float(container.duration or 0) / av.time_base if alone else 0.0
 
 
@@ -165,7 +165,7 @@ class VideoWriter:
         with ExitStack() as opened:
             temporary = opened.enter_context(atomic_write(self._path))
             self._container = opened.enter_context(av.open(str(temporary), "w", options={"movflags": "faststart"}))
-            # left in reverse order: an error while flushing or closing, on a full disk say, leaves no file either
+            # closed in reverse order: an error while flushing or closing, as on a full disk, leaves no file either
             opened.push(self._flush)
             self._opened = opened.pop_all()
         return self
@@ -180,7 +180,7 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
         if self._stream is None:
-            # two threads whatever the machine: x264's output depends on their number
+            # two threads on every machine: x264's output depends on their number
             self._stream = self._container.add_stream(
                 "libx264", rate=self._rate, options={"crf": str(self._crf), "threads": "2"}
             )

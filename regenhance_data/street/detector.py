@@ -1,10 +1,10 @@
 """The built-in detector: a small anchor-free network for the vehicles and people of the built-in street.
 
 Small enough for two CPU cores, and smooth (SiLU) so that the gradient of its scores shows which pixels matter.
-It is trained only on sharp images and uses only fine detail (each pixel less the mean of its neighbourhood),
-so blur costs it more accuracy than it costs a large detector: the demo's street is simple, and a network that also
-saw coarse shapes lost only a quarter of its F1 to blur. One prediction a 4×4 pixels: a score for each class (how
-central the place is in an object of that class) and the distances to the box's sides.
+It is trained only on HR frames and uses only fine detail (each pixel less the mean of its neighbourhood),
+so it loses more accuracy on upsampled frames than a large detector does: the demo's street is simple, and a network
+that also saw coarse shapes lost only a quarter of its F1. One prediction for each 4×4 pixels: a score for each class
+(how near the centre of such an object it is) and the distances to the box's sides.
 """
 
 from collections.abc import Sequence
@@ -22,12 +22,14 @@ from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_network
 
 CLASS_NAMES = scene.CLASS_NAMES
 
-_STRIDE = 4  # the smallest people are 5 px wide: a coarser grid would not tell two of them apart
-_DETAIL_PX = 5  # side of the neighbourhood that is subtracted: what is wider than this is not seen
-_COARSEST = 32  # pixels a cell of the deepest features; frames are padded to a multiple
+_STRIDE = 4  # the smallest people are 5 px wide: a coarser grid would merge two of them
+_DETAIL_PX = 5  # side of the neighbourhood whose mean is subtracted: wider structures are not seen
+_COARSEST = 32  # pixels per cell of the deepest features; frames are padded to a multiple
 _CROP = (192, 288)  # height and width of training crops: many small ones teach more in the same time than few large
 _LEARNING_RATE = 3e-3  # the usual choice for AdamW at this size
-_CALIBRATION = 0.85  # off the score logits in the end: F1 on unseen streets was best at 0.5, users cut at 0.3
+_CALIBRATION = (
+    0.85  # subtracted from the score logits: F1 on unseen streets was best at 0.5, the default threshold is 0.3
+)
 
 
 class StreetDetector(nn.Module):
@@ -58,14 +60,14 @@ class StreetDetector(nn.Module):
         return boxes.flatten(2).transpose(1, 2), logits.flatten(2).transpose(1, 2).sigmoid()
 
     def maps(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(score logits [N, classes, rows, cols], boxes [N, 4, rows, cols] xyxy pixels), one cell a 4×4 pixels."""
+        """(score logits [N, classes, rows, cols], boxes [N, 4, rows, cols] xyxy pixels), one cell per 4×4 pixels."""
         quarter = self.features(frames)
         left, top, right, bottom = (self.sides(quarter).clamp(max=6).exp() * _STRIDE).unbind(1)
         x, y = _centres(quarter)
         return self.scores(quarter), torch.stack([x - left, y - top, x + right, y + bottom], 1)
 
     def features(self, frames: torch.Tensor) -> torch.Tensor:
-        """What scores and boxes are read from: [N, 32, rows, cols], one cell a 4×4 pixels."""
+        """What scores and boxes are read from: [N, 32, rows, cols], one cell for each 4×4 pixels."""
         height, width = frames.shape[-2:]
         around = functional.avg_pool2d(frames, _DETAIL_PX, 1, _DETAIL_PX // 2, count_include_pad=False)
         detail = functional.pad((frames - around) / 32, (0, -width % _COARSEST, 0, -height % _COARSEST))

@@ -16,8 +16,8 @@ from regenhance_data.street.scene import render_scene
 
 TRAINING_SEEDS = 1000  # seeds below are for training; the demo and the tests use seeds from here on
 SCALE = 3
-CRF = (26, 32)  # x264's rate factor of the training clips: artefacts that are seen, objects that are still there
-_CLIP_FRAMES, _EVERY = 9, 4  # frames 0, 4 and 8 at 10 a second: one intra-coded, two predicted
+CRF = (26, 32)  # x264's rate factor of the training clips: visible artefacts, but still visible objects
+_CLIP_FRAMES, _EVERY = 9, 4  # frames 0, 4 and 8 at 10 frames per second: one intra-coded, two predicted
 
 
 class Sample(NamedTuple):
@@ -30,7 +30,7 @@ class Sample(NamedTuple):
 
 
 def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> Iterator[np.ndarray]:
-    """`frames` (uint8 [H, W, 3], sides multiples of 2·scale) averaged down by `scale` and through H.264 and back."""
+    """`frames` (uint8 [H, W, 3], sides multiples of 2·scale) downscaled by `scale`, H.264-encoded and decoded."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "camera.mp4"
         with VideoWriter(path, fps=10, crf=crf) as video:
@@ -41,13 +41,13 @@ def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> I
 
 
 def refuse_street_count(seeds: int) -> None:
-    """InputError where there are not so many streets for training."""
+    """InputError where there are fewer streets for training."""
     if not 1 <= seeds <= TRAINING_SEEDS:
         raise InputError(f"--streets {seeds}: expected 1 to {TRAINING_SEEDS}; the others are kept for tests")
 
 
 def training_samples(seeds: int) -> list[Sample]:
-    """The samples of streets 0 .. `seeds` − 1, three of each; about half a second and 5 MB a street."""
+    """The samples of streets 0 .. `seeds` − 1, three of each; about half a second and 5 MB per street."""
     refuse_street_count(seeds)
     clips = bounded_map(_clip, range(seeds))
     return [sample for clip in progress(clips, "render", seeds, "street") for sample in clip]
@@ -56,8 +56,8 @@ def training_samples(seeds: int) -> list[Sample]:
 def _clip(seed: int) -> list[Sample]:
     rendered = list(render_scene(seed, _CLIP_FRAMES))
     crf = int(np.random.default_rng(seed).integers(CRF[0], CRF[1] + 1))
-    origins = list(camera_view((frame for frame, _, _ in rendered), crf))
-    return [Sample(*rendered[i], origins[i]) for i in range(0, _CLIP_FRAMES, _EVERY)]
+    lr_frames = list(camera_view((frame for frame, _, _ in rendered), crf))
+    return [Sample(*rendered[i], lr_frames[i]) for i in range(0, _CLIP_FRAMES, _EVERY)]
 
 
 def crop_corner(rng: np.random.Generator, sample: Sample, size_wh: tuple[int, int]) -> np.ndarray:

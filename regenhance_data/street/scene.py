@@ -17,7 +17,7 @@ import numpy as np
 CLASS_NAMES = ("car", "truck", "person")  # "truck": vans, lorries and buses
 CAR, TRUCK, PERSON = range(3)
 
-MIN_BOX_PX = 6  # smaller remains of an object (behind another, past the edge) are not labelled
+MIN_BOX_PX = 6  # smaller visible parts of an object (behind another, past the edge) are not labelled
 MIN_VISIBLE = 0.35  # share of an object's pixels that must be seen; about where a person would still name it
 _SUPERSAMPLE = 4  # samples a side for objects below 64 px, 2 above: the finest that stays under 40 ms a frame
 _SHIFT = 4  # fractional bits of OpenCV's polygon corners
@@ -68,7 +68,7 @@ class House(NamedTuple):
 
 @dataclass(frozen=True)
 class Street:
-    """What a seed decides about the place: metres, and colours RGB 0..255."""
+    """What a seed decides about the street: metres, and colours RGB 0..255."""
 
     centre_m: float  # of the road, right of the camera
     road_m: float  # half the width between the kerbs
@@ -400,7 +400,7 @@ def _person(looks: _Looks, phase: float, sideways: float, back: bool) -> list[Pa
 
 
 def _clutter(rng: np.random.Generator, kind: str) -> list[Part]:
-    """A thing on the pavement that is none of the classes, though from afar and blurred it may look like one."""
+    """An object on the pavement of no class that may look like one at low resolution."""
     paint = _PAINTS[rng.integers(len(_PAINTS))]
     grey = (92.0, 96.0, 100.0)
     dark = _shade(paint, 0.6)
@@ -594,14 +594,14 @@ def _paint_street(rng: np.random.Generator, street: Street, camera: Camera, heig
 
 @dataclass(frozen=True)
 class _Mover:
-    """Something that is labelled: it goes along the street (or across it) at a steady speed and comes round again."""
+    """Something that is labelled: it goes along the street (or across it) at constant speed, again and again."""
 
     label: int
     x: float
     z: float
     speed: float  # metres a second along `heading`
     heading: tuple[float, float]
-    span: tuple[float, float]  # of z, or of x for what goes across, in which it goes round
+    span: tuple[float, float]  # range of z, or of x for what crosses the street, in which it moves
     body: _Body | None
     paint: Colour
     cargo: Colour
@@ -650,7 +650,7 @@ def _draw_people(rng: np.random.Generator) -> _Looks:
 
 
 def _traffic(rng: np.random.Generator, street: Street) -> list[_Mover]:
-    """Who is on the street: about six vehicles in the lanes, a few parked, a few people."""
+    """The objects on the street: about six vehicles in the lanes, a few parked, a few people."""
     movers: list[_Mover] = []
 
     def vehicle(x: float, z: float, speed: float, heading: tuple[float, float], span: tuple[float, float]) -> None:

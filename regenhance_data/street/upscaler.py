@@ -17,11 +17,11 @@ from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_network
 _CHANNELS, _LAYERS = 28, 6  # 43,000 parameters: below 150 ms for a 320×180 frame on two cores
 _CROP = 48  # LR pixels per side of a training crop: three times the receptive field (15)
 _LEARNING_RATE = 2e-3  # the usual choice for Adam at this size, with the one-cycle schedule
-_DETECTOR_WEIGHT = 250.0  # both parts of the loss then weigh about the same; 40 gave the detector half as much
+_DETECTOR_WEIGHT = 250.0  # both parts of the loss then weigh about the same; with 40 the detector gained half as much
 
 
 class StreetUpscaler(nn.Module):
-    """Frames float32 [N, 3, h, w] RGB 0..255 → [N, 3, 3h, 3w] RGB, not clamped: what to add to the bilinear frame."""
+    """Frames float32 [N, 3, h, w] RGB 0..255 → [N, 3, 3h, 3w] RGB, not clamped: the upsampled frame plus a residual."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,11 +45,11 @@ def load_street_upscaler(weights: Path = UPSCALER_WEIGHTS) -> StreetUpscaler:
     return load_street_network(StreetUpscaler(), weights)
 
 
-def upscale(upscaler: StreetUpscaler, origins: np.ndarray) -> np.ndarray:
-    """uint8 [N, h, w, 3] → uint8 [N, 3h, 3w, 3], on whatever device the network is."""
+def upscale(upscaler: StreetUpscaler, lr_frames: np.ndarray) -> np.ndarray:
+    """uint8 [N, h, w, 3] → uint8 [N, 3h, 3w, 3], on the network's device."""
     device = next(upscaler.parameters()).device
     with torch.inference_mode():
-        frames = torch.from_numpy(np.ascontiguousarray(origins)).to(device).permute(0, 3, 1, 2).float()
+        frames = torch.from_numpy(np.ascontiguousarray(lr_frames)).to(device).permute(0, 3, 1, 2).float()
         return upscaler(frames).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -64,7 +64,7 @@ def train_street_upscaler(
     """An upscaler trained on random crops of LR and HR frames, in eval mode; from `start` if given.
 
     With `detector`, the loss also compares that detector's features with those of the HR frames (a perceptual loss,
-    Johnson et al. 2016): a loss on pixels alone favours blur, which hides objects. The detector is not trained.
+    Johnson et al. 2016): a loss on pixels alone favours smooth frames, which hide objects. The detector is not trained.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def train_street_upscaler(
 
 
 def _crop(rng: np.random.Generator, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """(LR [48, 48, 3], HR [144, 144, 3]) float or uint8 as the sample's, mirrored or not."""
+    """(LR [48, 48, 3], HR [144, 144, 3]) of the sample's dtype, mirrored at random."""
     left, top = crop_corner(rng, sample, (_CROP, _CROP))
     step = int(rng.choice([-1, 1]))
     lr = sample.lr[top : top + _CROP, left : left + _CROP]

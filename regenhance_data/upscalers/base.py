@@ -17,8 +17,8 @@ class UpscalingNetwork(ABC):
     """Makes frames `scale` times as large: uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3], of any size.
 
     source: its file, for errors. overlap: LR pixels on each side that a pixel of the result depends on, as far as
-    is known. multiple: both sides of the input are padded (mirrored) to a multiple of it. fixed_hw: the one size that
-    the network takes, None where it takes others. batches: whether several frames go through it together; else they
+    is known. multiple: both sides of the input are padded (mirrored) to a multiple of it. fixed_hw: the only size
+    that the network takes, None where it takes any. batches: whether several frames go through it together; else they
     go one by one, also where a frame's bits would depend on its batch.
     """
 

@@ -6,7 +6,7 @@ import numpy as np
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.settings import UpscalerSettings
 
-_RADIUS = 3  # LR pixels that a pixel of the result depends on: two, and one for rounding
+_RADIUS = 3  # LR pixels that an HR pixel depends on: two, and one for rounding
 
 
 def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:

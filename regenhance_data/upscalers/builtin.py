@@ -11,7 +11,7 @@ from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.pytorch import TorchNetwork, runs_batches
 from regenhance_data.upscalers.settings import UpscalerSettings
 
-_RADIUS = 7  # LR pixels that a pixel of the result depends on: its layers, 3×3 each
+_RADIUS = 7  # LR pixels that an HR pixel depends on: its layers, 3×3 each
 
 
 def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:

@@ -60,7 +60,7 @@ class Edsr(nn.Module):
 
     @property
     def radius(self) -> int:
-        """Origin pixels on each side that a pixel of the result depends on: one a layer, those after an upsampling
+        """LR pixels on each side that an HR pixel depends on: one for each layer; the layers after an upsampling add
         less (at most 3/4 together).
         """
         blocks = len(self.body) - 1
@@ -82,7 +82,7 @@ def _conv(channels: int, out: int) -> nn.Conv2d:
 
 
 def edsr_from(state: Mapping[str, torch.Tensor], source: str) -> Edsr:
-    """The network of a published state dict, in eval mode. InputError, that names `source`, for any other."""
+    """The network of a published state dict, in eval mode. InputError, which names `source`, for any other."""
     head = state.get("head.0.weight")
     if head is None or head.ndim != 4 or not 1 <= len(head) <= _MOST_FEATURES:
         raise InputError(f"{source}: is no EDSR: it has {_some(state)}; spandrel:PATH reads other networks")

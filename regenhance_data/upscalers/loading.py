@@ -30,7 +30,7 @@ def load_upscaler(settings: UpscalerSettings) -> Upscaler:
 
 
 def _network(settings: UpscalerSettings) -> UpscalingNetwork:
-    """The network of the settings; where its kind refuses a file of another kind, the refusal says which."""
+    """The network of the settings; where its kind refuses a file of another kind, the error names that kind."""
     module = import_module(settings.kind.module)
     try:
         network: UpscalingNetwork = module.load(settings.argument, settings)
@@ -50,7 +50,7 @@ def _try(network: UpscalingNetwork) -> None:
         made = network(frame)
     except InputError:
         raise
-    # a network can raise anything; tiling handles short memory
+    # a network can raise anything; tiling handles a lack of memory
     except Exception as error:
         if is_out_of_memory(error):
             return
@@ -62,7 +62,7 @@ def _try(network: UpscalingNetwork) -> None:
 
 def upscaler_record(settings: UpscalerSettings) -> dict[str, Any]:
     """What dataset.yaml says about the upscaler: its spec, the sha256 of its weights (None where it has none), and
-    precision and pixel range where they were chosen.
+    precision and pixel range where they were given.
     """
     weights = import_module(settings.kind.module).identity(settings.argument)
     record: dict[str, Any] = {"spec": settings.spec, "sha256": weights}

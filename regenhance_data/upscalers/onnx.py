@@ -68,7 +68,7 @@ class OnnxNetwork(UpscalingNetwork):
         try:
             inputs = [(given.name, given.type, given.shape) for given in self._session.get_inputs()]
         except UnicodeDecodeError:
-            raise InputError(f"{path}: is a broken ONNX file (its names are no text)") from None
+            raise InputError(f"{path}: is a broken ONNX file (its names are not valid UTF-8)") from None
         if len(inputs) == 1:
             name, kind, shape = inputs[0]
             if kind in _TYPES and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int)):
@@ -80,7 +80,7 @@ class OnnxNetwork(UpscalingNetwork):
         frame = np.random.default_rng(0).random((1, 3, height, width), np.float32)
         try:
             made = self._graph(frame)
-        # ONNX Runtime's own, of many kinds
+        # ONNX Runtime has many exceptions of its own
         except Exception as error:
             raise InputError(f"{path}: does not run ({one_line(error)})") from None
         scale = scale_of(frame.shape, made)
@@ -92,13 +92,13 @@ class OnnxNetwork(UpscalingNetwork):
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = 1  # a worker a core: see executors
+    options.intra_op_num_threads = 1  # one worker per core: see parallel/executors.py
     wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
     providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     try:
         # with only the CPU there is no fallback; ONNX Runtime would print that it tries one
         fallback = len(providers) > 1
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=fallback)
-    # ONNX Runtime's own, of many kinds
+    # ONNX Runtime has many exceptions of its own
     except Exception as error:
         raise InputError(f"{path}: is no ONNX file that runs ({one_line(error)})") from None

@@ -9,8 +9,8 @@ from regenhance_data.console import warn
 from regenhance_data.errors import InputError
 from regenhance_data.upscalers.base import UpscalingNetwork
 
-SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: slower, with hardly less memory
-_ALIGNED_PX = 16  # where tiles may begin: networks that attend in windows have them of 8 or 16 pixels
+SMALLEST_TILE_PX = 16  # below it a tile is nearly all overlap: slower, and memory hardly shrinks
+_ALIGNED_PX = 16  # tiles begin at its multiples: networks with window attention use windows of 8 or 16 pixels
 _OUT_OF_MEMORY = (
     *("out of memory", "allocate memory", "not enough memory"),
     *("bad_alloc", "bad allocation", "alloc_failed"),
@@ -18,7 +18,7 @@ _OUT_OF_MEMORY = (
 
 
 class Span(NamedTuple):
-    """One tile along one axis, in LR pixels: [start, stop) is kept of what the network makes of [first, last)."""
+    """One tile along one axis, in LR pixels: the network runs on [first, last); [start, stop) of its output is kept."""
 
     start: int
     stop: int
@@ -27,7 +27,7 @@ class Span(NamedTuple):
 
 
 def spans(length: int, tile_px: int, overlap: int, multiple: int) -> list[Span]:
-    """The tiles along an axis of `length` pixels. They see `overlap` more on each side where the frame goes on, and
+    """The tiles along an axis of `length` pixels. They see `overlap` more on each side inside the frame, and
     begin at multiples of `multiple`: a network that works on blocks then sees the blocks of the whole frame.
     """
     tiles = []
@@ -40,7 +40,7 @@ def spans(length: int, tile_px: int, overlap: int, multiple: int) -> list[Span]:
 
 
 def fixed_spans(length: int, seen_px: int, overlap: int) -> list[Span]:
-    """The tiles along an axis for a network that takes `seen_px` pixels, no more and no less; one if that is all."""
+    """The tiles along an axis for a network that takes exactly `seen_px` pixels; one tile if `length` is no larger."""
     if length <= seen_px:
         return [Span(0, length, 0, length)]
     tiles = []
@@ -53,8 +53,8 @@ def fixed_spans(length: int, seen_px: int, overlap: int) -> list[Span]:
 class TiledUpscaler:
     """Upscales with a network: uint8 [N, H, W, 3] RGB → uint8 [N, H·scale, W·scale, 3].
 
-    tile_px: side of the tiles in LR pixels, None: the whole frame. Where memory is short, frames go one by one,
-    then in ever smaller tiles, from then on. InputError where it is short even for the smallest.
+    tile_px: side of the tiles in LR pixels, None: the whole frame. Where memory is short, frames run one by one,
+    then in smaller and smaller tiles, also in later calls. InputError if it is too short even for the smallest tile.
     """
 
     def __init__(self, network: UpscalingNetwork, tile_px: int | None = None) -> None:
@@ -67,14 +67,14 @@ class TiledUpscaler:
             try:
                 made = self._upscaled(frames)
                 break
-            # every library has its own exception for it
+            # every library has its own exception for a lack of memory
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
             self._spare_memory(frames)
         if self._is_short and not self._has_warned:
             size = f"in tiles of {self._tile_px} pixels (as with --tile_size)" if self._tile_px else "frame by frame"
-            warn(f"memory is too short for all at once; continuing {size}")
+            warn(f"too little memory for all at once; continuing {size}")
             self._has_warned = True
         return made
 
@@ -86,8 +86,7 @@ class TiledUpscaler:
         side_px = min(self._tile_px or math.inf, max(frames.shape[1:3]))
         if self._network.fixed_hw or side_px <= SMALLEST_TILE_PX:
             raise InputError(
-                f"{self._network.source}: memory is too short for it even in small tiles; "
-                "free some, or use a smaller network"
+                f"{self._network.source}: too little memory even for small tiles; free some, or use a smaller network"
             )
         self._tile_px = max(math.ceil(side_px / 2), SMALLEST_TILE_PX)
 
@@ -120,5 +119,5 @@ def _kept(span: Span, scale: int, first: int = 0) -> slice:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception of Python's, PyTorch's or ONNX Runtime's means that memory was too short."""
+    """Whether an exception of Python's, PyTorch's or ONNX Runtime's means that there was not enough memory."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY)

@@ -255,18 +255,18 @@ def test_exports_that_cannot_be_are_refused(made, tmp_path, flags, says):
 
 
 def test_what_is_no_predictor_is_refused(made, tmp_path):
-    stranger = helper.make_graph(
+    foreign = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["y"])],
-        "stranger",
+        "foreign",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
     )
-    onnx.save(helper.make_model(stranger), tmp_path / "stranger.onnx")
+    onnx.save(helper.make_model(foreign), tmp_path / "foreign.onnx")
     (tmp_path / "garbage.onnx").write_bytes(b"\xff" * 100)
     outside = onnx.load(made.blocks)
     onnx.save(outside, tmp_path / "outside.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     for name, says in (
-        ("stranger.onnx", "no predictor of this kit"),
+        ("foreign.onnx", "no predictor of this kit"),
         ("garbage.onnx", "no ONNX file"),
         ("outside.onnx", "weights in another file"),
         ("absent.onnx", "no such predictor"),

@@ -203,13 +203,13 @@ def test_versions_of_one_model_take_the_same_frames(made, tmp_path):
 
 
 def test_what_is_no_predictor_is_refused(made, tmp_path):
-    stranger = onnx.load(str(made / "one.onnx"))
-    del stranger.metadata_props[:]
-    onnx.save(stranger, tmp_path / "stranger.onnx")
+    foreign = onnx.load(str(made / "one.onnx"))
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
     open_rows = onnx.load(str(made / "any.onnx"))
     open_rows.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "H"
     onnx.save(open_rows, tmp_path / "open_rows.onnx")
-    for name in ("stranger.onnx", "open_rows.onnx"):
+    for name in ("foreign.onnx", "open_rows.onnx"):
         with pytest.raises(InputError, match="is no predictor of this kit"):
             read_served(tmp_path / name)
     (tmp_path / "garbage.onnx").write_bytes(b"\xff" * 100)

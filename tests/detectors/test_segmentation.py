@@ -113,7 +113,7 @@ def test_with_classes_only_the_pixels_they_win_count(files):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, files):
-    """Six frames of dim squares that only the clear frames show."""
+    """Six frames of dim squares that only the HR frames show."""
     root = tmp_path_factory.mktemp("dataset")
     rng = np.random.default_rng(0)
     for number in range(6):

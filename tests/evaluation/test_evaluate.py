@@ -117,31 +117,31 @@ def test_equal_scores_favour_no_corner_and_give_the_same_choice_again():
     assert not select_macroblocks(np.where(np.eye(20, 30, dtype=bool), np.nan, 0.0), 0.9)[:20, :20].diagonal().any()
 
 
-def test_a_composite_is_clear_where_chosen_and_blurred_elsewhere():
+def test_a_composite_is_hr_where_selected_and_upsampled_elsewhere():
     grid = MacroblockGrid(50, 70).scaled(2)
-    clear, blurred = np.full((100, 140, 3), 200, np.uint8), np.full((100, 140, 3), 50, np.uint8)
-    for budget, expected in ((0, blurred), (1, clear)):
+    hr, upsampled = np.full((100, 140, 3), 200, np.uint8), np.full((100, 140, 3), 50, np.uint8)
+    for budget, expected in ((0, upsampled), (1, hr)):
         np.testing.assert_array_equal(
-            composite(clear, blurred, select_macroblocks(np.zeros(grid.shape), budget), grid), expected
+            composite(hr, upsampled, select_macroblocks(np.zeros(grid.shape), budget), grid), expected
         )
-    chosen = np.zeros(grid.shape, bool)
-    chosen[1, 4] = True  # 12 pixels wide: at the right edge
-    image = composite(clear, blurred, chosen, grid)
+    selected = np.zeros(grid.shape, bool)
+    selected[1, 4] = True  # 12 pixels wide: at the right edge
+    image = composite(hr, upsampled, selected, grid)
     assert (image[32:64, 128:] == 200).all()
     assert (image == 200).sum() == 32 * 12 * 3
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory, detector):
-    """Eight frames of squares that only the clear frames show: the origin images are dark and flat elsewhere too."""
+    """Eight frames of squares that only the HR frames show: the LR frames are dark and flat elsewhere too."""
     root = tmp_path_factory.mktemp("dataset")
     rng = np.random.default_rng(0)
     for number in range(8):
         columns, rows = rng.permutation(17)[:2] * 8, rng.permutation(11)[:2] * 8
         dim = [tuple(np.array(colour) * 5 // 8) for colour in (RED, BLUE)]
-        clear = squares(100, 140, *zip(columns, rows, dim, strict=True))
-        clear[90:] = rng.integers(0, 90, (10, 140, 3), np.uint8)  # differs from the blurred frame, and means nothing
-        write_image(root / "hr_images" / f"{number:06d}.png", clear)
+        hr = squares(100, 140, *zip(columns, rows, dim, strict=True))
+        hr[90:] = rng.integers(0, 90, (10, 140, 3), np.uint8)  # differs from the upsampled frame, but is no object
+        write_image(root / "hr_images" / f"{number:06d}.png", hr)
         write_image(root / "origin_images" / f"{number:06d}.png", np.zeros((50, 70, 3), np.uint8))
     dataset = Dataset.open(root)
     dataset.save(scale=2)

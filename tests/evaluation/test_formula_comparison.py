@@ -20,7 +20,7 @@ BUDGETS = (0.05, 0.1, 0.4)
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Six frames of squares that only the clear frames show, over noise that differs and means nothing."""
+    """Six frames of squares that only the HR frames show, over noise that differs and means nothing."""
     root = tmp_path_factory.mktemp("dataset")
     rng = np.random.default_rng(0)
     for number in range(6):

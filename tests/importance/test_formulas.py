@@ -28,10 +28,10 @@ def noisy_pair(height=50, width=70, seed=0):
 
 
 def slope(detector, pair, point):
-    """∂Acc/∂x at a point of the way, of the detections of the clear frame: float64 [3, H, W]."""
-    clear, blurred = (detector.tensor(image[None]) for image in (pair.hr, pair.upsampled))
-    frames = (blurred + point * (clear - blurred)).requires_grad_()
-    value = detector.accuracy(clear.requires_grad_()).at(frames).sum()
+    """∂Acc/∂x at a point between upsampled and HR frame, of the HR frame's detections: float64 [3, H, W]."""
+    hr, upsampled = (detector.tensor(image[None]) for image in (pair.hr, pair.upsampled))
+    frames = (upsampled + point * (hr - upsampled)).requires_grad_()
+    value = detector.accuracy(hr.requires_grad_()).at(frames).sum()
     return torch.autograd.grad(value, frames)[0][0].cpu().numpy().astype(np.float64)
 
 
@@ -94,7 +94,7 @@ def test_a_frame_without_detections_has_no_importance(detector, formula):
 
 
 class Brightness(Detector):
-    """Acc is the mean of a clear frame's pixels where `sign` is 1, its negative where it is -1; counts its passes."""
+    """Acc is the mean of an HR frame's pixels where `sign` is 1, its negative where it is -1; counts its passes."""
 
     class_names = ("bright",)
 

@@ -41,7 +41,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Two clips with clear frames, importance, labels and a split of 26 test frames."""
+    """Two clips with HR frames, importance, labels and a split of 26 test frames."""
     dataset = fill_dataset(tmp_path / "my_dataset", {"day": 90, "night": 90}, 48, 80)
     super_resolve(dataset, UpscalerSettings("bicubic", 2))
     make_seg_dataset(dataset, gap=2)
@@ -140,9 +140,9 @@ def test_what_is_amiss_with_labels_and_splits_is_said_with_what_to_do(tmp_path):
     assert re.search(r"12 of 40 frames \(30%\) lie in the gaps", warned)
     assert "there is only one clip" in warned
     for line in warned.splitlines():
-        what, mend = line.split("; ", 1)
+        what, fix = line.split("; ", 1)
         assert what
-        assert mend
+        assert fix
 
 
 def test_what_is_amiss_with_clear_frames_and_clips_is_said(tmp_path):

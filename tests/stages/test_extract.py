@@ -167,7 +167,7 @@ def test_a_run_that_was_cut_off_before_its_last_step_is_done_again_to_the_same_f
     flags = ["tools/extract.py", "--video", video, "--data", tmp_path / "d", "--height", 32, "--keep_hr"]
     run(*flags)
     before = {path: path.read_bytes() for path in (tmp_path / "d").rglob("*") if path.is_file()}
-    # what a kill leaves at worst: the record and the originals, the origin images under their temporary name
+    # what a kill leaves at worst: the record and the originals, the LR frames under their temporary name
     images = tmp_path / "d" / "origin_images"
     (images / "v").rename(images / ".partial-v")
     run(*flags)

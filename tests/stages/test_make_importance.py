@@ -10,7 +10,7 @@ from regenhance_data.stages.make_importance import make_importance
 from tests.support.detectors import BLUE, RED, squares
 
 SCALE = 2
-CLEAR_HW = (100, 140)  # 50×70 origin pixels: 4×5 macroblocks, those at the edges partial
+HR_HW = (100, 140)  # 50×70 LR pixels: 4×5 macroblocks, those at the edges partial
 
 
 @pytest.fixture
@@ -19,9 +19,9 @@ def dataset(tmp_path):
     for clip in ("a", "b"):
         for number in range(3):
             dim = tuple(np.array(RED) * 5 // 8)
-            clear = squares(*CLEAR_HW, *[(32 + 16 * number, 48, dim), (8, 16, BLUE)][: number and 2])
-            write_image(tmp_path / "hr_images" / clip / f"{number:06d}.png", clear)
-            origin = clear.reshape(50, 2, 70, 2, 3).mean((1, 3)).astype(np.uint8)
+            hr = squares(*HR_HW, *[(32 + 16 * number, 48, dim), (8, 16, BLUE)][: number and 2])
+            write_image(tmp_path / "hr_images" / clip / f"{number:06d}.png", hr)
+            origin = hr.reshape(50, 2, 70, 2, 3).mean((1, 3)).astype(np.uint8)
             write_image(tmp_path / "origin_images" / clip / f"{number:06d}.png", origin)
     dataset = Dataset.open(tmp_path)
     dataset.save(scale=SCALE)

@@ -51,7 +51,7 @@ def videos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def commands(videos, detector_file):
-    """The whole way to a dataset, each stage in two processes where it can be."""
+    """All stages of a dataset, each in two processes where possible."""
 
     detector = ["--detector", f"onnx:{detector_file}", "--score_threshold", "0.01"]
 
@@ -249,7 +249,7 @@ def test_importance_of_other_frames_makes_no_labels_and_no_sound_dataset(run, re
     stale = "a.npz: was made from other frames; run tools/make_importance.py again"
     assert stale in refused("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
     assert stale in run("tools/check_dataset.py", "--data", root, code=2).stderr
-    shutil.rmtree(root / "sr_images")  # clear frames may go when they have done their work
+    shutil.rmtree(root / "sr_images")  # HR frames may be removed once importance is computed
     run("tools/make_seg_dataset.py", "--data", root, "--gap", "2")
     run("tools/check_dataset.py", "--data", root)
 

@@ -1,4 +1,4 @@
-"""The two networks that come with the kit: what they find and mend on streets they never saw."""
+"""The two networks that come with the kit: their accuracy on streets outside the training."""
 
 import cv2
 import numpy as np
@@ -29,12 +29,12 @@ def upscaler():
 
 @pytest.fixture(scope="module")
 def unseen():
-    """[(clear frame, true boxes, labels, origin image)] of streets outside the training."""
+    """[(HR frame, true boxes, labels, LR frame)] of streets outside the training."""
     moments = []
     for seed in range(TRAINING_SEEDS + 100, TRAINING_SEEDS + 106):
         clip = list(render_scene(seed, 3))
-        *_, origin = camera_view((frame for frame, _, _ in clip), crf=28)
-        moments.append((*clip[-1], origin))
+        *_, lr = camera_view((frame for frame, _, _ in clip), crf=28)
+        moments.append((*clip[-1], lr))
     return moments
 
 
@@ -73,10 +73,10 @@ def test_the_gradient_of_the_detectors_accuracy_is_its_slope(unseen):
 
 
 @pytest.mark.slow
-def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_blurred_one(detector, upscaler, unseen):
-    mended = [found_share(detector, upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
-    blurred = [found_share(detector, upsample_frame(o, 3), b, n) for _, b, n, o in unseen]
-    assert np.mean(mended) > np.mean(blurred) + 0.15
+def test_the_detector_finds_more_on_the_upscaled_frame_than_on_the_upsampled_one(detector, upscaler, unseen):
+    upscaled = [found_share(detector, upscale(upscaler, o[None])[0], b, n) for _, b, n, o in unseen]
+    upsampled = [found_share(detector, upsample_frame(o, 3), b, n) for _, b, n, o in unseen]
+    assert np.mean(upscaled) > np.mean(upsampled) + 0.15
 
 
 def test_the_detector_sees_little_on_an_empty_frame(detector):
@@ -99,8 +99,8 @@ def test_the_detector_takes_frames_of_any_size(detector, height, width):
 
 @pytest.mark.slow
 def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
-    clear, boxes, _, _ = unseen[0]
-    frame = tensor(clear).requires_grad_()
+    hr, boxes, _, _ = unseen[0]
+    frame = tensor(hr).requires_grad_()
     _, scores = detector(frame)
     scores[scores > 0.3].sum().backward()
     gradient = frame.grad[0].abs().sum(0).numpy()
@@ -111,10 +111,10 @@ def test_the_scores_have_a_gradient_where_the_objects_are(detector, unseen):
 
 
 @pytest.mark.slow
-def test_the_upscaler_is_nearer_to_the_clear_frame_than_bilinear(upscaler, unseen):
-    for clear, _, _, origin in unseen:
-        made = upscale(upscaler, origin[None])[0]
-        assert cv2.PSNR(clear, made) > cv2.PSNR(clear, upsample_frame(origin, 3)) + 0.5
+def test_the_upscaler_is_nearer_to_the_hr_frame_than_bilinear(upscaler, unseen):
+    for hr, _, _, lr in unseen:
+        made = upscale(upscaler, lr[None])[0]
+        assert cv2.PSNR(hr, made) > cv2.PSNR(hr, upsample_frame(lr, 3)) + 0.5
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (17, 31), (36, 64)])

@@ -47,7 +47,7 @@ def noise(count: int, height: int, width: int, seed: int = 0) -> list[np.ndarray
 
 
 def fill_dataset(root: Path, clips: dict[str, int], height: int = 70, width: int = 93, seed: int = 0) -> Dataset:
-    """A dataset with origin images and random heavy-tailed importance for `clips` {id: frames}."""
+    """A dataset with LR frames and random heavy-tailed importance for `clips` {id: frames}."""
     rng = np.random.default_rng(seed)
     grid = MacroblockGrid(height, width)
     for clip, count in clips.items():

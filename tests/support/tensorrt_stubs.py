@@ -1,4 +1,4 @@
-"""TensorRT's API as tensorrt-stubs has it, mended where it is no Python: for mypy, and for the recording double.
+"""TensorRT's API as tensorrt-stubs has it, fixed where it is not valid Python: for mypy, and for the recording double.
 
 python tests/support/tensorrt_stubs.py build/typings     what `make lint` does before mypy
 """
@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-MENDS = (
+FIXES = (
     (r"\bin: ", "in_: "),  # arguments called like a keyword
     (r"(?m)^bool: .*$", ""),  # a name for a tensor's type that hides Python's own
     (r"channel_axis: int\)", "channel_axis: int = ...)"),  # one without a default after those that have one
@@ -19,8 +19,8 @@ def bindings() -> str:
     """The stub of the module tensorrt_bindings.tensorrt, where everything is."""
     [folder] = importlib.util.find_spec("tensorrt_bindings").submodule_search_locations
     source = (Path(folder) / "tensorrt.pyi").read_text()
-    for pattern, mend in MENDS:
-        source = re.sub(pattern, mend, source)
+    for pattern, fixed in FIXES:
+        source = re.sub(pattern, fixed, source)
     return source
 
 

@@ -91,7 +91,7 @@ def test_where_memory_is_short_frames_go_one_by_one_and_then_in_halved_tiles(cap
         np.testing.assert_array_equal(upscaler(frames), Blur().run(frames))
     assert [shape for shape in network.given if np.prod(shape) > network.most_px] == [(3, 70, 93), (1, 70, 93)]
     assert capsys.readouterr().err == (
-        "warning: memory is too short for all at once; continuing in tiles of 47 pixels (as with --tile_size)\n"
+        "warning: too little memory for all at once; continuing in tiles of 47 pixels (as with --tile_size)\n"
     )
 
 
@@ -104,9 +104,9 @@ def test_a_batch_that_is_too_large_alone_needs_no_tiles(capsys):
 
 @pytest.mark.parametrize("error", [MemoryError, RuntimeError, torch.OutOfMemoryError])
 def test_memory_that_does_not_suffice_for_small_tiles_is_refused(error):
-    with pytest.raises(InputError, match="blur: memory is too short for it even in small tiles"):
+    with pytest.raises(InputError, match="blur: too little memory even for small tiles"):
         TiledUpscaler(Blur(most_px=1, error=error))(frames_of(1, 70, 93))
-    with pytest.raises(InputError, match="memory is too short"):
+    with pytest.raises(InputError, match="too little memory"):
         TiledUpscaler(Blur(most_px=1, error=error, fixed_hw=(48, 48)))(frames_of(1, 70, 93))
 
 

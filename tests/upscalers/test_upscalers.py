@@ -271,7 +271,7 @@ def forward(self, x):
         ("torchscript:reaching.pt", "its code calls torch.save"),
         ("onnx:junk.onnx", "is no ONNX file that runs"),
         ("onnx:junk.pt", "is no ONNX file that runs"),
-        ("onnx:names.onnx", "names are no text"),
+        ("onnx:names.onnx", "names are not valid UTF-8"),
         ("spandrel:directory.pth", "is no checkpoint"),
         ("onnx:half_fixed.onnx", "fixes only one side of its input"),
         ("onnx:batch.onnx", "takes 4 frames at once"),

@@ -113,7 +113,7 @@ class AccModel(nn.Module):
                 raise InputError(f"{source}: its frames differ in size; one clip has one size")
             maps.append(self.importance(np.stack(batch)))
             if not np.isfinite(maps[-1]).all():
-                raise InputError(f"{source}: --model puts out NaN for its frames; the model is damaged, train it again")
+                raise InputError(f"{source}: --model outputs NaN for its frames; the model is damaged, train it again")
         return np.concatenate(maps)
 
 

@@ -69,7 +69,7 @@ class PredictorConfig:
 
     @property
     def is_on_grid(self) -> bool:
-        """Whether the network puts out one value for each macroblock, not for each pixel."""
+        """Whether the network outputs one value for each macroblock, not for each pixel."""
         return networks.is_on_grid(self.seg.dic["model"]["type"])
 
     def refuse_cut_macroblocks(self, mb_size: int) -> None:

@@ -61,7 +61,7 @@ def register_networks() -> None:
 
 
 def is_on_grid(model_type: str) -> bool:
-    """Whether networks of this class put out one value for each macroblock, not for each pixel."""
+    """Whether networks of this class output one value for each macroblock, not for each pixel."""
     return any(network.is_on_grid for network in NETWORKS.values() if network.model_type == model_type)
 
 

@@ -13,7 +13,7 @@ from regenhance_data.predictors.paddleseg.checkpoints import WEIGHTS, checkpoint
 class TrainSettings:
     """How a training runs. `save_interval` and `log_iters` count iterations.
 
-    save_dir: gets the checkpoints, of which the newest `keep_checkpoints` are kept. resume_model: the checkpoint
+    save_dir: folder for the checkpoints; the newest `keep_checkpoints` are kept. resume_model: the checkpoint
     (folder iter_N) to resume from. use_ema: validate a moving average of the weights, and keep it as the best model.
     precision: 'fp32', or 'fp16' for mixed precision (a resumed training begins with a new loss scale).
     accumulate_steps: batches of each process in one iteration. early_stop_intervals: stop after this many validations

@@ -26,19 +26,19 @@ class NotFiniteError(InputError):
 def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: MacroblockGrid) -> np.ndarray:
     """The probability of each level for each macroblock: prepared images [N, 3, h, w] → float64 [N, K, rows, cols].
 
-    grid: of the frames before they were shrunk. A network that puts out pixels gets the mean over each macroblock.
+    grid: of the frames before they were shrunk. A network that outputs pixels gets the mean over each macroblock.
     InputError where its output is neither pixels nor macroblocks, NotFiniteError where it is not finite.
     """
     with paddle.no_grad():
         probabilities = F.softmax(model(images)[0], axis=1).numpy()
     if not np.isfinite(probabilities).all():
-        raise NotFiniteError(f"{config.path}: its network puts out NaN; take an earlier checkpoint, or train again")
+        raise NotFiniteError(f"{config.path}: its network outputs NaN; take an earlier checkpoint, or train again")
     if probabilities.shape[-2:] == grid.shape:
         return probabilities.astype(np.float64)
     if probabilities.shape[-2:] != tuple(images.shape[-2:]):
         rows, cols = grid.shape
         raise InputError(
-            f"{config.path}: puts out {probabilities.shape[-2]}x{probabilities.shape[-1]} values for a frame with "
+            f"{config.path}: outputs {probabilities.shape[-2]}x{probabilities.shape[-1]} values for a frame with "
             f"{rows}x{cols} macroblocks; give --opts model.mb_size={grid.mb_size}, and the same mb_size to its loss"
         )
     height, width = probabilities.shape[-2:]

@@ -276,11 +276,11 @@ def test_what_is_no_model_is_refused(made, tmp_path, capsys):
     assert "code ran" not in capsys.readouterr().out
 
 
-def test_a_model_that_puts_out_nan_is_told(made, tmp_path):
+def test_a_model_that_outputs_nan_is_refused(made, tmp_path):
     model = load_accmodel(made.model)
     model.network.features[0][1].running_var.fill_(-1)
     save_accmodel(model, tmp_path / "model.pth")
-    with pytest.raises(InputError, match=r"--model puts out NaN"):
+    with pytest.raises(InputError, match=r"--model outputs NaN"):
         load_accmodel(tmp_path / "model.pth").clip_importance(noise(2, 32, 32), "camera.mp4")
 
 

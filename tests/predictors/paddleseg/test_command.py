@@ -155,7 +155,7 @@ def broken_states(folder, good):
         "other shape": {**good, name: np.zeros((2, 2), np.float32)},
         "not an array": {**good, name: "weights"},
         "a missing weight": {key: value for key, value in good.items() if key != name},
-        "one too many": {**good, "stranger": np.zeros(1, np.float32)},
+        "one too many": {**good, "unexpected": np.zeros(1, np.float32)},
         "NaN": {**good, name: np.full_like(good[name], np.nan)},
         "a list": [1, 2],
     }
