@@ -2,7 +2,7 @@
 
 Input `frames` uint8 [N, H, W, 3] BGR, output `importance` float32 [N, rows, cols] in [0, 1] (--head pixels: [N, H, W]).
 Precision is part of the graph: fp16 casts, or int8 calibrated on training frames; input and output stay the same.
-The file is compared with Paddle on several frames, in every installed backend, before it gets its name.
+The file is compared with Paddle on several frames, in every installed backend, before it is written.
 """
 
 import argparse
@@ -156,7 +156,7 @@ def write_paddle_forms(
     folder = save_dir / f"{config.name}_paddle"
     save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
     print(f"wrote {folder}, the levels of all pixels, for Paddle Inference")
-    bare = save_dir / f"{config.name}_network" / "model.onnx"  # in its own folder, since it is no predictor
+    bare = save_dir / f"{config.name}_network" / "model.onnx"  # in its own folder, since it is not a predictor
     with atomic_write(bare) as temporary:
         onnx.save(network, str(temporary))
     print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")

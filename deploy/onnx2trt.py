@@ -97,9 +97,9 @@ def print_checked(file: "OnnxPredictor", batches: tuple[int, int, int]) -> None:
     print(f"opset      within {OPSETS[0]} to {OPSETS[-1]}, which TensorRT 8.6, 10 and 11 read")
     print(f"operators  {len(nodes)} nodes of {kinds} kinds, all of them known to TensorRT 8.6")
     print("types      one float type at each operator; uint8 read by a Cast alone")
-    print(f"8 bits     {f'{pairs} activations, symmetric, in pairs' if pairs else 'nothing is quantised'}")
+    print(f"int8       {f'{pairs} activations, symmetric, in pairs' if pairs else 'not quantised'}")
     print(f"batch      {' to '.join(map(str, sorted({batches[0], batches[2]})))}, all other sizes fixed")
-    print("nothing was built: that takes TensorRT and a GPU")
+    print("nothing was built: that needs TensorRT and a GPU")
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     frames = {name: len(dataset.read_split(name)) for name in SPLITS}
     for warning in split_warnings(frames):
         console.warn(str(warning))
-    print(f"{args.data}: sound. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
+    print(f"{args.data}: no problems. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
 
 
 if __name__ == "__main__":

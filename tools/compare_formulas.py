@@ -1,4 +1,4 @@
-"""Which importance formula serves your detector best: all formulas compared, and a greedy search as upper bound."""
+"""Which importance formula works best for your detector: all formulas compared, and a greedy search as upper bound."""
 
 import argparse
 from pathlib import Path

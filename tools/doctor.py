@@ -104,7 +104,7 @@ def report() -> str:
             else:
                 lines.append(f"  ok       {name} {version}")
         if missing:
-            lines.append(f"  get it:  {_how_to_get(extra, missing)}")
+            lines.append(f"  install: {_how_to_get(extra, missing)}")
             lacking += [] if extra in OPTIONAL else missing
     more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     lines.append(f"\nnot ready: {lacking[0]}{more} missing; run make setup" if lacking else "\nready: make demo")

@@ -1,4 +1,4 @@
-"""Cost of reusing predictions on later frames: F1 of the detector over predictions a second."""
+"""Cost of reusing predictions on later frames: F1 of the detector over predictions per second."""
 
 import argparse
 from pathlib import Path

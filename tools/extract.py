@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fps", type=float, help="frames per second, sampled by time stamp (default: every frame)")
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of those frames")
-    parser.add_argument("--max_frames", type=int, help="at most so many frames of a clip")
+    parser.add_argument("--max_frames", type=int, help="maximum number of frames of a clip")
     parser.add_argument("--keep_hr", action="store_true", help="also write hr_images/, the original HR frames")
     parser.add_argument("--jpeg_quality", type=int, help="compress LR frames as JPEG first, as a camera would")
     parser.add_argument("--overwrite", action="store_true", help="replace clips made from other videos or settings")

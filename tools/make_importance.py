@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--points",
         nargs="+",
         type=float,
-        help="where path and gain take the gradient, from the upsampled (0) to the HR frame (1); each point costs a "
+        help="where path and gain take the gradient: 0 is the upsampled frame, 1 the HR frame; each point costs a "
         "forward and a backward pass (default: "
         + ", ".join(f"{' '.join(map(str, POINTS[name]))} for {name}" for name in WITH_POINTS)
         + ")",
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> None:
             dataset.save(mb_size=args.mb_size)
         frames, made, empty = make_importance(dataset, settings, formula, hr_folder, executor, args.overwrite)
     kept = "" if made == frames else f", {frames - made} of them existed already"
-    print(f"{args.data}/importance: {frames} frames{kept}; {empty / frames:.1%} have no detection (all zero)")
+    print(f"{args.data}/importance: {frames} frames{kept}; {empty / frames:.1%} of them without a detection (all zero)")
     if empty == frames:
         console.warn("no frame has a detection; lower --score_threshold, or check --classes and the HR frames")
     cli.suggest(["python", "tools/make_seg_dataset.py", "--data", args.data])

@@ -39,14 +39,14 @@ class OnnxPredictor:
 
 
 def read_onnx(path: Path) -> OnnxPredictor:
-    """Read a predictor's ONNX file. InputError for a file that is no predictor of this kit."""
+    """Read a predictor's ONNX file. InputError for a file that is not a predictor of this kit."""
     if not path.is_file():
         raise InputError(f"{path}: no such predictor; make one with deploy/export_onnx.py")
     content = path.read_bytes()
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:
-        raise InputError(f"{path}: is no ONNX file; export it again with deploy/export_onnx.py") from None
+        raise InputError(f"{path}: is not an ONNX file; export it again with deploy/export_onnx.py") from None
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []
@@ -60,7 +60,7 @@ def read_onnx(path: Path) -> OnnxPredictor:
         or shape[3] != 3
         or not is_described(metadata)
     ):
-        raise InputError(f"{path}: is no predictor of this kit; make one with deploy/export_onnx.py")
+        raise InputError(f"{path}: is not a predictor of this kit; make one with deploy/export_onnx.py")
     return OnnxPredictor(path, content, model, metadata)
 
 

@@ -121,7 +121,7 @@ def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.nd
     if abs(frame.shape[0] * width / frame.shape[1] - height) > 1:
         raise InputError(
             f"{video}: has {frame.shape[1]}x{frame.shape[0]} frames, the model takes {width}x{height}, which is "
-            "another aspect; export the model with --input_size for this video"
+            "another aspect ratio; export the model with --input_size for this video"
         )
     if frame.shape[:2] == size_hw:
         return frame

@@ -107,7 +107,7 @@ def load_predictor(
     server runs (a URL).
 
     backend: a name of BACKENDS; 'auto' takes the first that runs such a model and is installed. The rest: see
-    EngineSettings. InputError for what is no predictor of this kit, does not run, or takes another batch, and for a
+    EngineSettings. InputError for what is not a predictor of this kit, does not run, or takes another batch, and for a
     backend that is not installed or does not run such a model.
     """
     if backend not in ("auto", *BACKENDS):

@@ -51,7 +51,7 @@ class ServedPredictor(Predictor):
     url: `http://HOST:PORT/v2/models/NAME`, or a version of it at `…/NAME/versions/NUMBER`. `batch` is the most frames
     that the server takes at once. `metadata` comes from the model's configuration where the server gives it, as Triton
     does, else from the parameters that it gives the output. InputError where no server answers, where it has no such
-    model or is not ready to run it, and where the model is no predictor of this kit.
+    model or is not ready to run it, and where the model is not a predictor of this kit.
     """
 
     def __init__(self, model: Path | str, backend: Backend, settings: EngineSettings) -> None:
@@ -67,8 +67,8 @@ class ServedPredictor(Predictor):
         served = _model(self._about(), self._asked(f"{self.url}/config") or {})
         if served is None:
             raise InputError(
-                f"{url}: is no predictor of this kit, or the server does not give its mb_size, scale and head; serve "
-                "what deploy/make_triton_repository.py wrote"
+                f"{url}: is not a predictor of this kit, or the server does not give its mb_size, scale and head; "
+                "serve what deploy/make_triton_repository.py wrote"
             )
         input_hw = served.grid.height, served.grid.width
         super().__init__(backend, self.url, input_hw, served.batch, served.is_dynamic, served.metadata)

@@ -1,4 +1,4 @@
-"""Parity: an exported file compared with the framework that trained it, before it gets its name."""
+"""Parity: an exported file compared with the framework that trained it, before it is written."""
 
 from pathlib import Path
 from typing import Any

@@ -52,7 +52,7 @@ def build_engine(
         config.add_optimization_profile(profile)
     cache = config.create_timing_cache(timing_cache.read_bytes() if timing_cache and timing_cache.is_file() else b"")
     if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
-        raise InputError(f"{timing_cache}: is no timing cache of this GPU and TensorRT; remove it or give another")
+        raise InputError(f"{timing_cache}: is not a timing cache of this GPU and TensorRT; remove it or give another")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise InputError(f"{file.path}: TensorRT {trt.__version__} builds no engine of it ({log.last()})")

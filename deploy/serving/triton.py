@@ -53,7 +53,7 @@ class ServedFile:
 
 
 def read_served(path: Path) -> ServedFile:
-    """Read what a server must know about a predictor. InputError for a file that is no predictor of this kit."""
+    """Read what a server must know about a predictor. InputError for a file that is not a predictor of this kit."""
     if path.suffix not in _KINDS:
         raise InputError(f"{path}: expected an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py")
     return _read_onnx(path) if path.suffix == ONNX_SUFFIX else _read_engine(path)
@@ -140,7 +140,7 @@ def read_config(path: Path) -> "ModelConfig":
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; the folder is no Triton model, give another --name") from None
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no configuration of Triton ({one_line(error)}); fix or remove it") from None
+        raise InputError(f"{path}: is not a configuration of Triton ({one_line(error)}); fix or remove it") from None
 
 
 def add_version(repository: Path, config: "ModelConfig", model: Path, version: int | None = None) -> Path:

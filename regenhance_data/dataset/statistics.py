@@ -174,7 +174,7 @@ def _hr_frame_warnings(differences: Sequence[float]) -> Iterator[DatasetWarning]
     if differences and np.mean(differences) < LEAST_DIFFERENCE:
         yield DatasetWarning(
             f"HR frames differ from upsampled ones by only {np.mean(differences):.2f} of 255 on average, "
-            "so a detector can gain nothing",
+            "so they cannot help a detector",
             "use another --model with tools/super_resolve.py, or the originals (--keep_hr of tools/extract.py)",
         )
 

@@ -146,10 +146,12 @@ def _load_weights(network: torch.nn.Module, path: Path, name: str) -> None:
         try:
             checkpoint = restricted_load(path, ARRAYS, encoding="latin1")
         except pickle.UnpicklingError as error:
-            raise InputError(f"{path}: is no checkpoint that can be read without running code ({error})") from None
+            raise InputError(f"{path}: is not a checkpoint that can be read without running code ({error})") from None
         state = checkpoint.get("model") if isinstance(checkpoint, dict) else None
         if not isinstance(state, dict):
-            raise InputError(f"{path}: is no checkpoint of detectron2's model zoo, which has its weights under 'model'")
+            raise InputError(
+                f"{path}: is not a checkpoint of detectron2's model zoo, which has its weights under 'model'"
+            )
         checkpoint = {key: checkpoint[key] for key in ("model", "matching_heuristics") if key in checkpoint}
     else:
         checkpoint = {"model": read_state_dict(path)}

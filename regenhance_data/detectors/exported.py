@@ -38,7 +38,7 @@ class YoloDetector(BoxDetector):
         name = settings.layout or recognise_layout(output, hw)
         if name is None or not fits_layout(LAYOUTS[name], output, hw):
             raise InputError(
-                f"{path}: is no detector of layout {name or ', '.join(LAYOUTS)}: its output is {list(output.shape)} "
+                f"{path}: is not a detector of layout {name or ', '.join(LAYOUTS)}: its output is {list(output.shape)} "
                 f"for {sizes_text([hw])}; export the detector alone, without NMS"
             )
         layout = LAYOUTS[name]
@@ -110,8 +110,8 @@ class FileSegmenter(Segmenter):
         classes = max(output.shape[1], 2)
         if classes > 256 or output.shape[2] > hw[0] or output.shape[3] > hw[1]:
             raise InputError(
-                f"{probed.source.path}: is no detector: its output is {list(output.shape)} for {sizes_text([hw])}; a "
-                "map of classes has at most 256 of them and the input's size"
+                f"{probed.source.path}: is not a detector: its output is {list(output.shape)} for {sizes_text([hw])}; "
+                "a map of classes has at most 256 of them and the input's size"
             )
         sums = output.sum(1) if output.shape[1] > 1 else output.new_ones(1)
         self._is_probability = bool(output.min() >= 0 and output.max() <= 1 and (sums - 1).abs().max() < 1e-3)

@@ -44,7 +44,7 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
-        raise InputError(f"{path}: is no ONNX file ({one_line(error)})") from None
+        raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
 
 
 def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:

@@ -87,7 +87,7 @@ def probe_network(source: Source, settings: DetectorSettings, device: torch.devi
         if output is not None:
             return ProbedNetwork(source, settings, device, hw, output, _does_batches(source.run, hw, device))
     raise InputError(
-        f"{source.path}: is no detector: it outputs no boxes and no class maps for {sizes_text(sizes)}; "
+        f"{source.path}: is not a detector: it outputs no boxes and no class maps for {sizes_text(sizes)}; "
         "give its size with --detector_input_size, and export the detector alone"
     )
 

@@ -192,7 +192,7 @@ def read_evaluation(path: Path) -> EvaluationRecord:
         if not record.settings.models.keys() <= record.result.scores.curves.keys():
             raise ValueError("a model without a curve")
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        raise InputError(f"{path}: is no evaluation.json of tools/evaluate.py; run it again") from None
+        raise InputError(f"{path}: is not an evaluation.json of tools/evaluate.py; run it again") from None
     return record
 
 

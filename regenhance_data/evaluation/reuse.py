@@ -1,4 +1,4 @@
-"""The detector's accuracy when predictions are reused on later frames, over the number of predictions a second."""
+"""The detector's accuracy when predictions are reused on later frames, over the number of predictions per second."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -97,9 +97,9 @@ def reuse_table(result: Mapping[str, Any]) -> str:
 
 
 def reuse_figure(result: Mapping[str, Any]) -> Figure:
-    """The score over predictions a second, a line for each kind of policy."""
+    """The score over predictions per second, a line for each kind of policy."""
     name = METRIC_NAMES[result["metric"]]
-    figure, axes = plots.new_plot((9, 4.2), "predictions a second", f"{name} at a budget of {result['budget']:.0%}")
+    figure, axes = plots.new_plot((9, 4.2), "predictions per second", f"{name} at a budget of {result['budget']:.0%}")
     for kind, style in POLICY_STYLES.items():
         rows = [row for policy, row in result["policies"].items() if policy.startswith(kind)]
         rows.sort(key=lambda row: row["predictions_per_s"])

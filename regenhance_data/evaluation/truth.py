@@ -31,7 +31,7 @@ def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
         truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise InputError(
-            f"{path}: is no valid file of true boxes ({type(error).__name__}: {error}); see --help"
+            f"{path}: is not a valid file of true boxes ({type(error).__name__}: {error}); see --help"
         ) from None
     return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
 

@@ -33,7 +33,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     # a broken or hostile file can raise nearly anything
     except Exception as error:
-        raise InputError(f"{path}: is no checkpoint that can be read without running code ({_reason(error)})") from None
+        raise InputError(
+            f"{path}: is not a checkpoint that can be read without running code ({_reason(error)})"
+        ) from None
     if not isinstance(content, dict) or not all(isinstance(name, str) and name.isprintable() for name in content):
         raise InputError(f"{path}: holds a {type(content).__name__}, expected weights by name (a state dict)")
     return content

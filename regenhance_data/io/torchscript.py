@@ -53,5 +53,5 @@ def _code(path: Path) -> list[bytes]:
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, EOFError, zlib.error):
         code = []
     if not code:
-        raise InputError(f"{path}: is no TorchScript file; make one with torch.jit.script or torch.jit.trace")
+        raise InputError(f"{path}: is not a TorchScript file; make one with torch.jit.script or torch.jit.trace")
     return code

@@ -79,7 +79,7 @@ def add_executor_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `executor_from` reads."""
     group = parser.add_argument_group("execution")
     group.add_argument("--executor", choices=EXECUTORS, default="local", help="processes here, or a Ray cluster")
-    group.add_argument("--workers", type=int, help="processes or actors (default: one a GPU, else one a core)")
+    group.add_argument("--workers", type=int, help="processes or actors (default: one per GPU, else one per core)")
     group.add_argument("--address", help="of a Ray cluster whose machines reach --data by the same path")
 
 

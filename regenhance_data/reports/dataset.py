@@ -118,7 +118,7 @@ def _next_step(statistics: DatasetStatistics) -> str:
         missing, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
     elif statistics.hr_folder:
         missing, command = (
-            "There is no importance yet. ",
+            "There is not an importance yet. ",
             f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx",
         )
     else:
@@ -173,7 +173,7 @@ def _contact_sheet(statistics: DatasetStatistics, frames: Sequence[Frame]) -> st
     cells = [f'<p class="head">{head}</p>' for head in heads]
     ranks = sorted(totals.values())
     for frame in frames:
-        parts = [_name(frame), *([statistics.split_of.get(frame, "in no split")] if statistics.split_of else [])]
+        parts = [_name(frame), *([statistics.split_of.get(frame, "unused (gap)")] if statistics.split_of else [])]
         if frame in totals:
             share = np.searchsorted(ranks, totals[frame]) / max(len(ranks) - 1, 1)
             parts.append("no detection" if totals[frame] == 0 else f"more important than {share:.0%} of the frames")
@@ -256,8 +256,8 @@ def _splits(statistics: DatasetStatistics) -> str:
         rows.append((False, [name, str(count), empty, f"{pixels[0] / pixels.sum():.1%}" if pixels.sum() else "–"]))
     return _section(
         "Splits and levels",
-        "A budget only reaches the upper levels. Frames without a detection have no importance: a few of them teach a "
-        "predictor what an empty scene looks like, many make it predict 0 everywhere.",
+        "A budget selects only macroblocks of the highest levels. Frames without a detection have no importance: a "
+        "few of them teach a predictor what an empty scene looks like, many make it predict 0 everywhere.",
         f'<div class="beside">{page.levels_chart(statistics.pixels)}'
         + page.html_table(["split", "frames", "without a detection", "pixels at level 0"], rows)
         + "</div>",
@@ -288,7 +288,7 @@ def _over_time(statistics: DatasetStatistics) -> str:
         axes.margins(x=0)
         _shade_splits(axes, statistics, clip)
     handles = [Patch(color=colour, alpha=0.25, label=name) for name, colour in page.SPLIT_COLOURS.items()]
-    handles.append(Patch(facecolor="white", edgecolor="#9aa4af", hatch="////", label="gap, in no split"))
+    handles.append(Patch(facecolor="white", edgecolor="#9aa4af", hatch="////", label="gap, unused"))
     if statistics.split_of:
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=9)
     return _section(

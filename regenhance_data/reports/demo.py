@@ -133,7 +133,7 @@ def _curve_text(evaluation: EvaluationResult) -> str:
     text = (
         f"{evaluation.metric_name} of the detector on composites of {evaluation.frames} test frames, against its "
         "results on the HR frames. A composite is the upsampled frame with the selected macroblocks taken from the HR "
-        "frame. Oracle: selected by the importance, which the detector’s gradient gives with the HR frame at hand. "
+        "frame. Oracle: selected by the importance, computed from the detector’s gradient on the HR frame. "
         "Difference: selected where HR and upsampled frame differ most. Boxes: selected where the detector finds "
         "something on the upsampled frame."
     )
@@ -166,7 +166,7 @@ def _panels(dataset: Dataset, frame: Frame, pair: FramePair, oracle: np.ndarray,
     level_grid = read_label(dataset.path("labels", frame))[:: dataset.mb_size, :: dataset.mb_size]
     outlined = draw_outline(upsampled, select_macroblocks(predicted, BUDGET), grid)
     panels = [
-        (upsampled, f"upsampled frame: the LR frame, interpolated {dataset.scale} times"),
+        (upsampled, f"upsampled frame: the LR frame, interpolated ×{dataset.scale}"),
         (hr, "HR frame"),
         (draw_heatmap(hr, normalised, grid), "importance from the detector’s gradient"),
         (_levels_image(level_grid, grid, dataset.levels), f"label: {dataset.levels} levels"),

@@ -73,7 +73,7 @@ def probe(run: Callable[[np.ndarray], Any], source: str) -> tuple[int, int]:
         if scale:
             return scale, multiple
         found = f"its output is {described(made)} for {list(frame.shape)}"
-    raise InputError(f"{source}: is no upscaler of RGB frames [N, 3, h, w] ({found})")
+    raise InputError(f"{source}: is not an upscaler of RGB frames [N, 3, h, w] ({found})")
 
 
 def scale_of(shape: tuple[int, ...], made: Any) -> int | None:

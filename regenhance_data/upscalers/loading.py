@@ -57,7 +57,7 @@ def _try(network: UpscalingNetwork) -> None:
         raise InputError(f"{network.source}: does not run ({one_line(error)})") from None
     wanted = 1, height * network.scale, width * network.scale, 3
     if made.shape != wanted:
-        raise InputError(f"{network.source}: is no upscaler: it makes {list(made.shape)} of {list(frame.shape)}")
+        raise InputError(f"{network.source}: is not an upscaler: it makes {list(made.shape)} of {list(frame.shape)}")
 
 
 def upscaler_record(settings: UpscalerSettings) -> dict[str, Any]:

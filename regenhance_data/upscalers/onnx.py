@@ -85,7 +85,7 @@ class OnnxNetwork(UpscalingNetwork):
             raise InputError(f"{path}: does not run ({one_line(error)})") from None
         scale = scale_of(frame.shape, made)
         if not scale:
-            raise InputError(f"{path}: is no upscaler: its output is {described(made)} for {list(frame.shape)}")
+            raise InputError(f"{path}: is not an upscaler: its output is {described(made)} for {list(frame.shape)}")
         return scale
 
 
@@ -101,4 +101,4 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=fallback)
     # ONNX Runtime has many exceptions of its own
     except Exception as error:
-        raise InputError(f"{path}: is no ONNX file that runs ({one_line(error)})") from None
+        raise InputError(f"{path}: is not an ONNX file that runs ({one_line(error)})") from None

@@ -340,7 +340,7 @@ def test_a_video_that_ends_in_the_middle_is_refused_unless_it_is_allowed(refused
 def test_a_video_of_another_aspect_is_refused_and_nothing_is_written(made, tmp_path):
     video = encode(tmp_path / "camera.mp4", noise(2, 64, 64))
     words = ["--model", str(made.blocks), "--video", str(video), "--save_dir", str(tmp_path / "out")]
-    with pytest.raises(InputError, match="another aspect"):
+    with pytest.raises(InputError, match="another aspect ratio"):
         trt_infer.main(trt_infer.make_parser().parse_args(words))
     assert not list((tmp_path / "out").glob("*"))
 
@@ -371,7 +371,7 @@ def test_f1_is_of_the_very_file_and_of_eight_bits_in_the_very_backend(made, tmp_
     assert found(evaluation_of(made.blocks, "onnxruntime"), "int8") == 0.9
     assert found(evaluation_of(made.pixels)) is None
     assert found(evaluation_of(made.blocks, metric="miou")) is None
-    with pytest.raises(InputError, match=r"is no evaluation\.json"):
+    with pytest.raises(InputError, match=r"is not an evaluation\.json"):
         found([])
 
 
@@ -440,7 +440,7 @@ def test_a_row_that_does_not_run_is_left_out(made, tmp_path, capsys):
         (["--models", "mb_nano", "--backends", "abacus"], "--backends abacus: expected some of"),
         (["--models", "mb_nano", "--precisions", "fp8"], "--precisions fp8: expected some of"),
         (["--models", "mb_nano", "--batch_sizes", "0"], "at least 1"),
-        (["--models", ROOT / "README.md"], "is no ONNX file"),
+        (["--models", ROOT / "README.md"], "is not an ONNX file"),
         (["--models", ROOT / "tests"], "no row is left to measure"),
     ],
 )

@@ -141,7 +141,7 @@ def test_timings_are_remembered(tensorrt, tmp_path):
         built(tmp_path / "m.onnx", "--timing_cache", tmp_path / "timings")
         assert (tmp_path / "timings").read_bytes() == expected
     tensorrt.refuses["IBuilderConfig.set_timing_cache"] = False
-    with pytest.raises(InputError, match="timings: is no timing cache of this GPU"):
+    with pytest.raises(InputError, match="timings: is not a timing cache of this GPU"):
         built(tmp_path / "m.onnx", "--timing_cache", tmp_path / "timings")
 
 

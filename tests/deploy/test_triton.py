@@ -198,7 +198,7 @@ def test_versions_of_one_model_take_the_same_frames(made, tmp_path):
     with pytest.raises(InputError, match="has version 1; give a --version above it"):
         make_repository(tmp_path, made / "one.onnx", name="camera", version=1)
     (tmp_path / "camera" / CONFIG).write_text("what: is this")
-    with pytest.raises(InputError, match="is no configuration of Triton"):
+    with pytest.raises(InputError, match="is not a configuration of Triton"):
         make_repository(tmp_path, made / "one.onnx", name="camera")
 
 
@@ -210,10 +210,10 @@ def test_what_is_no_predictor_is_refused(made, tmp_path):
     open_rows.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "H"
     onnx.save(open_rows, tmp_path / "open_rows.onnx")
     for name in ("foreign.onnx", "open_rows.onnx"):
-        with pytest.raises(InputError, match="is no predictor of this kit"):
+        with pytest.raises(InputError, match="is not a predictor of this kit"):
             read_served(tmp_path / name)
     (tmp_path / "garbage.onnx").write_bytes(b"\xff" * 100)
-    with pytest.raises(InputError, match="is no ONNX file"):
+    with pytest.raises(InputError, match="is not an ONNX file"):
         read_served(tmp_path / "garbage.onnx")
     (tmp_path / "bare.engine").write_bytes(b"")
     with pytest.raises(InputError, match=r"bare\.engine\.json: is missing"):
@@ -392,7 +392,7 @@ def test_what_the_server_says_of_a_failure_is_passed_on(server):
 def test_a_model_that_is_no_predictor_is_refused(server, path, said):
     service, url = server
     service.spoil = lambda asked, *answer: (200, said, b"") if asked == path else answer
-    with pytest.raises(InputError, match=r"is no predictor of this kit|no such model|not ready"):
+    with pytest.raises(InputError, match=r"is not a predictor of this kit|no such model|not ready"):
         load_predictor(f"{url}/v2/models/one")
 
 

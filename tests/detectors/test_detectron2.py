@@ -234,7 +234,7 @@ def test_no_code_runs_from_a_file_of_weights(tmp_path, models):
     (tmp_path / "w.pkl").write_bytes(pickle.dumps(harm))
     torch.save(harm, tmp_path / "w.pth")
     for name in ("w.pkl", "w.pth"):
-        assert f"{name}: is no checkpoint" in refusal(models["fpn"].config, weights=str(tmp_path / name))
+        assert f"{name}: is not a checkpoint" in refusal(models["fpn"].config, weights=str(tmp_path / name))
     assert not (tmp_path / "harm").exists()
 
 

@@ -210,7 +210,7 @@ def test_files_that_are_no_detector_are_refused(tmp_path, files):
         load(write_predictor(tmp_path / "predictor.onnx", (50, 70)))
     with pytest.raises(errors.InputError, match="did you mean onnx:"):
         load_detector(DetectorSettings(str(files["yolox"])))
-    with pytest.raises(errors.InputError, match="is no detector of layout yolov5: its output is"):
+    with pytest.raises(errors.InputError, match="is not a detector of layout yolov5: its output is"):
         load(files["yolov8"], layout="yolov5")
 
 

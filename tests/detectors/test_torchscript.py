@@ -133,7 +133,7 @@ def test_files_that_are_no_torchscript_or_reach_outside_of_tensors_are_refused(t
     torch.jit.script(Writes()).save(tmp_path / "writes.pt")
     said = {"empty": "is empty", "missing": "no such file", "writes": r"its code calls \S*save"}
     for name in ("missing", "empty", "text", "cut", "weights", "writes"):
-        with pytest.raises(InputError, match=f"{name}.pt: .*{said.get(name, 'is no TorchScript file')}"):
+        with pytest.raises(InputError, match=f"{name}.pt: .*{said.get(name, 'is not a TorchScript file')}"):
             load(tmp_path / f"{name}.pt")
 
 

@@ -168,10 +168,10 @@ def test_files_that_are_no_weights_of_the_model_are_refused_and_run_no_code(file
     path = tmp_path / "w.pth"
     for content in (b"", b"no weights", pickle.dumps(Harm(tmp_path / "harm"))):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="is no checkpoint that can be read without running code"):
+        with pytest.raises(InputError, match="is not a checkpoint that can be read without running code"):
             read_state_dict(path)
     torch.save({"a": Harm(tmp_path / "harm")}, path)
-    with pytest.raises(InputError, match="is no checkpoint that can be read without running code"):
+    with pytest.raises(InputError, match="is not a checkpoint that can be read without running code"):
         read_state_dict(path)
     assert not (tmp_path / "harm").exists()
     torch.save([1, 2], path)

@@ -259,10 +259,10 @@ def test_a_broken_evaluation_is_refused(tmp_path, changed):
     path.write_text(json.dumps(evaluation_json()))
     assert read_evaluation(path).result.scores.recovered("predictor", 0.1) == 0.5
     path.write_text(json.dumps(evaluation_json(**changed)))
-    with pytest.raises(errors.InputError, match=r"is no evaluation\.json"):
+    with pytest.raises(errors.InputError, match=r"is not an evaluation\.json"):
         read_evaluation(path)
     path.write_text("[]")
-    with pytest.raises(errors.InputError, match=r"is no evaluation\.json"):
+    with pytest.raises(errors.InputError, match=r"is not an evaluation\.json"):
         read_evaluation(path)
 
 

@@ -122,7 +122,7 @@ def test_clips_of_one_name_get_their_folder_as_well(run, refused, tmp_path):
 def test_what_is_no_video_is_refused_and_leaves_nothing(refused, tmp_path, case):
     video = tmp_path / "v.mp4"
     if case == "text":
-        video.write_text("this is no video\n" * 50)
+        video.write_text("this is not a video\n" * 50)
     elif case == "empty":
         video.touch()
     elif case == "folder":

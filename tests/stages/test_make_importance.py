@@ -31,7 +31,7 @@ def dataset(tmp_path):
 @pytest.mark.slow
 def test_every_clip_gets_a_file_and_dataset_yaml_says_what_made_it(run, dataset, detector_file):
     result = run("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
-    assert "6 frames; 33.3% have no detection (all zero)" in result.stdout
+    assert "6 frames; 33.3% of them without a detection (all zero)" in result.stdout
     for clip in ("a", "b"):
         importance, frames = read_importance(dataset.importance_path(clip))
         assert frames.tolist() == [0, 1, 2]

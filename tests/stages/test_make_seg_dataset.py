@@ -65,7 +65,7 @@ def test_a_made_dataset_is_sound_and_says_what_it_holds(run, tmp_path):
     assert "next: python tools/check_dataset.py" in result.stdout
     assert "short" in result.stderr
     dataset = Dataset.open(tmp_path)
-    assert "sound" in run("tools/check_dataset.py", "--data", tmp_path).stdout
+    assert "no problems" in run("tools/check_dataset.py", "--data", tmp_path).stdout
     for name in ("train", "val", "test"):
         frames = dataset.split_frames(name)
         counts = np.zeros(7, int)
@@ -94,7 +94,7 @@ def test_the_flat_layout_is_a_dataset_with_one_unnamed_clip(run, tmp_path):
         *("--normalize", "none", "--gap", 0, "--split", 0.34, 0.33, 0.33),
     )
     assert (tmp_path / "train.txt").read_text() == "origin_images/a.png labels/a.png\n"
-    assert "sound" in run("tools/check_dataset.py", "--data", tmp_path).stdout
+    assert "no problems" in run("tools/check_dataset.py", "--data", tmp_path).stdout
     kept, numbers = read_importance(tmp_path / "importance" / "importance.npz")
     np.testing.assert_allclose(kept, np.load(tmp_path / "mine.npy"), rtol=1e-6)
     assert numbers.tolist() == [0, 1, 2]
@@ -122,7 +122,7 @@ def test_a_second_run_with_other_settings_leaves_no_label_of_the_first(run, tmp_
     write_importance(dataset.importance_path("cam"), importance[:12], frames[:12])
     make(run, dataset, "--gap", 1, "--levels", 3)
     assert len(dataset.frames("cam", "labels")) == 12
-    assert "sound" in run("tools/check_dataset.py", "--data", tmp_path).stdout
+    assert "no problems" in run("tools/check_dataset.py", "--data", tmp_path).stdout
 
 
 def test_importance_on_the_edge_of_a_level_is_in_it_from_file_to_label(run, tmp_path):
@@ -289,7 +289,7 @@ def test_clear_frames_of_another_size_are_found(run, tmp_path):
     dataset = fill_dataset(tmp_path, {"cam": 30})
     make(run, dataset, "--gap", 2)
     write_image(tmp_path / "sr_images" / "cam" / "000000.png", noise(1, 210, 279)[0])
-    assert "sound" in run("tools/check_dataset.py", "--data", tmp_path).stdout
+    assert "no problems" in run("tools/check_dataset.py", "--data", tmp_path).stdout
     write_image(tmp_path / "sr_images" / "cam" / "000000.png", noise(1, 200, 279)[0])
     assert "not 3 times 93x70" in run("tools/check_dataset.py", "--data", tmp_path, code=2).stderr
 

@@ -36,9 +36,9 @@ def read_paddle_state(path: Path) -> dict[str, Any]:
     try:
         state = restricted_load(path, ARRAYS)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: is no Paddle checkpoint ({one_line(error)})") from None
+        raise InputError(f"{path}: is not a Paddle checkpoint ({one_line(error)})") from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise InputError(f"{path}: is no Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")
+        raise InputError(f"{path}: is not a Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")
     return state
 
 
@@ -73,7 +73,7 @@ def trained_input_scale(model_path: Path, given: float | None) -> float:
         return 1.0 if given is None else given
     scale = read_yaml(path).get("input_scale")
     if not isinstance(scale, float | int) or isinstance(scale, bool) or not 0 < scale <= 1:
-        raise InputError(f"{path}: input_scale is no number from 0 to 1; train again, or remove this file")
+        raise InputError(f"{path}: input_scale is not a number from 0 to 1; train again, or remove this file")
     if given is not None and abs(given - scale) > 0.01:
         raise InputError(f"{model_path}: was trained with --input_scale {scale:g}, not {given:g}")
     return float(scale)

@@ -68,7 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     training.add_argument("--num_workers", type=int, default=0, help="processes that read frames")
     training.add_argument("--resume_model", type=Path, help="folder iter_N to resume from")
     training.add_argument("--overwrite", action="store_true", help="replace the earlier training in --save_dir")
-    training.add_argument("--no_pretrained", action="store_true", help="begin with random weights, download none")
+    training.add_argument("--no_pretrained", action="store_true", help="start from random weights; download nothing")
     training.add_argument("--use_ema", action="store_true", help="validate and keep the moving average of the weights")
     training.add_argument(
         "--early_stop_intervals", type=int, help="stop after this many validations without a better one"

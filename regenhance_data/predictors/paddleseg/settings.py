@@ -52,8 +52,8 @@ class TrainSettings:
                 raise InputError(f"{self.resume_model}: has no {WEIGHTS}; give a folder iter_N of a training")
         elif (found := checkpoint_folders(self.save_dir)) and not self.overwrite:
             raise InputError(
-                f"{self.save_dir}: has a training already; resume it with --resume_model {found[-1]}, replace it with "
-                "--overwrite, or give another --save_dir"
+                f"{self.save_dir}: contains an earlier training; resume it with --resume_model {found[-1]}, replace it "
+                "with --overwrite, or give another --save_dir"
             )
 
     @property

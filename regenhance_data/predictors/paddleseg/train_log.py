@@ -34,7 +34,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         isinstance(row, dict) and isinstance(row.get("iter"), int) and isinstance(row.get("ranking", 0.0), float | int)
         for row in rows
     ):
-        raise InputError(f"{path}: is no log of a training; remove it")
+        raise InputError(f"{path}: is not a training log; remove it")
     return rows
 
 
@@ -43,7 +43,7 @@ def read_pending_losses(checkpoint: Path) -> list[float]:
     path = checkpoint / PENDING_LOSSES
     losses = read_json(path) if path.is_file() else []
     if not isinstance(losses, list) or not all(isinstance(loss, float | int) for loss in losses):
-        raise InputError(f"{path}: is no list of losses; remove it")
+        raise InputError(f"{path}: is not a list of losses; remove it")
     return [float(loss) for loss in losses]
 
 

@@ -260,7 +260,7 @@ def test_what_is_no_model_is_refused(made, tmp_path, capsys):
         "half": ({**content, "state": dict(list(state.items())[:9])}, "its weights are not AccModel's"),
         "block": ({**content, "mb_size": 0}, "is no AccModel of this kit"),
         "list": ([1, 2], "holds a list"),
-        "evil": (Evil(), "is no checkpoint that can be read without running code"),
+        "evil": (Evil(), "is not a checkpoint that can be read without running code"),
     }
     for stem, (value, says) in others.items():
         torch.save(value, tmp_path / f"{stem}.pth")
@@ -269,7 +269,7 @@ def test_what_is_no_model_is_refused(made, tmp_path, capsys):
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Evil()))
     (tmp_path / "cut.pth").write_bytes(made.model.read_bytes()[:100_000])
     for stem in ("plain", "cut"):
-        with pytest.raises(InputError, match=rf"{stem}\.pth: is no checkpoint"):
+        with pytest.raises(InputError, match=rf"{stem}\.pth: is not a checkpoint"):
             load_accmodel(tmp_path / f"{stem}.pth")
     with pytest.raises(InputError, match=r"absent\.pth: no such model"):
         load_accmodel(tmp_path / "absent.pth")

@@ -173,7 +173,7 @@ def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, cap
     assert paddleseg("train", *flags, *on, "--use_ema") == 2
     assert "iter_2: was trained without --use_ema; leave it out" in capsys.readouterr().err
     assert paddleseg("train", *flags, "--iters", 1, "--save_dir", tmp_path) == 2
-    assert f"has a training already; resume it with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
+    assert f"contains an earlier training; resume it with --resume_model {tmp_path}/iter_2" in capsys.readouterr().err
     monkeypatch.setattr(settings, "find_spec", lambda name: None)
     assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, "--use_vdl", "--overwrite") == 2
     assert "pip install visualdl" in capsys.readouterr().err
