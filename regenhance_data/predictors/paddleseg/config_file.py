@@ -16,9 +16,9 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _read_with_bases(path: Path, children: tuple[Path, ...]) -> dict[str, Any]:
+    config = read_yaml(path)  # first: it refuses a loop of links, which resolve() cannot take
     if path.resolve() in children:
         raise InputError(f"{path}: is its own _base_; remove one of them")
-    config = read_yaml(path)
     bases = config.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):

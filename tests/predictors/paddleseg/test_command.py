@@ -235,6 +235,9 @@ def test_a_config_is_read_without_running_what_it_holds(dataset, tmp_path, refus
     assert "evil.yml" in refusal("train", "--config", config, "--dataset_root", dataset.root, "--save_dir", tmp_path)
     config.write_text("_base_: evil.yml\n")
     assert "its own _base_" in refusal("train", "--config", config, "--save_dir", tmp_path)
+    config.write_text("_base_: loop.yml\n")
+    (tmp_path / "loop.yml").symlink_to("loop.yml")
+    assert "loop.yml: " in refusal("train", "--config", config, "--save_dir", tmp_path)
     assert not (tmp_path / "owned").exists()
 
 
