@@ -185,7 +185,7 @@ class DatasetRecord:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is not a dataset.yaml, as in the flat layout."""
+        """Whether there is no dataset.yaml, as in the flat layout."""
         return not self.content
 
     @property

@@ -198,7 +198,7 @@ def made_without_importance(record: DatasetRecord) -> dict[str, Any]:
 
 def refuse_stale_labels(dataset: Dataset, clip: str, importance: str | None) -> None:
     """InputError where labels of a clip do not match its importance: `importance` is the digest of its source, None
-    where there is not an importance file.
+    where there is no importance file.
     """
     path, record = dataset.importance_path(clip), dataset.record
     labelled = record.made.get(LABELS, {}).get("clips")

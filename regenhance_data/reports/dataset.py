@@ -118,7 +118,7 @@ def _next_step(statistics: DatasetStatistics) -> str:
         missing, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
     elif statistics.hr_folder:
         missing, command = (
-            "There is not an importance yet. ",
+            "There is no importance yet. ",
             f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx",
         )
     else:

@@ -266,8 +266,8 @@ def test_what_is_no_predictor_is_refused(made, tmp_path):
     outside = onnx.load(made.blocks)
     onnx.save(outside, tmp_path / "outside.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
     for name, says in (
-        ("foreign.onnx", "no predictor of this kit"),
-        ("garbage.onnx", "no ONNX file"),
+        ("foreign.onnx", "not a predictor of this kit"),
+        ("garbage.onnx", "not an ONNX file"),
         ("outside.onnx", "weights in another file"),
         ("absent.onnx", "no such predictor"),
         ("model.engine", "needs tensorrt, which is not installed"),

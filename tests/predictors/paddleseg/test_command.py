@@ -169,7 +169,7 @@ def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, t
         path.write_bytes(pickle.dumps(state))
         assert "model.pdparams" in refusal("val", *flags), what
     path.write_bytes(b"no pickle")
-    assert "no Paddle checkpoint" in refusal("val", *flags)
+    assert "not a Paddle checkpoint" in refusal("val", *flags)
     path.unlink()
     assert "no such file" in refusal("val", *flags)
     assert not (tmp_path / "owned").exists()

@@ -438,11 +438,11 @@ def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path, mo
     zeros = pickle.dumps({"conv1.weight": np.zeros(3_000_000, np.float32)})
     archive(folder / "bomb.tar.gz", zeros)
     for name, says in (
-        ("evil", "no Paddle checkpoint"),
+        ("evil", "not a Paddle checkpoint"),
         ("empty", "holds no .pdparams"),
         ("other", "no pretrained weight fits"),
         ("cut", "--no_pretrained"),
-        ("page", "no Paddle checkpoint"),
+        ("page", "not a Paddle checkpoint"),
         ("bomb", "more than"),
         ("a space", "--no_pretrained"),
     ):
