@@ -1,20 +1,26 @@
 """What all commands share: argument parsers with examples, exit codes, errors in one line, the suggested next command.
 
 A command exits 0 when it did its work, 2 on bad usage or input (one line on stderr that names the file, what is
-wrong with it and how to fix it), 1 on a bug (a traceback).
+wrong with it and how to fix it), 1 on a bug (a traceback). Ctrl-C and SIGTERM end it within 5 s, with 130 and 143.
 """
 
 import argparse
 import errno
+import multiprocessing
 import os
 import shlex
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from regenhance_data.errors import InputError
+
+GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
+KIT = ("regenhance_data", "deploy", "tools")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +57,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     if not sys.warnoptions:  # warnings of libraries are meant for programmers
         warnings.simplefilter("ignore")
     args = parser.parse_args(argv)
+    received = _end_on_signals(parser.prog)
     try:
         main(args)
     except InputError as error:
@@ -61,10 +68,48 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
         if error.filename is not None:  # the user can fix a path that cannot be read or written
             fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
         raise
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if not package or package in KIT:
+            raise
+        fail(parser.prog, f"the Python package {package} is not installed in {sys.prefix}; run: make setup")
+    except KeyboardInterrupt as error:
+        kept = f": {error}" if str(error) else ""
+        print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
+        raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None
     raise SystemExit(0)
+
+
+def _end_on_signals(program: str) -> list[int]:
+    """Make SIGINT and SIGTERM raise KeyboardInterrupt in the main thread; returns the list that receives the signal.
+
+    Python calls its handlers between two bytecodes of the main thread, which may wait in a library for ever. So a
+    thread that the C handler wakes ends the process when it still runs GRACE_S later. Files are written under temporary
+    names, so none is left that looks complete.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: Any) -> None:
+        if not received:  # a second signal would interrupt the writing of what is kept
+            received.append(number)
+            raise KeyboardInterrupt
+
+    def end_later() -> None:
+        while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        time.sleep(GRACE_S)
+        os.write(2, f"{program}: interrupted\n".encode())  # sys.stderr may be locked
+        for process in multiprocessing.active_children():
+            process.kill()
+        os._exit(128 + number)
+
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    threading.Thread(target=end_later, daemon=True).start()
+    return received
 
 
 def fail(program: str, message: str) -> NoReturn:

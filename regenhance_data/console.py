@@ -3,13 +3,15 @@
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+LINE_EVERY_S = 60.0  # between two lines on progress where there is no terminal for a bar
 
 
 def warn(message: str) -> None:
@@ -17,9 +19,29 @@ def warn(message: str) -> None:
     tqdm.write(f"warning: {' '.join(message.split())}", file=sys.stderr)
 
 
+def tell(message: str) -> None:
+    """Print one line on stdout, above a progress bar: what a file was taken for, or what was kept."""
+    tqdm.write(" ".join(message.split()), file=sys.stdout)
+
+
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:
-    """`items`, with a bar on stderr when that is a terminal."""
-    return tqdm(items, desc=description, total=total, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+    """`items`, with a bar on stderr when that is a terminal, else with a line a minute."""
+    if sys.stderr.isatty():
+        return tqdm(items, desc=description, total=total, unit=unit, leave=False)
+    return _with_lines(items, description, total, unit)
+
+
+def _with_lines(items: Iterable[T], description: str, total: int | None, unit: str) -> Iterator[T]:
+    of_total = f" of {total}" if (total := total or (len(items) if isinstance(items, Sized) else None)) else ""
+    began = printed = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if now - printed >= LINE_EVERY_S:
+            elapsed = tqdm.format_interval(now - began)
+            left = f", {tqdm.format_interval((now - began) / done * (total - done))} left" if total and done else ""
+            print(f"{description}: {done}{of_total} {unit}s in {elapsed}{left}", file=sys.stderr, flush=True)
+            printed = now
+        yield item
 
 
 def text_table(rows: Sequence[Sequence[str]], left_columns: int = 1) -> str:

@@ -1,6 +1,7 @@
 """Check the installation: Python, CPU, GPU; for each part of the kit what is installed, missing, and how to install it.
 
-It needs only the standard library, so it runs before anything is installed.
+It needs only the standard library, so it runs before anything is installed. The exit code is 2 when something that the
+kit needs is missing.
 """
 
 import argparse
@@ -71,8 +72,8 @@ def cuda_of_torch() -> str:
     return "sees it" if result.stdout.strip() == "True" else "does not see it"
 
 
-def report() -> str:
-    """The whole report."""
+def report() -> tuple[str, bool]:
+    """The whole report, and whether the kit can run."""
     right_python = (3, 11) <= sys.version_info[:2] < (3, 13)
     lines = [
         f"Python     {platform.python_version()} at {sys.executable}"
@@ -108,7 +109,7 @@ def report() -> str:
             lacking += [] if extra in OPTIONAL else missing
     more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     lines.append(f"\nnot ready: {lacking[0]}{more} missing; run make setup" if lacking else "\nready: make demo")
-    return "\n".join(lines)
+    return "\n".join(lines), not lacking
 
 
 def _how_to_get(extra: str, missing: list[str]) -> str:
@@ -123,4 +124,6 @@ if __name__ == "__main__":
     argparse.ArgumentParser(
         description=__doc__, epilog="example: python tools/doctor.py", formatter_class=argparse.RawTextHelpFormatter
     ).parse_args()
-    print(report())
+    text, is_ready = report()
+    print(text)
+    sys.exit(0 if is_ready else 2)

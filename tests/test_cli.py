@@ -1,0 +1,91 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.support.files import ROOT
+
+HEAD = """
+import ctypes, sys, time
+from regenhance_data import cli
+
+def begin():
+    print("at work", flush=True)
+
+def main(args):
+"""
+WORK = {
+    "in Python": "    begin()\n    while True: time.sleep(0.01)",
+    "in a library that returns to Python": "    begin()\n    while True: ctypes.CDLL(None).sleep(1)",
+    "waiting for a lock": "    begin(); import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()",
+    "with a library that catches everything": """
+    while True:
+        try: begin(); time.sleep(100)
+        except BaseException: pass""",
+    "waiting for a thread that never ends": """
+    begin(); import threading; threading.Thread(target=time.sleep, args=(1000,)).start()""",
+}
+
+
+def started(work: str) -> subprocess.Popen[str]:
+    """A command of this kit that is at work for ever."""
+    code = f"{HEAD}{work}\ncli.run(main, cli.make_parser('works', 'none'))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout.readline() == "at work\n"
+    return process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("work", WORK)
+def test_a_signal_ends_a_command_whatever_it_does(work, number, code):
+    process = started(WORK[work])
+    began = time.monotonic()
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert time.monotonic() - began < 20  # 5 s on a calm machine
+    assert stderr.splitlines()[-1].endswith(": interrupted")
+    assert "Traceback" not in stderr
+
+
+def test_an_interrupted_command_tells_what_it_kept():
+    process = started("""
+    try: begin(); time.sleep(100)
+    except KeyboardInterrupt: raise KeyboardInterrupt("kept 3 of 5 frames; give the command again") from None""")
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert stderr.strip().endswith(": interrupted: kept 3 of 5 frames; give the command again")
+
+
+def test_a_second_signal_does_not_interrupt_the_writing_of_what_is_kept():
+    process = started("""
+    try: begin(); time.sleep(100)
+    except KeyboardInterrupt:
+        print("writing", flush=True); time.sleep(1); print("written", flush=True); raise""")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=60)
+    assert stdout == "written\n"
+    assert process.returncode == 130
+
+
+def test_a_missing_package_is_named_in_one_line():
+    process = started("    begin(); import no_such_package.inner")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert stderr.count("\n") == 1
+    assert "package no_such_package is not installed" in stderr
+    assert "make setup" in stderr
+
+
+def test_a_missing_module_of_the_kit_is_a_bug():
+    process = started("    begin(); import regenhance_data.no_such_module")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" in stderr
