@@ -10,6 +10,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import _environment  # noqa: F401 (checks the installation)
+
 from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE

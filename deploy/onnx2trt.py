@@ -9,6 +9,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _environment  # noqa: F401 (checks the installation)
+
 from deploy.backends.registry import BACKENDS
 from deploy.contract import ENGINE_SUFFIX
 from regenhance_data import cli

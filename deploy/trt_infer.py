@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli, errors
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, add_input_arguments, read_inputs

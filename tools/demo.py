@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE

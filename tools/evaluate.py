@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
 from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs

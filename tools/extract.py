@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
 

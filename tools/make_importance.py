@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.defaults import MOST_MB_SIZE

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.levels import Kind

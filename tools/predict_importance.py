@@ -8,6 +8,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 import numpy as np
 
 from regenhance_data import cli, console, errors

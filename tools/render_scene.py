@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 import cv2
 
 from regenhance_data import cli, console, errors

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from

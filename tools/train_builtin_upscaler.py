@@ -6,6 +6,8 @@ First with a loss on pixels, then also on the detector's features.
 import argparse
 from pathlib import Path
 
+import _environment  # noqa: F401 (checks the installation)
+
 from regenhance_data import cli
 from regenhance_data.io.files import refuse_missing
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
