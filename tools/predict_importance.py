@@ -69,13 +69,18 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
 
     model = load_accmodel(args.model)
-    for clip, source, frames, numbers in clips(args):
-        shown = console.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
-        importance = model.clip_importance(shown, source, args.batch_size)
-        path = args.save_dir / f"{clip}.npz"
-        write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)
-        count, rows, cols = importance.shape
-        print(f"wrote {path}: {count} frames of {rows}x{cols} macroblocks")
+    written = 0
+    try:
+        for clip, source, frames, numbers in clips(args):
+            shown = console.progress(frames, f"predict {clip}", None if numbers is None else len(numbers))
+            importance = model.clip_importance(shown, source, args.batch_size)
+            path = args.save_dir / f"{clip}.npz"
+            write_importance(path, importance, np.arange(len(importance)) if numbers is None else numbers)
+            count, rows, cols = importance.shape
+            print(f"wrote {path}: {count} frames of {rows}x{cols} macroblocks")
+            written += 1
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"kept {written} clips in {args.save_dir}") from None
     onnx_path = args.model.with_suffix(".onnx")
     if args.video:
         next_command = ["python", "deploy/trt_infer.py", "--model", onnx_path, "--video", args.video]

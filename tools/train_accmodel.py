@@ -92,8 +92,12 @@ def main(args: argparse.Namespace) -> None:
     with Dataset.writing(args.data) as dataset:
         make_missing(dataset, args)
     training, validation = (Samples(dataset, name, dataset.levels) for name in ("train", "val"))
-    best = train(training, validation, settings)
     path = args.save_dir / f"{NAME}.pth"
+    try:
+        best = train(training, validation, settings)
+    except KeyboardInterrupt:
+        kept = f"{path} is the best epoch so far" if path.is_file() else "no epoch was finished"
+        raise KeyboardInterrupt(kept) from None
     print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
     # on the CPU: a GPU multiplies with 10 bits of mantissa, and the comparison would find a difference
