@@ -1,5 +1,5 @@
 # make setup      the environment, in .venv; every other target creates it if it is missing
-# make demo       the whole pipeline; writes runs/demo/report.html; for your video: VIDEO=my.mp4 DETECTOR=onnx:model.onnx
+# make demo       the whole pipeline; writes runs/demo/report.html; for your cameras: VIDEO="a.mp4 b.mp4" DETECTOR=onnx:model.onnx
 # make test       all tests, on up to 4 cores
 # make test-fast  the tests that take at most 3 s each
 # make lint       ruff and mypy
@@ -33,7 +33,7 @@ $(STAMP):
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python tools/demo.py --save_dir $(DEMO_DIR) $(if $(VIDEO),--video "$(VIDEO)") \
+	$(BIN)/python tools/demo.py --save_dir $(DEMO_DIR) $(if $(VIDEO),--video "$(VIDEO)") $(if $(MANIFEST),--manifest "$(MANIFEST)") \
 		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
 
 # A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first.

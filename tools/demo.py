@@ -3,6 +3,9 @@
 Without --video it renders the built-in street, which has its own detector and upscaler. The frames of your own video
 are the HR frames if they are at least 480 pixels high; the LR frames are a third of their size. The frames of a smaller
 video are the LR frames, and the built-in upscaler makes the HR frames.
+
+Several videos, or a manifest of tools/extract.py, are several cameras: one dataset and one predictor for all of them,
+and an exported model, an evaluation and a report for each camera, in a folder of its own.
 """
 
 import argparse
@@ -12,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +27,20 @@ from regenhance_data.defaults import SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
-from regenhance_data.io.files import read_json, sha256, write_json
+from regenhance_data.io.files import read_json, refuse_missing, sha256, write_json, write_yaml
 from regenhance_data.kinds import kind_of
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
 python tools/demo.py --save_dir runs/mine --video my.mp4 --detector onnx:yolox_nano.onnx --classes person car truck
-make demo VIDEO=my.mp4 DETECTOR=onnx:yolox_nano.onnx
+python tools/demo.py --save_dir runs/two --video gate.mp4 yard.mkv --detector onnx:yolox_nano.onnx
+make demo VIDEO="gate.mp4 yard.mkv" DETECTOR=onnx:yolox_nano.onnx
 """
 ROOT = Path(__file__).resolve().parent.parent
 KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
 JOURNAL = "stages.json"  # the finished stages, in the demo's folder
 CONFIG = "paddleseg_configs/mb_nano.yml"
+STREET = "camera"  # the clip of the built-in street
 ORIGINAL_HEIGHT_PX = 480  # smaller videos are taken as LR frames
 
 
@@ -43,10 +49,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save_dir", type=Path, default=Path("runs/demo"), help="folder for all results, report.html included"
     )
-    parser.add_argument("--video", type=Path, help="your own video instead of the built-in street")
+    videos = parser.add_mutually_exclusive_group()
+    videos.add_argument("--video", nargs="+", help="your own videos instead of the built-in street, one a camera")
+    videos.add_argument("--manifest", type=Path, help="your own cameras, as tools/extract.py --manifest takes them")
     parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
-    parser.add_argument("--max_frames", type=int, default=360, help="frames to work on, evenly over the video")
+    parser.add_argument("--max_frames", type=int, default=360, help="frames of each camera, evenly over its video")
     parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
     parser.add_argument("--restart", action="store_true", help="run every stage again")
     return parser
@@ -58,48 +66,89 @@ def check_detector(args: argparse.Namespace) -> None:
     load_detector(detector_settings_from(argparse.Namespace(**given)))
 
 
-def stages(args: argparse.Namespace) -> list[list[str]]:
-    """The commands, in order, each as the words of a command line."""
+def stages(args: argparse.Namespace) -> Iterator[list[str]]:
+    """The commands, in order, each as the words of a command line; later ones depend on what earlier ones wrote."""
     out = args.save_dir
-    data, predictor, onnx = f"{out}/dataset", f"{out}/predictor", f"{out}/deploy/{Path(CONFIG).stem}.onnx"
+    data, predictor, best = f"{out}/dataset", f"{out}/predictor", f"{out}/predictor/best_model/model.pdparams"
+    if not args.video and not args.manifest:
+        yield f"tools/render_scene.py --save_dir {out} --frames {args.max_frames}".split()
+    yield ["tools/extract.py", "--data", data, *extraction(args)]
+    dataset = Dataset.open(out / "dataset")
+    has_originals = all(record.keep_hr for record in dataset.record.clips.values())
+    if not has_originals:
+        yield f"tools/super_resolve.py --data {data} --model builtin".split()
     detector = ["--detector", args.detector, *(["--classes", *args.classes] if args.classes else [])]
-    if args.video is None:
-        video, hr_folder = f"{out}/camera.mp4", "sr_images"
-        begin = [f"tools/render_scene.py --save_dir {out} --frames {args.max_frames}".split()]
-        extract = f"tools/extract.py --data {data} --height 180 --video {video}".split()
-    else:
-        video = str(args.video)
-        height, frames = probe(args.video)
-        hr_folder = "hr_images" if height >= ORIGINAL_HEIGHT_PX else "sr_images"
-        small = max(height // SCALE, 1) if hr_folder == "hr_images" else height
-        begin, every = [], -(-frames // args.max_frames)
-        extract = f"tools/extract.py --data {data} --height {small} --every {every}".split()
-        extract += ["--max_frames", str(args.max_frames), "--video", video]
-        extract += ["--keep_hr", "--jpeg_quality", "75"] if hr_folder == "hr_images" else []
-    super_resolve = (
-        [f"tools/super_resolve.py --data {data} --model builtin".split()] if hr_folder == "sr_images" else []
+    hr_folder = "hr_images" if has_originals else "sr_images"
+    yield ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector]
+    yield f"tools/make_seg_dataset.py --data {data}".split()
+    yield f"tools/check_dataset.py --data {data}".split()
+    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite"
+    yield train.split() + (["--iters", str(args.iters)] if args.iters else [])
+    yield f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split()
+    for clip in dataset.clips():
+        yield from camera_stages(args, dataset, clip)
+
+
+def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iterator[list[str]]:
+    """The commands for one camera: a model for the size of its frames, what it gains and takes, and its overlay."""
+    out, data = camera_folder(args.save_dir, dataset, clip), f"{args.save_dir}/dataset"
+    onnx, best = f"{out}/deploy/{Path(CONFIG).stem}.onnx", f"{args.save_dir}/predictor/best_model/model.pdparams"
+    several = len(dataset.clips()) > 1
+    height, width = dataset.record.clips[clip].origin_hw or (0, 0)
+    size = ["--input_size", str(height), str(width)] if several else []
+    of_clip = ["--clips", clip] if several else []
+    truth = [] if args.video or args.manifest else ["--truth", f"{out}/truth.json"]
+    export = f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data}".split()
+    yield [*export, *size, "--save_dir", f"{out}/deploy"]
+    yield ["tools/evaluate.py", "--data", data, *of_clip, "--model", onnx, "--save_dir", f"{out}", *truth]
+    benchmark = f"deploy/benchmark.py --models {onnx} --data {data} --evaluation {out}/evaluation.json"
+    yield [*benchmark.split(), "--save_dir", f"{out}"]
+    infer = f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split()
+    yield [*infer, str(videos_of(args)[clip])]
+
+
+def camera_folder(out: Path, dataset: Dataset, clip: str) -> Path:
+    """Where the results of a camera are: the demo's folder itself where there is only one."""
+    return out / clip if len(dataset.clips()) > 1 else out
+
+
+def videos_of(args: argparse.Namespace) -> dict[str, Path]:
+    """{clip: its video}. InputError for a broken manifest."""
+    if not args.video and not args.manifest:
+        return {STREET: args.save_dir / f"{STREET}.mp4"}
+    from regenhance_data.stages import manifest
+    from regenhance_data.stages.extract import ExtractionSettings
+
+    settings = ExtractionSettings()
+    sources = (
+        manifest.sources_of_manifest(args.manifest, settings)
+        if args.manifest
+        else manifest.sources_of_videos(args.video, settings)
     )
-    truth = ["--truth", f"{out}/truth.json"] if args.video is None else []
-    train = (
-        f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite".split()
-    )
-    best = f"{predictor}/best_model/model.pdparams"
-    return [
-        *begin,
-        extract,
-        *super_resolve,
-        ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector],
-        f"tools/make_seg_dataset.py --data {data}".split(),
-        f"tools/check_dataset.py --data {data}".split(),
-        train + (["--iters", str(args.iters)] if args.iters else []),
-        f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split(),
-        f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data} "
-        f"--save_dir {out}/deploy".split(),
-        ["tools/evaluate.py", "--data", data, "--model", onnx, "--save_dir", str(out), *truth],
-        f"deploy/benchmark.py --models {onnx} --data {data} "
-        f"--evaluation {out}/evaluation.json --save_dir {out}".split(),
-        [*f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split(), video],
+    return {source.clip: source.video for source in sources}
+
+
+def extraction(args: argparse.Namespace) -> list[str]:
+    """The flags of tools/extract.py. Several videos differ in their settings: these go to a manifest."""
+    if args.manifest:
+        return ["--manifest", str(args.manifest), "--max_frames", str(args.max_frames)]
+    if not args.video:
+        return f"--height 180 --video {args.save_dir}/{STREET}.mp4".split()
+    videos = videos_of(args)
+    found = [probe(video) for video in videos.values()]
+    small = [height // SCALE if height >= ORIGINAL_HEIGHT_PX else height for height, _ in found]
+    every = [-(-frames // args.max_frames) for _, frames in found]
+    are_originals = all(height >= ORIGINAL_HEIGHT_PX for height, _ in found)
+    flags = ["--max_frames", str(args.max_frames)]
+    flags += ["--keep_hr", "--jpeg_quality", "75"] if are_originals else []
+    if len(videos) == 1:
+        return [*f"--height {small[0]} --every {every[0]}".split(), *flags, "--video", str(args.video[0])]
+    clips = [
+        {"video": str(video.resolve()), "id": clip, "height": height, "every": step}
+        for (clip, video), height, step in zip(videos.items(), small, every, strict=True)
     ]
+    write_yaml(args.save_dir / "cameras.yaml", {"clips": clips})
+    return ["--manifest", f"{args.save_dir}/cameras.yaml", *flags]
 
 
 def probe(video: Path) -> tuple[int, int]:
@@ -117,7 +166,13 @@ def run_stage(words: list[str]) -> None:
     program = (
         [str(Path(sys.executable).with_name("paddleseg"))] if words[0] == "paddleseg" else [sys.executable, words[0]]
     )
-    code = subprocess.run([*program, *words[1:]], check=False).returncode
+    with subprocess.Popen([*program, *words[1:]]) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.terminate()  # Ctrl-C reached it already, SIGTERM did not
+            process.wait()
+            raise
     if code:
         print(f"demo: stopped at: {shlex.join(words)}", file=sys.stderr)
         raise SystemExit(code)
@@ -132,15 +187,13 @@ def fingerprint(args: argparse.Namespace) -> str:
     """A hash of all inputs of the stages besides their flags: video, detector, the kit itself."""
     files = [path for folder in KIT_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in files if path.suffix in (".py", ".yml", ".pt")]
-    files += [path for path in (args.video, Path(args.detector.partition(":")[2])) if path and path.is_file()]
+    own = videos_of(args).values() if args.video or args.manifest else []
+    files += [path for path in (*own, args.manifest, Path(args.detector.partition(":")[2])) if path and path.is_file()]
     return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
 
 
-def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -> list[dict[str, Any]]:
-    """The first stages that an earlier run did by the same commands on the same inputs.
-
-    If there are none, the results of the earlier run are removed: they belong to another video or version.
-    """
+def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]]:
+    """What an earlier run did with the same inputs, from the first stage on. InputError where the demo made none."""
     journal = args.save_dir / JOURNAL
     if not journal.exists():
         if (args.save_dir / "dataset").exists():
@@ -148,24 +201,46 @@ def earlier_stages(args: argparse.Namespace, commands: list[str], inputs: str) -
                 f"{args.save_dir}: has a dataset that the demo did not make; give another --save_dir"
             )
         return []
-    kept: list[dict[str, Any]] = []
-    for stage, command in zip(read_json(journal), commands, strict=False):
-        if (
-            args.restart
-            or not isinstance(stage, dict)
-            or (stage.get("command"), stage.get("inputs")) != (command, inputs)
-        ):
-            break
-        kept.append(stage)
-    if not kept:
-        for made in ("dataset", "predictor", "deploy"):
-            shutil.rmtree(args.save_dir / made, ignore_errors=True)
-    return kept
+    entries = read_json(journal)
+    if args.restart or not isinstance(entries, list):
+        return []
+    is_same = [isinstance(entry, dict) and entry.get("inputs") == inputs and "seconds" in entry for entry in entries]
+    return entries[: [*is_same, False].index(False)]
 
 
-def main(args: argparse.Namespace) -> None:
+def run_stages(args: argparse.Namespace, inputs: str) -> None:
+    """Run every stage but those that an earlier run finished with the same inputs and the same commands before them.
+
+    Where not even the first one is, the results of the earlier run are removed: they are of other videos, or of another
+    version of the kit.
+    """
+    earlier, done = earlier_stages(args, inputs), list[dict[str, Any]]()
+    for words in stages(args):
+        command = command_line(words)
+        print(f"\n$ {command}", flush=True)
+        if len(done) < len(earlier) and earlier[len(done)].get("command") == command:
+            print("  done by an earlier run")
+            done.append(earlier[len(done)])
+            continue
+        earlier = []
+        if not done:
+            for made in ("dataset", "predictor", "deploy"):
+                shutil.rmtree(args.save_dir / made, ignore_errors=True)
+        write_json(args.save_dir / JOURNAL, done)  # before the first stage too: an interrupted run is recognised
+        started = time.monotonic()
+        try:
+            run_stage(words)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{len(done)} stages are done; give the command again to go on") from None
+        seconds = round(time.monotonic() - started, 1)
+        done.append({"command": command, "inputs": inputs, "seconds": seconds})
+        write_json(args.save_dir / JOURNAL, done)
+
+
+def check_inputs(args: argparse.Namespace) -> None:
+    """InputError now, not after the frames are made, for videos, a detector or classes that cannot be used."""
     kind = kind_of(args.detector, KINDS)
-    if args.video and kind is not None and kind.street_only:
+    if (args.video or args.manifest) and kind is not None and kind.street_only:
         raise errors.InputError(
             f"--detector {args.detector} finds only the objects of the built-in street; give another for your --video"
         )
@@ -173,32 +248,45 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(
             f"--max_frames {args.max_frames}: training, validation and test need at least 60 frames"
         )
-    if args.video:
+    if args.video or args.manifest:
         from regenhance_data.io.video import read_video
 
-        next(iter(read_video(args.video)), None)  # an unreadable video is refused now; all of it is read later
+        for video in videos_of(args).values():
+            next(iter(read_video(video)), None)  # all of it is read later
     check_detector(args)
-    planned, inputs = stages(args), fingerprint(args)
-    done = earlier_stages(args, [command_line(words) for words in planned], inputs)
-    began = time.monotonic()
-    write_json(args.save_dir / JOURNAL, done)  # before the first stage, so that an interrupted run is recognised
-    for number, words in enumerate(planned):
-        print(f"\n$ {command_line(words)}", flush=True)
-        if number < len(done):
-            print("  done by an earlier run")
-            continue
-        started = time.monotonic()
-        run_stage(words)
-        seconds = round(time.monotonic() - started, 1)
-        done.append({"command": command_line(words), "inputs": inputs, "seconds": seconds})
-        write_json(args.save_dir / JOURNAL, done)
-    from deploy.backends.registry import load_predictor
-    from regenhance_data.reports.demo import write_report  # matplotlib
 
-    predictor = load_predictor(args.save_dir / "deploy" / f"{Path(CONFIG).stem}.onnx")
-    summary = write_report(args.save_dir, Dataset.open(args.save_dir / "dataset"), predictor.predict_one)
+
+def main(args: argparse.Namespace) -> None:
+    args.video = given_videos(args.video)
+    check_inputs(args)
+    began = time.monotonic()
+    run_stages(args, fingerprint(args))
+    from deploy.backends.registry import load_predictor
+    from regenhance_data.reports.cameras import write_index  # matplotlib
+    from regenhance_data.reports.demo import write_report
+
+    dataset = Dataset.open(args.save_dir / "dataset")
+    folders = {clip: camera_folder(args.save_dir, dataset, clip) for clip in dataset.clips()}
+    summaries = {}
+    for clip, folder in folders.items():
+        predictor = load_predictor(folder / "deploy" / f"{Path(CONFIG).stem}.onnx")
+        summaries[clip] = write_report(folder, args.save_dir, dataset, clip, predictor.predict_one)
+    if len(folders) > 1:
+        write_index(args.save_dir, dataset, folders)
     minutes = (time.monotonic() - began) / 60
+    summary = "\n".join(f"{clip}: {text}" if len(folders) > 1 else text for clip, text in summaries.items())
     print(f"\n{summary}\n\n{args.save_dir}/report.html is ready ({minutes:.1f} minutes): open it in a browser")
+
+
+def given_videos(words: list[str] | None) -> list[Path]:
+    """The videos of --video. `make demo VIDEO="a.mp4 b.mp4"` gives one word for several of them."""
+    paths: list[Path] = []
+    for word in words or []:
+        parts = [Path(part) for part in word.split()]
+        paths += parts if not Path(word).exists() and all(part.exists() for part in parts) else [Path(word)]
+    for path in paths:
+        refuse_missing(path, "video")
+    return paths
 
 
 if __name__ == "__main__":

@@ -27,15 +27,15 @@ BUDGET = 0.1  # of the headline
 MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
 
 
-def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
-    """Write `folder`/report.html from the files of the demo's stages; return its headline as plain text.
+def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict: Predict) -> str:
+    """Write `folder`/report.html on one clip, from the files of the demo's stages; return its headline as plain text.
 
-    Reads evaluation.json, benchmark.json, stages.json, overlay.mp4, predictor/val.json and predictor/train_log.json
-    beside the dataset's own files. InputError when one is missing.
+    Reads evaluation.json, benchmark.json and overlay.mp4 in `folder`; stages.json, predictor/val.json and
+    predictor/train_log.json in `demo`, the demo's own folder; and the dataset. InputError when one is missing.
     """
     evaluation = read_evaluation(folder / "evaluation.json").result
-    stages = read_json(folder / "stages.json")
-    frame, oracle = _most_important_frame(dataset)
+    stages = read_json(demo / "stages.json")
+    frame, oracle = _most_important_frame(dataset, clip)
     pair = read_pair(dataset, frame, _hr_folder(dataset))
     predicted = predict(pair.lr)
     headline = _headline(evaluation)
@@ -51,9 +51,9 @@ def write_report(folder: Path, dataset: Dataset, predict: Predict) -> str:
         panels=_panels(dataset, frame, pair, oracle, predicted),
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
-        video=_video(folder / "overlay.mp4", dataset),
-        training_text=_training_text(read_json(folder / "predictor" / "val.json")),
-        training_chart=_training_chart(read_json(folder / "predictor" / "train_log.json")),
+        video=_video(folder / "overlay.mp4", dataset, clip),
+        training_text=_training_text(read_json(demo / "predictor" / "val.json")),
+        training_chart=_training_chart(read_json(demo / "predictor" / "train_log.json")),
         levels_chart=page.levels_chart(dataset.record.level_pixels),
         latency_table=_latency_table(read_json(folder / "benchmark.json")),
         machine=f"{os.cpu_count()} cores, {platform.machine()}",
@@ -75,11 +75,12 @@ def _hr_folder(dataset: Dataset) -> str:
     return str(dataset.record.importance.hr_folder)
 
 
-def _most_important_frame(dataset: Dataset) -> tuple[Frame, np.ndarray]:
-    """The test frame with the largest sum of importance, and its importance [rows, cols]."""
-    frames = dataset.split_frames("test")
-    importance = {clip: dataset.importance(clip) for clip in {frame.clip for frame in frames}}
-    pairs = [(frame, importance[frame.clip][frame.number]) for frame in frames]
+def _most_important_frame(dataset: Dataset, clip: str) -> tuple[Frame, np.ndarray]:
+    """The clip's test frame with the largest sum of importance, and its importance [rows, cols]."""
+    importance = dataset.importance(clip)
+    pairs = [(frame, importance[frame.number]) for frame in dataset.split_frames("test") if frame.clip == clip]
+    if not pairs:
+        raise InputError(f"{dataset.root}: clip {clip} has no test frame; use a longer video")
     return max(pairs, key=lambda pair: pair[1].sum())
 
 
@@ -200,12 +201,12 @@ def _slider_parts(pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) ->
     }
 
 
-def _video(path: Path, dataset: Dataset) -> str:
+def _video(path: Path, dataset: Dataset, clip: str) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with deploy/trt_infer.py")
     if path.stat().st_size > MOST_VIDEO_BYTES:
         return f"<section><h2>Overlay video</h2><p>The overlay video is {html.escape(path.name)}.</p></section>"
-    frames = dataset.record.split.frames
+    frames = {name: sum(frame.clip == clip for frame in dataset.split_frames(name)) for name in ("train", "test")}
     return (
         "<section><h2>Overlay video</h2><p>The exported ONNX model on the whole clip: predicted importance as a heat "
         "map, the selected macroblocks outlined. The predictor was trained on "
