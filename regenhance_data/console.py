@@ -21,7 +21,9 @@ def warn(message: str) -> None:
 
 def tell(message: str) -> None:
     """Print one line on stdout, above a progress bar: what a file was taken for, or what was kept."""
-    tqdm.write(" ".join(message.split()), file=sys.stdout)
+    encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a file's name
+    line = " ".join(message.split()).encode(encoding, "backslashreplace").decode(encoding)
+    tqdm.write(line, file=sys.stdout)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:

@@ -1,13 +1,14 @@
 """Videos → LR frames (and, with --keep_hr, original HR frames) of a dataset."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 
 if TYPE_CHECKING:
     from regenhance_data.stages.extract import ExtractionSettings
@@ -50,32 +51,59 @@ def clip_sources(args: argparse.Namespace, settings: "ExtractionSettings") -> "l
 
 
 def main(args: argparse.Namespace) -> None:
-    from regenhance_data.stages.extract import ExtractionSettings, extract  # PyAV
+    from regenhance_data.stages.extract import ExtractionSettings, size_warning
 
     settings = ExtractionSettings(args.height, args.fps, args.every, args.max_frames, args.keep_hr, args.jpeg_quality)
     sources = clip_sources(args, settings)
     with Dataset.writing(args.data, new=True) as dataset:
-        refused = []
-        for source in sources:
-            try:
-                count = extract(dataset, source.clip, source.video, source.settings, args.overwrite)
-            except errors.InputError as error:  # a broken video does not stop the others
-                refused.append(error)
-                if len(sources) > 1:
-                    console.warn(str(error))
-                continue
-            height, width = dataset.record.clips[source.clip].origin_hw or (0, 0)
-            print(f"{args.data}/origin_images/{source.clip}: {count} frames of {width}x{height}")
+        refused = extract_all(dataset, sources, args.overwrite)
+    if warning := size_warning(dataset):
+        console.warn(warning)
     if refused:
-        several = f"{len(refused)} of {len(sources)} clips were refused; fix them or leave them out"
+        several = f"{len(refused)} of {len(sources)} clips were refused ({refused[0]}); fix them or leave them out"
         raise refused[0] if len(sources) == 1 else errors.InputError(several)
-    if args.keep_hr:
-        print(f"{args.data}/hr_images: the original HR frames at {dataset.scale} times that size")
+    suggest_next(dataset, sources)
+
+
+def extract_all(dataset: Dataset, sources: "Sequence[ClipSource]", overwrite: bool) -> list[errors.InputError]:
+    """Extract all clips; return what was wrong with those that could not be."""
+    from regenhance_data.stages.extract import extract  # PyAV
+
+    refused = []
+    for number, source in enumerate(sources):
+        try:
+            clip = extract(dataset, source.clip, source.video, source.settings, overwrite)
+        except errors.InputError as error:  # a broken video does not stop the others
+            refused.append(error)
+            if len(sources) > 1:
+                console.warn(str(error))
+            continue
+        except KeyboardInterrupt:
+            kept = f"kept {number - len(refused)} of {len(sources)} clips"
+            raise KeyboardInterrupt(f"{kept}; give the command again to go on") from None
+        record = dataset.record.clips[clip]
+        height, width = record.origin_hw or (0, 0)
+        print(f"{dataset.root}/origin_images/{clip}: {record.frames} frames of {width}x{height}")
+    return refused
+
+
+def suggest_next(dataset: Dataset, sources: "Sequence[ClipSource]") -> None:
+    """Say which clips have original HR frames, and the next command."""
+    with_hr = [source.clip for source in sources if source.settings.keep_hr]
+    if with_hr:
+        print(f"{dataset.root}/hr_images: the original HR frames at {dataset.scale} times that size")
+    without_hr = [clip for clip in dataset.clips() if not (dataset.root / HR_IMAGES / clip).is_dir()]
+    if with_hr and without_hr:
+        console.warn(
+            f"{dataset.root / HR_IMAGES}: has no frames of {', '.join(without_hr[:10])}; importance needs HR frames of "
+            "every clip in one folder, so keep_hr for all clips, or super-resolve all of them"
+        )
+    if with_hr and not without_hr:
         detector = [] if dataset.record.detector else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
-        cli.suggest(["python", "tools/make_importance.py", "--data", args.data, *detector])
+        cli.suggest(["python", "tools/make_importance.py", "--data", dataset.root, *detector])
     else:
         known = (dataset.record.upscaler or {}).get("spec", "builtin")
-        cli.suggest(["python", "tools/super_resolve.py", "--data", args.data, "--model", known])
+        cli.suggest(["python", "tools/super_resolve.py", "--data", dataset.root, "--model", known])
 
 
 if __name__ == "__main__":

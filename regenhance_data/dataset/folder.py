@@ -13,9 +13,11 @@ The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) i
 
 import re
 import shutil
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,9 +41,29 @@ _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
 def clip_id(name: str) -> str:
-    """A file-name-safe clip id from any name: other characters than letters, digits, '.', '_', '-' become '_'."""
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-")[:100]
-    return cleaned or "clip"
+    """A file-name-safe clip id from any name: other characters than letters, digits, '.', '_', '-' become '_'.
+
+    A name in another script, or of more than 100 characters, keeps what can be kept of it, and ends with its hash.
+    """
+    if name.isascii() and len(_cleaned(name)) <= 100:
+        return former_clip_id(name)
+    same = unicodedata.normalize("NFC", name)  # file systems differ in how they write accents
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return hashed_clip_id(_cleaned(plain).strip("_"), same)
+
+
+def former_clip_id(name: str) -> str:
+    """The id that earlier kits gave, where names in other scripts could become equal."""
+    return _cleaned(name)[:100] or "clip"
+
+
+def hashed_clip_id(readable: str, name: str) -> str:
+    """A clip id that begins as `readable` and differs for each `name`."""
+    return f"{clip_id(readable[:90])}-{sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+
+
+def _cleaned(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from regenhance_data.dataset.folder import clip_id
+from regenhance_data.dataset.folder import clip_id, former_clip_id
 from regenhance_data.dataset.importance_file import checked_importance, read_importance
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.pickles import ARRAYS, restricted_load
@@ -214,6 +214,11 @@ def _described(value: Any) -> str:
     return f"{value.dtype} {list(value.shape)}" if _is_array(value) else f"a {type(value).__name__!r}"
 
 
+def _ids_of(video: str) -> set[str]:
+    names = (video, Path(video).stem)
+    return {clip_id(name) for name in names} | {former_clip_id(name) for name in names}
+
+
 def _video_of(path: Path, clip: str, clips: Sequence[str], videos: list[str | None]) -> str | None:
     """The video in a file that belongs to `clip`."""
     if len(videos) == len(clips) == 1:
@@ -223,7 +228,7 @@ def _video_of(path: Path, clip: str, clips: Sequence[str], videos: list[str | No
             f"{path}: has importance of one clip, the dataset {len(clips)} clips; "
             "put each clip's in importance/<clip>.npz"
         )
-    fitting = [video for video in videos if video is not None and clip in (clip_id(video), clip_id(Path(video).stem))]
+    fitting = [video for video in videos if video is not None and clip in _ids_of(video)]
     if len(fitting) != 1:
         names = ", ".join(sorted(repr(video)[:60] for video in videos)[:10])
         raise InputError(

@@ -22,8 +22,8 @@ class ClipRecord:
     """How a clip was extracted; None for what dataset.yaml does not record, or records with another type.
 
     source: the video's file name. sha256: of its content. height to jpeg_quality: see `ExtractionSettings`. frames:
-    their number. frame_rate: extracted frames per second. source_hw, origin_hw: (height, width) of the video and of the
-    LR frames in pixels.
+    their number. frame_rate: extracted frames per second. source_rate: those of the video. source_hw, origin_hw:
+    (height, width) of the video and of the LR frames in pixels. read_as: what the file was taken for, for people.
     """
 
     source: str | None = None
@@ -36,8 +36,10 @@ class ClipRecord:
     jpeg_quality: int | None = None
     frames: int | None = None
     frame_rate: float | None = None
+    source_rate: float | None = None
     source_hw: tuple[int, int] | None = None
     origin_hw: tuple[int, int] | None = None
+    read_as: str | None = None
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> "ClipRecord":
@@ -52,8 +54,10 @@ class ClipRecord:
             jpeg_quality=_typed(value, "jpeg_quality", int),
             frames=_typed(value, "frames", int),
             frame_rate=_typed(value, "frame_rate", int, float),
+            source_rate=_typed(value, "source_rate", int, float),
             source_hw=_size(value.get("source_hw")),
             origin_hw=_size(value.get("origin_hw")),
+            read_as=_typed(value, "read_as", str),
         )
 
     def to_dict(self) -> dict[str, Any]:

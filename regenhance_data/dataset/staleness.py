@@ -55,7 +55,8 @@ def _image_digest(path: Path) -> str:
 # --- clips ---------------------------------------------------------------------------------------------------------
 def is_same_extraction(recorded: ClipRecord, wanted: ClipRecord) -> bool:
     """Whether both clips are made from the same video with the same settings, whatever came out."""
-    return replace(recorded, frames=None, frame_rate=None, source_hw=None, origin_hw=None) == wanted
+    outcome: dict[str, Any] = {"frames": None, "frame_rate": None, "source_rate": None, "read_as": None}
+    return replace(recorded, source_hw=None, origin_hw=None, **outcome) == wanted
 
 
 def clip_is_complete(dataset: Dataset, clip: str) -> bool:

@@ -19,6 +19,7 @@ from regenhance_data.errors import InputError, one_line
 
 UNFINISHED = ".writing-"  # the prefix of a file name until the file is complete
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
+_MOST_BITS = 1024  # Python refuses to print an integer of thousands of digits
 _BROKEN_YAML = (
     *(yaml.YAMLError, ValueError, LookupError, TypeError),
     *(AttributeError, ArithmeticError, RecursionError),
@@ -66,7 +67,8 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            file = os.fdopen(number, "r+", encoding="utf-8", errors="backslashreplace")  # file names may be no text
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
@@ -138,6 +140,17 @@ class _Reader(yaml.SafeLoader):
             raise yaml.YAMLError("it has an alias (*name); write the value instead")
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: Any) -> int:
+        value: int = super().construct_yaml_int(node)
+        if value.bit_length() > _MOST_BITS:
+            raise yaml.YAMLError(
+                f"line {node.start_mark.line + 1} has a number of hundreds of digits; put it in quotes"
+            )
+        return value
+
+
+_Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
+
 
 class _Writer(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
@@ -145,7 +158,10 @@ class _Writer(yaml.SafeDumper):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file, read with the safe loader. InputError when it is missing or not a mapping."""
+    """The mapping in a YAML file, read with the safe loader. InputError when it is missing or not a mapping.
+
+    Its integers have at most 1,024 bits, so that they can be printed.
+    """
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), _Reader)
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Video files in and out: frames are streamed, one at a time, whatever the length of the clip."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +13,83 @@ import numpy as np
 from regenhance_data.console import warn
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import atomic_write
+from regenhance_data.io.video_streams import (
+    Orientation,
+    VideoInfo,
+    described,
+    has_decoding_times_only,
+    is_picture,
+    measured_rate,
+    nominal_rate,
+    open_video,
+)
 
-# A playlist can look like a video but name other files or hosts.
-_PLAYLISTS = {"concat", "concatf", "dash", "hls", "image2", "imf", "sdp"}
-_OPEN_OPTIONS = {"protocol_whitelist": "file"}
+_MOST_BACKWARDS_S = 1.0  # time stamps that run back further start anew, as in recordings that were joined
 
 
-def _open(path: Path) -> tuple[Any, Any]:
-    """(container, video stream) of a file. InputError when there is none."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such video" if not path.exists() else f"{path}: is a folder, not a video")
+def inspect_video(path: Path) -> VideoInfo:
+    """What a file is taken for: which stream, its codec, size, frame rate and orientation.
+
+    InputError for a file that is no video, or has no frame that decodes.
+    """
+    frames = _decode(path, allow_cut=True)
+    _, first = next(frames)
+    frames.close()
+    container, stream = open_video(path)
+    with container:
+        return described(path, container, stream, first)
+
+
+def has_moving_pictures(path: Path) -> bool:
+    """Whether a file is a video of at least two frames that decode. InputError for a file that is no video."""
+    container, _ = open_video(path)
+    with container:
+        if is_picture(container):
+            return False
+    frames = _decode(path, allow_cut=True)
+    next(frames)
     try:
-        container = av.open(str(path), options=_OPEN_OPTIONS)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a video that can be read ({_reason(error)}); is it complete?") from None
-    if _PLAYLISTS & set(container.format.name.split(",")):
-        container.close()
-        raise InputError(f"{path}: is a list of other files, not a video; give the videos themselves")
-    if not container.streams.video:
-        container.close()
-        raise InputError(f"{path}: has no video stream; give a file with pictures")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return container, stream
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+        return next(frames, None) is not None
+    finally:
+        frames.close()
 
 
 def frame_rate(path: Path) -> float:
     """The average frame rate of a video in frames a second (25 if the file does not record one)."""
-    container, stream = _open(path)
+    container, stream = open_video(path)
     with container:
-        return float(stream.average_rate or stream.guessed_rate or 25)
+        return measured_rate(path, stream)
 
 
 def read_video(path: Path, fps: float | None = None, every: int = 1, allow_cut: bool = True) -> Iterator[np.ndarray]:
-    """The frames of a video as RGB, uint8 [H, W, 3], upright (the file's rotation flag is applied).
+    """The frames of a video as RGB, uint8 [H, W, 3], upright (the file's display matrix is applied).
 
     With `fps`, the pictures on the screen at 0, 1/fps, 2/fps … seconds, by the frames' own time stamps (so a
     variable frame rate becomes constant; no picture is repeated); then every `every`-th of those. A damaged or
     truncated video yields the frames that decode, and a warning; without `allow_cut` it raises InputError. So do files
     that are no video or have no frame that decodes.
     """
-    decoded = _decode(path, allow_cut)
-    for index, frame in enumerate(decoded if fps is None else _resample(decoded, fps)):
+    for _, image in read_timed(path, fps, every, allow_cut):
+        yield image
+
+
+def read_timed(
+    path: Path, fps: float | None = None, every: int = 1, allow_cut: bool = True
+) -> Iterator[tuple[float, np.ndarray]]:
+    """The frames of `read_video`, each with its time in seconds since the first."""
+    decoded: Iterator[tuple[float, av.VideoFrame]] = _decode(path, allow_cut)
+    for index, (time_s, frame) in enumerate(decoded if fps is None else _resample(decoded, fps)):
         if index % every == 0:
-            yield _upright(frame)
+            yield time_s, Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    # Both count counter-clockwise: the display matrix's angle and np.rot90.
-    image = frame.to_ndarray(format="rgb24")
-    quarter_turns = round((frame.rotation or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
-
-
-def _decode(path: Path, allow_cut: bool) -> Iterator[av.VideoFrame]:
-    """Decoded frames in display order, each with its own time; damaged packets are skipped, with a warning."""
-    container, stream = _open(path)
+def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame], None, None]:
+    """Decoded frames in display order, each with its time; damaged packets are skipped, with a warning."""
+    container, stream = open_video(path)
     count, last_s = 0, 0.0
     errors: list[Exception] = []
+    rate = nominal_rate(stream)
+    clock = _Clock(rate, stream.time_base, has_decoding_times_only(path, container, stream))
     with container:
         for packet in _packets(container, stream, errors):
             try:
@@ -85,9 +100,9 @@ def _decode(path: Path, allow_cut: bool) -> Iterator[av.VideoFrame]:
             for frame in frames:
                 count += 1
                 last_s = max(last_s, frame.time or 0.0)
-                yield frame
+                yield clock.time_s(frame), frame
         missing_s = _promised_s(container, stream) - last_s
-        tolerated_s = 3 / float(stream.average_rate or 25) + 0.02 * last_s
+        tolerated_s = 3 / float(rate) + 0.02 * last_s
         promised = stream.frames
     if count == 0:
         raise InputError(f"{path}: no frame of it decodes; record or copy it again")
@@ -121,29 +136,74 @@ def _promised_s(container: Any, stream: Any) -> float:
     return float(container.duration or 0) / av.time_base if alone else 0.0
 
 
-def _resample(frames: Iterator[av.VideoFrame], fps: float) -> Iterator[av.VideoFrame]:
+class _Clock:
+    """Seconds since the first frame, for frames in display order; it never runs backwards.
+
+    A frame without a time stamp comes one duration after the one before it. Where the file's time base cannot hold the
+    times of an even frame rate, their rounding is undone.
+    """
+
+    def __init__(self, rate: Fraction, time_base: Fraction | None, decoding_only: bool) -> None:
+        self._duration_s = self._even_s = float(1 / rate)
+        is_rounded = time_base is not None and (1 / rate / time_base).denominator > 1
+        self._rounding_s = min(float(time_base or 0), self._even_s / 4) if is_rounded else 0.0
+        self._decoding_only = decoding_only
+        self._start_s = 0.0
+        self._now_s: float | None = None
+        self._last = {"pts": -inf, "dts": -inf}
+        self._faulty = {"pts": 0, "dts": 0}
+
+    def time_s(self, frame: av.VideoFrame) -> float:
+        """The time of the next frame."""
+        stamp = self._best_stamp(frame)
+        stamp_s = None if stamp is None or frame.time_base is None else float(stamp * frame.time_base)
+        if self._now_s is None:
+            self._start_s, self._now_s = stamp_s or 0.0, 0.0
+            return self._now_s
+        expected_s = self._now_s + self._duration_s
+        time_s = expected_s if stamp_s is None else stamp_s - self._start_s
+        if time_s < self._now_s - _MOST_BACKWARDS_S:
+            self._start_s += time_s - expected_s
+            time_s = expected_s
+        even_s = round(time_s / self._even_s) * self._even_s
+        if abs(even_s - time_s) <= self._rounding_s and even_s > self._now_s:
+            time_s = even_s
+        if time_s > self._now_s:
+            self._duration_s, self._now_s = time_s - self._now_s, time_s
+        return self._now_s
+
+    def _best_stamp(self, frame: av.VideoFrame) -> int | None:
+        """The frame's presentation time, or its decoding time where that has been wrong less often (as FFmpeg does)."""
+        if self._decoding_only:
+            return frame.dts
+        for name, stamp in (("pts", frame.pts), ("dts", frame.dts)):
+            if stamp is not None:
+                self._faulty[name] += stamp <= self._last[name]
+                self._last[name] = stamp
+        trusts_pts = frame.dts is None or self._faulty["pts"] <= self._faulty["dts"]
+        return frame.pts if frame.pts is not None and trusts_pts else frame.dts
+
+
+def _resample(frames: Iterator[tuple[float, av.VideoFrame]], fps: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """The frames that are on the screen at a tick of 1/fps seconds, counted from the first frame, each once.
 
     A frame is shown until the next one; the last as long as the one before it.
     """
-    start, shown, shown_at, duration = 0.0, None, 0.0, 0.0
-    for frame in frames:
-        time = frame.time if frame.time is not None else shown_at + duration
-        if shown is None:
-            start = time
-        else:
-            duration = time - shown_at
-            if _has_tick(shown_at - start, time - start, fps):
-                yield shown
-        shown, shown_at = frame, time
-    if shown is not None and _has_tick(shown_at - start, shown_at - start + duration, fps):
-        yield shown
+    shown, shown_s, duration_s, tick = None, 0.0, 0.0, 0
+    for time_s, frame in frames:
+        duration_s = time_s - shown_s
+        if shown is not None and _is_before(tick, time_s, fps):
+            yield shown_s, shown
+            tick += 1
+        # a thousandth of a tick of tolerance: time stamps are rounded to the file's own time base
+        tick = max(tick, ceil(time_s * fps - 1e-3))
+        shown, shown_s = frame, time_s
+    if shown is not None and _is_before(tick, shown_s + duration_s, fps):
+        yield shown_s, shown
 
 
-def _has_tick(begin: float, end: float, fps: float) -> bool:
-    # a thousandth of a tick of tolerance: time stamps are rounded to the file's own time base
-    first_tick = ceil(begin * fps - 1e-3)
-    return first_tick == 0 or first_tick < end * fps - 1e-3
+def _is_before(tick: int, end_s: float, fps: float) -> bool:
+    return tick == 0 or tick < end_s * fps - 1e-3
 
 
 class VideoWriter:

@@ -2,21 +2,22 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from regenhance_data.console import progress, warn
-from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, PARTIAL, Dataset
+from regenhance_data.console import progress, tell, warn
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, PARTIAL, Dataset, clip_id, former_clip_id
 from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import encode_jpeg, write_image
-from regenhance_data.io.video import frame_rate, read_video
+from regenhance_data.io.video import inspect_video, read_timed
 from regenhance_data.parallel.threads import bounded_map
 
 
@@ -48,20 +49,24 @@ class ExtractionSettings:
                 raise InputError(f"--{flag} {value}: expected {least:g} to {most:g}")
 
 
-def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> int:
-    """Write the frames of one video as a clip of the dataset; return how many. Memory does not grow with its length.
+def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettings, overwrite: bool = False) -> str:
+    """Write the frames of one video as a clip of the dataset; return its id. Memory does not grow with its length.
 
     An existing clip from the same file and settings is kept, or rewritten if frames are missing. One from another file
-    or other settings is refused unless `overwrite`, which also removes everything made from its frames. InputError as
-    `read_video`.
+    or other settings is refused unless `overwrite`, which also removes everything made from its frames. The id is
+    `clip`, or that of the same video in a dataset of an earlier kit. InputError as `read_video`.
     """
-    source_fps = frame_rate(video)  # refuses a file that is not a video
+    info = inspect_video(video)  # refuses a file that is not a video
+    tell(f"{video}: read as {info}")
     made_by = ClipRecord(video.name, sha256(video), **asdict(settings))
+    former = dataset.record.clips.get(former_clip_id(video.stem), ClipRecord())
+    if (former.source, former.sha256) == (made_by.source, made_by.sha256) and clip == clip_id(video.stem):
+        clip = former_clip_id(video.stem)
     recorded = dataset.record.clips.get(clip, ClipRecord())
     is_same = is_same_extraction(recorded, made_by)
     if clip in dataset.clips():
         if is_same and clip_is_complete(dataset, clip):
-            return recorded.frames or 0
+            return clip
         if not is_same and not overwrite:
             raise InputError(
                 f"{dataset.root / LR_FRAMES / clip}: exists already, from another video or other settings; "
@@ -74,7 +79,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
     try:
-        count, source_hw, lr_hw, scale = _write_frames(dataset, video, settings, partial)
+        written = _write_frames(dataset, video, settings, partial)
         if clip in dataset.clips():  # the old clip stays until the new frames are complete
             if not is_same:
                 dataset.save(clips=dataset.record.clips_without(clip))
@@ -83,9 +88,16 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
         if partial[HR_IMAGES].exists():
             shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
             os.replace(partial[HR_IMAGES], dataset.root / HR_IMAGES / clip)
-        rate = round((settings.fps or source_fps) / settings.every, 6)
-        record = replace(made_by, frames=count, frame_rate=rate, source_hw=source_hw, origin_hw=lr_hw)
-        scales = {"scale": scale} if settings.keep_hr else {}
+        record = replace(
+            made_by,
+            frames=written.frames,
+            frame_rate=_frame_rate(settings, info.frame_rate, written),
+            source_rate=round(info.frame_rate, 6),
+            source_hw=written.source_hw,
+            origin_hw=written.lr_hw,
+            read_as=str(info),
+        )
+        scales = {"scale": written.scale} if settings.keep_hr else {}
         dataset.save(clips=dataset.record.clips_with(clip, record), **scales)
         # last: a clip exists once its folder does, and then it has its record
         os.replace(partial[LR_FRAMES], dataset.root / LR_FRAMES / clip)
@@ -94,34 +106,86 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             shutil.rmtree(folder, ignore_errors=True)
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
-    return count
+    return clip
 
 
-def _write_frames(
-    dataset: Dataset, video: Path, settings: ExtractionSettings, folders: dict[str, Path]
-) -> tuple[int, tuple[int, int], tuple[int, int], int]:
-    """(number of frames, video (H, W), LR (H, W), scale)."""
+@dataclass
+class _Written:
+    """What was written of a video: its frames, the time of the last one, (H, W) of the video and of the LR frames."""
+
+    frames: int = 0
+    last_s: float = 0.0
     source_hw: tuple[int, int] = (0, 0)
     lr_hw: tuple[int, int] = (0, 0)
-    scale = 1
+    scale: int = 1
+    other_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+
+
+def _write_frames(dataset: Dataset, video: Path, settings: ExtractionSettings, folders: dict[str, Path]) -> _Written:
+    written = _Written()
 
     def jobs() -> Iterator[tuple[Path, np.ndarray, tuple[int, int], int | None]]:
-        nonlocal source_hw, lr_hw, scale
-        frames = read_video(video, settings.fps, settings.every)
-        for index, image in enumerate(progress(frames, video.name, settings.max_frames)):
+        frames = read_timed(video, settings.fps, settings.every)
+        for index, (time_s, image) in enumerate(progress(frames, video.name, settings.max_frames)):
             if index == settings.max_frames:
                 return
+            hw = (image.shape[0], image.shape[1])
             if index == 0:
-                source_hw = (image.shape[0], image.shape[1])
-                lr_hw = _lr_hw(source_hw, settings.height, video)
-                scale = _scale(dataset, source_hw, lr_hw, video) if settings.keep_hr else 1
-            name = f"{index:06d}.png"
+                written.source_hw = hw
+                written.lr_hw = _lr_hw(hw, settings.height, video)
+                written.scale = _scale(dataset, hw, written.lr_hw, video) if settings.keep_hr else 1
+            written.frames, written.last_s = index + 1, time_s
+            written.other_sizes[hw] += hw != written.source_hw
+            lr_hw, scale, name = written.lr_hw, written.scale, f"{index:06d}.png"
             yield folders[LR_FRAMES] / name, image, lr_hw, settings.jpeg_quality
             if settings.keep_hr:
                 yield folders[HR_IMAGES] / name, image, (lr_hw[0] * scale, lr_hw[1] * scale), None
 
-    written = sum(1 for _ in bounded_map(_write_resized, jobs()))
-    return written // (2 if settings.keep_hr else 1), source_hw, lr_hw, scale
+    for _ in bounded_map(_write_resized, jobs()):
+        pass
+    if changed := +written.other_sizes:
+        folder = "LR and HR frames" if settings.keep_hr else "LR frames"
+        warn(
+            f"{video}: its picture changes size: {changed.total()} of {written.frames} frames have "
+            f"{', '.join(map(_size, changed))} pixels, the first {_size(written.source_hw)}; their {folder} are "
+            "scaled to the size of the first frame's; cut the recording there for a clip of each size"
+        )
+    return written
+
+
+def _frame_rate(settings: ExtractionSettings, source_rate: float, written: _Written) -> float:
+    """Extracted frames per second: as asked for where the time stamps agree to one frame, else as they say."""
+    asked = min(settings.fps or source_rate, source_rate) / settings.every
+    is_known = written.frames > 1 and written.last_s > 0
+    measured = (written.frames - 1) / written.last_s if is_known else asked
+    return round(asked if abs(measured - asked) * written.last_s <= 1 else measured, 6)
+
+
+def size_warning(dataset: Dataset) -> str | None:
+    """What the clips of a dataset that differ in size are good for, in one line; None where all are equal."""
+    clips_of: dict[tuple[int, int], list[str]] = {}
+    for clip in dataset.clips():
+        hw = dataset.record.clips.get(clip, ClipRecord()).origin_hw
+        if hw is not None:
+            clips_of.setdefault(hw, []).append(clip)
+    if len(clips_of) < 2:
+        return None
+    sizes = ", ".join(
+        f"{_size(hw)} ({', '.join(clips[:3])}{' …' if len(clips) > 3 else ''})" for hw, clips in clips_of.items()
+    )
+    aspects = [width / height for height, width in clips_of]
+    if max(aspects) < 1.02 * min(aspects):
+        mend = f"to make them equal, give each the same height in a --manifest ('height: {min(clips_of)[0]}')"
+    else:
+        mend = "no height makes these shapes equal: make a dataset for each, or give heights by clip in a --manifest"
+    return (
+        f"{dataset.root}: its LR frames have {len(clips_of)} sizes: {sizes}; importance, labels and training take them "
+        f"together, but a predictor is exported and evaluated for one size; {mend}"
+    )
+
+
+def _size(hw: tuple[int, int]) -> str:
+    return f"{hw[1]}×{hw[0]}"
 
 
 def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) -> None:
@@ -145,19 +209,26 @@ def _lr_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, i
 
 def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path) -> int:
     scale = round(source_hw[0] / lr_hw[0])
-    if scale * lr_hw[0] > source_hw[0]:
-        warn(
-            f"{video}: the HR frames are {scale} x {lr_hw[0]} = {scale * lr_hw[0]} pixels high, more than "
-            f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
-        )
+    hr_hw = (scale * lr_hw[0], scale * lr_hw[1])
     if scale < 2:
         raise InputError(
             f"{video}: --keep_hr needs a video at least twice as high as the LR frame, "
             f"it has {source_hw[0]} lines and --height gives {lr_hw[0]}"
         )
     if dataset.record.clips and dataset.record.recorded_scale not in (None, scale):
+        height = source_hw[0] // dataset.scale
         raise InputError(
-            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give "
-            f"--height {source_hw[0] // dataset.scale}, or use another dataset (a predictor is exported for one size)"
+            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give --height {height}, or "
+            f"'height: {height}' for this clip in a --manifest, or use another dataset"
+        )
+    if hr_hw[0] > source_hw[0]:
+        warn(
+            f"{video}: the HR frames are {scale} x {lr_hw[0]} = {hr_hw[0]} pixels high, more than "
+            f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
+        )
+    elif hr_hw != source_hw:
+        tell(
+            f"{video}: the HR frames are scaled from {_size(source_hw)} to {_size(hr_hw)}, {scale} times the LR "
+            f"frames' {_size(lr_hw)}; a --height that divides {source_hw[0]} keeps the pixels"
         )
     return scale

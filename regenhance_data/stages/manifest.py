@@ -6,7 +6,7 @@ clips:
   - video: night/cam.mkv
     id: night                 # clip id (default: the video's name)
     height: 180
-    fps: 10                   # also: every, max_frames, jpeg_quality
+    fps: 10                   # also: every, max_frames, jpeg_quality, keep_hr
 """
 
 import os
@@ -15,18 +15,26 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from regenhance_data.dataset.folder import clip_id
+from regenhance_data.console import tell
+from regenhance_data.dataset.folder import clip_id, hashed_clip_id
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
+from regenhance_data.io.video import has_moving_pictures
 from regenhance_data.stages.extract import ExtractionSettings
 
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv")
+# recordings, even if they are broken; other files are videos if they decode as such
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv"),
+    *(".m2ts", ".mpegts", ".3gp", ".3g2", ".h264", ".264", ".h265", ".265", ".hevc", ".mxf", ".asf", ".f4v", ".ogv"),
+)
+_MOST_TOLD = 10
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "height": int,
     "fps": (int, float),
     "every": int,
     "max_frames": int,
     "jpeg_quality": int,
+    "keep_hr": bool,
 }
 
 
@@ -40,34 +48,77 @@ class ClipSource:
 
 
 def sources_of_videos(videos: Sequence[Path], settings: ExtractionSettings) -> list[ClipSource]:
-    """A clip for each video: its id is the file name, preceded by the folder's name where two would be equal."""
-    stems = [clip_id(v.stem) for v in videos]
-    ids = [
-        stem if stems.count(stem) == 1 else clip_id(f"{Path(os.path.abspath(video)).parent.name}_{video.stem}")
-        for video, stem in zip(videos, stems, strict=True)
-    ]
+    """A clip for each video. Its id is the file name; where two would be equal, the folder's name precedes it, and if
+    that does not help, a hash of the file name with its suffix follows.
+    """
+    ids = [clip_id(video.stem) for video in videos]
+    with_folder = [clip_id(f"{Path(os.path.abspath(video)).parent.name}_{video.stem}") for video in videos]
+    ids = [clip if ids.count(clip) == 1 else longer for clip, longer in zip(ids, with_folder, strict=True)]
+    hashed = [hashed_clip_id(clip_id(video.stem), video.name) for video in videos]
+    ids = [clip if ids.count(clip) == 1 else longer for clip, longer in zip(ids, hashed, strict=True)]
     return _distinct([ClipSource(clip, video, settings) for clip, video in zip(ids, videos, strict=True)])
 
 
 def sources_of_folder(folder: Path, settings: ExtractionSettings) -> list[ClipSource]:
-    """A clip for each video file in a folder, by name. InputError where there is none."""
+    """A clip for each video file in a folder, by name; tells what else is in it. InputError where there is none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; --video_dir takes a folder of videos")
-    videos = sorted(p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith("."))
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    reasons = {path: _why_no_video(path) for path in paths}
+    left_out: dict[str, list[str]] = {}
+    for path, reason in reasons.items():
+        left_out.setdefault(reason, []).append(path.name)
+    told = "; ".join(f"{_listed(names)} ({reason})" for reason, names in left_out.items() if reason)
+    videos = [path for path, reason in reasons.items() if not reason]
     if not videos:
-        raise InputError(f"{folder}: has no video ({' '.join(VIDEO_SUFFIXES)}); name others with --video")
+        found = f"; it has {told}" if told else ""
+        raise InputError(
+            f"{folder}: has no video (.mp4, .mkv or another that FFmpeg reads){found}; name one with --video"
+        )
+    if told:
+        tell(f"{folder}: left out {told}")
     return sources_of_videos(videos, settings)
 
 
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return ", ".join(names[:_MOST_TOLD]) + more
+
+
+def _why_no_video(path: Path) -> str:
+    """Why a file of a folder is left out, in a few words; "" for a video, and for a recording that may be broken."""
+    if path.is_dir():
+        return "is a folder"
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return ""
+    try:
+        return "" if has_moving_pictures(path) else "is a picture, not a video"
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ").partition(";")[0].partition(" (")[0]
+
+
 def sources_of_manifest(path: Path, settings: ExtractionSettings) -> list[ClipSource]:
-    """The clips of a manifest; its settings override `settings`. InputError for a broken manifest."""
+    """The clips of a manifest; its settings override `settings`, which is told. InputError for a broken manifest."""
     content = read_yaml(path)
     _refuse_unknown(path, content, {"defaults", "clips"})
     defaults = _settings(path, "defaults", content.get("defaults") or {}, settings, set())
     entries = content.get("clips")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: has no list of clips; write 'clips:' with '- video: FILE' for each")
-    return _distinct([_source(path, number, entry, defaults) for number, entry in enumerate(entries, 1)])
+    sources = _distinct([_source(path, number, entry, defaults) for number, entry in enumerate(entries, 1)])
+    _tell_overridden(path, sources, settings)
+    return sources
+
+
+def _tell_overridden(path: Path, sources: Sequence[ClipSource], settings: ExtractionSettings) -> None:
+    """Say which flags the manifest overrides."""
+    given = {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
+    for name, value in given.items():
+        others = [source.clip for source in sources if getattr(source.settings, name) != value]
+        if others:
+            clips = "all clips" if len(others) == len(sources) else _listed(others)
+            flag = f"--{name}" if value is True else f"--{name} {value}"
+            tell(f"{path}: has its own {name} for {clips}; {flag} has no effect there")
 
 
 def _source(path: Path, number: int, entry: Any, defaults: ExtractionSettings) -> ClipSource:
@@ -88,8 +139,9 @@ def _settings(
     _refuse_unknown(path, entry, _TYPES.keys() | others)
     given = {f.name: entry[f.name] for f in fields(ExtractionSettings) if f.name in entry}
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, _TYPES[name]):
-            raise InputError(f"{path}: {where} has {name} {value!r:.80}, expected a number")
+        if isinstance(value, bool) != (_TYPES[name] is bool) or not isinstance(value, _TYPES[name]):
+            expected = "true or false" if _TYPES[name] is bool else "a number"
+            raise InputError(f"{path}: {where} has {name} {value!r:.80}, expected {expected}")
     try:
         return replace(defaults, **given)
     except InputError as error:

@@ -1,0 +1,234 @@
+"""Which stream of a file is read, how its pictures are turned, and which frames are taken."""
+
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import av.filter
+import cv2
+import numpy as np
+import pytest
+from av.stream import Disposition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from regenhance_data.errors import InputError
+from regenhance_data.io.video import frame_rate, inspect_video, read_timed, read_video
+from tests.support.files import noise
+from tests.support.videos import ORIENTATIONS, encode_as, encode_tracks, encode_with_cover, has_encoder, joined
+
+PLAIN, DEFAULT, ATTACHED = Disposition(0), Disposition.default, Disposition.attached_pic
+B_FRAMES = {"bf": "2"}
+# (codec, file name, format, options, what is true of it)
+SAMPLED = [
+    ("libx264", "raw.h264", None, {}),  # no time stamps
+    ("libx265", "raw.hevc", None, {"x265-params": "log-level=none:pools=none:frame-threads=1"}),
+    ("mpeg4", "raw.m4v", "m4v", B_FRAMES),
+    ("mpeg2video", "raw.m2v", None, B_FRAMES),
+    ("libx264", "b.avi", None, B_FRAMES),  # decoding times alone
+    ("mpeg4", "b.avi", None, B_FRAMES),
+    ("wmv2", "p.avi", None, {}),
+    ("msmpeg4", "vfw.mkv", None, {}),
+    ("mpeg4", "b.mkv", None, B_FRAMES),
+    ("libx264", "b.mkv", None, B_FRAMES),  # time stamps rounded to a thousandth of a second
+    ("libx264", "b.flv", None, B_FRAMES),
+    ("wmv2", "p.wmv", None, {}),
+    ("libx264", "b.ts", None, B_FRAMES),  # time stamps that begin above 0
+    ("mpeg2video", "b.mpg", None, B_FRAMES),
+    ("libx264", "b.mov", None, B_FRAMES),
+    ("libvpx", "p.webm", None, {}),
+]
+
+
+def as_ffmpeg_shows(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """What `ffmpeg` inserts for a display matrix, by its own filters: see `autorotate` in fftools."""
+    a, b, c, d = matrix
+    degrees = -np.degrees(np.arctan2(b, a)) % 360  # of av_display_rotation_get, whose negative fftools takes
+    turned = round(-degrees) % 360
+    if turned == 90:
+        filters = [("transpose", "cclock_flip" if c > 0 else "clock")]
+    elif turned == 270:
+        filters = [("transpose", "clock_flip" if c < 0 else "cclock")]
+    elif turned == 180:
+        filters = [(name, "") for name, value in (("hflip", a), ("vflip", d)) if value < 0]
+    else:
+        filters = [("vflip", "")] if d < 0 else []
+    graph = av.filter.Graph()
+    height, width = image.shape[:2]
+    nodes = [graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, 25))]
+    nodes += [graph.add(name, argument) for name, argument in filters]
+    nodes.append(graph.add("buffersink"))
+    for first, second in pairwise(nodes):
+        first.link_to(second)
+    graph.configure()
+    graph.push(av.VideoFrame.from_ndarray(image, format="rgb24"))
+    return graph.pull().to_ndarray(format="rgb24")
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_every_display_matrix_is_applied_as_ffmpeg_does(tmp_path, matrix):
+    frames = noise(2, 48, 80)
+    stored = list(read_video(encode_as(tmp_path / "stored.mp4", frames)))
+    shown = list(read_video(encode_as(tmp_path / "turned.mp4", frames, matrix=matrix)))
+    for image, turned in zip(stored, shown, strict=True):
+        np.testing.assert_array_equal(turned, as_ffmpeg_shows(image, matrix))
+
+
+def test_each_of_the_eight_orientations_has_its_own_name(tmp_path):
+    videos = [encode_as(tmp_path / f"{i}.mp4", noise(1, 48, 80), matrix=m) for i, m in enumerate(ORIENTATIONS)]
+    names = [str(inspect_video(video)).partition("frames/s")[2] for video in videos]
+    assert len(set(names)) == 8
+    assert names[ORIENTATIONS.index((1, 0, 0, 1))] == ""
+    assert names[ORIENTATIONS.index((0, 1, -1, 0))] == ", rotated 90° to 48×80"
+    assert names[ORIENTATIONS.index((0, -1, 1, 0))] == ", rotated 270° to 48×80"
+    assert names[ORIENTATIONS.index((-1, 0, 0, 1))] == ", mirrored left to right"
+
+
+@pytest.mark.parametrize(
+    ("matrix", "nearest"),
+    [((0.98, 0.17, -0.17, 0.98), (1, 0, 0, 1)), ((0, 2, -2, 0), (0, 1, -1, 0)), ((0, 0, 0, 0), (1, 0, 0, 1))],
+    ids=["askew", "scaled", "empty"],
+)
+def test_a_display_matrix_that_is_no_quarter_turn_becomes_the_nearest(tmp_path, matrix, nearest):
+    frames = noise(1, 48, 80)
+    (got,) = read_video(encode_as(tmp_path / "askew.mp4", frames, matrix=matrix))
+    (expected,) = read_video(encode_as(tmp_path / "near.mp4", frames, matrix=nearest))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_side_data_that_the_reader_does_not_know_does_no_harm(tmp_path):
+    (image,) = noise(1, 48, 80)
+    cv2.imwrite(str(tmp_path / "exif.webp"), image)
+    (frame,) = read_video(tmp_path / "exif.webp")
+    assert frame.shape == (48, 80, 3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_attached_picture_is_no_video(tmp_path, suffix):
+    frames, cover = noise(9, 48, 80), noise(1, 96, 128)
+    path = tmp_path / f"v{suffix}"
+    if suffix == ".mkv":
+        encode_with_cover(path, frames, cover[0])
+    else:
+        encode_tracks(path, [(cover, "mjpeg", ATTACHED), (frames, "libx264", PLAIN)])
+    assert [frame.shape for frame in read_video(path)] == [(48, 80, 3)] * 9
+    info = inspect_video(path)
+    assert "attached picture, Motion JPEG 128×96" in str(info)
+    assert info.coded_hw == (48, 80)
+
+
+def test_sound_with_a_cover_is_refused(tmp_path):
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        sound = container.add_stream("aac", rate=8000)
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.height, cover.width, cover.pix_fmt, cover.disposition = 48, 64, "yuvj420p", ATTACHED
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(noise(1, 48, 64)[0], format="rgb24")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 8000
+        container.mux(sound.encode(silence))
+        container.mux(sound.encode(None))
+    with pytest.raises(InputError, match="only an attached picture"):
+        next(read_video(tmp_path / "song.m4a"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(
+    ("tracks", "chosen"),
+    [
+        ([(64, PLAIN, 9), (160, DEFAULT, 9)], 1),
+        ([(160, PLAIN, 9), (64, DEFAULT, 9)], 1),
+        ([(64, DEFAULT, 9), (160, DEFAULT, 9)], 1),
+        ([(320, DEFAULT, 1), (64, PLAIN, 9)], 1),  # a single picture, whatever its flags, is no video
+        ([(160, DEFAULT, 9), (64, PLAIN, 9)], 0),
+    ],
+    ids=["default", "default_though_smaller", "largest", "single_picture", "first"],
+)
+def test_the_default_track_is_taken_then_the_largest(tmp_path, suffix, tracks, chosen):
+    path = tmp_path / f"v{suffix}"
+    encode_tracks(path, [(noise(count, 48, width), "libx264", flags) for width, flags, count in tracks])
+    frames = list(read_video(path))
+    assert (len(frames), frames[0].shape[1]) == (9, tracks[chosen][0])
+    told = str(inspect_video(path))
+    assert told.startswith(f"stream {chosen}, H.264 {tracks[chosen][0]}×48")
+    assert f"stream {1 - chosen} (other track" in told
+
+
+@pytest.mark.parametrize("rate", [25, 30, 10])
+@pytest.mark.parametrize(("codec", "name", "format", "options"), SAMPLED, ids=[f"{c}-{n}" for c, n, _, _ in SAMPLED])
+def test_every_nth_frame_is_sampled_whatever_the_time_stamps(tmp_path, codec, name, format, options, rate):
+    if not has_encoder(codec):
+        pytest.skip(f"this FFmpeg has no {codec}")
+    video = encode_as(tmp_path / name, noise(40, 64, 96), codec, rate, format, options)
+    everything = list(read_video(video))
+    assert len(everything) == 40
+    sampled = list(read_video(video, fps=5))
+    np.testing.assert_array_equal(sampled, everything[:: rate // 5])
+    assert frame_rate(video) == rate
+    times = [time for time, _ in read_timed(video)]
+    np.testing.assert_allclose(times, np.arange(40) / rate, atol=1e-6)
+
+
+def test_times_of_decoding_are_not_taken_for_those_of_showing(tmp_path):
+    """This MXF says that each packet is shown when it is decoded, though its frames are in another order."""
+    video = encode_as(tmp_path / "b.mxf", noise(40, 64, 96), options=B_FRAMES)
+    np.testing.assert_array_equal(list(read_video(video, fps=5)), list(read_video(video))[::5])
+
+
+@pytest.mark.parametrize("skipped", [0, 1])
+def test_time_stamps_that_begin_anew_are_no_end_of_sampling(tmp_path, skipped):
+    """Two recordings in one file: the second part is sampled as the first."""
+    parts = [encode_as(tmp_path / f"{n}.ts", noise(25 * 4 * n, 32, 48, seed=n)) for n in (2, 1)]
+    video = joined(tmp_path / "both.ts", *parts[skipped:])
+    count = len(list(read_video(video)))
+    assert count == (300, 100)[skipped]
+    assert abs(len(list(read_video(video, fps=5))) - count / 5) <= 1
+
+
+@settings(max_examples=12)
+@given(gaps=st.lists(st.integers(1, 900), min_size=1, max_size=12), fps=st.sampled_from([0.5, 1, 5, 25, 50]))
+def test_a_variable_frame_rate_is_sampled_at_its_ticks(tmp_path_factory, gaps, fps):
+    times_ms = [0, *np.cumsum(gaps).tolist()]
+    video = tmp_path_factory.mktemp("vfr") / "v.mkv"
+    encode_as(video, noise(len(times_ms), 32, 48), options={"bf": "0"}, times_ms=times_ms)
+    taken = [round(time * 1000) for time, _ in read_timed(video, fps)]
+    ticks_ms = np.arange(0, times_ms[-1], 1000 / fps)
+    shown = [max(time for time in times_ms if time <= tick + 1) for tick in ticks_ms]
+    # the file's times are in milliseconds, and one that is that near to a tick may be taken for it
+    assert all(any(abs(time - at) <= 1 for at in times_ms) for time in taken)
+    assert sorted(set(taken)) == taken
+    for tick, at in zip(ticks_ms, shown, strict=True):
+        near = any(abs(time - tick) <= 1.5 for time in times_ms)
+        assert near or any(abs(time - at) <= 1 for time in taken)
+
+
+def test_a_header_that_counts_empty_packets_does_not_raise_the_frame_rate(tmp_path):
+    """x264 in AVI with time base 1/600: 600 by the header, of which 24 of 25 are empty."""
+    with av.open(str(tmp_path / "v.avi"), "w") as container:
+        stream = container.add_stream("libx264", rate=600, options={"bf": "2"})
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for index, image in enumerate(noise(50, 32, 48)):
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture.pts, picture.time_base = index * 24, Fraction(1, 600)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    assert frame_rate(tmp_path / "v.avi") == pytest.approx(25)
+    assert len(list(read_video(tmp_path / "v.avi", fps=5))) == 10
+
+
+def test_a_changing_frame_rate_is_averaged(tmp_path):
+    times_ms = [*range(0, 1000, 40), *range(1000, 9000, 500)]
+    video = encode_as(tmp_path / "v.mkv", noise(len(times_ms), 32, 48), times_ms=times_ms)
+    assert frame_rate(video) == pytest.approx((len(times_ms) - 1) / 8.5, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "readme.nfo", "art.ans", "data.bin"])
+def test_a_text_is_no_video(tmp_path, name):
+    (tmp_path / name).write_text("a line of text\n" * 200)
+    with pytest.raises(InputError, match="not a video"):
+        next(read_video(tmp_path / name))
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
+    video = encode_as(tmp_path / "12:30.mp4", noise(3, 32, 48))
+    monkeypatch.chdir(tmp_path)
+    assert len(list(read_video(video.relative_to(tmp_path)))) == 3

@@ -1,0 +1,106 @@
+"""What extraction says about a video, and records of it."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.stages import extract as stage
+from tests.support.files import content, encode, noise
+from tests.support.videos import encode_as, joined
+from tools import extract as command
+
+
+def test_what_a_video_is_taken_for_is_told_and_recorded(run, tmp_path):
+    video = encode_as(tmp_path / "v.mp4", noise(4, 48, 80), matrix=(0, 1, -1, 0))
+    flags = ("tools/extract.py", "--video", video, "--data", tmp_path / "d")
+    told = run(*flags).stdout
+    read_as = "stream 0, H.264 80×48, 25 frames/s, rotated 90° to 48×80"
+    assert f"{video}: read as {read_as}\n" in told
+    record = Dataset(tmp_path / "d").record.clips["v"]
+    assert (record.read_as, record.source_hw) == (read_as, (80, 48))
+    before = content(tmp_path / "d")
+    assert read_as in run(*flags).stdout
+    assert content(tmp_path / "d") == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "frames", "rate"),
+    [((), 40, 30), (("--fps", 5), 7, 5), (("--every", 2), 20, 15), (("--fps", 60), 40, 30)],
+    ids=["all", "fps", "every", "more_than_there_are"],
+)
+def test_the_recorded_frame_rate_is_that_of_the_extracted_frames(run, tmp_path, flags, frames, rate):
+    video = encode_as(tmp_path / "v.h264", noise(40, 48, 80), rate=30)
+    run("tools/extract.py", "--video", video, "--data", tmp_path / "d", *flags)
+    record = Dataset(tmp_path / "d").record.clips["v"]
+    assert (record.frames, record.frame_rate, record.source_rate) == (frames, rate, 30)
+
+
+def test_a_frame_rate_that_drops_is_recorded_as_it_is(run, tmp_path):
+    times_ms = [*range(0, 1000, 40), *range(1000, 21000, 1000)]
+    video = encode_as(tmp_path / "v.mkv", noise(len(times_ms), 32, 48), times_ms=times_ms)
+    run("tools/extract.py", "--video", video, "--data", tmp_path / "d", "--fps", 5)
+    record = Dataset(tmp_path / "d").record.clips["v"]
+    assert record.frames == 5 + 20
+    assert record.frame_rate == pytest.approx(24 / 20, rel=0.01)
+
+
+def test_a_recording_whose_picture_changes_size_says_so(run, tmp_path):
+    parts = [encode_as(tmp_path / f"{h}.h264", noise(4 + h // 48, h, h * 2, seed=h)) for h in (96, 48)]
+    video = joined(tmp_path / "both.h264", *parts)
+    told = run("tools/extract.py", "--video", video, "--data", tmp_path / "d", "--height", 48, "--keep_hr").stderr
+    assert "its picture changes size: 5 of 11 frames have 96×48 pixels, the first 192×96" in told
+    assert "LR and HR frames are scaled to the size of the first" in told
+    dataset = Dataset(tmp_path / "d")
+    shapes = {dataset.read("hr_images", frame).shape for frame in dataset.frames("both")}
+    assert shapes == {(96, 192, 3)}
+
+
+def test_originals_that_must_be_scaled_are_told(run, tmp_path):
+    odd = encode(tmp_path / "odd.mp4", noise(2, 362, 634))
+    even = encode(tmp_path / "even.mp4", noise(2, 360, 630))
+    flags = ("--data", tmp_path / "d", "--height", 120, "--keep_hr")
+    assert "scaled from 634×362 to 630×360, 3 times" in run("tools/extract.py", "--video", odd, *flags).stdout
+    assert "are scaled" not in run("tools/extract.py", "--video", even, *flags).stdout
+
+
+def test_an_interrupted_run_says_which_clips_it_kept(tmp_path, monkeypatch):
+    videos = [encode(tmp_path / f"{name}.mp4", noise(3, 32, 48, seed=ord(name))) for name in "abc"]
+    read = stage.read_timed
+
+    def read_until_interrupted(video, *arguments):
+        for time_s, image in read(video, *arguments):
+            if video == videos[1] and time_s > 0.05:
+                raise KeyboardInterrupt
+            yield time_s, image
+
+    monkeypatch.setattr(stage, "read_timed", read_until_interrupted)
+    words = ["--video", *map(str, videos), "--data", str(tmp_path / "d"), "--height", "16"]
+    args: argparse.Namespace = command.make_parser().parse_args(words)
+    with pytest.raises(KeyboardInterrupt, match="kept 1 of 3 clips; give the command again to go on"):
+        command.main(args)
+    assert Dataset(tmp_path / "d").clips() == ["a"]
+    assert not list((tmp_path / "d").rglob(".*"))
+    monkeypatch.setattr(stage, "read_timed", read)
+    command.main(args)
+    assert Dataset(tmp_path / "d").clips() == ["a", "b", "c"]
+
+
+def test_a_name_that_is_no_text_is_told_all_the_same(run, tmp_path):
+    video = tmp_path / "caf\udce9.mp4"
+    encode(tmp_path / "v.mp4", noise(2, 32, 48)).rename(video)
+    run("tools/extract.py", "--video", video, "--data", tmp_path / "d")
+    (clip,) = Dataset(tmp_path / "d").clips()
+    assert clip.startswith("caf-")
+
+
+def test_frames_of_a_mirrored_video_are_written_as_they_are_shown(run, tmp_path):
+    (image,) = noise(1, 48, 80)
+    image[:, :40] = 255
+    video = encode_as(tmp_path / "v.mp4", [image] * 2, matrix=(-1, 0, 0, 1))
+    run("tools/extract.py", "--video", video, "--data", tmp_path / "d")
+    dataset = Dataset(tmp_path / "d")
+    frame = dataset.read("origin_images", dataset.frames("v")[0])
+    assert np.mean(frame[:, 42:]) > 250
+    assert np.mean(frame[:, :38]) < 200
