@@ -55,11 +55,13 @@ def main(args: argparse.Namespace) -> None:
     from deploy.artifacts.engine import sidecar_path
     from deploy.artifacts.onnx import read_onnx
     from deploy.export.tensorrt_build import build_engine
-    from deploy.export.tensorrt_check import problems
+    from deploy.export.tensorrt_check import problems, problems_of
+    from regenhance_data.parallel.limits import run_limited
 
     file = read_onnx(args.onnx)
     batches = profile(file, args.batch)
-    found = problems(file.model)
+    what = f"{args.onnx}: the check for TensorRT"
+    found = problems(file.model) if file.is_moderate else run_limited(problems_of, file.content, what=what)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise InputError(f"{args.onnx}: TensorRT would refuse it: {found[0]}{more}; export it again")

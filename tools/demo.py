@@ -202,7 +202,9 @@ def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]
             )
         return []
     entries = read_json(journal)
-    if args.restart or not isinstance(entries, list):
+    if not isinstance(entries, list):
+        raise errors.InputError(f"{journal}: is not a list of stages; remove it, or give another --save_dir")
+    if args.restart:
         return []
     is_same = [isinstance(entry, dict) and entry.get("inputs") == inputs and "seconds" in entry for entry in entries]
     return entries[: [*is_same, False].index(False)]

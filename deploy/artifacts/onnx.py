@@ -1,6 +1,5 @@
 """ONNX files of deploy/export_onnx.py, read without trusting them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from deploy.contract import INPUT, OUTPUT, is_described
 from regenhance_data.errors import InputError
+from regenhance_data.io.onnx_files import Demand, content_problem, control_flow, demand_of
 
 
 def shape_of(value: onnx.ValueInfoProto) -> list[int]:
@@ -20,13 +20,15 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int]:
 class OnnxPredictor:
     """A predictor's file. content: its bytes. model: parsed. metadata: what the export wrote.
 
-    batch: frames that the graph takes at once, 0 for any number. input_hw: (height, width) of a frame.
+    is_moderate: memory and time of a run are known and moderate. batch: frames that the graph takes at once, 0 for any
+    number. input_hw: (height, width) of a frame.
     """
 
     path: Path
     content: bytes
     model: onnx.ModelProto
     metadata: dict[str, str]
+    is_moderate: bool
 
     @property
     def batch(self) -> int:
@@ -47,11 +49,12 @@ def read_onnx(path: Path) -> OnnxPredictor:
         model = onnx.load_model_from_string(content)
     except DecodeError:
         raise InputError(f"{path}: is not an ONNX file; export it again with deploy/export_onnx.py") from None
+    problem = content_problem(model)
+    if problem:
+        raise InputError(f"{path}: {problem}; export it again with deploy/export_onnx.py")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []
-    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
-        raise InputError(f"{path}: has weights in another file, which is not checked; export it again")
     if (
         ports != [(INPUT, onnx.TensorProto.UINT8), (OUTPUT, onnx.TensorProto.FLOAT)]
         or len(shape) != 4
@@ -61,14 +64,17 @@ def read_onnx(path: Path) -> OnnxPredictor:
         or not is_described(metadata)
     ):
         raise InputError(f"{path}: is not a predictor of this kit; make one with deploy/export_onnx.py")
-    return OnnxPredictor(path, content, model, metadata)
+    return OnnxPredictor(path, content, model, metadata, _checked_demand(path, model).is_known)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All tensors of a graph, of its nodes' attributes and of nested graphs."""
-    yield from graph.initializer
-    for attribute in (attribute for node in graph.node for attribute in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for inner in (attribute.g, *attribute.graphs):
-            if inner.node or inner.initializer:
-                yield from _tensors(inner)
+def _checked_demand(path: Path, model: onnx.ModelProto) -> Demand:
+    """What running it takes. InputError for a graph that is broken, may run for ever or asks for too much."""
+    flow = control_flow(model)
+    if flow:
+        raise InputError(f"{path}: has {flow}, which no predictor has, since it may run for ever; export it again")
+    if model.graph.sparse_initializer:
+        raise InputError(f"{path}: has sparse weights, which no predictor has; export it again")
+    demand = demand_of(model)
+    if demand.problem:
+        raise InputError(f"{path}: {demand.problem}, more than any predictor; export it again")
+    return demand

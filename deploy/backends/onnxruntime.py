@@ -9,6 +9,7 @@ import numpy as np
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
 from deploy.backends.settings import Backend, EngineSettings
+from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 
@@ -18,6 +19,7 @@ class OnnxRuntimePredictor(Predictor):
 
     def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
         file = read_onnx(Path(path))
+        try_first(file, backend.name, settings)
         batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
         self._device = backend.device

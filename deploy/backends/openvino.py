@@ -9,6 +9,7 @@ import numpy as np
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
 from deploy.backends.settings import Backend, EngineSettings
+from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
 
 
@@ -17,6 +18,7 @@ class OpenVinoPredictor(Predictor):
 
     def __init__(self, path: Path | str, backend: Backend, settings: EngineSettings) -> None:
         file = read_onnx(Path(path))
+        try_first(file, backend.name, settings)
         batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
         # By default, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what

@@ -22,6 +22,11 @@ from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.processes import run_in_process
 
+# the keys of a row of measurements.json, by the type of their values
+_WORDS = ("model", "backend", "precision", "head", "weights", "file")
+_NUMBERS = ("batch", "input_scale", "model_mb", "peak_memory_mb")
+_TIMES_MS = ("engine_ms", "frame_ms")  # a list for each round
+
 
 def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSettings) -> dict[Case, dict[str, Any]]:
     """The measurements of each case, those of earlier runs of this command included; without what does not run."""
@@ -62,7 +67,7 @@ def _earlier_rows(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str,
         return {}
     found = read_json(path)
     rows = found.get("rows") if isinstance(found, dict) else None
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+    if not isinstance(rows, dict) or not all(map(_is_row, rows.values())):
         raise InputError(f"{path}: holds no measurements of this command; remove it")
     if found.get("settings") != conditions:
         raise InputError(
@@ -70,6 +75,27 @@ def _earlier_rows(path: Path, conditions: dict[str, Any]) -> dict[str, dict[str,
             "another --save_dir"
         )
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether this is a row of measurements.json, as `measure_all` writes it."""
+    if not isinstance(row, dict) or row.keys() != {*_WORDS, *_NUMBERS, *_TIMES_MS, "input_hw"}:
+        return False
+    times = [row[name] for name in _TIMES_MS]
+    rounds = [taken for runs in times if isinstance(runs, list) for taken in runs]
+    is_timed = all(isinstance(runs, list) and runs for runs in (*times, *rounds))
+    numbers: list[Any] = [row[name] for name in _NUMBERS]
+    numbers += [ms for taken in rounds for ms in taken] if is_timed else []
+    size_hw = row["input_hw"]
+    return (
+        is_timed
+        and all(isinstance(row[name], str) for name in _WORDS)
+        and all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers)
+        and (type(row["batch"]), row["batch"] > 0) == (int, True)
+        and [len(taken) for taken in times[0]] == [len(taken) for taken in times[1]]
+        and isinstance(size_hw, list)
+        and [type(size) for size in size_hw] == [int, int]
+    )
 
 
 def measure(case: Case, settings: BenchmarkSettings) -> dict[str, Any]:

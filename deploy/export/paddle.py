@@ -16,6 +16,7 @@ from regenhance_data import console
 from regenhance_data.dataset.levels import expected_level
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.leftovers import temporary_folder
 
 if TYPE_CHECKING:
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
@@ -54,16 +55,28 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
 
     from regenhance_data.predictors.paddleseg.inference_model import GRAPH, PARAMETERS, save_graph
 
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder, _others_write_to(folder):
         graph, weights, made = (f"{folder}/{name}" for name in (GRAPH, PARAMETERS, "network.onnx"))
         try:
             with console.quiet_unless_it_fails(), _exact_adaptive_pooling():
-                save_graph(model, Path(folder), [batch_size, 3, *input_hw])
+                save_graph(model, folder, [batch_size, 3, *input_hw])
                 paddle2onnx.export(graph, weights, made, opset_version=17)
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
             reason = one_line(error, from_end=True)
             raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); its output is above") from None
         return onnx.load(made)
+
+
+@contextmanager
+def _others_write_to(folder: Path) -> Iterator[None]:
+    """Let Paddle2ONNX make its own temporary files in `folder`, so that none of them outlives it."""
+    from paddle2onnx import convert
+
+    before, tempfile.tempdir, convert.PADDLE2ONNX_EXPORT_TEMP_DIR = tempfile.tempdir, str(folder), None
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -4,10 +4,8 @@ So one file runs in every backend, and a measurement in one holds for the others
 the macroblock head; named `kit/…`, see graph.py) stay float32.
 """
 
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from deploy.backends.registry import installed_backends, load_predictor
 from deploy.contract import INPUT
 from deploy.export.graph import KIT_NODE
 from regenhance_data.errors import InputError
+from regenhance_data.io.leftovers import temporary_folder
 from regenhance_data.parallel.processes import run_in_process
 
 # A sixteenth of float16's range: other frames than those examined may have larger values.
@@ -126,8 +125,8 @@ def _calibrated(model: onnx.ModelProto, frames: np.ndarray) -> Any:
             batch = next(self._batches, None)
             return None if batch is None else {INPUT: batch}
 
-    with tempfile.TemporaryDirectory() as folder:
-        path, augmented = Path(folder) / "model.onnx", Path(folder) / "augmented.onnx"
+    with temporary_folder() as folder:
+        path, augmented = folder / "model.onnx", folder / "augmented.onnx"
         onnx.save(model, str(path))
         calibrator = create_calibrator(
             path,
@@ -194,8 +193,8 @@ def _largest_values(model: onnx.ModelProto, frames: np.ndarray) -> dict[str, flo
 
 def _importance(model: onnx.ModelProto, frames: np.ndarray, backends: list[str]) -> list[np.ndarray]:
     """The importance in each backend. They differ: OpenVINO keeps 8 bits through a concatenation."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
         onnx.save(model, str(path))
         return [load_predictor(path, backend).predict(frames) for backend in backends]
 

@@ -60,7 +60,7 @@ def problems(model: onnx.ModelProto) -> list[str]:
     try:
         onnx.checker.check_model(model, full_check=True)
         typed = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
         return [f"is not valid ONNX ({one_line(error)})"]
     graph = _Graph(typed)
     return [
@@ -70,6 +70,11 @@ def problems(model: onnx.ModelProto) -> list[str]:
         *_shapes(graph),
         *_quantisation(graph),
     ]
+
+
+def problems_of(content: bytes) -> list[str]:
+    """`problems` of the bytes of an ONNX file."""
+    return problems(onnx.load_model_from_string(content))
 
 
 class _Graph:

@@ -17,7 +17,8 @@ from deploy.contract import ENGINE_SUFFIX, INPUT, ONNX_SUFFIX, OUTPUT
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import UNFINISHED, write_new, write_text
+from regenhance_data.io.files import write_new, write_text
+from regenhance_data.io.leftovers import UNFINISHED
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig

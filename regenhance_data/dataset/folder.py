@@ -28,8 +28,9 @@ from regenhance_data.dataset.records import DatasetRecord
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import locked, remove_unfinished, write_text, write_yaml
+from regenhance_data.io.files import locked, write_text, write_yaml
 from regenhance_data.io.images import read_image
+from regenhance_data.io.leftovers import remove_unfinished
 
 LR_FRAMES, LABELS, IMPORTANCE = "origin_images", "labels", "importance"
 HR_FOLDERS = HR_IMAGES, SR_IMAGES = "hr_images", "sr_images"  # where both exist, the originals are used

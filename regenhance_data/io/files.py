@@ -8,16 +8,17 @@ import os
 import platform
 import shlex
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.leftovers import UNFINISHED, clear_once, name_file, owner
 
-UNFINISHED = ".writing-"  # the prefix of a file name until the file is complete
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
 _MOST_BITS = 1024  # Python refuses to print an integer of thousands of digits
 _BROKEN_YAML = (
@@ -35,25 +36,34 @@ def digest(value: Any) -> str:
 def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; renamed to `path` on success, removed on any error.
 
-    Its name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders need it).
+    Its name starts with a dot (readers of a dataset skip it) and keeps the suffix (encoders need it). A process that is
+    killed leaves it; the next one that writes to the folder removes it. An OSError names `path`.
     """
-    temporary = path.with_name(f"{UNFINISHED}{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{UNFINISHED}{owner()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_once(path.parent)
         yield temporary
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # a failed write names no file
-            with suppress(AttributeError):  # PyAV's exceptions are immutable
-                error.filename = str(path)
+        if isinstance(error, OSError):
+            name_file(error, path, str(temporary))
         raise
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove the unfinished files of a killed run from a folder that no other process writes to."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        path.unlink(missing_ok=True)
+def refuse_unwritable(folder: Path, flag: str) -> None:
+    """InputError, before anything slow begins, where no file can be written to `folder`, which may not exist yet.
+
+    flag: the one that named it.
+    """
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), Path())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise InputError(f"{flag} {folder}: cannot be written to ({reason}); give another folder") from None
 
 
 @contextmanager
@@ -86,9 +96,13 @@ def locked(path: Path) -> Iterator[None]:
             break
         file.close()
     try:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}: {shlex.join(sys.argv)}")
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}: {shlex.join(sys.argv)}")
+            file.flush()
+        except OSError as error:
+            name_file(error, path)
+            raise
         yield
     finally:
         path.unlink(missing_ok=True)
@@ -108,7 +122,7 @@ def write_new(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        error.filename = str(path)  # a failed write names no file
+        name_file(error, path)
         raise
 
 

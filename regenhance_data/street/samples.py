@@ -1,8 +1,6 @@
 """Training samples of the built-in networks: HR frames of the street, and LR frames as from a small camera."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -10,6 +8,7 @@ import numpy as np
 
 from regenhance_data.console import progress
 from regenhance_data.errors import InputError
+from regenhance_data.io.leftovers import temporary_folder
 from regenhance_data.io.video import VideoWriter, read_video
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.street.scene import render_scene
@@ -31,8 +30,8 @@ class Sample(NamedTuple):
 
 def camera_view(frames: Iterable[np.ndarray], crf: int, scale: int = SCALE) -> Iterator[np.ndarray]:
     """`frames` (uint8 [H, W, 3], sides multiples of 2·scale) downscaled by `scale`, H.264-encoded and decoded."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "camera.mp4"
+    with temporary_folder() as folder:
+        path = folder / "camera.mp4"
         with VideoWriter(path, fps=10, crf=crf) as video:
             for frame in frames:
                 size = frame.shape[1] // scale, frame.shape[0] // scale

@@ -4,7 +4,6 @@ MobileNetV2-SSD-lite sees the frame. Its feature maps of six scales, and the cla
 on the grid of macroblocks; three convolutions classify each macroblock: worth enhancing, or not.
 """
 
-import tempfile
 import warnings
 from collections.abc import Iterable
 from itertools import islice
@@ -20,6 +19,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
+from regenhance_data.io.leftovers import temporary_folder
 
 # What MobileNetV2-SSD was trained with: (255 · RGB − 127) / 128, here as (RGB − MEAN) / STD.
 MEAN, STD = 127 / 255, 128 / 255
@@ -150,8 +150,8 @@ def frames_tensor(frames: np.ndarray) -> torch.Tensor:
 def accmodel_onnx(network: AccNetwork, input_hw: tuple[int, int]) -> bytes:
     """The network as ONNX for one frame of a fixed size: `x` float32 [1, 3, H, W] normalised → logits."""
     example = torch.zeros(1, 3, *input_hw, device=next(network.parameters()).device)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(action="ignore"):
-        path = Path(folder) / "network.onnx"
+    with temporary_folder() as folder, warnings.catch_warnings(action="ignore"):
+        path = folder / "network.onnx"
         # it warns that the frame's size becomes a constant, which is intended
         torch.onnx.export(network.eval(), (example,), path, opset_version=17, input_names=["x"], dynamo=False)
         return path.read_bytes()

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from regenhance_data.console import progress
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import remove_unfinished, write_json
+from regenhance_data.io.files import write_json
 from regenhance_data.io.images import read_image
+from regenhance_data.io.leftovers import remove_unfinished
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.metrics.ranking import agreement
 from regenhance_data.parallel.threads import bounded_map

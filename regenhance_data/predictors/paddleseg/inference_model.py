@@ -1,7 +1,6 @@
 """Write a trained network for Paddle Inference, in the form of PaddleSeg's tools/export.py."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import paddle
 
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.io.files import write_yaml
+from regenhance_data.io.leftovers import temporary_folder
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
 OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and the dtype of their output
@@ -55,13 +55,13 @@ def save_inference_model(
     mapping that PaddleSeg ignores.
     """
     save_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=save_dir, prefix=".writing-") as made:
-        save_graph(model, Path(made), input_shape, output_op)
+    with temporary_folder(save_dir) as made:
+        save_graph(model, made, input_shape, output_op)
         (save_dir / DEPLOY).unlink(
             missing_ok=True
         )  # written last: where it exists, the files that it names are complete
         for name in (GRAPH, PARAMETERS):
-            os.replace(Path(made) / name, save_dir / name)
+            os.replace(made / name, save_dir / name)
     described = {
         "model": GRAPH,
         "params": PARAMETERS,

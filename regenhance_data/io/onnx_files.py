@@ -1,0 +1,201 @@
+"""ONNX files that are not trusted: what is checked before an engine, or ONNX itself, reads them.
+
+ONNX's own checker and shape inference read past the end of a tensor that is shorter than its shape says, and an engine
+allocates whatever a graph asks for.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import onnx
+from onnx import TensorProto
+
+CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+# field of the values that are no raw_data, by data type; all others: int32_data
+_FIELDS = {
+    **{TensorProto.FLOAT: "float_data", TensorProto.COMPLEX64: "float_data"},
+    **{TensorProto.DOUBLE: "double_data", TensorProto.COMPLEX128: "double_data"},
+    **{TensorProto.INT64: "int64_data", TensorProto.UINT64: "uint64_data", TensorProto.UINT32: "uint64_data"},
+    TensorProto.STRING: "string_data",
+}
+_INTEGERS = (TensorProto.INT32, TensorProto.INT64)
+_COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
+_NAMES = [*TensorProto.DataType.keys()]
+_BITS = {
+    **dict.fromkeys((TensorProto.UINT8, TensorProto.INT8, TensorProto.BOOL), 8),
+    **dict.fromkeys((TensorProto.UINT16, TensorProto.INT16, TensorProto.FLOAT16, TensorProto.BFLOAT16), 16),
+    **dict.fromkeys((TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT32), 32),
+    **dict.fromkeys((TensorProto.DOUBLE, TensorProto.INT64, TensorProto.UINT64, TensorProto.COMPLEX64), 64),
+    TensorProto.COMPLEX128: 128,
+    **dict.fromkeys((getattr(TensorProto, name) for name in _NAMES if "FLOAT8" in name), 8),
+    **dict.fromkeys((getattr(TensorProto, name) for name in _NAMES if name.endswith("INT4")), 4),
+}
+# Elements of one tensor, and of all that do not depend on the input: 1 GB in float32. An activation may be larger where
+# the input is: a network has at most some tens of values for each value of its input.
+MOST_ELEMENTS, MOST_TIMES_INPUT = 2**28, 64
+MOST_PRODUCTS = 10**14  # a run of a minute on a fast GPU, of an hour on a CPU
+# Beyond these, or where a size is not known before the run, the static check vouches for nothing.
+_SAFE_ELEMENTS, _SAFE_PRODUCTS = 2**31, 2 * 10**12
+_SMALL_BYTES = 4096  # of a constant whose values may be the sizes of other tensors
+
+
+def content_problem(model: onnx.ModelProto) -> str:
+    """What is wrong with the tensors of a file: values elsewhere, or other than their shape and type say; '' if right.
+
+    Includes tensors of attributes, nested graphs, functions and sparse tensors.
+    """
+    texts = (text for node in _nodes(model.graph.node) for text in (node.op_type, *node.input, *node.output))
+    if not all(isinstance(text, str) for text in texts):
+        return "has names that are not text"
+    for tensor in _tensors(model):
+        name = tensor.name or "a constant"
+        if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+            return "has weights in another file, which is not checked"
+        if min(tensor.dims, default=0) < 0:
+            return f"{name} has the shape {list(tensor.dims)}"
+        if tensor.data_type not in _BITS and tensor.data_type != TensorProto.STRING:
+            return f"{name} has values of an unknown type, number {tensor.data_type}"
+        has, wanted, unit = _amount(tensor)
+        if has != wanted:
+            return f"{name} has {has} of {wanted} {unit}"
+    return ""
+
+
+def _amount(tensor: TensorProto) -> tuple[int, int, str]:
+    """(amount of content that a tensor has, amount that its shape and type need, its unit)."""
+    count = prod(tensor.dims)
+    bits = _BITS.get(tensor.data_type, 0)
+    if tensor.HasField("raw_data"):
+        return len(tensor.raw_data), -(-count * bits // 8), "bytes"
+    wanted = -(-count // 2) if bits == 4 else count * (2 if tensor.data_type in _COMPLEX else 1)
+    return len(getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))), wanted, "values"
+
+
+def control_flow(model: onnx.ModelProto) -> str:
+    """The first part of a graph that may run for ever: Loop, Scan, If, another nested graph, a function; '' if none."""
+    for node in _nodes(model.graph.node):
+        nested = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
+        if node.op_type in CONTROL_FLOW or nested:
+            return node.op_type
+    return "a function of its own" if model.functions else ""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What running a graph takes. problem: what it asks for beyond reason, or ''.
+
+    is_known: all sizes are known before the run, and they are moderate.
+    """
+
+    problem: str
+    is_known: bool
+
+
+def demand_of(model: onnx.ModelProto) -> Demand:
+    """What running a graph takes, by the sizes of its tensors, open batches taken as 1.
+
+    The graph has no control flow, and `content_problem` finds nothing.
+    """
+    constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    shapes = {**_inferred(model), **constants}
+    ports = [shapes.get(port.name) for port in model.graph.input if port.name not in constants]
+    given = sum(prod(shape) for shape in ports if shape)
+    if given > MOST_ELEMENTS * 4:
+        return Demand(f"takes frames of {given:.1g} values", False)
+    fixed, total, products = {*constants, ""}, 0, 0
+    fixed_total, is_known = 0, True
+    for node in model.graph.node:
+        is_fixed = all(name in fixed for name in node.input)
+        for name in filter(None, node.output):
+            shape = shapes.get(name)
+            if shape is None:
+                is_known = False
+                continue
+            size = prod(shape)
+            total += size
+            fixed_total += size if is_fixed else 0
+            most = MOST_ELEMENTS if is_fixed else max(MOST_ELEMENTS, MOST_TIMES_INPUT * given)
+            if size > most or fixed_total > MOST_ELEMENTS:
+                return Demand(f"{node.op_type} asks for {size:.2g} values in {name}", False)
+        fixed.update(node.output if is_fixed else ())
+        products += _products(node, shapes)
+    if products > MOST_PRODUCTS:
+        return Demand(f"needs {products:.1g} multiplications", False)
+    return Demand("", is_known and total < _SAFE_ELEMENTS and products < _SAFE_PRODUCTS)
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, list[int]]:
+    """The shapes that ONNX infers, where they are known entirely; what the file itself says of them is ignored."""
+    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    light.graph.name = "light"
+    light.graph.node.extend(model.graph.node)
+    light.graph.input.extend(model.graph.input)
+    for port in light.graph.input:
+        for dim in port.type.tensor_type.shape.dim:
+            if dim.dim_value < 1:
+                dim.dim_value = 1
+    known = {port.name for port in light.graph.input}
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() <= _SMALL_BYTES:
+            light.graph.initializer.append(tensor)
+        elif tensor.name not in known:
+            port = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            light.graph.input.append(port)
+    for port in model.graph.output:
+        light.graph.output.append(onnx.helper.make_empty_tensor_value_info(port.name))
+    try:
+        typed = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
+    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
+        return {}
+    # ONNX computes sizes in 32 bits, in which 65537 · 65536 is small: what depends on such a product is not known
+    wide = {value.name for value in typed.value_info if value.type.tensor_type.elem_type in _INTEGERS}
+    if any(node.op_type in ("Add", "Mul", "Sub") and wide.intersection(node.output) for node in typed.node):
+        return {}
+    shapes = {}
+    for value in (*typed.input, *typed.value_info, *typed.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in dims):
+            shapes[value.name] = [dim.dim_value for dim in dims]
+    return shapes
+
+
+def _products(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+    """About how many multiplications a node needs; 0 where its shapes are not known."""
+    inputs = [shapes.get(name) or [1] for name in node.input]
+    out = prod(shapes.get(node.output[0]) or [0]) if node.output else 0
+    if node.op_type == "Conv" and len(inputs) > 1:
+        return out * prod(inputs[1]) // max(inputs[1][0], 1)
+    if node.op_type == "ConvTranspose" and len(inputs) > 1:
+        return prod(inputs[0]) * prod(inputs[1]) // max(inputs[1][0], 1)
+    if node.op_type in ("MatMul", "Gemm"):
+        return out * max(inputs[0][-2:])
+    if node.op_type.endswith("Pool"):
+        return out * prod(next((a.ints for a in node.attribute if a.name == "kernel_shape"), [1]))
+    return out
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, and those of nested graphs."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner.node)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    nodes = [*_nodes(model.graph.node), *(node for function in model.functions for node in _nodes(function.node))]
+    attributes = [attribute for node in nodes for attribute in node.attribute]
+    nested = [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]
+    for graph in (model.graph, *nested):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for attribute in attributes:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        for sparse in (*attribute.sparse_tensors, attribute.sparse_tensor):
+            if sparse.dims:
+                yield from (sparse.values, sparse.indices)

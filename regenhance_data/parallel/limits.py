@@ -1,0 +1,58 @@
+"""One function call in a process with bounded time and memory: for libraries that read what is not trusted."""
+
+import multiprocessing
+import os
+import resource
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from regenhance_data.errors import InputError
+
+LIMIT_S = 120
+_MEMORY_SHARE = 0.5  # of the machine's
+
+
+def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: float = LIMIT_S) -> Any:
+    """The function's result, computed in a new process that may take `limit_s` seconds and most of the memory.
+
+    Raises what the function raises. InputError, that `what` (a sentence's beginning) takes too long or crashes the
+    library that reads it, where the process does not end in time or dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, function, args), daemon=True)
+    # only this process handles Ctrl-C: the new one inherits that it is ignored
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    sender.close()
+    try:
+        if not receiver.poll(limit_s):
+            raise InputError(f"{what} is not done after {limit_s:g} s, in which any predictor is; make it again")
+        is_result, answer = receiver.recv()
+    except EOFError:
+        raise InputError(f"{what} crashes the library that reads it; make it again") from None
+    finally:
+        process.kill()
+        process.join()
+        receiver.close()
+    if is_result:
+        return answer
+    raise answer
+
+
+def _answer(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # there is a lower limit already
+        resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY_SHARE * memory),) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        answer = True, function(*args)
+    except Exception as error:  # for the other process to raise
+        answer = False, error
+    sender.send(answer)
