@@ -203,7 +203,7 @@ def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]
         return []
     entries = read_json(journal)
     if not isinstance(entries, list):
-        raise errors.InputError(f"{journal}: is not a list of stages; remove it, or give another --save_dir")
+        raise errors.InputError(f"{journal}: holds no stages of this command; remove it, or give another --save_dir")
     if args.restart:
         return []
     is_same = [isinstance(entry, dict) and entry.get("inputs") == inputs and "seconds" in entry for entry in entries]
