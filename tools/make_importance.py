@@ -55,9 +55,9 @@ def main(args: argparse.Namespace) -> None:
         from regenhance_data.stages.make_importance import make_importance  # PyTorch
 
         hr_folder = dataset.hr_folder(args.clear)
-        if args.mb_size is not None:
-            dataset.save(mb_size=args.mb_size)
-        frames, made, empty = make_importance(dataset, settings, formula, hr_folder, executor, args.overwrite)
+        frames, made, empty = make_importance(
+            dataset, settings, formula, hr_folder, executor, args.overwrite, args.mb_size
+        )
     kept = "" if made == frames else f", {frames - made} of them existed already"
     print(f"{args.data}/importance: {frames} frames{kept}; {empty / frames:.1%} of them without a detection (all zero)")
     if empty == frames:

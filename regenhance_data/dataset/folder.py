@@ -26,6 +26,7 @@ import numpy as np
 from regenhance_data.dataset.importance_file import ImportanceFile, read_importance
 from regenhance_data.dataset.records import DatasetRecord
 from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staging import finish_publishing
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import locked, write_text, write_yaml
@@ -103,12 +104,15 @@ class Dataset:
     def writing(cls, root: str | Path, new: bool = False) -> Iterator["Dataset"]:
         """An existing dataset (or, if `new`, perhaps a new one), locked for writing until the end of the block.
 
-        Unfinished files of a killed run are removed. InputError where another run has the lock, and as `open`.
+        Unfinished files of a killed run are removed, and complete ones moved in. InputError where another run has the
+        lock, and as `open`.
         """
         make = cls if new else cls.open
         make(root)  # refuses before there is a lock
         with locked(Path(root) / ".lock"):
             dataset = make(root)
+            for part in (SR_IMAGES, IMPORTANCE):
+                finish_publishing(dataset.root, part, dataset.save)
             dataset._remove_unfinished()
             yield dataset
 
@@ -180,19 +184,26 @@ class Dataset:
 
         InputError where it does not exist.
         """
+        existing = next((name for name in HR_FOLDERS if (self.root / name).is_dir()), None)
         if wanted not in HR_FOLDERS:
-            wanted = next((name for name in HR_FOLDERS if (self.root / name).is_dir()), SR_IMAGES)
+            wanted = existing or (HR_IMAGES if self.keeps_hr else SR_IMAGES)
         if not (self.root / wanted).is_dir():
             how = "tools/extract.py --keep_hr" if wanted == HR_IMAGES else "tools/super_resolve.py --data"
-            raise InputError(f"{self.root / wanted}: no such folder; make it with {how}")
+            others = f", or give --clear {existing}, which exists" if existing else ""
+            raise InputError(f"{self.root / wanted}: no such folder; make it with {how}{others}")
         return wanted
 
-    def importance_path(self, clip: str) -> Path:
-        return self.root / IMPORTANCE / f"{clip or FLAT_CLIP}.npz"
+    @property
+    def keeps_hr(self) -> bool:
+        """Whether dataset.yaml records that the clips were extracted with their original HR frames."""
+        return any(self.record.clips[clip].keep_hr for clip in self.clips() if clip in self.record.clips)
 
-    def importance_parts(self, clip: str) -> Path:
+    def importance_path(self, clip: str, folder: str = IMPORTANCE) -> Path:
+        return self.root / folder / f"{clip or FLAT_CLIP}.npz"
+
+    def importance_parts(self, clip: str, folder: str = IMPORTANCE) -> Path:
         """The folder of a clip's importance until it is complete: a file for each chunk."""
-        path = self.importance_path(clip)
+        path = self.importance_path(clip, folder)
         return path.with_name(f".parts-{path.stem}")
 
     def importance_file(self, clip: str) -> "ImportanceFile":

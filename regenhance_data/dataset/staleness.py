@@ -7,13 +7,15 @@
 | importance/ | the detector, the formula, the HR and LR frames | `made.importance`: a digest for each clip |
 | labels/ and the split lists | the label settings, the importance and grid of each clip | `made.labels` |
 
-Stale files are removed before dataset.yaml records what the new ones are made from. So the files that exist were always
-made from what dataset.yaml records, wherever a run was killed, and the next run of the same command continues it.
+Where there are stale files, the new ones are made beside them and replace them, and the record of them, in the end
+(dataset/staging.py). Where there are none, dataset.yaml records first what the new ones are made from. So the files
+that exist were always made from what dataset.yaml records, wherever a run was killed, and the next run of the same
+command continues it.
 """
 
 import shutil
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,10 @@ import numpy as np
 
 from regenhance_data.console import warn
 from regenhance_data.dataset.folder import HR_IMAGES, IMPORTANCE, LABELS, LR_FRAMES, SR_IMAGES, Dataset, Frame
+from regenhance_data.dataset.importance_file import ImportanceFile
 from regenhance_data.dataset.records import ClipRecord, DatasetRecord, ImportanceRecord
 from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staging import discard_staged, publish, stage, staging_folder
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import digest, sha256
 
@@ -77,21 +81,40 @@ def remove_derived(dataset: Dataset, clip: str) -> None:
 
 
 # --- sr_images/ and importance/ ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Renewal:
+    """Where the files of a part are made. staged: the clips that are made beside their old files."""
+
+    dataset: Dataset
+    part: str
+    staged: frozenset[str] = frozenset()
+
+    def folder(self, clip: str) -> str:
+        """The folder for the files of a clip, relative to the dataset folder."""
+        return staging_folder(self.part) if clip in self.staged else self.part
+
+    def finish(self) -> None:
+        """Replace the old files, once all clips are made, and record what the new ones are made from."""
+        if self.staged:
+            publish(self.dataset.root, self.part, self.dataset.save)
+
+
 def refuse_unknown_sr_images(dataset: Dataset) -> None:
     """InputError where sr_images/ was not made by tools/super_resolve.py."""
     if (dataset.root / SR_IMAGES).exists() and dataset.record.upscaler is None:
         raise InputError(f"{dataset.root / SR_IMAGES}: was not made by this tool; move it away or give --overwrite")
 
 
-def start_sr_images(dataset: Dataset, upscaler: Mapping[str, Any], scale: int) -> None:
-    """Remove stale HR frames in sr_images/, and record what the others are made from."""
+def start_sr_images(dataset: Dataset, upscaler: Mapping[str, Any], scale: int, read_as: str) -> Renewal:
+    """Begin or continue the HR frames in sr_images/. read_as: what the upscaler's file was taken for; it is recorded,
+    but makes no frame stale.
+    """
     records = {"upscaler": upscaler, "scale": scale}
     digests = {clip: digest([records, fingerprint(dataset, LR_FRAMES, clip)]) for clip in dataset.clips()}
-    _start(dataset, SR_IMAGES, digests, _remove_sr_images, **records)
-
-
-def _remove_sr_images(dataset: Dataset, clip: str) -> None:
-    shutil.rmtree(dataset.root / SR_IMAGES / clip, ignore_errors=True)
+    stale = _stale(dataset, SR_IMAGES, digests)
+    old = [clip for clip in stale if dataset.frames(clip, SR_IMAGES)]
+    changes = {"upscaler": {**upscaler, "read_as": read_as}, "scale": scale}
+    return _start(dataset, SR_IMAGES, digests, old, **changes)
 
 
 def refuse_unknown_importance(dataset: Dataset) -> None:
@@ -102,17 +125,25 @@ def refuse_unknown_importance(dataset: Dataset) -> None:
             raise InputError(f"{path}: was not made by this tool; move it away or give --overwrite")
 
 
-def start_importance(dataset: Dataset, detector: Mapping[str, Any], importance: ImportanceRecord) -> None:
-    """Remove stale importance, complete or not, and record what the rest is made from."""
+def start_importance(
+    dataset: Dataset, detector: Mapping[str, Any], importance: ImportanceRecord, **changes: Any
+) -> Renewal:
+    """Begin or continue importance. `changes`: further keys of dataset.yaml that come with it."""
     digests = {clip: _importance_digest(dataset, clip, detector, importance) for clip in dataset.clips()}
-    _start(dataset, IMPORTANCE, digests, _remove_importance, detector=detector, importance=importance.to_dict())
+    stale = _stale(dataset, IMPORTANCE, digests)
+    old = [clip for clip in stale if dataset.importance_path(clip).exists()]
+    for clip in stale:  # unfinished, of other settings
+        shutil.rmtree(dataset.importance_parts(clip), ignore_errors=True)
+    changes |= {"detector": detector, "importance": importance.to_dict()}
+    return _start(dataset, IMPORTANCE, digests, old, **changes)
 
 
-def importance_is_complete(dataset: Dataset, clip: str) -> bool:
+def importance_is_complete(dataset: Dataset, clip: str, folder: str = IMPORTANCE) -> bool:
     """Whether the importance file of a clip exists and has every frame."""
-    if not dataset.importance_path(clip).exists():
+    path = dataset.importance_path(clip, folder)
+    if not path.exists():
         return False
-    return np.array_equal(dataset.importance_file(clip).numbers, [frame.number for frame in dataset.frames(clip)])
+    return np.array_equal(ImportanceFile(path).numbers, [frame.number for frame in dataset.frames(clip)])
 
 
 def refuse_stale_importance(dataset: Dataset, clip: str) -> None:
@@ -137,29 +168,28 @@ def _importance_digest(dataset: Dataset, clip: str, detector: Mapping[str, Any],
     return digest([detector, importance.to_dict(), fingerprint(dataset, LR_FRAMES, clip), hr_frames])
 
 
-def _remove_importance(dataset: Dataset, clip: str) -> None:
-    dataset.importance_path(clip).unlink(missing_ok=True)
-    shutil.rmtree(dataset.importance_parts(clip), ignore_errors=True)
+def _stale(dataset: Dataset, part: str, digests: Mapping[str, str]) -> list[str]:
+    """The clips of a part whose digest is not the recorded one."""
+    made = dataset.record.made.get(part, {})
+    return [clip for clip in dataset.clips() if made.get(clip) != digests[clip]]
 
 
-def _start(
-    dataset: Dataset,
-    part: str,
-    digests: Mapping[str, str],
-    remove: Callable[[Dataset, str], None],
-    **changes: Any,
-) -> None:
-    """Remove the clips of a part whose digest is not the recorded one, then record `digests` and the `changes`."""
+def _start(dataset: Dataset, part: str, digests: Mapping[str, str], old: Sequence[str], **changes: Any) -> Renewal:
+    """Record `digests` and the `changes`: at once, or, where some stale clips have `old` files, with the new ones."""
     record = dataset.record
-    made = record.made.get(part, {})
-    stale = [clip for clip in dataset.clips() if made.get(clip) != digests[clip]]
-    if any(clip in made for clip in stale):
-        warn(f"{dataset.root / part}: was made with other settings or frames and is recomputed")
-    for clip in stale:
-        remove(dataset, clip)
     changes["made"] = {**record.made, part: dict(digests)}
+    if old:
+        if any(clip in record.made.get(part, {}) for clip in old):
+            warn(
+                f"{dataset.root / part}: was made with other settings or frames and is recomputed; what is there stays "
+                "until all of it is made"
+            )
+        stage(dataset.root, part, changes)
+        return Renewal(dataset, part, frozenset(_stale(dataset, part, digests)))
+    discard_staged(dataset.root, part)
     if any(record.content.get(key) != value for key, value in changes.items()):
         dataset.save(**changes)
+    return Renewal(dataset, part)
 
 
 # --- labels --------------------------------------------------------------------------------------------------------

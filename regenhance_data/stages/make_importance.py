@@ -11,7 +11,12 @@ from regenhance_data.console import progress
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.records import ImportanceRecord
-from regenhance_data.dataset.staleness import importance_is_complete, refuse_unknown_importance, start_importance
+from regenhance_data.dataset.staleness import (
+    Renewal,
+    importance_is_complete,
+    refuse_unknown_importance,
+    start_importance,
+)
 from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -29,39 +34,52 @@ def make_importance(
     hr_folder: str,
     executor: Executor | None = None,
     overwrite: bool = False,
+    mb_size: int | None = None,
 ) -> tuple[int, int, int]:
     """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
-    Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run.
+    Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run;
+    other importance stays until all is made. mb_size: of the macroblocks, by default the dataset's.
     Files that are not recorded in dataset.yaml are refused unless `overwrite`. Memory does not grow with the clips'
     length, but for the importance of one clip.
     """
     if not overwrite:
         refuse_unknown_importance(dataset)
-    record = ImportanceRecord(formula, hr_folder, dataset.scale, dataset.mb_size)
-    start_importance(dataset, detector_record(settings), record)
+    size = dataset.mb_size if mb_size is None else mb_size
+    record = ImportanceRecord(formula, hr_folder, dataset.scale, size)
+    changes = {} if mb_size is None else {"mb_size": mb_size}
+    renewal = start_importance(dataset, detector_record(settings), record, **changes)
     clips = {clip: dataset.frames(clip) for clip in dataset.clips()}
-    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not importance_is_complete(dataset, clip)}
+    todo = {clip: chunks_of(frames) for clip, frames in clips.items() if not _is_complete(renewal, clip)}
     for clip in clips.keys() - todo.keys():  # left by a run that was killed between the last two lines of _join
-        shutil.rmtree(dataset.importance_parts(clip), ignore_errors=True)
-    missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(dataset, chunk).exists()]
-    results = (executor or Executor(workers=1)).map(
-        partial(_Worker, dataset.root, settings, formula, hr_folder), missing
-    )
-    count = sum(map(len, missing))
-    for _ in progress(_write_parts(dataset, results), "importance", count):
-        pass
-    for clip, chunks in todo.items():
-        _join(dataset, clip, chunks)
+        shutil.rmtree(dataset.importance_parts(clip, renewal.folder(clip)), ignore_errors=True)
+    missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(renewal, chunk).exists()]
+    make_worker = partial(_Worker, dataset.root, settings, formula, hr_folder, size)
+    results = (executor or Executor(workers=1)).map(make_worker, missing)
+    count, done, total = sum(map(len, missing)), 0, sum(map(len, clips.values()))
+    try:
+        for _ in progress(_write_parts(renewal, results), "importance", count):
+            done += 1
+        for clip, chunks in todo.items():
+            _join(renewal, clip, chunks)
+        renewal.finish()
+    except KeyboardInterrupt:
+        kept = total - count + done
+        raise KeyboardInterrupt(f"kept {kept} of {total} frames; give the command again to go on") from None
     empty = sum(int((maps.max((1, 2)) == 0).sum()) for c in clips for _, maps in dataset.importance_file(c).blocks())
-    return sum(map(len, clips.values())), count, empty
+    return total, count, empty
+
+
+def _is_complete(renewal: Renewal, clip: str) -> bool:
+    return importance_is_complete(renewal.dataset, clip, renewal.folder(clip))
 
 
 class _Worker:
     """Computes the importance of a chunk of frames, float32 [n, rows, cols]."""
 
-    def __init__(self, root: Path, settings: DetectorSettings, formula: str, hr_folder: str) -> None:
+    def __init__(self, root: Path, settings: DetectorSettings, formula: str, hr_folder: str, mb_size: int) -> None:
         self._dataset, self._detector = Dataset(root), load_detector(settings)
+        self._dataset.record = self._dataset.record.changed(mb_size=mb_size)
         self._formula, self._hr_folder = formula, hr_folder
 
     def __call__(self, chunk: Sequence[Frame]) -> np.ndarray:
@@ -78,21 +96,22 @@ class _Worker:
         return np.stack(maps)
 
 
-def _write_parts(dataset: Dataset, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
+def _write_parts(renewal: Renewal, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
     """Write the importance of each finished chunk; yield the frames of it."""
     for chunk, maps in results:
-        with atomic_write(_part(dataset, chunk)) as temporary:
+        with atomic_write(_part(renewal, chunk)) as temporary:
             np.save(temporary, maps)
         yield from chunk
 
 
-def _join(dataset: Dataset, clip: str, chunks: Sequence[Sequence[Frame]]) -> None:
-    parts = [np.load(_part(dataset, chunk), allow_pickle=False) for chunk in chunks]
+def _join(renewal: Renewal, clip: str, chunks: Sequence[Sequence[Frame]]) -> None:
+    dataset, folder = renewal.dataset, renewal.folder(clip)
+    parts = [np.load(_part(renewal, chunk), allow_pickle=False) for chunk in chunks]
     for chunk, part in zip(chunks, parts, strict=True):
         _refuse_other_size(dataset, chunk[0], part[0], parts[0][0])
     numbers = np.array([frame.number for chunk in chunks for frame in chunk])
-    write_importance(dataset.importance_path(clip), np.concatenate(parts), numbers)
-    shutil.rmtree(dataset.importance_parts(clip))
+    write_importance(dataset.importance_path(clip, folder), np.concatenate(parts), numbers)
+    shutil.rmtree(dataset.importance_parts(clip, folder))
 
 
 def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, first: np.ndarray) -> None:
@@ -102,5 +121,6 @@ def _refuse_other_size(dataset: Dataset, frame: Frame, importance: np.ndarray, f
         )
 
 
-def _part(dataset: Dataset, chunk: Sequence[Frame]) -> Path:
-    return dataset.importance_parts(chunk[0].clip) / f"{chunk[0].number}-{chunk[-1].number}.npy"
+def _part(renewal: Renewal, chunk: Sequence[Frame]) -> Path:
+    folder = renewal.dataset.importance_parts(chunk[0].clip, renewal.folder(chunk[0].clip))
+    return folder / f"{chunk[0].number}-{chunk[-1].number}.npy"

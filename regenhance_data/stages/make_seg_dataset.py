@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,12 @@ def make_seg_dataset(
 
     split = _split(dataset, sources, ratios, gap, split_by)
     normaliser = _fit(normalise, sources, set(split["train"]))
+    pixels = _write_labels(dataset, sources, split, normaliser, levels)
+    # everything new is there: from here to the end the old files are replaced
+    dataset.remove_lists()
     if importance_file is not None:
         _import_importance(dataset, importance_file, sources)
-    dataset.remove_lists()
-    pixels = _write_labels(dataset, sources, split, normaliser, levels)
+    _replace_labels(dataset, sources)
     for name in SPLITS:
         dataset.write_split(name, split[name])
     dataset.save(
@@ -159,7 +161,7 @@ def _write_labels(
     normaliser: Normaliser,
     levels: int,
 ) -> dict[str, np.ndarray]:
-    """Write all labels; return the pixels of each level in each split, int64 [levels]."""
+    """Write all labels beside the old ones; return the pixels of each level in each split, int64 [levels]."""
     split_of = {frame: name for name, frames in split.items() for frame in frames}
     pixels = {name: np.zeros(levels, np.int64) for name in SPLITS}
     partial = {clip: _partial_folder(dataset, clip) for clip in sources}
@@ -187,10 +189,13 @@ def _write_labels(
     for frame, count in progress(written, "labels", sum(len(s.frames) for s in sources.values())):
         if frame in split_of:
             pixels[split_of[frame]] += count
-    for clip, folder in partial.items():
-        shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
-        os.replace(folder, dataset.root / LABELS / clip)
     return pixels
+
+
+def _replace_labels(dataset: Dataset, clips: Iterable[str]) -> None:
+    for clip in clips:
+        shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
+        os.replace(_partial_folder(dataset, clip), dataset.root / LABELS / clip)
 
 
 def _partial_folder(dataset: Dataset, clip: str) -> Path:

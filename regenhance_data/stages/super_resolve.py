@@ -1,20 +1,24 @@
 """Super-resolution of a dataset: LR frames → HR frames in sr_images/."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from regenhance_data.console import progress
+from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, Frame
-from regenhance_data.dataset.staleness import refuse_unknown_sr_images, start_sr_images
+from regenhance_data.dataset.staleness import Renewal, refuse_unknown_sr_images, start_sr_images
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
+from regenhance_data.upscalers.likeness import refuse_unlike_result
 from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
+
+_TRIED_FRAMES = 60  # over all clips, of which the first with enough contrast are tried
 
 
 def super_resolve(
@@ -26,9 +30,9 @@ def super_resolve(
 ) -> tuple[int, int]:
     """Write sr_images/ for every clip; return (frames, frames made now). Memory does not grow with the clips' length.
 
-    HR frames that the same upscaler made from the same LR frames are kept, others are removed first. A folder that is
-    not recorded in dataset.yaml is refused unless `overwrite`. InputError, before anything is removed, for an upscaler
-    that does not work.
+    HR frames that the same upscaler made from the same LR frames are kept; others stay until all new ones are made. A
+    folder that is not recorded in dataset.yaml is refused unless `overwrite`. InputError, before anything is written,
+    for an upscaler that does not work, and for one whose results are unlike the LR frames.
     """
     if batch_size < 1:
         raise InputError(f"--batch_size {batch_size}: expected at least 1")
@@ -36,25 +40,45 @@ def super_resolve(
         raise InputError(f"--scale {settings.scale}: hr_images/ have {dataset.scale} times the size of the LR frames")
     if not overwrite:
         refuse_unknown_sr_images(dataset)
-    load_upscaler(settings)  # refuses here what a worker would refuse after stale frames were removed
-    start_sr_images(dataset, upscaler_record(settings), settings.scale)
+    upscaler = load_upscaler(settings)  # refuses here what a worker would refuse later
+    tell(f"{settings.argument or settings.spec}: read as {upscaler.read_as}")
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
-    chunks = [chunk for clip in dataset.clips() for chunk in chunks_of(_missing(dataset, clip))]
-    results = (executor or Executor(workers=1)).map(partial(_Worker, dataset.root, settings, batch_size), chunks)
+    record = upscaler_record(settings)
+    if not _is_done(dataset, record, frames):
+        every = max(len(frames) // _TRIED_FRAMES, 1)
+        refuse_unlike_result(settings, upscaler, (dataset.read(LR_FRAMES, frame) for frame in frames[::every]))
+    renewal = start_sr_images(dataset, record, settings.scale, upscaler.read_as)
+    chunks = [chunk for clip in dataset.clips() for chunk in chunks_of(_missing(renewal, clip))]
+    folders = {clip: renewal.folder(clip) for clip in dataset.clips()}
+    make_worker = partial(_Worker, dataset.root, settings, batch_size, folders)
+    results = (executor or Executor(workers=1)).map(make_worker, chunks)
     made = (frame for chunk, _ in results for frame in chunk)
-    count = sum(1 for _ in progress(made, SR_IMAGES, sum(map(len, chunks))))
+    try:
+        count = sum(1 for _ in progress(made, SR_IMAGES, sum(map(len, chunks))))
+        renewal.finish()
+    except KeyboardInterrupt:
+        kept = len(frames) - sum(len(_missing(renewal, clip)) for clip in dataset.clips())
+        raise KeyboardInterrupt(f"kept {kept} of {len(frames)} frames; give the command again to go on") from None
     return len(frames), count
 
 
-def _missing(dataset: Dataset, clip: str) -> list[Frame]:
-    return [frame for frame in dataset.frames(clip) if not dataset.path(SR_IMAGES, frame).exists()]
+def _is_done(dataset: Dataset, record: Mapping[str, Any], frames: Sequence[Frame]) -> bool:
+    """Whether all HR frames are there, by the upscaler of the record."""
+    recorded = {key: value for key, value in (dataset.record.upscaler or {}).items() if key != "read_as"}
+    return recorded == record and all(dataset.path(SR_IMAGES, frame).exists() for frame in frames)
+
+
+def _missing(renewal: Renewal, clip: str) -> list[Frame]:
+    folder = renewal.folder(clip)
+    return [frame for frame in renewal.dataset.frames(clip) if not renewal.dataset.path(folder, frame).exists()]
 
 
 class _Worker:
     """Writes the HR frames of a chunk."""
 
-    def __init__(self, root: Path, settings: UpscalerSettings, batch_size: int) -> None:
+    def __init__(self, root: Path, settings: UpscalerSettings, batch_size: int, folders: Mapping[str, str]) -> None:
         self._dataset, self._upscale, self._batch_size = Dataset(root), load_upscaler(settings), batch_size
+        self._folders = folders
 
     def __call__(self, chunk: Sequence[Frame]) -> None:
         lr_frames = bounded_map(lambda frame: self._dataset.read(LR_FRAMES, frame), chunk, workers=2)
@@ -72,4 +96,4 @@ class _Worker:
                     f"{self._dataset.path(LR_FRAMES, batch[0])}: the following frames differ in size; extract again"
                 )
             for frame, hr in zip(batch, self._upscale(np.stack(images)), strict=True):
-                yield self._dataset.path(SR_IMAGES, frame), hr
+                yield self._dataset.path(self._folders[frame.clip], frame), hr

@@ -4,7 +4,7 @@ import argparse
 
 from regenhance_data.kinds import known_specs
 from regenhance_data.upscalers.kinds import KINDS
-from regenhance_data.upscalers.settings import PRECISIONS, UpscalerSettings
+from regenhance_data.upscalers.settings import CHANNEL_ORDERS, PRECISIONS, UpscalerSettings
 
 
 def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +16,9 @@ def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=PRECISIONS, default="auto", help="auto: fp16 on a GPU where the network supports it")
     kinds = " or ".join(f"{kind.name}:" for kind in KINDS.values() if kind.has_pixel_range)
     add("--pixel_range", type=float, help=f"value of white in a file of {kinds}, 1 or 255 (default: 1)")
+    add("--channel_order", choices=CHANNEL_ORDERS, help="of a file's input and output, or input-output (default: RGB)")
 
 
 def upscaler_settings_from(args: argparse.Namespace, scale: int) -> UpscalerSettings:
     """The settings that the flags of `add_upscaler_arguments` give."""
-    return UpscalerSettings(args.model, scale, args.tile_size, args.precision, args.pixel_range)
+    return UpscalerSettings(args.model, scale, args.tile_size, args.precision, args.pixel_range, args.channel_order)

@@ -11,7 +11,7 @@ _RADIUS = 3  # LR pixels that an HR pixel depends on: two, and one for rounding
 
 def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """Bicubic interpolation at the scale of the settings."""
-    return BicubicNetwork("bicubic", settings.scale, overlap=_RADIUS)
+    return BicubicNetwork("bicubic", settings.scale, overlap=_RADIUS, name="bicubic interpolation")
 
 
 def identity(_: str) -> None:

@@ -1,5 +1,7 @@
 """The built-in street upscaler, as an upscaler of this kit."""
 
+from typing import Any
+
 import torch
 
 from regenhance_data.io.files import sha256
@@ -17,7 +19,8 @@ _RADIUS = 7  # LR pixels that an HR pixel depends on: its layers, 3×3 each
 def load(_: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """The upscaler with the weights of this kit, in full precision."""
     network = load_street_upscaler().to(default_device()).to(memory_format=torch.channels_last)
-    return TorchNetwork(network, settings.spec, SCALE, 255.0, overlap=_RADIUS, batches=runs_batches())
+    about: dict[str, Any] = {"overlap": _RADIUS, "batches": runs_batches(), "name": "street network"}
+    return TorchNetwork(network, settings.spec, SCALE, 255.0, **about)
 
 
 def identity(_: str) -> str:

@@ -12,27 +12,33 @@ from typing import Any
 import torch
 from torch import nn
 
-from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
-from regenhance_data.io.torch_weights import default_device, read_checkpoint
-from regenhance_data.upscalers.base import UpscalingNetwork
+from regenhance_data.io.torch_weights import default_device
+from regenhance_data.upscalers.base import UnknownNetworkError, UpscalingNetwork
+from regenhance_data.upscalers.checkpoints import read_state_dicts
 from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 _WIDE = 256  # features from which the authors scale residuals, so that training stays stable
 _FACTORS = {(4,): 2, (9,): 3, (4, 4): 4, (4, 4, 4): 8}  # channels per feature of each upsampling layer: scale
+_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # of RGB in 0..1; the first layer of a published network subtracts it
 _MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # more than in any published network; a forged file must not allocate more
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
-    """The network of an official EDSR checkpoint."""
+    """The network of an official EDSR checkpoint, by itself or wrapped. Its weights say whether it was trained for
+    0..255 or for 0..1.
+    """
     path = Path(argument)
-    weights = {name: value for name, value in read_checkpoint(path).items() if isinstance(value, torch.Tensor)}
+    found = read_state_dicts(path)
+    weights = next((state for state in found if "head.0.weight" in state), found[0])
     network = edsr_from(weights, str(path))
+    white = 1.0 if torch.allclose(weights["sub_mean.bias"], -torch.tensor(_DIV2K_MEAN), atol=1e-3) else 255.0
     half = resolve_half(settings.half, supported=True, source=str(path))
     network.to(default_device(), torch.float16 if half else torch.float32).to(memory_format=torch.channels_last)
-    about: dict[str, Any] = {"overlap": network.radius, "batches": runs_batches()}
-    return TorchNetwork(network, str(path), network.scale, 255.0, half, **about)
+    name = f"EDSR, {len(network.body) - 1} blocks of {len(weights['head.0.weight'])} features"
+    about: dict[str, Any] = {"overlap": network.radius, "batches": runs_batches(), "name": name}
+    return TorchNetwork(network, str(path), network.scale, white, half, **about)
 
 
 def identity(argument: str) -> str:
@@ -41,7 +47,7 @@ def identity(argument: str) -> str:
 
 
 class Edsr(nn.Module):
-    """Frames float [N, 3, h, w] RGB 0..255 → [N, 3, h·scale, w·scale] RGB, not clamped."""
+    """Frames float [N, 3, h, w] RGB → [N, 3, h·scale, w·scale] RGB, not clamped; 0..255 in published networks."""
 
     def __init__(self, features: int, blocks: int, scale: int) -> None:
         super().__init__()
@@ -85,13 +91,14 @@ def edsr_from(state: Mapping[str, torch.Tensor], source: str) -> Edsr:
     """The network of a published state dict, in eval mode. InputError, which names `source`, for any other."""
     head = state.get("head.0.weight")
     if head is None or head.ndim != 4 or not 1 <= len(head) <= _MOST_FEATURES:
-        raise InputError(f"{source}: is no EDSR: it has {_some(state)}; spandrel:PATH reads other networks")
+        raise UnknownNetworkError(f"{source}: is no EDSR: it has {_some(state)}")
     features = len(head)
     blocks = sum(1 for name in state if re.fullmatch(r"body\.\d+\.body\.0\.weight", name))
     ups = [value for name, value in sorted(state.items()) if re.fullmatch(r"tail\.0\.\d\.weight", name)]
     scale = _FACTORS.get(tuple(len(value) // features for value in ups if value.ndim == 4))
     if scale is None or blocks > _MOST_BLOCKS:
-        raise InputError(f"{source}: is an EDSR without an upsampling by 2, 3, 4 or 8 that can be read from its tail")
+        what = "is an EDSR without an upsampling by 2, 3, 4 or 8 that can be read from its tail"
+        raise UnknownNetworkError(f"{source}: {what}")
     network = Edsr(features, blocks, scale)
     _refuse_other_shapes(network, state, source)
     network.load_state_dict(dict(state))
@@ -102,11 +109,11 @@ def _refuse_other_shapes(network: Edsr, state: Mapping[str, torch.Tensor], sourc
     expected = network.state_dict()
     for what, names in (("lacks", expected.keys() - state.keys()), ("has as well", state.keys() - expected.keys())):
         if names:
-            raise InputError(f"{source}: is no EDSR: it {what} {_some(names)}")
+            raise UnknownNetworkError(f"{source}: is no EDSR: it {what} {_some(names)}")
     for name, value in expected.items():
         if state[name].shape != value.shape:
             shapes = f"{list(state[name].shape)}, expected {list(value.shape)}"
-            raise InputError(f"{source}: is no EDSR: {name} is {shapes}")
+            raise UnknownNetworkError(f"{source}: is no EDSR: {name} is {shapes}")
 
 
 def _some(names: Mapping[str, torch.Tensor] | set[str]) -> str:

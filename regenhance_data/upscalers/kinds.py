@@ -9,7 +9,11 @@ from regenhance_data.kinds import Kind
 
 
 def _is_onnx(path: Path) -> bool:
-    return path.suffix == ".onnx"
+    return path.suffix.lower() == ".onnx"
+
+
+def _is_frozen_graph(path: Path) -> bool:
+    return path.suffix.lower() == ".pb"
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -22,7 +26,7 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    return path.suffix in (".pt", ".pth", ".ckpt", ".safetensors") and not _is_torchscript(path)
+    return path.suffix.lower() in (".pt", ".pth", ".ckpt", ".safetensors") and not _is_torchscript(path)
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ KINDS: dict[str, UpscalerKind] = {
             has_pixel_range=True,
             recognises=_is_onnx,
         ),
+        UpscalerKind("opencv", f"{_ROOM}.opencv", "PATH", precisions=("fp32",), recognises=_is_frozen_graph),
     )
 }
 

@@ -1,6 +1,5 @@
 """How an upscaler of any kind is loaded and recorded."""
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,12 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.upscalers.base import UpscalingNetwork
-from regenhance_data.upscalers.kinds import kinds_of_file
-from regenhance_data.upscalers.settings import UpscalerSettings, specs_of
+from regenhance_data.upscalers.base import RGB, UnknownNetworkError, UpscalingNetwork
+from regenhance_data.upscalers.settings import UpscalerSettings, advice
 from regenhance_data.upscalers.tiling import TiledUpscaler, is_out_of_memory
 
-Upscaler = Callable[[np.ndarray], np.ndarray]  # uint8 [N, H, W, 3] RGB → uint8 [N, H·scale, W·scale, 3]
 
-
-def load_upscaler(settings: UpscalerSettings) -> Upscaler:
+def load_upscaler(settings: UpscalerSettings) -> TiledUpscaler:
     """The upscaler of the settings, tried on a small frame. InputError for files that are no upscaler, and for a
     scale that is not the network's.
     """
@@ -30,16 +26,21 @@ def load_upscaler(settings: UpscalerSettings) -> Upscaler:
 
 
 def _network(settings: UpscalerSettings) -> UpscalingNetwork:
-    """The network of the settings; where its kind refuses a file of another kind, the error names that kind."""
+    """The network of the settings; where its kind refuses a file, the error names the kinds that read it."""
     module = import_module(settings.kind.module)
     try:
         network: UpscalingNetwork = module.load(settings.argument, settings)
-        return network
     except InputError as error:
-        kinds = kinds_of_file(Path(settings.argument)) if settings.argument else ()
-        if not kinds or settings.kind in kinds:
-            raise
-        raise InputError(f"{error}; did you mean {specs_of(kinds, settings.argument)}?") from None
+        path = Path(settings.argument)
+        hint = advice(path, [settings.kind]) if settings.argument else ""
+        if not hint and isinstance(error, UnknownNetworkError):
+            hint = advice(path)
+        raise InputError(f"{error}; {hint}" if hint else str(error)) from None
+    if settings.channel_order is not None:
+        if RGB not in network.pixels:
+            raise InputError(f"--channel_order {settings.channel_order}: {network.source} takes luma; leave it out")
+        network.channel_order = settings.channel_order
+    return network
 
 
 def _try(network: UpscalingNetwork) -> None:
@@ -62,12 +63,13 @@ def _try(network: UpscalingNetwork) -> None:
 
 def upscaler_record(settings: UpscalerSettings) -> dict[str, Any]:
     """What dataset.yaml says about the upscaler: its spec, the sha256 of its weights (None where it has none), and
-    precision and pixel range where they were given.
+    precision, pixel range and channel order where they were given.
     """
     weights = import_module(settings.kind.module).identity(settings.argument)
     record: dict[str, Any] = {"spec": settings.spec, "sha256": weights}
     if settings.precision in settings.kind.precisions:
         record["precision"] = settings.precision
-    if settings.pixel_range is not None:
-        record["pixel_range"] = settings.pixel_range
+    for name in ("pixel_range", "channel_order"):
+        if getattr(settings, name) is not None:
+            record[name] = getattr(settings, name)
     return record

@@ -1,5 +1,6 @@
 """Upscalers from ONNX files, run by ONNX Runtime: on the GPU where it has its CUDA provider, else on the CPU."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,47 @@ import onnxruntime
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
-from regenhance_data.upscalers.base import OVERLAP, UpscalingNetwork, described, probe, scale_of
+from regenhance_data.upscalers.base import (
+    OVERLAP,
+    FloatNetwork,
+    UpscalingNetwork,
+    described,
+    pixels_of,
+    probe,
+    scale_of,
+)
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 _MOST_SIDE_PX = 4096  # of an input that a graph fixes; a forged file must not allocate more
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+}
+_NAME = "ONNX network"
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
-    """The upscaler in an ONNX file."""
-    return OnnxNetwork(Path(argument), settings.white)
+    """The upscaler in an ONNX file: its scale and the sizes that it takes are found by running it.
+
+    InputError for a file that is missing or no such graph.
+    """
+    graph = _Graph(Path(argument), settings.white)
+    fixed = [side for side in graph.sides if isinstance(side, int)]
+    if len(fixed) == 1:
+        raise InputError(f"{argument}: fixes only one side of its input ({graph.sides}); export it with both or none")
+    if fixed and max(fixed) > _MOST_SIDE_PX:
+        raise InputError(f"{argument}: takes inputs of {fixed[1]}x{fixed[0]}, larger than any frame; export it again")
+    about: dict[str, Any] = {"name": _NAME}
+    if fixed:
+        height, width = fixed
+        scale, channels = graph.fixed_scale(height, width)
+        about |= {"overlap": min(OVERLAP, min(fixed) // 4), "fixed_hw": (height, width)}
+    else:
+        scale, about["multiple"], channels = probe(graph, argument, graph.channels)
+    pixels = pixels_of(channels, graph.white_in)
+    return FloatNetwork(graph, channels, argument, scale, pixels=pixels, **about)
 
 
 def identity(argument: str) -> str:
@@ -25,68 +57,78 @@ def identity(argument: str) -> str:
     return sha256(Path(argument))
 
 
-class OnnxNetwork(UpscalingNetwork):
-    """A graph float32 or float16 [N, 3, h, w] RGB from 0 to `white` → [N, 3, h·scale, w·scale] in its first output.
+class _Graph:
+    """float32 [N, C, h, w] in 0..1 → float32 [N, C, h·scale, w·scale] in 0..255, by a graph on frames [N, C, h, w] or
+    [N, h, w, C], RGB or luma, from 0 to `white` (integers: to 255); of its outputs, the largest.
 
-    Scale and the sizes that it takes are found by running it. InputError for a file that is missing or no such graph.
+    channels: the numbers that C can be. sides: height and width, a name where the graph takes any.
     """
 
     def __init__(self, path: Path, white: float) -> None:
-        self._session = _session(path)
+        self._path, self._session = path, _session(path)
         self._white = white
-        self._name, kind, (batch, _, *sides) = self._input(path)
+        self._input, kind, shape = self._read_input()
         self._dtype = _TYPES[kind]
-        if isinstance(batch, int) and batch != 1:
+        self.white_in = self._white_of(np.dtype(self._dtype))
+        self._is_nhwc = shape[3] in (1, 3) and shape[1] not in (1, 3)
+        batch, channels, *self.sides = [shape[axis] for axis in (0, 3, 1, 2)] if self._is_nhwc else shape
+        self.channels: Sequence[int] = (channels,) if isinstance(channels, int) else (3, 1)
+        if isinstance(batch, int) and batch not in (-1, 0, 1):
             raise InputError(f"{path}: takes {batch} frames at once; export it with one, or with a dynamic batch")
-        fixed = [side for side in sides if isinstance(side, int)]
-        if len(fixed) == 1:
-            raise InputError(f"{path}: fixes only one side of its input ({sides}); export it with both or none fixed")
-        if not fixed:
-            scale, multiple = probe(self._graph, str(path))
-            super().__init__(str(path), scale, multiple=multiple)
-            return
-        if max(fixed) > _MOST_SIDE_PX:
-            raise InputError(f"{path}: takes inputs of {fixed[1]}x{fixed[0]}, larger than any frame; export it again")
-        height, width = fixed
-        super().__init__(
-            str(path), self._fixed_scale(path, height, width), min(OVERLAP, min(fixed) // 4), fixed_hw=(height, width)
-        )
 
-    def run(self, frames: np.ndarray) -> np.ndarray:
-        given = frames.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
-        made = self._graph(given).astype(np.float32) * np.float32(255 / self._white)
-        self.refuse_unless_finite(bool(np.isfinite(made).all()))
-        return made.clip(0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        given = frames * np.float32(self.white_in)
+        if self._dtype == np.uint8:
+            given = given.round()
+        if self._is_nhwc:
+            given = given.transpose(0, 2, 3, 1)
+        outputs = self._session.run(None, {self._input: np.ascontiguousarray(given, self._dtype)})
+        made = [self._as_nchw(output, frames.shape[1]) for output in outputs]
+        larger = [array for array in made if scale_of(frames.shape, array)]
+        return max(larger, key=lambda array: array.size, default=made[0])
 
-    def _graph(self, frames: np.ndarray) -> np.ndarray:
-        """float32 [1, 3, h, w] in 0..1 → the first output, in 0..white."""
-        given = np.ascontiguousarray(frames * np.float32(self._white), self._dtype)
-        return self._session.run(None, {self._name: given})[0]
+    def fixed_scale(self, height: int, width: int) -> tuple[int, int]:
+        """(scale, channels) of a graph that takes one size. InputError where it does not upscale."""
+        found = ""
+        for channels in self.channels:
+            frame = np.random.default_rng(0).random((1, channels, height, width), np.float32)
+            try:
+                made = self(frame)
+            # ONNX Runtime has many exceptions of its own
+            except Exception as error:
+                found = found or f"does not run ({one_line(error)})"
+                continue
+            if scale := scale_of(frame.shape, made):
+                return scale, channels
+            found = f"is not an upscaler: its output is {described(made)} for {list(frame.shape)}"
+        raise InputError(f"{self._path}: {found}")
 
-    def _input(self, path: Path) -> tuple[str, str, list[Any]]:
+    def _as_nchw(self, output: Any, channels: int) -> np.ndarray:
+        made = np.asarray(output)
+        depth = np.float32(255 / self._white_of(made.dtype))
+        if made.ndim == 4 and made.shape[3] == channels != made.shape[1]:
+            made = made.transpose(0, 3, 1, 2)
+        return made.astype(np.float32) * depth
+
+    def _white_of(self, dtype: np.dtype) -> float:
+        return 255.0 if np.issubdtype(dtype, np.integer) else self._white
+
+    def _read_input(self) -> tuple[str, str, list[Any]]:
         """(name, type, shape) of the one input."""
         try:
             inputs = [(given.name, given.type, given.shape) for given in self._session.get_inputs()]
         except UnicodeDecodeError:
-            raise InputError(f"{path}: is a broken ONNX file (its names are not valid UTF-8)") from None
+            raise InputError(f"{self._path}: is a broken ONNX file (its names are not valid UTF-8)") from None
         if len(inputs) == 1:
             name, kind, shape = inputs[0]
-            if kind in _TYPES and len(shape) == 4 and (shape[1] == 3 or not isinstance(shape[1], int)):
+            has_channels = len(shape) == 4 and (not isinstance(shape[1], int) or {shape[1], shape[3]} & {1, 3})
+            if kind in _TYPES and has_channels:
                 return name, kind, shape
         found = ", ".join(" ".join(map(str, given)) for given in inputs)[:160] or "nothing"
-        raise InputError(f"{path}: takes {found}, expected one input float [N, 3, h, w]")
-
-    def _fixed_scale(self, path: Path, height: int, width: int) -> int:
-        frame = np.random.default_rng(0).random((1, 3, height, width), np.float32)
-        try:
-            made = self._graph(frame)
-        # ONNX Runtime has many exceptions of its own
-        except Exception as error:
-            raise InputError(f"{path}: does not run ({one_line(error)})") from None
-        scale = scale_of(frame.shape, made)
-        if not scale:
-            raise InputError(f"{path}: is not an upscaler: its output is {described(made)} for {list(frame.shape)}")
-        return scale
+        raise InputError(
+            f"{self._path}: takes {found}, expected one input float or uint8 [N, C, h, w] with 3 channels (RGB) or 1 "
+            "(luma); export it with its own pre-processing inside"
+        )
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -8,7 +8,7 @@ import torch
 
 from regenhance_data.errors import InputError
 from regenhance_data.io.torch_weights import default_device
-from regenhance_data.upscalers.base import UpscalingNetwork
+from regenhance_data.upscalers.base import FloatNetwork, UpscalingNetwork, pixels_of
 
 
 class TorchNetwork(UpscalingNetwork):
@@ -23,7 +23,7 @@ class TorchNetwork(UpscalingNetwork):
         half: bool = False,
         **about: Any,
     ) -> None:
-        super().__init__(source, scale, **about)
+        super().__init__(source, scale, pixels=pixels_of(3, white), **about)
         self._function, self._depth = function, 255 / white
         self._dtype = torch.float16 if half else torch.float32
 
@@ -34,6 +34,28 @@ class TorchNetwork(UpscalingNetwork):
             self.refuse_unless_finite(bool(made.isfinite().all()))
             pixels = (made.float() * self._depth).clamp(0, 255).round().byte()
             return pixels.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def torch_network(
+    function: Callable[[torch.Tensor], torch.Tensor],
+    channels: int,
+    source: str,
+    scale: int,
+    white: float,
+    half: bool = False,
+    **about: Any,
+) -> UpscalingNetwork:
+    """`TorchNetwork` for 3 channels; for 1, the same of a function on luma [N, 1, h, w] from 0 to `white`."""
+    if channels == 3:
+        return TorchNetwork(function, source, scale, white, half, **about)
+    dtype = torch.float16 if half else torch.float32
+
+    def run(luma: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            made = function(torch.from_numpy(luma * np.float32(white)).to(default_device(), dtype))
+            return (made.float() * (255 / white)).cpu().numpy()
+
+    return FloatNetwork(run, 1, source, scale, pixels=pixels_of(1, white), **about)
 
 
 def resolve_half(asked: bool | None, supported: bool, source: str) -> bool:

@@ -1,14 +1,22 @@
 """Which upscaler, and how it runs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import kind_of, known_specs
+from regenhance_data.upscalers.base import BGR, RGB, UnknownNetworkError
 from regenhance_data.upscalers.kinds import KINDS, UpscalerKind, kinds_of_file
 from regenhance_data.upscalers.tiling import SMALLEST_TILE_PX
 
 PRECISIONS = ("auto", "fp32", "fp16")
+CHANNEL_ORDERS = (RGB, BGR, f"{RGB}-{BGR}", f"{BGR}-{RGB}")
+_WAY_OUT = (
+    "no kind knows this network: trace it with its own code, torch.jit.trace(network.eval(), torch.rand(1, 3, 64, 64))"
+    '.save("up.ts"), and give --model torchscript:up.ts (see docs/upscalers.md)'
+)
 
 
 @dataclass(frozen=True)
@@ -18,6 +26,7 @@ class UpscalerSettings:
     spec: a kind's name, or KIND:PATH (see the table in kinds.py). scale: 2 to 8. tile_px: side of the tiles in LR
     pixels, None: the whole frame as long as memory suffices. precision: 'auto' takes fp16 on a GPU where the network
     supports it. pixel_range: white in the input and output of a TorchScript or ONNX file, 1 or 255 (None: 1).
+    channel_order: of the input and output of a file, one of CHANNEL_ORDERS (None: RGB).
     """
 
     spec: str
@@ -25,6 +34,7 @@ class UpscalerSettings:
     tile_px: int | None = None
     precision: str = "auto"
     pixel_range: float | None = None
+    channel_order: str | None = None
 
     def __post_init__(self) -> None:
         kind = self._checked_kind()
@@ -39,6 +49,10 @@ class UpscalerSettings:
         if self.pixel_range is not None and (not kind.has_pixel_range or self.pixel_range not in (1, 255)):
             kinds = " and ".join(f"{kind.name}:" for kind in KINDS.values() if kind.has_pixel_range)
             raise InputError(f"--pixel_range {self.pixel_range:g}: expected 1 or 255, for {kinds} only")
+        if self.channel_order is not None and (not kind.argument or self.channel_order not in CHANNEL_ORDERS):
+            raise InputError(
+                f"--channel_order {self.channel_order}: expected one of {', '.join(CHANNEL_ORDERS)}, for files only"
+            )
 
     @property
     def kind(self) -> UpscalerKind:
@@ -62,8 +76,7 @@ class UpscalerSettings:
     def _checked_kind(self) -> UpscalerKind:
         kind = kind_of(self.spec, KINDS)
         if kind is None:
-            kinds = kinds_of_file(Path(self.spec))
-            hint = f"did you mean {specs_of(kinds, self.spec)}?" if kinds else f"there are: {known_specs(KINDS)}"
+            hint = advice(Path(self.spec)) or f"there are: {known_specs(KINDS)}"
             raise InputError(f"--model {self.spec}: no such upscaler; {hint}")
         if kind.argument == "PATH":
             path = Path(self.argument)
@@ -82,6 +95,20 @@ class UpscalerSettings:
             raise InputError("--precision fp16: needs a CUDA GPU, and there is none")
 
 
-def specs_of(kinds: tuple[UpscalerKind, ...], path: str) -> str:
-    """The specs that read a file as one of these kinds, for errors."""
-    return " or ".join(f"{kind.name}:{path}" for kind in kinds)
+def advice(path: Path, but_not: Collection[UpscalerKind] = ()) -> str:
+    """What to give for a file, for errors: the specs that read it (all but those of some kinds are tried), or the way
+    from weights to a file that carries its network. "" where neither helps.
+    """
+    specs, is_unknown = [], False
+    for kind in (kind for kind in kinds_of_file(path) if kind not in but_not):
+        spec = f"{kind.name}:{path}"
+        try:
+            import_module(kind.module).load(str(path), UpscalerSettings(spec))
+            specs.append(spec)
+        except UnknownNetworkError:
+            is_unknown = True
+        except InputError:
+            continue
+    if specs:
+        return f"did you mean {' or '.join(specs)}?"
+    return _WAY_OUT if is_unknown else ""

@@ -7,9 +7,10 @@ import torch
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
-from regenhance_data.io.torch_weights import default_device, read_checkpoint
-from regenhance_data.upscalers.base import UpscalingNetwork
-from regenhance_data.upscalers.pytorch import TorchNetwork, resolve_half, runs_batches
+from regenhance_data.io.torch_weights import default_device
+from regenhance_data.upscalers.base import UnknownNetworkError, UpscalingNetwork
+from regenhance_data.upscalers.checkpoints import read_state_dicts
+from regenhance_data.upscalers.pytorch import resolve_half, runs_batches, torch_network
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 
@@ -17,26 +18,36 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """The network of a checkpoint whose architecture spandrel recognises."""
     path = Path(argument)
     try:
-        import spandrel
+        import spandrel  # slow, and optional
     except ImportError:
         raise InputError(f"--model spandrel:{path}: spandrel is not installed; pip install spandrel") from None
-    weights = read_checkpoint(path)
-    try:
-        found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(weights))
-    except spandrel.UnsupportedModelError:
-        raise InputError(
-            f"{path}: spandrel knows no network with such weights ({', '.join(list(weights)[:3])} …)"
-        ) from None
-    # weights that only resemble an architecture
-    except Exception as error:
-        raise InputError(f"{path}: spandrel cannot load it ({one_line(error)})") from None
-    name = found.architecture.name
-    if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise InputError(f"{path}: is a {name}, which does not upscale RGB images")
+    found = _descriptor(path)
+    name, channels = found.architecture.name, (found.input_channels, found.output_channels)
+    if not isinstance(found, spandrel.ImageModelDescriptor) or channels not in ((3, 3), (1, 1)):
+        raise InputError(f"{path}: is a {name}, which upscales neither RGB images nor luma")
     half = resolve_half(settings.half, found.supports_half, str(path))
     found.eval().to(default_device(), torch.float16 if half else torch.float32)
-    about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches()}
-    return TorchNetwork(found, str(path), found.scale, 1.0, half, **about)
+    about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches(), "name": name}
+    return torch_network(found, channels[0], str(path), found.scale, 1.0, half, **about)
+
+
+def _descriptor(path: Path) -> Any:
+    """spandrel's description of the network in a checkpoint. InputError where it knows none."""
+    import spandrel
+
+    states, reason = read_state_dicts(path), ""
+    for state in states:
+        try:
+            return spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
+        except spandrel.UnsupportedModelError:
+            continue
+        # weights that only resemble an architecture
+        except Exception as error:
+            reason = reason or f"spandrel cannot load it ({one_line(error)})"
+    names = ", ".join(name[:60] for name in list(states[0])[:3]) or "none"
+    raise UnknownNetworkError(
+        f"{path}: {reason or f'spandrel knows no network with such weights ({names} …)'}"
+    ) from None
 
 
 def identity(argument: str) -> str:

@@ -62,6 +62,11 @@ class TiledUpscaler:
         self._one_by_one = not network.batches
         self._is_short = self._has_warned = False
 
+    @property
+    def read_as(self) -> str:
+        """What the upscaler's file was taken for, on one line."""
+        return self._network.read_as
+
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         while True:
             try:

@@ -10,12 +10,12 @@ from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.io.torchscript import load_script
 from regenhance_data.upscalers.base import UpscalingNetwork, probe
-from regenhance_data.upscalers.pytorch import TorchNetwork
+from regenhance_data.upscalers.pytorch import torch_network
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
-    """A TorchScript module: frames [N, 3, h, w] RGB 0..white → the same, larger."""
+    """A TorchScript module: frames [N, C, h, w] 0..white, RGB or luma → the same, larger; of several, the largest."""
     path, white, half = Path(argument), settings.white, bool(settings.half)
     dtype = torch.float16 if half else torch.float32
     module = load_script(path).eval().to(dtype)
@@ -23,14 +23,18 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     def run(frames: torch.Tensor) -> Any:
         # without the executor that rewrites a graph after its first runs: the same pixels in every run
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
-            return module(frames)
+            made = module(frames)
+        made = list(made.values()) if isinstance(made, dict) else made
+        tensors = [part for part in made if isinstance(part, torch.Tensor)] if isinstance(made, list | tuple) else []
+        return max(tensors, key=lambda tensor: tensor.numel(), default=made)
 
     def run_probe(frame: np.ndarray) -> Any:
         with torch.inference_mode():
             return run(torch.from_numpy(frame * np.float32(white)).to(default_device(), dtype))
 
-    scale, multiple = probe(run_probe, str(path))
-    return TorchNetwork(run, str(path), scale, white, half, multiple=multiple)
+    scale, multiple, channels = probe(run_probe, str(path))
+    about: dict[str, Any] = {"multiple": multiple, "name": "TorchScript network"}
+    return torch_network(run, channels, str(path), scale, white, half, **about)
 
 
 def identity(argument: str) -> str:

@@ -75,13 +75,14 @@ def test_what_a_kill_left_beside_finished_importance_is_removed(dataset, detecto
     assert not left.exists()
 
 
-def test_files_of_other_settings_are_gone_when_a_run_is_cut_short(dataset, detector):
+def test_files_of_other_settings_stay_when_a_run_is_cut_short(dataset, detector):
     make_importance(dataset, detector.settings, "product", "hr_images")
+    before = {path: path.read_bytes() for path in (dataset.importance_path("a"), dataset.importance_path("b"))}
     (dataset.root / "hr_images" / "a" / "000001.png").write_bytes(b"broken")
     with pytest.raises(errors.InputError, match=r"000001.png: does not decode"):
         make_importance(Dataset.open(dataset.root), detector.settings, "gradient", "hr_images")
-    assert not dataset.importance_path("a").exists()
-    assert not dataset.importance_path("b").exists()
+    assert {path: path.read_bytes() for path in before} == before
+    assert Dataset.open(dataset.root).record.importance.formula == "product"
 
 
 def test_a_clear_frame_of_the_wrong_size_is_refused_with_both_sizes(dataset, detector):

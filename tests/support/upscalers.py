@@ -34,12 +34,12 @@ def write_script(path, **about):
     return path
 
 
-def write_graph(path, shape=("n", 3, "h", "w"), scale=2, white=1.0, multiple=1, kind=TensorProto.FLOAT):
-    """`RedInverted` as an ONNX graph."""
+def write_graph(path, shape=("n", 3, "h", "w"), scale=2, white=1.0, multiple=1, kind=TensorProto.FLOAT, inverted=True):
+    """`RedInverted` as an ONNX graph; it only repeats pixels where it is not `inverted`."""
     dtype = helper.tensor_dtype_to_np_dtype(kind)
     constants = {
-        "sign": np.array([-1, 1, 1], dtype).reshape(3, 1, 1),
-        "white": np.array([white, 0, 0], dtype).reshape(3, 1, 1),
+        "sign": np.array([-1 if inverted else 1, 1, 1], dtype).reshape(3, 1, 1),
+        "white": np.array([white if inverted else 0, 0, 0], dtype).reshape(3, 1, 1),
         "scales": np.array([1, 1, scale, scale], np.float32),
     }
     nodes = [
@@ -60,4 +60,65 @@ def write_graph(path, shape=("n", 3, "h", "w"), scale=2, white=1.0, multiple=1, 
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def write_repeating(path, shape=("n", 3, "h", "w"), scale=2, kind=TensorProto.FLOAT, opset=13, extra=False):
+    """A graph that repeats pixels: [N, C, h, w], or [N, h, w, C] where the shape ends with the channels. `extra`: its
+    first output is the input.
+    """
+    order = [0, 3, 1, 2] if shape[3] in (1, 3) else [0, 1, 2, 3]
+    axes = {"mode": "nearest"}
+    if opset >= 11:
+        axes |= {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    resize = ["there", "", "scales"] if opset >= 11 else ["there", "scales"]
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["there"], perm=order),
+        helper.make_node("Resize" if opset >= 10 else "Upsample", resize, ["larger"], **axes),
+        helper.make_node("Transpose", ["larger"], ["y"], perm=[order.index(axis) for axis in range(4)]),
+        *([helper.make_node("Identity", ["x"], ["same"])] if extra else []),
+    ]
+    outputs = [helper.make_tensor_value_info(name, kind, None) for name in (["same"] if extra else []) + ["y"]]
+    graph = helper.make_graph(
+        nodes,
+        "repeating",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        outputs,
+        [numpy_helper.from_array(np.array([1, 1, scale, scale], np.float32), "scales")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8), path)
+    return path
+
+
+class Changed(nn.Module):
+    """Repeats pixels of frames from 0 to `white`, and does one thing wrong: see CHANGES."""
+
+    def __init__(self, change, scale=2, white=1.0):
+        super().__init__()
+        self.change, self.scale, self.white = change, scale, white
+
+    def forward(self, x):
+        x = x.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3) / self.white
+        return CHANGES[self.change](x) * self.white
+
+
+CHANGES = {
+    "sound": lambda x: x,
+    "sharper": lambda x: x + 1.5 * (x - functional.avg_pool2d(x, 5, 1, 2)),
+    "smoother": lambda x: functional.avg_pool2d(x, 5, 1, 2),
+    "brighter in the dark": lambda x: x.clamp(0, 1) ** 0.8,
+    "half a pixel off": lambda x: x.roll(1, 3),
+    "of its range": lambda x: torch.where(x < 0.02, 0.9, x.clamp(0, 1)),
+    "inverted": lambda x: 1 - x,
+    "black": lambda x: 0 * x,
+    "white": lambda x: 0 * x + 2,
+    "swapped": lambda x: x.flip(1),
+    "shifted": lambda x: x.roll(8, 3),
+    "to -1..1": lambda x: 2 * x - 1,
+}
+
+
+def write_changed(path, change, scale=2, white=1.0):
+    """`Changed` as TorchScript."""
+    torch.jit.trace(Changed(change, scale, white), torch.rand(1, 3, 64, 64) * white, check_trace=False).save(path)
     return path

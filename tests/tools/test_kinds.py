@@ -83,7 +83,7 @@ def test_a_row_is_all_that_a_new_kind_needs_besides_its_module(new_kinds, tmp_pa
     frame = dataset.frames("a")[1]
     expected = dataset.read("origin_images", frame).repeat(2, 0).repeat(2, 1)
     np.testing.assert_array_equal(read_image(dataset.path("sr_images", frame)), expected)
-    assert dataset.record.upscaler == {"spec": "repeat", "sha256": None}
+    assert dataset.record.upscaler == {"spec": "repeat", "sha256": None, "read_as": "network, ×2, RGB"}
     assert dataset.record.detector is not None
     assert dataset.record.detector["spec"] == "brightness:sun"
     assert dataset.record.detector["brightness_of"] == "sun"

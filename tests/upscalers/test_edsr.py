@@ -80,7 +80,7 @@ def test_weights_of_other_networks_are_refused_with_what_is_wrong(weights):
         return {name: value for name, value in weights.items() if name not in drop} | changed
 
     cases = {
-        r"is no EDSR: it has fc\.bias; spandrel:PATH reads other networks": {"fc.bias": torch.zeros(1)},
+        r"is no EDSR: it has fc\.bias": {"fc.bias": torch.zeros(1)},
         r"is no EDSR: it lacks body\.0\.body\.2\.bias": with_changes(drop=["body.0.body.2.bias"]),
         r"is no EDSR: it has as well more": with_changes(more=torch.zeros(1)),
         r"head\.0\.bias is \[5\], expected \[4\]": with_changes(**{"head.0.bias": torch.zeros(5)}),

@@ -65,7 +65,9 @@ def test_every_frame_of_every_clip_gets_a_clear_frame(run, dataset):
     expected = upscaler("bicubic", 2)(origin[None])[0]
     np.testing.assert_array_equal(read_image(dataset.root / "sr_images/a/000002.png"), expected)
     info = Dataset.open(dataset.root).record.content
-    assert (info["scale"], info["upscaler"]) == (2, {"spec": "bicubic", "sha256": None})
+    read_as = "bicubic interpolation, ×2, RGB"
+    assert (info["scale"], info["upscaler"]) == (2, {"spec": "bicubic", "sha256": None, "read_as": read_as})
+    assert f"bicubic: read as {read_as}" in result.stdout
 
 
 def test_frames_of_the_same_upscaler_are_kept_and_those_of_another_scale_are_not(dataset):
@@ -196,13 +198,15 @@ def test_what_cannot_be_asked_for_is_refused(refused, dataset, tmp_path, monkeyp
     assert "x.pt: no such file; give --model edsr:PATH the upscaler's file" in line
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     graph, weights = write_graph(tmp_path / "a.onnx"), tmp_path / "a.pth"
-    torch.save({}, weights)
+    torch.save(Edsr(1, 1, 2).state_dict(), weights)
+    torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "fc.pth")
     (tmp_path / "empty.pt").touch()
     for spec, more, message in (
         ("nothing", {}, "--model nothing: no such upscaler; there are: builtin, bicubic, edsr:PATH"),
         ("onnx", {}, "no such upscaler"),
         (f"{graph}", {}, f"did you mean onnx:{graph}?"),
-        (f"{weights}", {}, f"did you mean edsr:{weights} or spandrel:{weights}?"),
+        (f"{weights}", {}, f"did you mean edsr:{weights}?"),
+        (f"{tmp_path}/fc.pth", {}, "no kind knows this network: trace it with its own code, torch.jit.trace(network"),
         (f"{write_script(tmp_path / 's.pt')}", {}, "did you mean torchscript:"),
         (f"edsr:{tmp_path}", {}, "no such file"),
         (f"edsr:{tmp_path}/empty.pt", {}, "empty.pt: is empty"),
@@ -215,6 +219,8 @@ def test_what_cannot_be_asked_for_is_refused(refused, dataset, tmp_path, monkeyp
         (f"edsr:{weights}", {"precision": "fp16"}, "--precision fp16: needs a CUDA GPU, and there is none"),
         (f"onnx:{graph}", {"pixel_range": 2.0}, "--pixel_range 2: expected 1 or 255"),
         ("bicubic", {"pixel_range": 255.0}, "--pixel_range 255: expected 1 or 255, for torchscript: and onnx: only"),
+        (f"onnx:{graph}", {"channel_order": "GBR"}, "--channel_order GBR: expected one of RGB, BGR, RGB-BGR, BGR-RGB"),
+        ("bicubic", {"channel_order": "BGR"}, "for files only"),
     ):
         with pytest.raises(errors.InputError) as refusal:
             UpscalerSettings(spec, **more)
@@ -227,6 +233,8 @@ def test_files_that_make_no_upscaler_are_refused_in_one_line(tmp_path, detector_
     torch.save(damaged, tmp_path / "nan.pth")
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "fc.pth")
     torch.save(RedInverted(), tmp_path / "module.pth")
+    torch.save(Edsr(3, 0, 3).state_dict(), tmp_path / "edsr.pth")
+    (tmp_path / "compact.pth").write_bytes(compact_path.read_bytes())
     torch.save([1], tmp_path / "list.pth")
     torch.save({None: torch.zeros(1)}, tmp_path / "nameless.pth")
     torch.save({"params": {}}, tmp_path / "nested.pth")
@@ -266,7 +274,10 @@ def forward(self, x):
         ("spandrel:s.pt", "did you mean torchscript:"),
         (f"spandrel:{compact_path}", "--scale 3: "),
         ("torchscript:cut.pt", "is not a TorchScript file"),
-        ("torchscript:fc.pth", "did you mean edsr:"),
+        ("torchscript:fc.pth", "no kind knows this network: trace it"),
+        ("torchscript:edsr.pth", "did you mean edsr:"),
+        ("spandrel:edsr.pth", "did you mean edsr:"),
+        ("edsr:compact.pth", "did you mean spandrel:"),
         ("torchscript:conv.pt", "is not an upscaler of RGB frames"),
         ("torchscript:reaching.pt", "its code calls torch.save"),
         ("onnx:junk.onnx", "is not an ONNX file that runs"),
@@ -293,9 +304,9 @@ def forward(self, x):
 
 @pytest.mark.slow
 def test_the_command_takes_an_upscaler_s_flags(run, dataset, tmp_path):
-    path = write_graph(tmp_path / "up.onnx", white=255.0)
+    path = write_graph(tmp_path / "up.onnx", white=255.0, inverted=False)
     flags = ("--model", f"onnx:{path}", "--scale", 2, "--tile_size", 16, "--pixel_range", 255)
     run("tools/super_resolve.py", "--data", dataset.root, *flags)
     origin = dataset.read("origin_images", dataset.frames("a")[0])
     clear = read_image(dataset.root / "sr_images/a/000000.png")
-    np.testing.assert_array_equal(clear, red_inverted(origin[None])[0])
+    np.testing.assert_array_equal(clear, origin.repeat(2, 0).repeat(2, 1))

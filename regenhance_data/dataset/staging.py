@@ -1,0 +1,74 @@
+"""New files of a part of the dataset (sr_images, importance), made beside the old ones, which stay until all are there.
+
+    sr_images/.new/       the new files, as in sr_images/, and plan.json: what dataset.yaml will record
+    sr_images/.ready/     the same, once all are made; they replace the old files one after the other
+
+One rename decides which files count. The next run finishes a replacement that was killed, so at any moment either the
+old files are complete or the new ones.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import read_json, remove_unfinished, write_json
+
+_NEW, _READY, _PLAN = ".new", ".ready", "plan.json"
+
+
+def staging_folder(part: str) -> str:
+    """Where the new files of a part are made, relative to the dataset folder."""
+    return f"{part}/{_NEW}"
+
+
+def stage(root: Path, part: str, record: Mapping[str, Any]) -> None:
+    """Begin to make new files of a part, or go on with those of an earlier run for the same `record`: the keys and
+    plain values to set in dataset.yaml at the end. Files for another record are removed.
+    """
+    folder = root / staging_folder(part)
+    earlier = None
+    with suppress(InputError):
+        earlier = read_json(folder / _PLAN)
+    if earlier != record:
+        discard_staged(root, part)
+        write_json(folder / _PLAN, dict(record))
+    for path in (folder, *folder.iterdir()):
+        remove_unfinished(path)
+
+
+def discard_staged(root: Path, part: str) -> None:
+    """Remove what an earlier run left unfinished."""
+    shutil.rmtree(root / staging_folder(part), ignore_errors=True)
+
+
+def publish(root: Path, part: str, save: Callable[..., None]) -> None:
+    """Replace the old files of a part by the new ones, all of which are made. `save` sets keys of dataset.yaml."""
+    os.replace(root / part / _NEW, root / part / _READY)
+    finish_publishing(root, part, save)
+
+
+def finish_publishing(root: Path, part: str, save: Callable[..., None]) -> None:
+    """Finish what `publish` began before its process was killed, if there is such."""
+    folder = root / part / _READY
+    if not folder.is_dir():
+        return
+    record = read_json(folder / _PLAN)
+    if not isinstance(record, dict):
+        raise InputError(f"{folder}: is not what this kit writes; remove it")
+    for path in sorted(folder.iterdir()):
+        if path.name != _PLAN:
+            _replace(path, root / part / path.name)
+    save(**record)
+    shutil.rmtree(folder)
+
+
+def _replace(path: Path, target: Path) -> None:
+    if target.is_symlink():
+        target.unlink()
+    elif target.is_dir():
+        shutil.rmtree(target)
+    os.replace(path, target)
