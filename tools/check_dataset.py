@@ -9,7 +9,8 @@ from regenhance_data import cli, console, errors
 from regenhance_data.dataset.check import check_dataset
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
-from regenhance_data.dataset.statistics import split_warnings
+from regenhance_data.dataset.statistics import collect_statistics
+from regenhance_data.dataset.warnings import dataset_warnings
 
 EXAMPLES = "python tools/check_dataset.py --data my_dataset"
 MOST_LINES = 20  # a screen; the rest is counted
@@ -31,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     if problems:
         raise errors.InputError(problems[0] if len(problems) == 1 else f"{args.data}: {len(problems)} problems")
     frames = {name: len(dataset.read_split(name)) for name in SPLITS}
-    for warning in split_warnings(frames):
+    for warning in dataset_warnings(collect_statistics(dataset)):
         console.warn(str(warning))
     print(f"{args.data}: no problems. " + ", ".join(f"{name} {count}" for name, count in frames.items()) + " frames")
 

@@ -9,6 +9,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_IMAGES, Dataset
+from regenhance_data.dataset.next_steps import hr_frames_command, importance_command
 
 if TYPE_CHECKING:
     from regenhance_data.stages.extract import ExtractionSettings
@@ -99,11 +100,9 @@ def suggest_next(dataset: Dataset, sources: "Sequence[ClipSource]") -> None:
             "every clip in one folder, so keep_hr for all clips, or super-resolve all of them"
         )
     if with_hr and not without_hr:
-        detector = [] if dataset.record.detector else ["--detector", "onnx:YOUR_DETECTOR.onnx"]
-        cli.suggest(["python", "tools/make_importance.py", "--data", dataset.root, *detector])
+        cli.suggest(importance_command(dataset))
     else:
-        known = (dataset.record.upscaler or {}).get("spec", "builtin")
-        cli.suggest(["python", "tools/super_resolve.py", "--data", dataset.root, "--model", known])
+        cli.suggest(hr_frames_command(dataset))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.levels import Kind
 from regenhance_data.dataset.split import Ratios
-from regenhance_data.dataset.statistics import split_warnings
+from regenhance_data.dataset.warnings import split_warnings
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 
 EXAMPLES = """

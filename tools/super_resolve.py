@@ -7,6 +7,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.next_steps import importance_command
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 from regenhance_data.stages.super_resolve import super_resolve
 from regenhance_data.upscalers.arguments import add_upscaler_arguments, upscaler_settings_from
@@ -38,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
         frames, made = super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
     kept = "" if made == frames else f", {frames - made} of them existed already"
     print(f"{args.data}/sr_images: {frames} frames at {scale} times the LR size, by {args.model}{kept}")
-    cli.suggest(["python", "tools/make_importance.py", "--data", args.data, "--detector", "builtin"])
+    cli.suggest(importance_command(dataset))
 
 
 if __name__ == "__main__":

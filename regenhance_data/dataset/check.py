@@ -7,12 +7,13 @@ import numpy as np
 from PIL import Image
 
 from regenhance_data.console import progress
-from regenhance_data.dataset.folder import HR_FOLDERS, LR_FRAMES, Dataset
+from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, IMPORTANCE, LR_FRAMES, SR_IMAGES, Dataset
 from regenhance_data.dataset.importance_source import importance_source
 from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.staleness import refuse_stale_labels
+from regenhance_data.dataset.statistics import missing_hr_frames
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
@@ -24,8 +25,8 @@ def check_dataset(dataset: Dataset) -> list[str]:
 
     Checked: every listed pair exists inside the folder and decodes; label and LR frame have the same size; label values
     are below `levels` and constant over each macroblock; no frame is in two splits; the gap between the blocks of a
-    clip; the pixels of each level that dataset.yaml counts; HR frames have `scale` times the size; importance fits the
-    frames, and labels were made from it.
+    clip; the pixels of each level that dataset.yaml counts; HR frames have `scale` times the size, and none is missing
+    where dataset.yaml says how they were made; importance fits the frames, and labels were made from it.
     """
     problems: list[str] = []
     listed: dict[str, str] = {}
@@ -53,10 +54,32 @@ def check_dataset(dataset: Dataset) -> list[str]:
             )
     problems += _check_gap(dataset, listed)
     for clip in dataset.clips():
+        problems += _check_hr_frames(dataset, clip)
         try:
             _check_importance(dataset, clip)
         except InputError as error:
             problems.append(str(error))
+    return problems
+
+
+def _check_hr_frames(dataset: Dataset, clip: str) -> list[str]:
+    """Problems where HR frames of a clip are missing though dataset.yaml says how they were made."""
+    problems = []
+    record = dataset.record
+    recorded = {
+        record.importance.hr_folder if clip in record.made.get(IMPORTANCE, {}) else None,
+        SR_IMAGES if clip in record.made.get(SR_IMAGES, {}) else None,
+        HR_IMAGES if clip in record.clips and record.clips[clip].keep_hr else None,
+    }
+    for folder in HR_FOLDERS:
+        if folder in recorded and (dataset.root / folder).is_dir():
+            missing = missing_hr_frames(dataset, clip, folder)
+            command = "extract.py --keep_hr" if folder == HR_IMAGES else "super_resolve.py"
+            if missing:
+                problems.append(
+                    f"{dataset.path(folder, missing[0])}: is missing, as {len(missing)} of "
+                    f"{len(dataset.frames(clip))} HR frames of the clip are; run tools/{command} again"
+                )
     return problems
 
 

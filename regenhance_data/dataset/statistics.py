@@ -1,44 +1,33 @@
-"""Statistics of a dataset at any stage, and warnings about what is valid but probably not intended.
+"""Statistics of a dataset at any stage.
 
 Importance is read in blocks, and one image of each clip, so memory grows by a few numbers per frame only.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, Dataset, Frame
-from regenhance_data.dataset.label_png import read_label
+from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import bounded_map
+from regenhance_data.regions.composite import upsample_frame
 
 FEWEST_TEST_FRAMES = 20  # on fewer, F1 varies by several hundredths with the choice of frames
-MOST_LEVEL_0 = 0.95
-MOST_IN_GAPS = 0.25
-# Mean |HR − upsampled| of a frame, of 255. Bicubic interpolation, which adds no detail, differs by about 1.3 on the
-# built-in street scene, the built-in upscaler by 4.
-LEAST_DIFFERENCE = 0.5
-
-
-@dataclass(frozen=True)
-class DatasetWarning:
-    """Something that is valid but probably not intended, and what to do about it: a sentence each."""
-
-    problem: str
-    advice: str
-
-    def __str__(self) -> str:
-        return f"{self.problem}; {self.advice}"
+SAMPLED_FRAMES = 10  # that stand for all, in the report and for the difference of HR and upsampled frames
 
 
 @dataclass(frozen=True)
 class ClipStatistics:
     """Frames in order, their grid, the sum of importance of each frame [T] (NaN where it has none), and the mean
-    importance of each macroblock [rows, cols] (None where no frame has importance).
+    importance of each macroblock [rows, cols] (None where no frame has importance). missing_hr: frames without an HR
+    frame, 0 where the dataset has none at all. other_sizes: frames whose size is not that of the first.
     """
 
     name: str
@@ -46,6 +35,8 @@ class ClipStatistics:
     grid: MacroblockGrid
     totals: np.ndarray
     mean: np.ndarray | None
+    missing_hr: int = 0
+    other_sizes: int = 0
 
     def __str__(self) -> str:
         return self.name or "the one clip"
@@ -83,12 +74,13 @@ def collect_statistics(dataset: Dataset) -> DatasetStatistics:
     for name in SPLITS:
         if (dataset.root / f"{name}.txt").exists():
             split_of |= dict.fromkeys(dataset.split_frames(name), name)
-    hr_folder = next((folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()), None)
+    folders = (dataset.record.importance.hr_folder, *HR_FOLDERS)
+    hr_folder = next((name for name in folders if name in HR_FOLDERS and (dataset.root / name).is_dir()), None)
     pixels = _level_pixels(dataset, split_of) if split_of else None
-    return DatasetStatistics(dataset, list(_clips(dataset)), hr_folder, split_of, pixels)
+    return DatasetStatistics(dataset, list(_clips(dataset, hr_folder)), hr_folder, split_of, pixels)
 
 
-def _clips(dataset: Dataset) -> Iterator[ClipStatistics]:
+def _clips(dataset: Dataset, hr_folder: str | None) -> Iterator[ClipStatistics]:
     for name in dataset.clips():
         frames, grid = dataset.frames(name), dataset.grid(name)
         totals: dict[int, float] = {}
@@ -105,7 +97,26 @@ def _clips(dataset: Dataset) -> Iterator[ClipStatistics]:
                 totals |= dict(zip(numbers.tolist(), importance.sum((1, 2), dtype=np.float64).tolist(), strict=True))
                 sums += importance.sum(0, dtype=np.float64)
             mean = sums / max(len(totals), 1)
-        yield ClipStatistics(name, frames, grid, np.array([totals.get(frame.number, np.nan) for frame in frames]), mean)
+        of_frames = np.array([totals.get(frame.number, np.nan) for frame in frames])
+        missing = len(missing_hr_frames(dataset, name, hr_folder)) if hr_folder else 0
+        sizes = bounded_map(_size_wh, (dataset.path(LR_FRAMES, frame) for frame in frames))
+        others = sum(size not in (None, (grid.width, grid.height)) for size in sizes)
+        yield ClipStatistics(name, frames, grid, of_frames, mean, missing, others)
+
+
+def _size_wh(path: Path) -> tuple[int, int] | None:
+    """(width, height) of an image in pixels, from its header; None where that is broken."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except BROKEN_IMAGE:
+        return None
+
+
+def missing_hr_frames(dataset: Dataset, clip: str, hr_folder: str) -> list[Frame]:
+    """The frames of a clip that have no HR frame in a folder."""
+    there = {frame.stem for frame in dataset.frames(clip, hr_folder)}
+    return [frame for frame in dataset.frames(clip) if frame.stem not in there]
 
 
 def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, np.ndarray]:
@@ -120,88 +131,35 @@ def _level_pixels(dataset: Dataset, split_of: Mapping[Frame, str]) -> dict[str, 
     return counts
 
 
-def split_warnings(frames: Mapping[str, int]) -> list[DatasetWarning]:
-    """Warnings about splits with too few frames, from {split: number of frames}."""
-    more = "use longer or more clips, a smaller --gap or another --split with tools/make_seg_dataset.py"
-    effects = {"val": "checkpoints cannot be compared", "test": "the predictor cannot be evaluated"}
-    warnings = [
-        DatasetWarning(f"{name} has no frame: {effect}", more) for name, effect in effects.items() if not frames[name]
-    ]
-    if 0 < frames["test"] < FEWEST_TEST_FRAMES:
-        warnings.append(DatasetWarning(f"test has {frames['test']} frames, too few for a reliable F1", more))
-    return warnings
+def sample_frames(statistics: DatasetStatistics) -> list[Frame]:
+    """A few frames, from the least important to the most, spread over clips and splits."""
+    totals = statistics.totals() or {frame: 0.0 for clip in statistics.clips for frame in clip.frames}
+    frames = sorted(totals, key=lambda frame: totals[frame])
+    used: Counter[str | None] = Counter()
+    selected = []
+    for indices in np.array_split(np.arange(len(frames)), min(SAMPLED_FRAMES, len(frames))):
+        groups = {i: (f"clip {frames[i].clip}", statistics.split_of.get(frames[i])) for i in indices}
+        best = min(indices, key=lambda i: (sum(used[group] for group in groups[i]), abs(i - indices.mean())))
+        used.update(groups[best])
+        selected.append(frames[best])
+    return selected
 
 
-def dataset_warnings(statistics: DatasetStatistics, differences: Sequence[float]) -> list[DatasetWarning]:
-    """All warnings, from the statistics and the mean |HR − upsampled| (0 to 255) of some frames."""
-    return [
-        *(_label_warnings(statistics) if statistics.split_of else []),
-        *_hr_frame_warnings(differences),
-        *_importance_warnings(statistics),
-        *_clip_warnings(statistics),
-    ]
-
-
-def _label_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
-    yield from split_warnings(statistics.counts())
-    assert statistics.pixels is not None
-    for name, pixels in statistics.pixels.items():
-        if pixels.sum() and pixels[0] / pixels.sum() > MOST_LEVEL_0:
-            yield DatasetWarning(
-                f"{pixels[0] / pixels.sum():.1%} of the {name} pixels are level 0, so a network that always predicts 0 "
-                "is nearly always right",
-                "make labels with --normalize log or rank, or importance with a lower --score_threshold",
-            )
-    totals = statistics.totals()
-    for name in SPLITS:
-        for clip in statistics.clips:
-            found = [totals[f] for f in clip.frames if statistics.split_of.get(f) == name and f in totals]
-            if found and not any(found):
-                yield DatasetWarning(
-                    f"the {name} block of {clip} has no object: none of its {len(found)} frames has importance",
-                    "use a clip with objects throughout, or --split_by clip",
-                )
-    frames = sum(len(clip.frames) for clip in statistics.clips)
-    lost = sum(frame not in statistics.split_of for frame in totals)
-    if lost / frames > MOST_IN_GAPS:
-        yield DatasetWarning(
-            f"{lost} of {frames} frames ({lost / frames:.0%}) lie in the gaps between the blocks and are unused",
-            "use longer clips, or a smaller --gap where the scene changes fast",
+def upsampled_and_hr(statistics: DatasetStatistics, frame: Frame) -> tuple[np.ndarray, np.ndarray] | None:
+    """The upsampled and the HR frame, None without an HR frame. InputError where that has another size."""
+    dataset, hr_folder = statistics.dataset, statistics.hr_folder
+    if hr_folder is None or not dataset.path(hr_folder, frame).exists():
+        return None
+    upsampled = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
+    hr = dataset.read(hr_folder, frame)
+    if hr.shape != upsampled.shape:
+        raise InputError(
+            f"{dataset.path(hr_folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
+            f"{upsampled.shape[1]}x{upsampled.shape[0]}; make it again"
         )
+    return upsampled, hr
 
 
-def _hr_frame_warnings(differences: Sequence[float]) -> Iterator[DatasetWarning]:
-    if differences and np.mean(differences) < LEAST_DIFFERENCE:
-        yield DatasetWarning(
-            f"HR frames differ from upsampled ones by only {np.mean(differences):.2f} of 255 on average, "
-            "so they cannot help a detector",
-            "use another --model with tools/super_resolve.py, or the originals (--keep_hr of tools/extract.py)",
-        )
-
-
-def _importance_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
-    if not statistics.has_importance:
-        return
-    totals = statistics.totals()
-    missing = sum(len(clip.frames) for clip in statistics.clips) - len(totals)
-    if missing:
-        yield DatasetWarning(f"{missing} frames have no importance", "run tools/make_importance.py again")
-    if not any(totals.values()):
-        yield DatasetWarning(
-            "importance is 0 everywhere",
-            "lower --score_threshold of tools/make_importance.py, or look at the HR frames below",
-        )
-
-
-def _clip_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
-    if len(statistics.clips) == 1:
-        yield DatasetWarning(
-            "there is only one clip, so test frames look like training frames: same time of day, same weather",
-            "add clips from other times with tools/extract.py --video",
-        )
-    sizes = Counter(f"{clip.grid.width}x{clip.grid.height}" for clip in statistics.clips)
-    if len(sizes) > 1:
-        yield DatasetWarning(
-            f"clips differ in size ({', '.join(sizes)}), and a predictor is exported for one size",
-            "extract them all with the same --height, or make a dataset for each size",
-        )
+def frame_difference(upsampled: np.ndarray, hr: np.ndarray) -> np.ndarray:
+    """|HR frame − upsampled frame| of each pixel and channel, int16 [H, W, 3]."""
+    return np.abs(hr.astype(np.int16) - upsampled)

@@ -5,7 +5,6 @@ It shows a dataset at any stage. Only the frames that it shows are read.
 
 import html
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -19,21 +18,22 @@ from regenhance_data import plots
 from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
+from regenhance_data.dataset.next_steps import hr_frames_command
 from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.statistics import (
     ClipStatistics,
     DatasetStatistics,
-    DatasetWarning,
     collect_statistics,
-    dataset_warnings,
+    frame_difference,
+    sample_frames,
+    upsampled_and_hr,
 )
+from regenhance_data.dataset.warnings import DatasetWarning, dataset_warnings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.regions.overlay import draw_heatmap
 from regenhance_data.reports import page
 
-SHEET_ROWS = 10  # frames on the contact sheet
 SHEET_PX = 420  # an image's width on it: a third of the page, which stays under 5 MB
 ZOOMED_FRAMES = 2
 MOST_CLIPS = 12  # shown in charts
@@ -46,9 +46,9 @@ def write_dataset_report(dataset: Dataset, path: Path) -> list[DatasetWarning]:
     InputError where a file of the dataset is broken; nothing is written then.
     """
     statistics = collect_statistics(dataset)
-    frames = _sample_frames(statistics)
-    pairs = [(frame, *_upsampled_and_hr(statistics, frame)) for frame in frames if statistics.hr_folder]
-    warnings = dataset_warnings(statistics, [float(_difference(upsampled, hr).mean()) for _, upsampled, hr in pairs])
+    frames = sample_frames(statistics)
+    pairs = [(frame, *pair) for frame in frames if (pair := upsampled_and_hr(statistics, frame)) is not None]
+    warnings = dataset_warnings(statistics)
     name = dataset.root.resolve().name
     page.write_page(
         path,
@@ -67,38 +67,6 @@ def write_dataset_report(dataset: Dataset, path: Path) -> list[DatasetWarning]:
         clips=_clip_table(statistics),
     )
     return warnings
-
-
-def _sample_frames(statistics: DatasetStatistics) -> list[Frame]:
-    """Frames for the contact sheet, from the least important to the most, spread over clips and splits."""
-    totals = statistics.totals() or {frame: 0.0 for clip in statistics.clips for frame in clip.frames}
-    frames = sorted(totals, key=lambda frame: totals[frame])
-    used: Counter[str | None] = Counter()
-    selected = []
-    for indices in np.array_split(np.arange(len(frames)), min(SHEET_ROWS, len(frames))):
-        groups = {i: (f"clip {frames[i].clip}", statistics.split_of.get(frames[i])) for i in indices}
-        best = min(indices, key=lambda i: (sum(used[group] for group in groups[i]), abs(i - indices.mean())))
-        used.update(groups[best])
-        selected.append(frames[best])
-    return selected
-
-
-def _upsampled_and_hr(statistics: DatasetStatistics, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """The upsampled and the HR frame. InputError where the HR frame has another size."""
-    dataset, hr_folder = statistics.dataset, str(statistics.hr_folder)
-    upsampled = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
-    hr = dataset.read(hr_folder, frame)
-    if hr.shape != upsampled.shape:
-        raise InputError(
-            f"{dataset.path(hr_folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
-            f"{upsampled.shape[1]}x{upsampled.shape[0]}; make it again"
-        )
-    return upsampled, hr
-
-
-def _difference(upsampled: np.ndarray, hr: np.ndarray) -> np.ndarray:
-    """|HR frame − upsampled frame| of each pixel and channel, int16 [H, W, 3]."""
-    return np.abs(hr.astype(np.int16) - upsampled)
 
 
 def _lead(statistics: DatasetStatistics) -> str:
@@ -122,8 +90,8 @@ def _next_step(statistics: DatasetStatistics) -> str:
             f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx",
         )
     else:
-        missing, command = "There are no HR frames yet. ", f"super_resolve.py {data} --model builtin"
-    return f"{missing}Next: <code>python tools/{html.escape(command)}</code>"
+        missing, command = "There are no HR frames yet. ", shlex.join(hr_frames_command(statistics.dataset))
+    return f"{missing}Next: <code>python tools/{html.escape(command.removeprefix('python tools/'))}</code>"
 
 
 def _warning_list(warnings: Sequence[DatasetWarning], is_complete: bool) -> str:
@@ -205,7 +173,8 @@ def _sheet_images(
             )
         yield draw_heatmap(lr, normaliser(maps[frame]), grid) if frame in maps else lr
     elif statistics.hr_folder:
-        yield dataset.read(statistics.hr_folder, frame)
+        has_hr = dataset.path(statistics.hr_folder, frame).exists()
+        yield dataset.read(statistics.hr_folder, frame) if has_hr else np.zeros_like(lr)
     if statistics.pixels:
         yield _label_image(dataset, frame, lr)
 
@@ -227,7 +196,7 @@ def _enhancement(statistics: DatasetStatistics, pairs: Sequence[tuple[Frame, np.
     figures = []
     for frame, upsampled, hr in pairs:
         grid = MacroblockGrid(hr.shape[0], hr.shape[1], statistics.dataset.mb_size * statistics.dataset.scale)
-        importance = maps.get(frame, grid.mean(_difference(upsampled, hr).sum(2)))
+        importance = maps.get(frame, grid.mean(frame_difference(upsampled, hr).sum(2)))
         for kind, image in (("upsampled frame", upsampled), ("HR frame", hr)):
             figures.append(page.captioned_image(page.zoom(image, importance, grid), f"{_name(frame)}: {kind}"))
     what = "the most important macroblock" if maps else "the macroblock that differs most"
