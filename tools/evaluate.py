@@ -8,6 +8,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console, errors
+from regenhance_data.dataset.staleness import without_words
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
@@ -71,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.plots import save_figure
 
     dataset, frames = inputs.dataset, inputs.frames
-    if inputs.settings.detector != dataset.record.detector:
+    if without_words(inputs.settings.detector) != without_words(dataset.record.detector or {}):
         console.warn(
             f"{args.data}: importance was computed with another detector or other settings, and so is the oracle"
         )

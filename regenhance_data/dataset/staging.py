@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_json, remove_unfinished, write_json
+from regenhance_data.io.files import read_json, write_json
+from regenhance_data.io.leftovers import remove_unfinished
 
 _NEW, _READY, _PLAN = ".new", ".ready", "plan.json"
 

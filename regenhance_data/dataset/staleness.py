@@ -138,6 +138,11 @@ def start_importance(
     return _start(dataset, IMPORTANCE, digests, old, **changes)
 
 
+def without_words(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of a detector without what only describes it (`read_as`): nothing is made from that."""
+    return {key: value for key, value in record.items() if key != "read_as"}
+
+
 def importance_is_complete(dataset: Dataset, clip: str, folder: str = IMPORTANCE) -> bool:
     """Whether the importance file of a clip exists and has every frame."""
     path = dataset.importance_path(clip, folder)
@@ -165,7 +170,7 @@ def refuse_stale_importance(dataset: Dataset, clip: str) -> None:
 def _importance_digest(dataset: Dataset, clip: str, detector: Mapping[str, Any], importance: ImportanceRecord) -> str:
     hr_folder = str(importance.hr_folder)
     hr_frames = fingerprint(dataset, hr_folder, clip) if (dataset.root / hr_folder / clip).is_dir() else None
-    return digest([detector, importance.to_dict(), fingerprint(dataset, LR_FRAMES, clip), hr_frames])
+    return digest([without_words(detector), importance.to_dict(), fingerprint(dataset, LR_FRAMES, clip), hr_frames])
 
 
 def _stale(dataset: Dataset, part: str, digests: Mapping[str, str]) -> list[str]:

@@ -6,8 +6,8 @@ from dataclasses import fields
 from typing import Any
 
 from regenhance_data.detectors.kinds import KINDS
+from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.detectors.yolo_layouts import LAYOUTS
 from regenhance_data.kinds import known_specs
 
 
@@ -46,13 +46,26 @@ def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames are resized to it (default: what torchvision and detectron2 use for the model; for a file, "
         "the frame's own size if the graph allows, else the graph's)",
     )
+    _add_file_arguments(parser)
+
+
+def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
     file = parser.add_argument_group("detector from an ONNX or TorchScript file", argument_default=argparse.SUPPRESS)
     add = file.add_argument
     add(
         "--detector_layout",
         dest="layout",
         choices=tuple(LAYOUTS),
-        help="of the output (default: recognised by its shape)",
+        help="of the output; docs/detectors.md has the table (default: recognised by its shape, its values and the "
+        "class names in the file)",
+    )
+    add(
+        "--detector_anchors",
+        dest="anchors",
+        nargs="+",
+        type=float,
+        metavar="PIXELS",
+        help="width and height of each anchor of a YOLOv5 or YOLOv7 that puts out raw maps, from the finest stride on",
     )
     add("--channel_order", choices=("RGB", "BGR"), help="of the input (default: the layout's; RGB for segmentation)")
     add("--pixel_range", type=float, help="of the input, 255 or 1 (default: the layout's; 1 for segmentation)")

@@ -39,15 +39,20 @@ class Objective:
 class Detector(ABC):
     """A detection or segmentation network. Subclasses implement `detect` and `accuracy`.
 
-    Its results depend on its settings alone; `settings.task` is filled in.
+    Its results depend on its settings alone; `settings.task` and, of a file, `settings.read_as` are filled in.
     """
 
     task = "detection"
     class_names: tuple[str, ...]
+    too_large = 0  # detections dropped for their area, since the detector was loaded
 
     def __init__(self, settings: DetectorSettings) -> None:
-        self.settings = replace(settings, task=self.task)
+        self.settings = replace(settings, task=self.task, read_as=None)
         self.device = default_device()
+
+    def describe(self, read_as: str) -> None:
+        """Record in the settings what a file was taken for."""
+        self.settings = replace(self.settings, read_as=read_as)
 
     @abstractmethod
     def detect(self, frames: np.ndarray) -> list[Any]:
@@ -137,13 +142,17 @@ class BoxDetector(Detector):
         candidates = FilteredDetections(rows, columns, boxes, scores[rows, columns], labels)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         # a box outside the frame has no area left
-        counts = (areas > 0) & (areas <= self.settings.max_box_area * hw[0] * hw[1])
+        counts = areas > 0
         if dense.one_class_per_row:
             counts &= candidates.scores == scores[rows].amax(-1)
         if self.settings.classes:
             counts &= torch.isin(labels, torch.tensor(self.counted_classes(), device=labels.device))
-        kept = candidates.subset(counts)
-        return kept.subset(batched_nms(kept.boxes, kept.scores, kept.labels, self.settings.iou_threshold))
+        is_large = areas > self.settings.max_box_area * hw[0] * hw[1]
+        self.too_large += len(self._suppressed(candidates.subset(counts & is_large)).rows)
+        return self._suppressed(candidates.subset(counts & ~is_large))
+
+    def _suppressed(self, found: FilteredDetections) -> FilteredDetections:
+        return found.subset(batched_nms(found.boxes, found.scores, found.labels, self.settings.iou_threshold))
 
     @torch.no_grad()
     def detect(self, frames: np.ndarray) -> list[Detections]:

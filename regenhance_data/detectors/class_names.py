@@ -1,7 +1,8 @@
-"""Class names: COCO's, a file's own, and numbers where there are none."""
+"""Class names: COCO's, a file's own, and numbers where there are none; what else a file says of its network."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from regenhance_data.errors import InputError
@@ -40,3 +41,31 @@ def names_from(value: Any) -> dict[int, str]:
     """
     pairs = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     return {int(number): str(name) for number, name in pairs if re.fullmatch("[0-9]{1,4}", str(number))}
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says of its network. names: of the classes, by number. task: 'detect', 'segment', 'pose', 'obb', …,
+    '' where it says none. keypoint_values: the values of all keypoints of a box, 0 where it says none.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    task: str = ""
+    keypoint_values: int = 0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "Metadata":
+        """From what Ultralytics writes; other values are left out."""
+        shape = values.get("kpt_shape")
+        is_shape = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
+        task = values.get("task")
+        return cls(
+            names_from(values.get("names")),
+            task if isinstance(task, str) else "",
+            max(shape[0] * shape[1], 0) if is_shape and shape is not None else 0,
+        )
+
+    @property
+    def count(self) -> int | None:
+        """The number of classes, None where it is not known."""
+        return len(self.names) if self.names and set(self.names) == set(range(len(self.names))) else None

@@ -1,8 +1,4 @@
-"""Detectors in one file (ONNX, TorchScript): their kind is found by running them.
-
-The output decides: a tensor of rank 3 in a YOLO layout; final detections, as torchvision's scripted models give them;
-or a tensor of rank 4 [N, C, h, w] (or a dict with it under 'out'), which is segmentation.
-"""
+"""Detectors in one file (ONNX, TorchScript): the layout of their outputs is found by running them (recognition.py)."""
 
 from typing import Any
 
@@ -10,122 +6,146 @@ import torch
 from torchvision.ops import box_iou
 
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector, FilteredDetections
-from regenhance_data.detectors.preprocessing import (
-    IMAGENET,
-    Network,
-    PixelFormat,
-    ProbedNetwork,
-    Source,
-    probe_network,
-    sizes_text,
-)
+from regenhance_data.detectors.candidates import Candidate, Probe
+from regenhance_data.detectors.class_names import COCO_NAMES
+from regenhance_data.detectors.decoding import Predictions, Reading, decode
+from regenhance_data.detectors.grids import cell_count
+from regenhance_data.detectors.outputs import Outputs
+from regenhance_data.detectors.preprocessing import Network, PixelFormat, ProbedNetwork, Source, probe_network
+from regenhance_data.detectors.recognition import recognise
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.detectors.yolo_decoding import decode_boxes, decode_scores, fits_layout, recognise_layout
-from regenhance_data.detectors.yolo_layouts import LAYOUTS
 from regenhance_data.errors import InputError
 from regenhance_data.io.torch_weights import default_device
 
-SAME_BOX_IOU = 0.5  # from this overlap on, final detections in two frames are the same object
+SAME_BOX_IOU = 0.5  # from this overlap on, detections in two frames are the same object
+CLASSES_OF_FINAL = 91  # as many numbers as torchvision's models of COCO have classes
+_CLASSES_SHOWN = 4
 
 
-class YoloDetector(BoxDetector):
-    """A YOLO-style network. InputError where its output has no known layout."""
+class FileBoxDetector(BoxDetector):
+    """A network whose outputs are boxes in a known layout. InputError where its scores have no gradient.
 
-    def __init__(self, probed: ProbedNetwork, settings: DetectorSettings) -> None:
-        super().__init__(settings)
-        path, output, hw = probed.source.path, probed.output, probed.hw
-        name = settings.layout or recognise_layout(output, hw)
-        if name is None or not fits_layout(LAYOUTS[name], output, hw):
-            raise InputError(
-                f"{path}: is not a detector of layout {name or ', '.join(LAYOUTS)}: its output is {list(output.shape)} "
-                f"for {sizes_text([hw])}; export the detector alone, without NMS"
-            )
-        layout = LAYOUTS[name]
-        scores = decode_scores(layout, output)
-        if scores.min() < 0 or scores.max() > 1:
-            raise InputError(f"{path}: its class scores leave 0..1; export the detector with its sigmoid")
-        self._layout = layout
-        self._network = Network(
-            probed, PixelFormat(layout.channel_order, layout.white), lambda made, at: fits_layout(layout, made, at)
-        )
-        self.class_names = probed.source.class_names(scores.shape[-1])
-
-    def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
-        output, fit = self._network(frames)
-        raw = output.detach()
-
-        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return fit.to_frame(decode_boxes(self._layout, raw, index, rows, fit.outer_hw)), columns
-
-        return DenseOutput(decode_scores(self._layout, output), decode, one_class_per_row=True)
-
-
-class FinalDetector(BoxDetector):
-    """A network whose outputs are final detections: dicts of boxes, scores and labels, after NMS.
-
-    Rows do not correspond from frame to frame: in another frame, a detection is the one of its class that overlaps it
-    most, from SAME_BOX_IOU on.
+    Where rows do not correspond from frame to frame, a detection is in another frame the one of its class that overlaps
+    it most, from SAME_BOX_IOU on.
     """
 
-    def __init__(self, probed: ProbedNetwork, settings: DetectorSettings) -> None:
+    def __init__(self, probed: ProbedNetwork, chosen: Candidate, settings: DetectorSettings) -> None:
         super().__init__(settings)
-        self._network = Network(probed, PixelFormat(), lambda made, at: True, multiple=1)
-        # without names in the file: as many numbers as torchvision's models of COCO have classes
-        self.class_names = probed.source.class_names(max(probed.source.names, default=90) + 1)
+        self._reading = reading = chosen.reading
+        is_final = reading.layout.name == "final"
+        self._network = Network(
+            probed,
+            _pixel_format(reading),
+            lambda outputs, at: _fits(reading, probed.outputs, outputs, at),
+            multiple=1 if is_final else 32,
+        )
+        metadata = probed.source.metadata
+        count = reading.classes or metadata.count or (CLASSES_OF_FINAL if is_final else len(COCO_NAMES))
+        self.class_names = probed.source.class_names(count)
+        self._refuse_without_gradient(probed)
+        self.describe(_words(chosen, self.class_names, self._network))
+
+    def _refuse_without_gradient(self, probed: ProbedNetwork) -> None:
+        frame = torch.full((1, 3, *probed.hw), 100.0, device=self.device, requires_grad=True)
+        scores = self._predictions(frame)[0].scores
+        if not all(one.requires_grad for one in scores) or any(not one.is_floating_point() for one in scores):
+            raise InputError(
+                f"{probed.source.path}: is recognised as {self._reading.layout.words}, but its scores have no gradient "
+                "(it rounds, or counts, on the way); export it for float pixels, without NMS"
+            )
+
+    def _predictions(self, frames: torch.Tensor) -> tuple[Predictions, Any]:
+        outputs, fit = self._network(frames)
+        return decode(self._reading, outputs, fit.outer_hw), fit
 
     def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:
-        found, fit = self._network(frames)
+        found, fit = self._predictions(frames)
 
-        def decode(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return fit.to_frame(found[index]["boxes"].detach()[rows]), found[index]["labels"][rows]
+        def boxes_of(index: int, rows: torch.Tensor, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            boxes = fit.to_frame(found.boxes[index][rows])
+            return boxes, columns if found.labels is None else found.labels[index][rows]
 
-        return DenseOutput([one["scores"][:, None] for one in found], decode)
+        return DenseOutput(found.scores, boxes_of, one_class_per_row=found.labels is None)
 
     def accuracy_of(
         self, detections: FilteredDetections, proposals: list[Any] | None, frames: torch.Tensor
     ) -> torch.Tensor:
+        if self._reading.layout.same_rows and self._reading.layout.name != "corners":
+            return super().accuracy_of(detections, proposals, frames)
         dense = self.dense(frames)
         return torch.stack([_matched_scores(detections, dense, index).sum() for index in range(len(frames))])
 
 
 def _matched_scores(detections: FilteredDetections, dense: DenseOutput, index: int) -> torch.Tensor:
     """The scores in one frame of the objects that match the detections."""
-    scores = dense.scores[index][:, 0]
+    scores = dense.scores[index]
     rows = torch.arange(len(scores), device=scores.device)
-    boxes, labels = dense.decode(index, rows, torch.zeros_like(rows))
+    best_of_row, columns = scores.max(1) if scores.numel() else (scores[:, 0], rows)
+    boxes, labels = dense.decode(index, rows, columns)
     ious = box_iou(detections.boxes, boxes) * (detections.labels[:, None] == labels)
     if not ious.numel():
-        return scores[:0]
+        return best_of_row[:0]
     best, matches = ious.max(1)
-    return scores[matches[best >= SAME_BOX_IOU]]
+    return best_of_row[matches[best >= SAME_BOX_IOU]]
+
+
+def _pixel_format(reading: Reading) -> PixelFormat:
+    layout = reading.layout
+    return PixelFormat(layout.channel_order, layout.white, *layout.mean_std)
+
+
+def _fits(reading: Reading, probed: Outputs, outputs: Outputs, hw: tuple[int, int]) -> bool:
+    """Whether the outputs for an input of `hw` have the layout that those of another size had."""
+    if len(probed.tensors) != len(outputs.tensors):
+        return False
+    before, now = reading.tensors(probed), reading.tensors(outputs)
+    if any(one.ndim != other.ndim for one, other in zip(before, now, strict=True)):
+        return False
+    if not reading.strides or not now:
+        return True
+    if len(now) > 1:
+        places = sum(one.shape[1] if one.ndim == 3 else one.shape[-1] * one.shape[-2] for one in now)
+        return all(one.ndim != 5 for one in now) and places % cell_count(hw, reading.strides) == 0
+    rows, rows_before = (reading.rows(one).shape[1:] for one in (outputs, probed))
+    is_multiple = rows[0] % cell_count(hw, reading.strides) == 0 and rows[0] // cell_count(hw, reading.strides) <= 3
+    return is_multiple and rows[0] != rows_before[0] and rows[1] == rows_before[1]
+
+
+def _words(chosen: Candidate, class_names: tuple[str, ...], network: Network) -> str:
+    """How a file is read, for its user: YOLOv8: 2 classes (red, blue), RGB 0..1, 320x192."""
+    layout, count = chosen.reading.layout, len(class_names)
+    shown = ", ".join(class_names[:_CLASSES_SHOWN]) + (", …" if count > _CLASSES_SHOWN else "")
+    classes = "1 class" if count == 1 else f"{count} classes"
+    doubt = f" (if it is {chosen.doubt}, give --detector_layout {chosen.doubt})" if chosen.doubt else ""
+    return f"{layout.words}: {classes} ({shown}), {network.pixel_format.words}, {network.size_words}{doubt}"
 
 
 class FileSegmenter(Segmenter):
     """A network whose output is a map for each class: logits, or probabilities, recognised by their values."""
 
-    def __init__(self, probed: ProbedNetwork, settings: DetectorSettings) -> None:
+    def __init__(self, probed: ProbedNetwork, chosen: Candidate, settings: DetectorSettings) -> None:
         super().__init__(settings)
-        output, hw = probed.output, probed.hw
-        classes = max(output.shape[1], 2)
-        if classes > 256 or output.shape[2] > hw[0] or output.shape[3] > hw[1]:
-            raise InputError(
-                f"{probed.source.path}: is not a detector: its output is {list(output.shape)} for {sizes_text([hw])}; "
-                "a map of classes has at most 256 of them and the input's size"
-            )
+        self._reading = chosen.reading
+        (output, *_), hw = self._reading.tensors(probed.outputs), probed.hw
         sums = output.sum(1) if output.shape[1] > 1 else output.new_ones(1)
         self._is_probability = bool(output.min() >= 0 and output.max() <= 1 and (sums - 1).abs().max() < 1e-3)
         rows, cols = output.shape[2:]
 
-        def fits(made: Any, at: tuple[int, int]) -> bool:
-            return made.ndim == 4 and (made.shape[2] * hw[0], made.shape[3] * hw[1]) == (rows * at[0], cols * at[1])
+        def fits(made: Outputs, at: tuple[int, int]) -> bool:
+            (now, *_) = self._reading.tensors(made)
+            return now.ndim == 4 and (now.shape[2] * hw[0], now.shape[3] * hw[1]) == (rows * at[0], cols * at[1])
 
-        mean, std = IMAGENET
-        self._network = Network(probed, PixelFormat(mean=mean, std=std), fits)
+        self._network = Network(probed, _pixel_format(self._reading), fits)
+        classes = max(output.shape[1], 2)
         self.class_names = probed.source.class_names(classes)
+        if classes != self._reading.classes:  # one map, and the name of its class alone
+            self.class_names = ("background", *probed.source.class_names(1))
+        self.describe(_words(chosen, self.class_names, self._network))
 
     def logits(self, frames: torch.Tensor) -> torch.Tensor:
-        output, fit = self._network(frames)
+        outputs, fit = self._network(frames)
+        (output, *_) = self._reading.tensors(outputs)
         if output.shape[1] == 1:  # one map: of the class, against the background
             nothing = 1 - output if self._is_probability else torch.zeros_like(output)
             output = torch.cat([nothing, output], dim=1)
@@ -141,8 +161,10 @@ class FileSegmenter(Segmenter):
 def load_exported(source: Source, settings: DetectorSettings) -> Detector:
     """The detector in a file. InputError where its output is of no known kind."""
     probed = probe_network(source, settings, default_device())
-    if not isinstance(probed.output, torch.Tensor):
-        return FinalDetector(probed, settings)
-    if probed.output.ndim == 4:
-        return FileSegmenter(probed, settings)
-    return YoloDetector(probed, settings)
+    probe = Probe(probed.outputs, probed.hw, source.metadata, settings.anchors or (), settings.layout)
+    try:
+        chosen = recognise(probe)
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from None
+    made = FileSegmenter if chosen.reading.layout.name == "segmentation" else FileBoxDetector
+    return made(probed, chosen, settings)

@@ -1,38 +1,49 @@
 """Detectors from ONNX files, made differentiable through onnx2torch."""
 
-import ast
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnxruntime
 import torch
 from onnx2torch import convert
 
-from regenhance_data import KIT
+from regenhance_data.detectors import onnx_operators
 from regenhance_data.detectors.base import Detector
-from regenhance_data.detectors.class_names import names_from
+from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.exported import load_exported
-from regenhance_data.detectors.preprocessing import Source
+from regenhance_data.detectors.onnx_graph import GraphInputs, inputs_of, metadata_of, read_graph
+from regenhance_data.detectors.onnx_rewriting import rewritten
+from regenhance_data.detectors.preprocessing import FREE_SIZES, RUN_ERRORS, Run, Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 
+MOST_DIFFERENCE = 0.02  # of the largest value of an output: more than float16 and int8 account for
+MOST_DIFFERENT = 0.02  # of the values of an output: some flip where two scores are nearly the same
+_TYPES = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.DOUBLE: np.float64,
+    onnx.TensorProto.UINT8: np.uint8,
+}
+
 
 def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no known kind of detector."""
     path = Path(argument)
-    model = _read(path)
-    if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
-        raise InputError(
-            f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
-            "importance is computed for"
-        )
-    # a warning about onnx2torch's own code
-    warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
-    network = _converted(model, path).to(default_device())
-    return load_exported(Source(path, network, _static_hw(model), _names(model)), settings)
+    model = read_graph(path)
+    inputs, metadata = inputs_of(model, path), metadata_of(model)
+    if metadata.count is not None:  # before anything slow begins
+        for name in settings.classes:
+            class_number(name, [metadata.names[number] for number in range(metadata.count)])
+    run = _runner(model, inputs, path)
+    hw = settings.input_size or inputs.hw or FREE_SIZES[0]
+    _refuse_unlike(path, inputs, run, hw)
+    return load_exported(Source(path, run, inputs.hw, metadata, inputs.white), settings)
 
 
 def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
@@ -40,37 +51,101 @@ def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
     return {"sha256": sha256(Path(argument))}
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(path)
-    except Exception as error:  # protobuf, onnx and broken files raise many kinds
-        raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
+def _runner(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> Run:
+    """The graph as a function of pixels [N, 3, H, W] to its outputs by name."""
+    assert onnx_operators  # its import registers what `rewritten` uses
+    network = _converted(rewritten(model, inputs, path), path).to(default_device())
+    names = [value.name for value in model.graph.output]
+    weights = {tensor.name for tensor in model.graph.initializer}
+    order = [value.name for value in model.graph.input if value.name not in weights]
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.input}
+    kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+
+    def run(pixels: torch.Tensor) -> dict[str, Any]:
+        image = pixels.permute(0, 2, 3, 1) if inputs.channels_last else pixels
+        given = [image if name == inputs.image else _size(pixels, ranks[name], kinds[name]) for name in order]
+        made = network(*given)
+        return dict(zip(names, made if isinstance(made, list | tuple) else [made], strict=True))
+
+    return run
+
+
+def _size(pixels: torch.Tensor, rank: int, kind: int) -> torch.Tensor:
+    """(width, height) of the input for each frame, as DETR-like graphs take the size that boxes are scaled to."""
+    size = torch.tensor([pixels.shape[3], pixels.shape[2]], device=pixels.device)
+    size = size.float() if kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16) else size
+    return size.expand(len(pixels), 2) if rank == 2 else size
 
 
 def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
+    # warnings about onnx2torch's own code, and about modes that `_refuse_unlike` checks
+    warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
     try:
-        network = convert(model)
+        with warnings.catch_warnings(action="ignore"):
+            network = convert(model)
     except Exception as error:  # onnx2torch raises many kinds
-        raise InputError(f"{path}: onnx2torch cannot make it differentiable ({one_line(error)})") from None
+        raise InputError(
+            f"{path}: onnx2torch cannot make it differentiable ({one_line(error)}); export it with opset=17"
+        ) from None
     return network.eval().requires_grad_(False)
 
 
-def _static_hw(model: onnx.ModelProto) -> tuple[int, int] | None:
-    """(height, width) of the input where the graph fixes them."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    for value in model.graph.input:
-        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        if value.name not in weights and len(dims) == 4 and min(dims[2:]) > 0:
-            return dims[2], dims[3]
-    return None
+@torch.no_grad()
+def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int]) -> None:
+    """InputError where the converted graph gives other values than ONNX Runtime does with the file."""
+    noise = np.random.default_rng(0).random((1, 3, *hw), np.float32) * np.float32(inputs.white or 1)
+    kind = _TYPES.get(inputs.elem_type)
+    if kind is None:
+        return
+    pixels = noise.astype(kind)
+    try:
+        expected = _reference(path, inputs, pixels.transpose(0, 2, 3, 1) if inputs.channels_last else pixels)
+        made = run(torch.from_numpy(pixels.astype(np.float32)).to(default_device()))
+    except (*RUN_ERRORS, *_ORT_ERRORS):
+        return  # what does not run at this size is refused with its own reason
+    for name, values in expected.items():
+        if isinstance(values, np.ndarray) and values.dtype.kind in "fiu" and _differ(values, made[name].cpu().numpy()):
+            raise InputError(
+                f"{path}: its output {name!r} differs from ONNX Runtime's after conversion; export it with opset=17, "
+                "in float32 and without NMS"
+            )
 
 
-def _names(model: onnx.ModelProto) -> dict[int, str]:
-    """From the metadata that Ultralytics writes ("{0: 'person', ...}")."""
-    for entry in model.metadata_props:
-        if entry.key == "names":
-            try:
-                return names_from(ast.literal_eval(entry.value))
-            except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                break
-    return {}
+_ORT_ERRORS = (
+    onnxruntime.capi.onnxruntime_pybind11_state.Fail,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument,
+    onnxruntime.capi.onnxruntime_pybind11_state.InvalidGraph,
+    onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented,
+    onnxruntime.capi.onnxruntime_pybind11_state.RuntimeException,
+)
+
+
+def _reference(path: Path, inputs: GraphInputs, pixels: np.ndarray) -> dict[str, Any]:
+    """The outputs of the file for these pixels, by name."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it runs once
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given = {inputs.image: np.ascontiguousarray(pixels)}
+    height, width = pixels.shape[1:3] if inputs.channels_last else pixels.shape[2:]
+    for value in session.get_inputs():
+        if value.name in inputs.sizes:
+            size = np.array([width, height], np.float32 if "float" in value.type else np.int64)
+            given[value.name] = size[None] if len(value.shape) == 2 else size
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, given), strict=True))
+
+
+def _differ(expected: np.ndarray, made: np.ndarray) -> bool:
+    """Whether two outputs differ by more than rounding, whatever the order of their rows."""
+    if expected.shape != made.shape:
+        return expected.ndim != made.ndim
+    if not expected.size:
+        return False
+    flat = [np.sort(values.astype(np.float64), axis=1 if values.ndim > 1 else 0) for values in (expected, made)]
+    finite = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    if not finite.all():
+        return bool((np.isfinite(flat[0]) != np.isfinite(flat[1])).any())
+    most = MOST_DIFFERENCE * max(float(np.abs(flat[0]).max()), 1e-6)
+    return bool((np.abs(flat[0] - flat[1]) > most).mean() > MOST_DIFFERENT)

@@ -1,6 +1,6 @@
 """Preprocessing for networks from files: size, padding, channel order and pixel range."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,28 +8,32 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from regenhance_data.detectors.class_names import COCO_NAMES, numbered
+from regenhance_data.detectors.class_names import COCO_NAMES, Metadata, numbered
+from regenhance_data.detectors.outputs import Outputs
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 
 PAD = 114.0  # grey, as in the training of the YOLO families
 # Tried where a file leaves its input size open: first what the YOLO families are trained at, then other usual sizes.
 FREE_SIZES = ((640, 640), (416, 416), (320, 320))
 MOST_SIDE_PX = 4096  # of an input; a forged file must not allocate more
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # mean and standard deviation of RGB 0..1
+# TorchScript's own errors are RuntimeErrors; converted graphs raise what the operators in them raise
+RUN_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionError, NotImplementedError, MemoryError)
 Run = Callable[[torch.Tensor], Any]  # a batch of inputs float32 [N, 3, h, w] → the network's output
 
 
 @dataclass(frozen=True)
 class Source:
     """A network from a file. run: may raise nearly anything at sizes and batches that it does not support. hw: the
-    input size that the file fixes, None where it is open. names: class names by number, where the file has them.
+    input size that the file fixes, None where it is open. metadata: what the file says of its classes and its task.
+    white: the value of a white pixel where the file says so, and then it takes pixels as they are, else None.
     """
 
     path: Path
     run: Run
     hw: tuple[int, int] | None
-    names: Mapping[int, str]
+    metadata: Metadata
+    white: float | None = None
 
     def __post_init__(self) -> None:
         if self.hw and max(self.hw) > MOST_SIDE_PX:
@@ -37,8 +41,8 @@ class Source:
 
     def class_names(self, count: int) -> tuple[str, ...]:
         """The file's own, else COCO's for 80 classes, else numbers."""
-        if all(number in self.names for number in range(count)):
-            return tuple(str(self.names[number]) for number in range(count))
+        if self.metadata.count == count:
+            return tuple(self.metadata.names[number] for number in range(count))
         return COCO_NAMES if count == len(COCO_NAMES) else numbered(count)
 
 
@@ -60,67 +64,96 @@ class PixelFormat:
             settings.pixel_std or self.std,
         )
 
+    @property
+    def words(self) -> str:
+        """For the line that says how a file is read: RGB 0..1."""
+        normalised = "" if set(self.mean) == {0} and set(self.std) == {1} else ", normalised"
+        return f"{self.channel_order} 0..{self.white:g}{normalised}"
+
 
 @dataclass(frozen=True)
 class ProbedNetwork:
-    """A network from a file, and what was found by running it on noise.
+    """A network from a file, and what was found by running it.
 
-    hw: the input size that it ran at first. output: its output there (see `pick_output`). batches: whether several
-    frames can go through it together.
+    hw: the input size that it ran at first. outputs: for noise of 0..1, of 0..255 and a white image, where it gives
+    tensors of one shape for these, else for the first. batches: whether several frames can go through it together.
     """
 
     source: Source
     settings: DetectorSettings
     device: torch.device
     hw: tuple[int, int]
-    output: Any
+    outputs: Outputs
     batches: bool
 
 
 @torch.no_grad()
 def probe_network(source: Source, settings: DetectorSettings, device: torch.device) -> ProbedNetwork:
-    """Run the network on noise. InputError where it outputs no boxes and no class maps."""
+    """Run the network on noise. InputError, with the reason, where it does not run at the size it should have."""
     own_hw = settings.input_size or source.hw
     sizes = [own_hw] if own_hw else list(FREE_SIZES)
+    problem = ""
     for hw in sizes:
-        output = _attempt(source.run, _noise(1, hw).to(device))
-        if output is not None:
-            return ProbedNetwork(source, settings, device, hw, output, _does_batches(source.run, hw, device))
+        try:
+            outputs = _probed(source, hw, device)
+        except RUN_ERRORS as error:
+            problem = problem or one_line(error, 200, from_end=True)
+            continue
+        if len(outputs):
+            return ProbedNetwork(source, settings, device, hw, outputs, _does_batches(source.run, hw, device))
+        problem = "it has no output of boxes or maps"
+    mend = "give another size with" if own_hw else "give its size with"
     raise InputError(
-        f"{source.path}: is not a detector: it outputs no boxes and no class maps for {sizes_text(sizes)}; "
-        "give its size with --detector_input_size, and export the detector alone"
+        f"{source.path}: does not run with {sizes_text(sizes)} ({problem}); {mend} --detector_input_size, and "
+        "export the detector alone"
     )
+
+
+def _probed(source: Source, hw: tuple[int, int], device: torch.device) -> Outputs:
+    """The outputs for several inputs, joined."""
+    noise = _noise(1, hw).to(device)
+    inputs = [noise * (source.white or 1), noise * (255 if source.white is None else 64), torch.full_like(noise, 1)]
+    parts = [Outputs.of(source.run(one)) for one in inputs]
+    shapes = {tuple((name, tensor.shape) for name, tensor in part.tensors) for part in parts}
+    is_finite = all(bool(tensor.isfinite().all()) for part in parts for _, tensor in part.tensors)
+    return Outputs.joined(parts) if len(shapes) == 1 and not parts[0].final and is_finite else parts[0]
 
 
 def _does_batches(run: Run, hw: tuple[int, int], device: torch.device) -> bool:
     """A graph with a fixed batch size fails at another, or gives other numbers."""
     pair = _noise(2, hw).to(device)
-    both = _attempt(run, pair)
-    if both is None or len(both) != 2:
+    both, second = _attempt(run, pair), _attempt(run, pair[1:])
+    if both is None or second is None or len(both) != 2:
         return False
-    if not isinstance(both, torch.Tensor):
-        return True
-    return torch.allclose(both[1:], _attempt(run, pair[1:]), atol=1e-3)
+    if not all(len(tensor) == 2 for _, tensor in both.tensors):
+        return False
+    pairs = zip(both.tensors, second.tensors, strict=True)
+    return all(
+        one[1:].shape == other.shape and torch.allclose(one[1:].float(), other.float(), atol=1e-3)
+        for (_, one), (_, other) in pairs
+    )
 
 
 class Network:
-    """A probed network that takes frames of any size. Calling it gives its output (see `pick_output`).
+    """A probed network that takes frames of any size. Calling it gives its outputs.
 
-    pixel_format: of the input, where the settings do not define it. fits: (output, input size) → whether an output is
-    right for its input; frames keep their own size, padded to the next `multiple`, where the output for another size
-    than the probed one fits, and are resized to the probed size elsewhere.
+    pixel_format: of the input, where neither the settings nor the file define it. fits: (outputs, input size) → whether
+    outputs are right for their input; frames keep their own size, padded to the next `multiple`, where the outputs for
+    another size than the probed one fit, and are resized to the probed size elsewhere.
     """
 
     def __init__(
         self,
         probed: ProbedNetwork,
         pixel_format: PixelFormat,
-        fits: Callable[[Any, tuple[int, int]], bool],
+        fits: Callable[[Outputs, tuple[int, int]], bool],
         multiple: int = 32,
     ) -> None:
         self._probed, self._multiple = probed, multiple
         self._fixed_hw = None if _takes_any_size(probed, fits) else probed.hw
-        used = pixel_format.with_settings(probed.settings)
+        if probed.source.white is not None:
+            pixel_format = PixelFormat(pixel_format.channel_order, probed.source.white)
+        self.pixel_format = used = pixel_format.with_settings(probed.settings)
         mean, std = (
             torch.tensor(v, dtype=torch.float32, device=probed.device)[:, None, None] for v in (used.mean, used.std)
         )
@@ -129,15 +162,17 @@ class Network:
         self._is_scaled, self._is_shifted = bool((self._gain != 1).any()), bool((self._offset != 0).any())
         self._is_bgr = used.channel_order == "BGR"
 
-    def __call__(self, frames: torch.Tensor) -> tuple[Any, "Fit"]:
+    @property
+    def size_words(self) -> str:
+        """The size of its input in words: 320x192, or that it is any."""
+        return f"{self._fixed_hw[1]}x{self._fixed_hw[0]}" if self._fixed_hw else "any size"
+
+    def __call__(self, frames: torch.Tensor) -> tuple[Outputs, "Fit"]:
         fit = Fit.of((frames.shape[2], frames.shape[3]), self._fixed_hw, self._multiple)
         inputs, run = self._inputs(frames, fit), self._probed.source.run
         if self._probed.batches:
-            return pick_output(run(inputs)), fit
-        outputs = [pick_output(run(one[None])) for one in inputs]
-        if isinstance(self._probed.output, torch.Tensor):
-            return torch.cat(outputs), fit
-        return [one for output in outputs for one in output], fit
+            return Outputs.of(run(inputs)), fit
+        return Outputs.joined([Outputs.of(run(one[None])) for one in inputs]), fit
 
     def _inputs(self, frames: torch.Tensor, fit: "Fit") -> torch.Tensor:
         if fit.inner_hw != fit.frame_hw:
@@ -153,35 +188,20 @@ class Network:
 
 
 @torch.no_grad()
-def _takes_any_size(probed: ProbedNetwork, fits: Callable[[Any, tuple[int, int]], bool]) -> bool:
+def _takes_any_size(probed: ProbedNetwork, fits: Callable[[Outputs, tuple[int, int]], bool]) -> bool:
     if probed.settings.input_size:
         return False
     hw = probed.hw[0] + 32, probed.hw[1] + 64
-    output = _attempt(probed.source.run, _noise(1, hw).to(probed.device))
-    return output is not None and fits(output, hw)
+    outputs = _attempt(probed.source.run, _noise(1, hw).to(probed.device))
+    return outputs is not None and fits(outputs, hw)
 
 
-def _attempt(run: Run, inputs: torch.Tensor) -> Any:
-    """The output for some inputs, None where the network fails on them."""
+def _attempt(run: Run, inputs: torch.Tensor) -> Outputs | None:
+    """The outputs for some inputs, None where the network fails on them."""
     try:
-        return pick_output(run(inputs))
-    # TorchScript's own errors are RuntimeErrors; converted graphs raise what the operators in them raise
-    except (RuntimeError, ValueError, IndexError, TypeError, AssertionError, NotImplementedError, StopIteration):
+        return Outputs.of(run(inputs))
+    except RUN_ERRORS:
         return None
-
-
-def pick_output(output: Any) -> Any:
-    """Of all outputs: the final detections, else the first tensor of rank 3, else the first of rank 4.
-
-    StopIteration where there is none of them.
-    """
-    dicts = [value for value in tensors_in(output) if isinstance(value, dict)]
-    final = [value for value in dicts if {"boxes", "scores", "labels"} <= value.keys()]
-    if final:
-        return final
-    tensors = [value for value in tensors_in(output) if isinstance(value, torch.Tensor) and value.is_floating_point()]
-    tensors = [value["out"] for value in dicts if "out" in value] + tensors
-    return next(t for rank in (3, 4) for t in tensors if t.ndim == rank)
 
 
 @dataclass(frozen=True)
@@ -203,15 +223,6 @@ class Fit:
     def to_frame(self, boxes: torch.Tensor) -> torch.Tensor:
         """Boxes in the input's pixels → in the frame's."""
         return boxes * boxes.new_tensor([self.frame_hw[1] / self.inner_hw[1], self.frame_hw[0] / self.inner_hw[0]] * 2)
-
-
-def tensors_in(output: Any) -> Iterator[Any]:
-    """The values in an output, without the lists and tuples around them."""
-    if isinstance(output, list | tuple):
-        for value in output:
-            yield from tensors_in(value)
-    else:
-        yield output
 
 
 def _noise(count: int, hw: tuple[int, int]) -> torch.Tensor:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.detectors.yolo_layouts import LAYOUTS
+from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.errors import InputError
+
+_OPTIONAL = ("anchors", "read_as")  # recorded only where they are known
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,9 @@ class DetectorSettings:
     published name; None for the spec's own. input_size: (height, width in pixels) that frames are fitted to, None for
     the detector's own. The rest is for files whose graph does not define it, None for the default: layout (one of
     LAYOUTS), channel_order ('RGB' or 'BGR'), and pixel_range, pixel_mean, pixel_std: the input is
-    (RGB / 255 − mean) / std · range. task: 'detection' or 'segmentation', None until the detector is loaded.
+    (RGB / 255 − mean) / std · range; anchors: width and height in pixels of each anchor of raw maps, from the finest
+    stride on. task: 'detection' or 'segmentation'; read_as: what a file was taken for, in words; both None until the
+    detector is loaded.
     """
 
     spec: str = "builtin"
@@ -37,6 +41,8 @@ class DetectorSettings:
     pixel_mean: tuple[float, ...] | None = None
     pixel_std: tuple[float, ...] | None = None
     task: str | None = None
+    anchors: tuple[float, ...] | None = None
+    read_as: str | None = None
 
     def __post_init__(self) -> None:
         for flag in ("score_threshold", "max_box_area", "iou_threshold"):
@@ -53,10 +59,13 @@ class DetectorSettings:
             value = getattr(self, flag)
             if value is not None and not (len(value) == 3 and all(least < v < np.inf for v in value)):
                 raise InputError(f"--{flag} {value}: expected three numbers (R, G, B of 0..1)")
+        if self.anchors is not None and not (self.anchors and all(0 < side < np.inf for side in self.anchors)):
+            raise InputError(f"--detector_anchors {self.anchors}: expected widths and heights above 0, in pixels")
 
     def to_dict(self) -> dict[str, Any]:
         """For dataset.yaml: plain values only, equal after a round trip through YAML."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        values = {key: value for key, value in asdict(self).items() if key not in _OPTIONAL or value is not None}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DetectorSettings":
@@ -66,7 +75,7 @@ class DetectorSettings:
             known.update({key: tuple(value) for key, value in known.items() if isinstance(value, list)})
             known["classes"] = tuple(str(name) for name in known.get("classes", ()))
             known["spec"] = str(known.get("spec", cls.spec))
-            if not isinstance(known.get("weights"), str | None):
+            if not all(isinstance(known.get(key), str | None) for key in ("weights", "read_as")):
                 raise TypeError
             return cls(**known)
         except TypeError:

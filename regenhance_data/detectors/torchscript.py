@@ -1,13 +1,14 @@
 """Detectors from TorchScript files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from regenhance_data.detectors.base import Detector
-from regenhance_data.detectors.class_names import names_from
+from regenhance_data.detectors.class_names import Metadata
 from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
@@ -34,8 +35,10 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
         with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return module(list(inputs) if takes_list else inputs)
 
-    names = _names(extra[NAMES_FILE]) or _names_of_rcnn(module)
-    return load_exported(Source(path, run, None, names), settings)
+    metadata = _metadata(extra[NAMES_FILE])
+    if not metadata.names:
+        metadata = replace(metadata, names=_names_of_rcnn(module))
+    return load_exported(Source(path, run, None, metadata), settings)
 
 
 def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
@@ -51,9 +54,9 @@ def _names_of_rcnn(module: Any) -> dict[int, str]:
     return {}
 
 
-def _names(config: bytes | str) -> dict[int, str]:
+def _metadata(config: bytes | str) -> Metadata:
     try:
         value = json.loads(config or "{}")
     except (ValueError, RecursionError):
-        return {}
-    return names_from(value.get("names") if isinstance(value, dict) else None)
+        return Metadata()
+    return Metadata.of(value if isinstance(value, dict) else {})

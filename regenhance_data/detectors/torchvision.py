@@ -13,7 +13,7 @@ from torchvision.transforms import functional as transforms
 from regenhance_data.console import warn
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
 from regenhance_data.detectors.class_names import numbered
-from regenhance_data.detectors.preprocessing import IMAGENET
+from regenhance_data.detectors.layouts import IMAGENET
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line

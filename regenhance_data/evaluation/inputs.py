@@ -4,6 +4,7 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regenhance_data.console import tell
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
@@ -74,7 +75,8 @@ def read_inputs(
 
 
 def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str | None = None) -> "Detector":
-    """The detector that the flags of `add_detector_arguments` give, else the recorded one, else the built-in one.
+    """The detector that the flags of `add_detector_arguments` give, else the recorded one, else the built-in one. What
+    it was taken for is told.
 
     InputError for one that does not load, and, with the words of `missing`, in place of the built-in one.
     """
@@ -83,4 +85,7 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
     recorded = dataset.record.detector
     if missing and recorded is None and not hasattr(args, "spec"):
         raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
-    return load_detector(detector_settings_from(args, recorded))
+    detector = load_detector(detector_settings_from(args, recorded))
+    settings, count = detector.settings, len(detector.class_names)
+    tell(f"{settings.spec}: read as {settings.read_as or f'{settings.task}, {count} classes'}")
+    return detector

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regenhance_data.console import progress
+from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.records import ImportanceRecord
@@ -26,6 +26,8 @@ from regenhance_data.io.files import atomic_write
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
 
+SAMPLED_FRAMES = 8  # to find out why nothing is detected
+
 
 def make_importance(
     dataset: Dataset,
@@ -39,7 +41,9 @@ def make_importance(
     """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
     Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run;
-    other importance stays until all is made. mb_size: of the macroblocks, by default the dataset's.
+    other importance stays until all is made. Detections that are too large to count are told. mb_size: of the
+    macroblocks, by default the dataset's.
+
     Files that are not recorded in dataset.yaml are refused unless `overwrite`. Memory does not grow with the clips'
     length, but for the importance of one clip.
     """
@@ -56,9 +60,10 @@ def make_importance(
     missing = [chunk for chunks in todo.values() for chunk in chunks if not _part(renewal, chunk).exists()]
     make_worker = partial(_Worker, dataset.root, settings, formula, hr_folder, size)
     results = (executor or Executor(workers=1)).map(make_worker, missing)
+    too_large: list[int] = []
     count, done, total = sum(map(len, missing)), 0, sum(map(len, clips.values()))
     try:
-        for _ in progress(_write_parts(renewal, results), "importance", count):
+        for _ in progress(_write_parts(renewal, results, too_large), "importance", count):
             done += 1
         for clip, chunks in todo.items():
             _join(renewal, clip, chunks)
@@ -66,6 +71,11 @@ def make_importance(
     except KeyboardInterrupt:
         kept = total - count + done
         raise KeyboardInterrupt(f"kept {kept} of {total} frames; give the command again to go on") from None
+    if any(too_large):
+        tell(
+            f"{sum(too_large)} detections are larger than --max_box_area {settings.max_box_area:g} of the frame and do "
+            "not count; --max_box_area 1 keeps them"
+        )
     empty = sum(int((maps.max((1, 2)) == 0).sum()) for c in clips for _, maps in dataset.importance_file(c).blocks())
     return total, count, empty
 
@@ -74,15 +84,24 @@ def _is_complete(renewal: Renewal, clip: str) -> bool:
     return importance_is_complete(renewal.dataset, clip, renewal.folder(clip))
 
 
+def sampled_hr_frames(dataset: Dataset, hr_folder: str) -> np.ndarray:
+    """Some HR frames of the size of the first, spread over the dataset: uint8 [n, H, W, 3] RGB."""
+    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    chosen = frames[:: max(len(frames) // SAMPLED_FRAMES, 1)][:SAMPLED_FRAMES]
+    images = [dataset.read(hr_folder, frame) for frame in chosen]
+    return np.stack([image for image in images if image.shape == images[0].shape])
+
+
 class _Worker:
-    """Computes the importance of a chunk of frames, float32 [n, rows, cols]."""
+    """Computes the importance of a chunk of frames, float32 [n, rows, cols], and counts what is too large to count."""
 
     def __init__(self, root: Path, settings: DetectorSettings, formula: str, hr_folder: str, mb_size: int) -> None:
         self._dataset, self._detector = Dataset(root), load_detector(settings)
         self._dataset.record = self._dataset.record.changed(mb_size=mb_size)
         self._formula, self._hr_folder = formula, hr_folder
 
-    def __call__(self, chunk: Sequence[Frame]) -> np.ndarray:
+    def __call__(self, chunk: Sequence[Frame]) -> tuple[np.ndarray, int]:
+        too_large = self._detector.too_large
         pairs = bounded_map(lambda frame: read_pair(self._dataset, frame, self._hr_folder), chunk, workers=2)
         maps = []
         for frame, pair in zip(chunk, pairs, strict=True):
@@ -93,14 +112,19 @@ class _Worker:
                     f"--detector {self._detector.settings.spec} are damaged"
                 )
             _refuse_other_size(self._dataset, frame, maps[-1], maps[0])
-        return np.stack(maps)
+        return np.stack(maps), self._detector.too_large - too_large
 
 
-def _write_parts(renewal: Renewal, results: Iterable[tuple[Sequence[Frame], np.ndarray]]) -> Iterator[Frame]:
-    """Write the importance of each finished chunk; yield the frames of it."""
-    for chunk, maps in results:
+def _write_parts(
+    renewal: Renewal, results: Iterable[tuple[Sequence[Frame], tuple[np.ndarray, int]]], too_large: list[int]
+) -> Iterator[Frame]:
+    """Write the importance of each finished chunk; yield the frames of it, and add to `too_large` its number of
+    detections that are too large to count.
+    """
+    for chunk, (maps, dropped) in results:
         with atomic_write(_part(renewal, chunk)) as temporary:
             np.save(temporary, maps)
+        too_large.append(dropped)
         yield from chunk
 
 

@@ -10,13 +10,11 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.detectors.yolo_decoding import recognise_layout
 from regenhance_data.io.video import read_video
 from tests.support.detectors import (
     BLUE,
     NAMES,
     RED,
-    cell_boxes,
     save_graph,
     slope_and_gradient,
     squares,
@@ -75,20 +73,11 @@ def test_a_graph_of_one_size_gets_letterboxed_frames_and_boxes_are_mapped_back(f
     np.testing.assert_allclose(found.boxes, [[40, 72, 72, 104]], atol=1e-3)
 
 
-def test_a_yolox_that_decodes_in_its_graph_is_told_by_its_values():
-    boxes = torch.from_numpy(cell_boxes((64, 96)))
-    values = torch.rand(len(boxes), 7, generator=torch.Generator().manual_seed(0))
-    decoded = torch.cat([boxes + values[:, :4], values[:, 4:]], dim=1)
-    assert recognise_layout(values[None], (64, 96)) == "yolox"
-    assert recognise_layout(decoded[None], (64, 96)) == "yolox_decoded"
-    assert recognise_layout(decoded[None], (64, 64)) is None
-
-
 def test_an_input_size_that_is_asked_for_is_used(files):
     frame = np.repeat(np.repeat(squares(32, 32, (8, 16, RED)), 2, axis=0), 2, axis=1)
     (found,) = load(files["yolox"], input_size=(32, 32), max_box_area=1.0).detect(frame[None])
     np.testing.assert_allclose(found.boxes, [[8, 24, 40, 56]], atol=1e-3)
-    with pytest.raises(errors.InputError, match=r"outputs no boxes and no class maps for an input of 1x3x32x64"):
+    with pytest.raises(errors.InputError, match=r"does not run with an input of 1x3x32x64 \(.*\)"):
         load(files["yolov8"], input_size=(32, 64))
 
 
@@ -210,7 +199,7 @@ def test_files_that_are_no_detector_are_refused(tmp_path, files):
         load(write_predictor(tmp_path / "predictor.onnx", (50, 70)))
     with pytest.raises(errors.InputError, match="did you mean onnx:"):
         load_detector(DetectorSettings(str(files["yolox"])))
-    with pytest.raises(errors.InputError, match="is not a detector of layout yolov5: its output is"):
+    with pytest.raises(errors.InputError, match=r"is not a detector of layout yolov5 .*: its output is"):
         load(files["yolov8"], layout="yolov5")
 
 

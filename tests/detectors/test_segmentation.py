@@ -149,7 +149,9 @@ def test_the_commands_take_a_segmenter_all_the_way(run, refused, dataset, files,
     result = run("tools/evaluate.py", *flags)
     written = json.loads((tmp_path / "e" / "evaluation.json").read_text())
     assert (written["metric"], written["frames"], written["settings"]["detector"]) == ("miou", 4, record)
-    lines = result.stdout.splitlines()
+    told, *lines = result.stdout.splitlines()
+    assert "read as segmentation: 3 classes (nothing, red, blue), RGB 0..1, any size" in told
+    assert record["read_as"] in told
     assert lines[0].split() == ["mIoU", "0%", "2%", "5%", "10%", "20%", "40%", "100%"]
     assert lines[2].split()[:2] == ["95", "%"]
     assert "warning: 4 frames are few" in result.stderr

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from regenhance_data.detectors.yolo_layouts import LAYOUTS, STRIDES
+from regenhance_data.detectors.layouts import LAYOUTS
 
+STRIDES = (8, 16, 32)
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 NAMES = ("red", "blue")
 SSD, LRASPP = "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large"

@@ -1,0 +1,77 @@
+"""Candidates for the layout of a network's outputs, and what their values say for and against them."""
+
+from dataclasses import dataclass
+
+import torch
+
+from regenhance_data.detectors.class_names import Metadata
+from regenhance_data.detectors.decoding import Hw, Reading
+from regenhance_data.detectors.grids import Strides, cells
+from regenhance_data.detectors.outputs import Outputs
+
+SLACK = 1e-3  # of a score in 0..1, after float16 and quantisation
+NO_SIGMOID = "its class scores leave 0..1; export the detector with its sigmoid"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The outputs of a network for several inputs of size `hw`, what its file says, and what the user says.
+
+    anchors: --detector_anchors. layout: --detector_layout.
+    """
+
+    outputs: Outputs
+    hw: Hw
+    metadata: Metadata
+    anchors: tuple[float, ...] = ()
+    layout: str | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A layout that the outputs' shapes have. problem: what speaks against it in their values, '' if nothing does.
+    is_hint: whether --detector_layout overrules it. doubt: another layout that the outputs could have as well.
+    """
+
+    reading: Reading
+    problem: str = ""
+    is_hint: bool = False
+    doubt: str = ""
+
+
+def unit_values(values: torch.Tensor) -> torch.Tensor:
+    """Which of the last axis' values stay in 0..1, bool [V]."""
+    flat = values.flatten(0, -2)
+    return (flat.amin(0) >= -SLACK) & (flat.amax(0) <= 1 + SLACK)
+
+
+def are_corners(values: torch.Tensor, hw: Hw | None = None) -> bool:
+    """Whether boxes [..., 4] have their second corner right of and below the first; for `hw`, in pixels of it."""
+    if hw is not None and values.amax() < min(hw) / 4:
+        return False
+    slack = SLACK * values.abs().amax().clamp(min=1)
+    return bool((values[..., 2:4] >= values[..., :2] - slack).all()) and bool(
+        (values[..., 2:4] > values[..., :2]).any()
+    )
+
+
+def are_labels(values: torch.Tensor) -> bool:
+    """Whether values of any shape are numbers of classes."""
+    return bool(((values - values.round()).abs() < SLACK).all() and (values > -SLACK).all() and (values < 1e4).all())
+
+
+def is_decoded(values: torch.Tensor, hw: Hw, strides: Strides) -> bool:
+    """Whether the centres in [N, cells, 4 or more] are in pixels, spread over the image, not offsets from the cells."""
+    places, sizes = cells(hw, strides, values.device)
+    centres = values[..., :2]
+    return bool((centres / sizes - places).abs().median() < centres.abs().median())
+
+
+def score_problem(unit: torch.Tensor) -> str:
+    """What speaks against scores of which these, bool [C], stay in 0..1."""
+    return "" if bool(unit.all()) else NO_SIGMOID
+
+
+def is_unit(tensor: torch.Tensor) -> bool:
+    """Whether all values stay in 0..1."""
+    return bool((tensor >= -SLACK).all() and (tensor <= 1 + SLACK).all())

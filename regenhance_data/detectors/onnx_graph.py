@@ -1,0 +1,216 @@
+"""ONNX files of detectors, read without torch: are they whole, what do they take, what do they say of themselves."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper, shape_inference
+
+from regenhance_data import KIT
+from regenhance_data.detectors.class_names import Metadata
+from regenhance_data.errors import InputError, one_line
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+MOST_BYTES = 2**32  # of one tensor in a graph; a forged file must not allocate more
+_CHANNELS = 3
+_PACKED = {TensorProto.INT4: 2, TensorProto.UINT4: 2}  # elements in a byte
+_CONSTANT_TYPES = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+# pixels of 0..255 may pass these on their way to a division by 255
+_PASSING = {"Cast", "Transpose", "Identity", "Slice", "Gather", "Reshape", "Unsqueeze", "Squeeze"}
+
+
+@dataclass(frozen=True)
+class GraphInputs:
+    """What a graph takes. image: the name of its input of pixels. hw: its fixed (height, width), None where open.
+    channels_last: [N, H, W, 3]. elem_type: of TensorProto. white: what a white pixel is where the graph itself says
+    so, else None. sizes: names of inputs [N, 2] for the size of the image.
+    """
+
+    image: str
+    hw: tuple[int, int] | None
+    channels_last: bool
+    elem_type: int
+    white: float | None
+    sizes: tuple[str, ...] = ()
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """The model in an ONNX file. InputError where it is none, is damaged, or is a predictor of this kit."""
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf, onnx and broken files raise many kinds
+        raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
+    if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
+        raise InputError(
+            f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
+            "importance is computed for"
+        )
+    for tensor in tensors_of(model.graph):
+        if problem := _problem_of(tensor):
+            raise InputError(f"{path}: is damaged: the tensor {tensor.name[:80]!r} {problem}; export or copy it again")
+    return model
+
+
+def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """All tensors that a graph stores, those of its subgraphs too."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (*attribute.tensors, *([attribute.t] if attribute.HasField("t") else []))
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from tensors_of(inner)
+
+
+def _problem_of(tensor: TensorProto) -> str | None:
+    """What is wrong with the size of a stored tensor: libraries in C++ read past its end."""
+    if any(dim < 0 for dim in tensor.dims):
+        return f"has the shape {list(tensor.dims)}"
+    count = prod(tensor.dims)
+    try:
+        item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        field = helper.tensor_dtype_to_field(tensor.data_type)
+    except KeyError:
+        return f"has an unknown type ({tensor.data_type})"
+    if tensor.data_type == TensorProto.STRING:
+        return None if len(tensor.string_data) == count else f"has {len(tensor.string_data)} of {count} values"
+    if tensor.HasField("raw_data"):
+        packed = _PACKED.get(tensor.data_type, 1)
+        if tensor.data_type in (TensorProto.BFLOAT16, *range(17, 21)):
+            item = 2 if tensor.data_type == TensorProto.BFLOAT16 else 1
+        wanted = -(-count // packed) * (1 if packed > 1 else item)
+        return None if len(tensor.raw_data) == wanted else f"has {len(tensor.raw_data)} of {wanted} bytes"
+    stored = len(getattr(tensor, field)) * _PACKED.get(tensor.data_type, 1)
+    stored //= 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
+    fits = stored == count or (tensor.data_type in _PACKED and stored == count + count % 2)
+    return None if fits else f"has {stored} of {count} values"
+
+
+def refuse_huge_values(model: onnx.ModelProto, path: Path) -> None:
+    """InputError where the graph computes a tensor larger than MOST_BYTES, as far as its shapes are known."""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        count = prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+        if count * 4 > MOST_BYTES:
+            raise InputError(f"{path}: its value {value.name[:80]!r} needs {count * 4 / 2**30:.0f} GB; export it again")
+
+
+def with_shapes(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The model with the shapes of its values, as far as they follow from its inputs. InputError for huge values."""
+    try:
+        made = shape_inference.infer_shapes(model, data_prop=True)
+    except Exception:  # of operators that this version of onnx does not know
+        made = model
+    refuse_huge_values(made, path)
+    return made
+
+
+class Constants(Mapping[str, np.ndarray]):
+    """The values in a graph that do not depend on its input, by name: stored, or passed on by Identity. A tensor
+    becomes an array when it is asked for.
+    """
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute:
+                self._store_constant(node)
+            elif node.op_type == "Identity" and node.input[0] in self._tensors:
+                self._tensors[node.output[0]] = self._tensors[node.input[0]]
+
+    def _store_constant(self, node: onnx.NodeProto) -> None:
+        attribute = node.attribute[0]
+        if attribute.name == "value":
+            self.store(node.output[0], attribute.t)
+        elif attribute.name in _CONSTANT_TYPES:
+            value = np.asarray(helper.get_attribute_value(attribute), _CONSTANT_TYPES[attribute.name])
+            self.store(node.output[0], numpy_helper.from_array(value))
+
+    def store(self, name: str, tensor: TensorProto) -> None:
+        """Add a value."""
+        self._tensors[name] = tensor
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return numpy_helper.to_array(self._tensors[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def inputs_of(model: onnx.ModelProto, path: Path) -> GraphInputs:
+    """What the graph takes. InputError where that is no image of three channels."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    images = [value for value in inputs if len(value.type.tensor_type.shape.dim) == 4]
+    others = [value for value in inputs if value not in images]
+    if len(images) != 1 or not all(_is_size(value) for value in others):
+        found = ", ".join(map(_described, inputs))[:160] or "nothing"
+        raise InputError(f"{path}: takes {found}, expected one input of pixels [N, 3, H, W]; export the detector alone")
+    image = images[0]
+    kind = image.type.tensor_type.elem_type
+    dims = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    if kind not in (*FLOATS, TensorProto.UINT8):
+        raise InputError(f"{path}: takes {_described(image)}; export it for pixels of type float32, float16 or uint8")
+    channels_last = dims[3] == _CHANNELS and dims[1] != _CHANNELS
+    channels = dims[3] if channels_last else dims[1]
+    if channels not in (0, _CHANNELS):
+        raise InputError(f"{path}: takes {_described(image)}; a frame has 3 channels, and no detector of others serves")
+    sides = dims[1:3] if channels_last else dims[2:]
+    hw = (sides[0], sides[1]) if min(sides) > 0 else None
+    white = 255.0 if kind == TensorProto.UINT8 or _divides_by_255(model.graph, image.name) else None
+    return GraphInputs(image.name, hw, channels_last, kind, white, tuple(value.name for value in others))
+
+
+def _is_size(value: onnx.ValueInfoProto) -> bool:
+    dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    return len(dims) in (1, 2) and dims[-1] == 2 and "scale" not in value.name
+
+
+def _described(value: onnx.ValueInfoProto) -> str:
+    tensor = value.type.tensor_type
+    kind = TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type else "no tensor"
+    return f"{value.name} {kind} [{', '.join(dim.dim_param or str(dim.dim_value) for dim in tensor.shape.dim)}]"
+
+
+def _divides_by_255(graph: onnx.GraphProto, name: str) -> bool:
+    """Whether the first that happens to all pixels is a division by 255."""
+    constants = Constants(graph)
+    for _ in range(len(graph.node)):
+        users = [node for node in graph.node if name in node.input]
+        kinds = {node.op_type for node in users}
+        if len(kinds) != 1:
+            return False
+        kind, other = kinds.pop(), [value for node in users for value in node.input if value != name]
+        if kind in ("Div", "Mul") and other and other[0] in constants and users[0].input[0 if kind == "Div" else -1]:
+            factor = constants[other[0]].astype(float)
+            wanted = 255.0 if kind == "Div" else 1 / 255
+            return bool(factor.size and np.allclose(factor, wanted, rtol=0.01))
+        if kind not in _PASSING or len(users) != 1:
+            return False
+        name = users[0].output[0]
+    return False
+
+
+def metadata_of(model: onnx.ModelProto) -> Metadata:
+    """What the exporter wrote about the network, as Ultralytics does ("{0: 'person', ...}")."""
+    return Metadata.of({entry.key: _literal(entry.value) for entry in model.metadata_props})
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text

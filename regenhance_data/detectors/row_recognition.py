@@ -1,0 +1,130 @@
+"""Recognisers of layouts whose output is one tensor of rank 3."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from regenhance_data.detectors.candidates import (
+    NO_SIGMOID,
+    SLACK,
+    Candidate,
+    Probe,
+    are_corners,
+    are_labels,
+    is_decoded,
+    score_problem,
+    unit_values,
+)
+from regenhance_data.detectors.decoding import Hw, Reading
+from regenhance_data.detectors.grids import strides_of
+from regenhance_data.detectors.layouts import LAYOUTS
+
+MASKS = 32  # the coefficients of a mask, where the masks themselves are not among the outputs
+
+
+def dense_rows(probe: Probe) -> Iterator[Candidate]:
+    """A tensor of rank 3 with a row for each cell or anchor of the grids; masks may follow."""
+    tensors = probe.outputs.tensors
+    ranked = [(place, tensor) for place, (_, tensor) in enumerate(tensors) if tensor.ndim == 3]
+    if len(ranked) != 1 or not ranked[0][1].is_floating_point():
+        return
+    place, tensor = ranked[0]
+    masks = next((other.shape[1] for other in probe.outputs.of_rank(4)), None)
+    for rows_first in (True, False):
+        rows = tensor if rows_first else tensor.transpose(1, 2)
+        for anchors in (1, 3):
+            strides = strides_of(rows.shape[1] // anchors, probe.hw) if rows.shape[1] % anchors == 0 else None
+            if strides is not None and rows.shape[2] > 4:
+                reading = Reading(LAYOUTS["yolov8"], places=(place,), rows_first=rows_first, strides=strides)
+                make = _one_box_a_cell if anchors == 1 else _three_boxes_a_cell
+                yield from make(probe, reading, rows, masks)
+
+
+def _three_boxes_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: int | None) -> Iterator[Candidate]:
+    unit, values = unit_values(rows), rows.shape[2]
+    for name, classes in (("yolov5_seg", values - 5 - (masks or MASKS)), ("yolov5", values - 5)):
+        if classes > 0 and not (name == "yolov5" and masks is not None and classes > masks):
+            problem = score_problem(unit[4 : 5 + classes])
+            named = masks is not None or probe.metadata.count == classes or name == "yolov5" or probe.layout == name
+            if named:
+                yield Candidate(replace(reading, layout=LAYOUTS[name], classes=classes), problem)
+
+
+def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: int | None) -> Iterator[Candidate]:
+    unit, values = unit_values(rows), rows.shape[2]
+    decoded = is_decoded(rows, probe.hw, reading.strides)
+
+    def made(name: str, classes: int, problem: str = "", angle: int | None = None) -> Iterator[Candidate]:
+        if classes > 0:
+            read = replace(reading, layout=LAYOUTS[name], classes=classes, angle=angle)
+            yield Candidate(read, problem, is_hint=problem != NO_SIGMOID)
+
+    if bool(unit[:4].all()) and values > 32 and reading.rows_first and not unit[-32:].any():
+        yield from made("nanodet", values - 32, score_problem(unit[:-32]))
+        return
+    if values == 6 and reading.rows_first and (probe.layout == "corners" or _is_labelled(rows, probe.hw)):
+        yield Candidate(replace(reading, layout=LAYOUTS["corners"]))
+        return
+    for name, classes, problem, angle in _with_more(probe, unit, masks, reading.rows_first):
+        yield from made(name, classes, problem, angle)
+    if reading.rows_first or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
+        scores = score_problem(unit[4:])
+        if not decoded:
+            yield from made("yolox", values - 5, scores)
+        always = bool(((rows[..., 4] - 1).abs() < SLACK).all())
+        not_plain = scores or ("" if decoded else "its boxes are not in pixels; export it with its decoding")
+        yield from made("yolov6", values - 5, not_plain or ("" if always else "its object scores are not all 1"))
+        yield from made("yolox_decoded", values - 5, not_plain or ("its object scores are all 1" if always else ""))
+        yield from made("yolov8_transposed", values - 4, not_plain)
+    if not reading.rows_first:
+        yield from made("yolov8", values - 4, score_problem(unit[4:]))
+
+
+def _is_labelled(rows: torch.Tensor, hw: Hw) -> bool:
+    """Whether rows are corners in pixels, score, label."""
+    return are_corners(rows[..., :4], hw) and bool(unit_values(rows)[4]) and are_labels(rows[..., 5])
+
+
+def _with_more(
+    probe: Probe, unit: torch.Tensor, masks: int | None, rows_first: bool
+) -> Iterator[tuple[str, int, str, int | None]]:
+    """(layout, classes, problem, place of the angle) of rows with more than boxes and class scores."""
+    count, metadata, values = probe.metadata.count, probe.metadata, len(unit)
+
+    def problem(classes: int) -> str:
+        return score_problem(unit[4 : 4 + classes])
+
+    named = count if count is not None and 4 + count < values else None
+    seg = values - 4 - (masks or MASKS)
+    if seg > 0 and (masks is not None or named == seg or probe.layout == "yolov8_seg" or metadata.task == "segment"):
+        yield "yolov8_seg", seg, problem(seg), None
+    leading = int(unit[4:].long().cumprod(0).sum())  # class scores stay in 0..1, the first keypoint does not
+    pose = values - 4 - metadata.keypoint_values if metadata.keypoint_values else named or leading
+    rest = values - 4 - pose
+    obb = values - 5
+    is_obb = not unit[-1] or metadata.task == "obb" or probe.layout == "yolov8_obb" or (count == obb and not rows_first)
+    if obb > 0 and is_obb and masks is None:
+        yield "yolov8_obb", obb, problem(obb), values - 1
+    if rest >= 2 and (rest % 3 == 0 or rest % 2 == 0) and masks is None and not unit[4 + pose :].all():
+        yield "yolov8_pose", pose, problem(pose), None
+
+
+def listed_rows(probe: Probe) -> Iterator[Candidate]:
+    """A tensor of rank 3 whose rows are detections or queries, in any order."""
+    tensors = [(place, tensor) for place, (_, tensor) in enumerate(probe.outputs.tensors) if tensor.ndim == 3]
+    if len(tensors) != 1 or not tensors[0][1].is_floating_point() or tensors[0][1].shape[2] < 5:
+        return
+    place, rows = tensors[0]
+    unit = unit_values(rows)
+    reading = Reading(LAYOUTS["end_to_end"], places=(place,))
+    is_rotated = rows.shape[2] == 7 and probe.metadata.task == "obb"
+    if rows.shape[2] >= 6:
+        is_padding = not rows.any() and strides_of(rows.shape[1], probe.hw) is None  # NMS found nothing in the noise
+        labelled = _is_labelled(rows, probe.hw) or (is_rotated and bool(unit[4]) and are_labels(rows[..., 5]))
+        if probe.layout == "end_to_end" or labelled or is_padding:
+            yield Candidate(replace(reading, angle=6 if is_rotated else None))
+            return
+    if strides_of(rows.shape[1], probe.hw) is None and (bool(unit[:4].all()) or probe.layout == "rtdetr"):
+        problem = score_problem(unit[4:])
+        yield Candidate(replace(reading, layout=LAYOUTS["rtdetr"], classes=rows.shape[2] - 4), problem)
