@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
 
     from deploy.online.loop import frames_in_turn, predict_frames
     from regenhance_data.dataset.importance_file import write_importance
-    from regenhance_data.io.video import VideoWriter, frame_rate
+    from regenhance_data.io.video import VideoWriter, inspect_video
     from regenhance_data.regions.overlay import draw_heatmap, draw_outline
     from regenhance_data.regions.reuse import ReusePolicy
     from regenhance_data.regions.selection import select_macroblocks
@@ -81,7 +81,10 @@ def main(args: argparse.Namespace) -> None:
     every = 1 if args.every is None and args.change is None else args.every
     policy = ReusePolicy(every, args.change)
     where = folders(args.save_dir, args.video)
-    rates = [frame_rate(video) for video in args.video]
+    read_as = [inspect_video(video) for video in args.video]
+    for video, info in zip(args.video, read_as, strict=True):
+        console.tell(f"{video}: read as {info}")
+    rates = [info.frame_rate for info in read_as]
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; its importance means nothing")

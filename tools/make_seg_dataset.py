@@ -34,7 +34,11 @@ def make_parser() -> argparse.ArgumentParser:
         default="block",
         help="cut each clip into blocks, or assign whole clips",
     )
-    parser.add_argument("--gap", type=int, default=10, help="unused frames between the blocks of a clip")
+    parser.add_argument(
+        "--gap",
+        type=int,
+        help="unused frames between the blocks of a clip (default: as long as 10 frames of its video)",
+    )
     return parser
 
 
@@ -56,7 +60,9 @@ def main(args: argparse.Namespace) -> None:
         shares = " ".join(f"{100 * p / max(sum(pixels), 1):5.1f}" for p in pixels)
         print(f"{name:5s} {frames[name]:6d} frames  {shares}")
     if frames["unused"]:
-        print(f"unused{frames['unused']:6d} frames in the gaps between blocks (--gap {args.gap})")
+        gap = dataset.record.split.gap
+        size = "each as long as 10 frames of the video; " if gap is None else f"of {gap} frames; "
+        print(f"unused{frames['unused']:6d} frames in the gaps between blocks ({size}--gap)")
     for warning in split_warnings(frames):
         console.warn(str(warning))
     print(f"{args.data}/labels, train.txt, val.txt, test.txt, dataset.yaml: {'written' if is_new else 'up to date'}")

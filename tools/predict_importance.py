@@ -37,8 +37,9 @@ def make_parser() -> argparse.ArgumentParser:
 def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.ndarray], np.ndarray | None]]:
     """(id, the video or folder, the frames, their numbers or None for 0, 1, 2 …) of each clip."""
     if args.video:
-        from regenhance_data.io.video import read_video  # PyAV
+        from regenhance_data.io.video import inspect_video, read_video  # PyAV
 
+        console.tell(f"{args.video}: read as {inspect_video(args.video)}")
         yield clip_id(args.video.stem), args.video, read_video(args.video), None
         return
     dataset = Dataset.open(args.data)

@@ -11,6 +11,7 @@ from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, IMPORTANCE, LR
 from regenhance_data.dataset.importance_source import importance_source
 from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
+from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.staleness import refuse_stale_labels
 from regenhance_data.dataset.statistics import missing_hr_frames
@@ -133,9 +134,9 @@ def _size_wh(path: Path) -> tuple[int, int]:
 def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:
     """Problems where fewer than `gap` frames lie between two frames of one clip in different splits."""
     split = dataset.record.split
-    gap = split.gap if split.by == "block" else 0
     problems = []
-    for clip in dataset.clips():
+    for clip in dataset.clips() if split.by == "block" else []:
+        gap = dataset.record.clips.get(clip, ClipRecord()).default_gap if split.gap is None else split.gap
         order = [f"{LR_FRAMES}/{clip}/{frame.name}".replace("//", "/") for frame in dataset.frames(clip)]
         positions = [(position, image, listed[image]) for position, image in enumerate(order) if image in listed]
         for (position, image, name), (next_position, next_image, next_name) in pairwise(positions):

@@ -9,11 +9,12 @@ import numpy as np
 
 from regenhance_data import __version__
 from regenhance_data.dataset.levels import Normaliser
-from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.split import SPLITS, default_gap
 from regenhance_data.defaults import LEVELS, MB_SIZE, MOST_MB_SIZE, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 
+_MOST_EVERY, _MOST_RATE = 10**9, 10**6  # dataset.yaml may have been edited
 _MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split", "level_pixels", "made"}
 
 
@@ -60,6 +61,14 @@ class ClipRecord:
             read_as=_typed(value, "read_as", str),
         )
 
+    @property
+    def default_gap(self) -> int:
+        """The frames between the blocks of the clip in a split, unless another number is asked for."""
+        every: float = self.every or 1
+        if self.source_rate and self.frame_rate and 0 < self.frame_rate <= self.source_rate <= _MOST_RATE:
+            every = self.source_rate / self.frame_rate
+        return default_gap(every if 1 <= every <= _MOST_EVERY else 1)
+
     def to_dict(self) -> dict[str, Any]:
         """For dataset.yaml; `parse` is its inverse."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -99,13 +108,14 @@ class ImportanceRecord:
 class SplitRecord:
     """How frames were split; the defaults where dataset.yaml does not record it.
 
-    by: 'block' or 'clip'. ratios: {'train', 'val', 'test'}, unchecked. gap: frames between the blocks of a clip.
+    by: 'block' or 'clip'. ratios: {'train', 'val', 'test'}, unchecked. gap: frames between the blocks of a clip, None
+    where clips differ: the default of each.
     frames: how many in each split and 'unused'. clips: those of each split, when it is by clip.
     """
 
     by: str | None = None
     ratios: Mapping[str, Any] = field(default_factory=dict)
-    gap: int = 0
+    gap: int | None = 0
     frames: Mapping[str, Any] = field(default_factory=dict)
     clips: Mapping[str, list[str]] = field(default_factory=dict)
 
@@ -113,7 +123,7 @@ class SplitRecord:
     def parse(cls, path: Path, value: Mapping[str, Any]) -> "SplitRecord":
         """InputError for a gap or clips that cannot be."""
         gap = value.get("gap", 0)
-        if type(gap) is not int or gap < 0:
+        if gap is not None and (type(gap) is not int or gap < 0):
             raise InputError(f"{path}: split.gap is {gap!r}; make the labels again")
         clips = value.get("clips", {})
         listed = list(clips.values()) if isinstance(clips, dict) else [None]

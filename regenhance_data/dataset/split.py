@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import accumulate, pairwise
+from math import ceil
 
 from regenhance_data.errors import InputError
 
 SPLITS = ("train", "val", "test")
+_GAP = 10  # frames of the video
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,11 @@ def _portions(total: int, ratios: Ratios) -> list[int]:
         movable = [i for i, share in enumerate(ratios.shares) if share > 0 and portions[i] + step >= 1]
         portions[max(movable, key=lambda i: step * (exact[i] - portions[i]))] += step
     return portions
+
+
+def default_gap(every: float) -> int:
+    """The frames between two blocks of a clip that has one of `every` frames of its video: as long as 10 of those."""
+    return max(ceil(_GAP / every - 1e-6), 1)
 
 
 def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:

@@ -332,7 +332,8 @@ def _settings(statistics: DatasetStatistics) -> list[list[str]]:
         )
         rows.append(["levels", str(dataset.levels)])
     if record.split.by is not None:
-        rows.append(["split", f"by {_plain(record.split.by)}, gap {record.split.gap} frames"])
+        gap = "by clip, as long as 10 frames of its video" if record.split.gap is None else f"{record.split.gap} frames"
+        rows.append(["split", f"by {_plain(record.split.by)}, gap {gap}"])
     return [*rows, ["kit version", _plain(record.kit_version or "unknown")]]
 
 

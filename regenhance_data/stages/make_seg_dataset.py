@@ -15,7 +15,7 @@ from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.importance_source import ImportanceSource, importance_source
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import Kind, Normaliser, to_levels
-from regenhance_data.dataset.records import ImportanceRecord, SplitRecord
+from regenhance_data.dataset.records import ClipRecord, ImportanceRecord, SplitRecord
 from regenhance_data.dataset.split import SPLITS, Ratios, split_blocks, split_clips
 from regenhance_data.dataset.staleness import label_digests, labels_are_current, made_without_importance
 from regenhance_data.defaults import MOST_MB_SIZE
@@ -34,12 +34,13 @@ def make_seg_dataset(
     mb_size: int | None = None,
     normalise: Kind = "log",
     ratios: Ratios | None = None,
-    gap: int = 10,
+    gap: int | None = None,
     split_by: str = "block",
 ) -> bool:
     """Write a label for every frame that has importance, split lists and dataset.yaml; False if all were current.
 
-    The normaliser is fitted on the training frames only. The `gap` frames between the blocks of a clip are in no list.
+    The normaliser is fitted on the training frames only. The `gap` frames between the blocks of a clip are in no list;
+    by default they last as long as 10 frames of its video, however few of those were extracted.
     `mb_size`: macroblock size, by default that of the importance. `importance_file` replaces importance/. Memory does
     not grow with the clips' length. InputError for importance that does not fit the frames, and for invalid settings;
     nothing is written then.
@@ -47,15 +48,18 @@ def make_seg_dataset(
     ratios = ratios or Ratios(0.7, 0.15, 0.15)
     mb_size = dataset.mb_size if mb_size is None else mb_size
     to_levels(np.zeros(0), levels)
-    if not 1 <= mb_size <= MOST_MB_SIZE or gap < 0:
+    if not 1 <= mb_size <= MOST_MB_SIZE or (gap is not None and gap < 0):
         raise InputError(f"--mb_size {mb_size} --gap {gap}: expected 1 to {MOST_MB_SIZE}, and at least 0")
     sources = {clip: importance_source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
-    settings = {"levels": levels, "normalise": normalise, "ratios": asdict(ratios), "gap": gap, "by": split_by}
+    gaps = {clip: _gap(dataset, clip, gap) for clip in sources}
+    gap = gap if len(set(gaps.values())) != 1 else next(iter(gaps.values()))
+    known_gap = gaps if gap is None else gap
+    settings = {"levels": levels, "normalise": normalise, "ratios": asdict(ratios), "gap": known_gap, "by": split_by}
     digests = label_digests(settings, {clip: source.label_digest() for clip, source in sources.items()})
     if labels_are_current(dataset, digests, {clip: source.frames.values() for clip, source in sources.items()}):
         return False
 
-    split = _split(dataset, sources, ratios, gap, split_by)
+    split = _split(dataset, sources, ratios, gaps, split_by)
     normaliser = _fit(normalise, sources, set(split["train"]))
     pixels = _write_labels(dataset, sources, split, normaliser, levels)
     # everything new is there: from here to the end the old files are replaced
@@ -98,8 +102,16 @@ def recorded_settings(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _gap(dataset: Dataset, clip: str, gap: int | None) -> int:
+    return dataset.record.clips.get(clip, ClipRecord()).default_gap if gap is None else gap
+
+
 def _split(
-    dataset: Dataset, sources: Mapping[str, ImportanceSource], ratios: Ratios, gap: int, split_by: str
+    dataset: Dataset,
+    sources: Mapping[str, ImportanceSource],
+    ratios: Ratios,
+    gaps: Mapping[str, int],
+    split_by: str,
 ) -> dict[str, list[Frame]]:
     split: dict[str, list[Frame]] = {name: [] for name in SPLITS}
     if split_by == "clip":
@@ -110,11 +122,11 @@ def _split(
         return split
     for clip, source in sources.items():
         frames = list(source.frames.values())
-        blocks = split_blocks(len(frames), ratios, gap)
+        blocks = split_blocks(len(frames), ratios, gaps[clip])
         if len(blocks["train"]) == len(frames) and ratios.train < 1:
             warn(
-                f"clip {clip or 'of the flat layout'}: {len(frames)} frames are too few to cut with a gap of {gap}; "
-                "all go to train (give a smaller --gap, or more frames)"
+                f"clip {clip or 'of the flat layout'}: {len(frames)} frames are too few to cut with a gap of "
+                f"{gaps[clip]}; all go to train (give a smaller --gap, or more frames)"
             )
         for name, block in blocks.items():
             split[name] += [frames[i] for i in block]
@@ -207,7 +219,7 @@ def _split_record(
     sources: Mapping[str, ImportanceSource],
     split: Mapping[str, list[Frame]],
     ratios: Ratios,
-    gap: int,
+    gap: int | None,
     split_by: str,
 ) -> SplitRecord:
     counts = {name: len(split[name]) for name in SPLITS}

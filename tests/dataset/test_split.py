@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regenhance_data.dataset.split import Ratios, split_blocks, split_clips
+from regenhance_data.dataset.split import Ratios, default_gap, split_blocks, split_clips
 from regenhance_data.errors import InputError
 
 
@@ -32,6 +32,13 @@ def test_blocks_have_their_shares(count, shares):
     for share, block in zip(shares.shares, blocks.values(), strict=True):
         assert abs(len(block) - share * usable) <= 2
         assert bool(block) == (share > 0)
+
+
+@given(st.floats(1, 500))
+def test_the_default_gap_lasts_as_long_however_few_frames_are_taken(every):
+    gap = default_gap(every)
+    assert (gap + 1) * every >= default_gap(1) + 1 - 1e-3
+    assert gap == 1 or (gap - 1) * every < default_gap(1)
 
 
 def test_a_clip_of_one_frame_goes_to_train():

@@ -1,4 +1,5 @@
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,6 +58,34 @@ def test_the_normaliser_is_fitted_on_training_frames_alone(run, tmp_path):
     write_importance(dataset.importance_path("cam"), importance, frames)
     make(run, dataset)
     assert Dataset.open(tmp_path).record.normaliser == before
+
+
+def gaps_of(dataset, clip):
+    listed = [{f.number for f in dataset.split_frames(name) if f.clip == clip} for name in ("train", "val", "test")]
+    return [min(later) - max(earlier) - 1 for earlier, later in pairwise(listed)]
+
+
+def test_the_gap_shrinks_with_the_sampling_unless_one_is_given(run, tmp_path):
+    dataset = fill_dataset(tmp_path, {"all": 100, "fifth": 40, "slow": 40})
+    records = {"fifth": {"every": 5}, "slow": {"every": 1, "fps": 3, "frame_rate": 3, "source_rate": 30}}
+    dataset.save(clips=records)
+    assert "as long as 10 frames of the video" in make(run, dataset).stdout
+    dataset = Dataset.open(tmp_path)
+    assert dataset.record.split.gap is None
+    assert [gaps_of(dataset, clip) for clip in ("all", "fifth", "slow")] == [[10, 10], [2, 2], [1, 1]]
+    assert "no problems" in run("tools/check_dataset.py", "--data", tmp_path).stdout
+    assert "up to date" in make(run, dataset).stdout
+    make(run, dataset, "--gap", 3)
+    dataset = Dataset.open(tmp_path)
+    assert dataset.record.split.gap == 3
+    assert [gaps_of(dataset, clip) for clip in ("all", "fifth", "slow")] == [[3, 3]] * 3
+
+
+def test_the_default_gap_of_a_dataset_with_every_frame_is_recorded_as_ever(run, tmp_path):
+    dataset = fill_dataset(tmp_path, {"cam": 60})
+    make(run, dataset)
+    assert Dataset.open(tmp_path).record.split.gap == 10
+    assert "up to date" in make(run, dataset, "--gap", 10).stdout
 
 
 def test_a_made_dataset_is_sound_and_says_what_it_holds(run, tmp_path):
