@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from regenhance_data.errors import InputError
 from regenhance_data.io.video import frame_rate, inspect_video, read_timed, read_video
-from tests.support.files import noise
+from tests.support.files import ROOT, noise
 from tests.support.videos import ORIENTATIONS, encode_as, encode_tracks, encode_with_cover, has_encoder, joined
 
 PLAIN, DEFAULT, ATTACHED = Disposition(0), Disposition.default, Disposition.attached_pic
@@ -38,6 +38,9 @@ SAMPLED = [
     ("libx264", "b.mov", None, B_FRAMES),
     ("libvpx", "p.webm", None, {}),
 ]
+
+
+CASES = ROOT.parent / "shared" / "cases"
 
 
 def as_ffmpeg_shows(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
@@ -232,3 +235,21 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
     video = encode_as(tmp_path / "12:30.mp4", noise(3, 32, 48))
     monkeypatch.chdir(tmp_path)
     assert len(list(read_video(video.relative_to(tmp_path)))) == 3
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="the shared videos are not here")
+@pytest.mark.parametrize(
+    ("name", "sampled", "told"),
+    [
+        ("10_mirrored_video/r_hflip.mp4", 10, "mirrored left to right"),
+        ("10_mirrored_video/r_vflip.mp4", 10, "mirrored top to bottom"),
+        ("11_cover_is_stream_0/th_skydio.mp4", 10, "stream 1, H.264 320×180, 25 frames/s"),
+        ("11_cover_is_stream_0/two_tracks.mp4", 10, "stream 1, H.264 320×180, 25 frames/s"),
+        ("12_raw_stream_fps/t_raw.h264", 10, "25 frames/s"),
+        ("13_bframes_in_avi_fps/bgs_02.avi", 149, "25 frames/s"),
+        ("13_bframes_in_avi_fps/t_h264_bf.avi", 20, "25 frames/s"),
+    ],
+)
+def test_videos_that_were_read_wrongly_are_read_as_ffmpeg_does(name, sampled, told):
+    assert abs(len(list(read_video(CASES / name, fps=5))) - sampled) <= (name.endswith("bgs_02.avi"))
+    assert told in str(inspect_video(CASES / name))
