@@ -55,6 +55,11 @@ class Orientation:
         image = image[:, ::-1] if self.mirrored else image
         return np.ascontiguousarray(image[::-1] if self.flipped else image)
 
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether no rotation makes the picture upright."""
+        return (self.transposed + self.mirrored + self.flipped) % 2 == 1
+
     def __str__(self) -> str:
         if not self.transposed:
             if self.mirrored:

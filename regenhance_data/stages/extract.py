@@ -66,6 +66,9 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     is_same = is_same_extraction(recorded, made_by)
     if clip in dataset.clips():
         if is_same and clip_is_complete(dataset, clip):
+            if recorded.read_as is None and (info.orientation.is_mirrored or info.left_aside):
+                old = dataset.root / LR_FRAMES / clip
+                warn(f"{old}: an earlier version read such videos otherwise; remove this folder to extract it again")
             return clip
         if not is_same and not overwrite:
             raise InputError(

@@ -104,3 +104,14 @@ def test_frames_of_a_mirrored_video_are_written_as_they_are_shown(run, tmp_path)
     frame = dataset.read("origin_images", dataset.frames("v")[0])
     assert np.mean(frame[:, 42:]) > 250
     assert np.mean(frame[:, :38]) < 200
+
+
+def test_a_mirrored_clip_of_an_earlier_kit_is_pointed_out(run, tmp_path):
+    for name, matrix in (("mirrored", (-1, 0, 0, 1)), ("turned", (0, 1, -1, 0))):
+        video = encode_as(tmp_path / f"{name}.mp4", noise(2, 48, 80), matrix=matrix)
+        root = tmp_path / name
+        run("tools/extract.py", "--video", video, "--data", root)
+        lines = (root / "dataset.yaml").read_text().splitlines()
+        (root / "dataset.yaml").write_text("\n".join(line for line in lines if "read_as" not in line) + "\n")
+        told = run("tools/extract.py", "--video", video, "--data", root).stderr
+        assert ("an earlier version read such videos otherwise" in told) == (name == "mirrored")
