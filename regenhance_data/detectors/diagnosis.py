@@ -13,7 +13,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import kind_of
 
-_FORMATS = ((255, "RGB"), (255, "BGR"), (1, "RGB"), (1, "BGR"))
+_FORMATS = ((255, None), (1, None), (255, "RGB"), (255, "BGR"), (1, "RGB"), (1, "BGR"))  # None: the order as it is
 
 
 def why_nothing(settings: DetectorSettings, frames: np.ndarray) -> str:
@@ -24,7 +24,10 @@ def why_nothing(settings: DetectorSettings, frames: np.ndarray) -> str:
     count = len(frames)
     found = sum(len(one.labels) for one in detector.detect(frames))
     if found:
-        return f"in {count} of them spread over the dataset it finds {found}, so most frames may have nothing to find"
+        return (
+            f"in {count} frames spread over the dataset it finds {found}, so most frames have nothing to find, or HR "
+            "and upsampled frames are the same"
+        )
     large = _found(replace(settings, max_box_area=1.0), frames)
     if large:
         return (
@@ -73,6 +76,7 @@ def _with_other_pixels(settings: DetectorSettings, frames: np.ndarray) -> Iterat
         return
     found = {}
     for white, order in _FORMATS:
+        order = order or settings.channel_order
         try:
             found[white, order] = _found(replace(settings, pixel_range=white, channel_order=order), frames)
         except InputError:
@@ -80,4 +84,4 @@ def _with_other_pixels(settings: DetectorSettings, frames: np.ndarray) -> Iterat
     most = max(found.values(), default=0)
     if most:
         white, order = next(key for key, value in found.items() if value == most)
-        yield f"--pixel_range {white} --channel_order {order}", most
+        yield f"--pixel_range {white}" + (f" --channel_order {order}" if order else ""), most

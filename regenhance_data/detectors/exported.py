@@ -47,9 +47,17 @@ class FileBoxDetector(BoxDetector):
         self.describe(_words(chosen, self.class_names, self._network))
 
     def _refuse_without_gradient(self, probed: ProbedNetwork) -> None:
-        frame = torch.full((1, 3, *probed.hw), 100.0, device=self.device, requires_grad=True)
-        scores = self._predictions(frame)[0].scores
-        if not all(one.requires_grad for one in scores) or any(not one.is_floating_point() for one in scores):
+        """On noise and on a white frame; where all scores are exactly 0, as after NMS, there is no telling."""
+        noise = torch.rand(1, 3, *probed.hw, generator=torch.Generator().manual_seed(0)).to(self.device) * 255
+        gradients = []
+        for frame in (noise, torch.full_like(noise, 255)):
+            scores = self._predictions(frame.requires_grad_())[0].scores[0]
+            if not scores.requires_grad:
+                gradients.append(False)
+            elif scores.any():
+                (gradient,) = torch.autograd.grad(scores.sum(), frame, allow_unused=True)
+                gradients.append(gradient is not None and bool(gradient.any()))
+        if gradients and not any(gradients):
             raise InputError(
                 f"{probed.source.path}: is recognised as {self._reading.layout.words}, but its scores have no gradient "
                 "(it rounds, or counts, on the way); export it for float pixels, without NMS"

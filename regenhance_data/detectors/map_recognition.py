@@ -79,7 +79,7 @@ def _one_map(probe: Probe, reading: Reading, groups: list[list[int]]) -> Iterato
     )
     both = [one for one in (of_v5, of_v8) if one is not None]
     wanted = probe.metadata.count or len(COCO_NAMES)
-    yield from sorted(both, key=lambda one: one.reading.classes != wanted)
+    yield from [one for one in both if one.reading.classes == wanted] or both
 
 
 def _with_anchors(probe: Probe, reading: Reading, per_stride: int) -> Candidate:

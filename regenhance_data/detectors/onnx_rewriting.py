@@ -99,6 +99,8 @@ def rewritten(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> onnx.M
     rewriting = _Rewriting(made, path)
     rewriting.opset = opset
     nodes = [new for node in made.graph.node for new in _rewritten_node(node, rewriting)]
+    outputs = {value.name for value in made.graph.output}
+    nodes = [new for node in nodes for new in _own_outputs(node, outputs)]
     del made.graph.node[:]
     made.graph.node.extend(nodes)
     _fold_constants(made)
@@ -107,6 +109,18 @@ def rewritten(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> onnx.M
     for value in made.graph.input:
         if value.name == inputs.image:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
+    return made
+
+
+def _own_outputs(node: NodeProto, outputs: set[str]) -> list[NodeProto]:
+    """The node, and an Identity for each of its outputs that the graph puts out, where it has several: onnx2torch would
+    return them all.
+    """
+    made = [node]
+    for number, name in enumerate(node.output if len(node.output) > 1 else ()):
+        if name in outputs:
+            node.output[number] = f"{name}_of_several"
+            made.append(helper.make_node("Identity", [node.output[number]], [name]))
     return made
 
 
@@ -218,8 +232,15 @@ def _resize(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
 
 # --- opset 18 and later ------------------------------------------------------------------------------------------
 def _reduction(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
-    if graph.opset < 18:
-        return [node]
+    rank = len(graph.shapes.get(node.input[0], ()))
+    made = _with_axes_attribute(node, graph) if graph.opset >= 18 else [node]
+    for attribute in made[0].attribute:  # onnx2torch sorts axes, and negative ones then stand before the others
+        if attribute.name == "axes" and rank:
+            attribute.ints[:] = [axis % rank for axis in attribute.ints]
+    return made
+
+
+def _with_axes_attribute(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
     axes, no_axes_no_work = graph.value(node, 1), _attributes(node).get("noop_with_empty_axes", 0)
     if (axes is None or not axes.size) and no_axes_no_work:
         return [helper.make_node("Identity", node.input[:1], node.output)]

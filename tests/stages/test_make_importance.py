@@ -1,12 +1,17 @@
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from regenhance_data import errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance, write_importance
+from regenhance_data.detectors.diagnosis import why_nothing
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.files import read_yaml
 from regenhance_data.io.images import write_image
-from regenhance_data.stages.make_importance import make_importance
+from regenhance_data.stages.make_importance import make_importance, sampled_hr_frames
 from tests.support.detectors import BLUE, RED, squares
 
 SCALE = 2
@@ -97,4 +102,57 @@ def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
         dataset.hr_folder("sr_images")
     (dataset.root / "hr_images" / "b" / "000001.png").unlink()
     with pytest.raises(errors.InputError, match=r"b/000001.png: no such image"):
+        make_importance(dataset, detector.settings, "product", "hr_images")
+
+
+def test_what_a_file_was_taken_for_is_recorded_and_makes_nothing_stale(dataset, detector, capsys):
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    record = Dataset.open(dataset.root).record.detector
+    assert record["read_as"] == "YOLOX: 2 classes (red, blue), BGR 0..255, any size"
+    made = dataset.importance_path("a").stat().st_mtime_ns
+    older = {key: value for key, value in record.items() if key != "read_as"}
+    Dataset.open(dataset.root).save(detector=older)
+    make_importance(Dataset.open(dataset.root), DetectorSettings.from_dict(older), "product", "hr_images")
+    assert dataset.importance_path("a").stat().st_mtime_ns == made
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_detections_that_are_too_large_are_counted(dataset, detector, capsys):
+    small = replace(detector.settings, max_box_area=0.001)
+    make_importance(dataset, small, "product", "hr_images")
+    said = capsys.readouterr().out
+    assert re.search(r"^8 detections are larger than --max_box_area 0.001 .*--max_box_area 1 keeps", said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"max_box_area": 0.001}, r"\d+ detections in 6 frames are larger than --max_box_area 0.001"),
+        ({"classes": ("1",), "max_box_area": 0.001}, r"\d+ detections in 6 frames are larger"),
+        (
+            {"pixel_range": 1.0},
+            r"the best score in 6 frames is .*; with --pixel_range 255 it finds 8",
+        ),
+        ({"score_threshold": 1.0}, r"the best score in 6 frames is 1, --score_threshold is 1; "),
+    ],
+)
+def test_where_nothing_is_found_the_likely_cause_is_named(dataset, detector_file, settings, cause):
+    frames = sampled_hr_frames(dataset, "hr_images")
+    assert frames.shape == (6, *HR_HW, 3)
+    assert re.search(cause, why_nothing(DetectorSettings(f"onnx:{detector_file}", **settings), frames))
+
+
+def test_classes_that_leave_everything_out_are_named(dataset, detector_file):
+    frames = sampled_hr_frames(dataset, "hr_images")
+    only_blue = np.stack([frame * np.array([0, 0, 1], np.uint8) for frame in frames])
+    cause = why_nothing(DetectorSettings(f"onnx:{detector_file}", classes=("red",)), only_blue)
+    assert re.match(r"--classes leaves out all \d+ detections in 6 frames: blue", cause)
+
+
+def test_an_interrupt_says_what_was_kept(dataset, detector, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("regenhance_data.stages.make_importance.importance_map", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="kept 0 of 6 frames; give the command again to go on"):
         make_importance(dataset, detector.settings, "product", "hr_images")

@@ -1,0 +1,256 @@
+"""Files of every layout are recognised, find what is there and have the right gradient; contradictions are refused."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from regenhance_data.detectors.decoding import DECODERS
+from regenhance_data.detectors.layouts import LAYOUTS
+from regenhance_data.detectors.loading import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from tests.support.detector_files import ANCHORS, HW, Squares, export, with_metadata, write_layout
+from tests.support.detectors import BLUE, NAMES, RED, slope_and_gradient, squares, write_detector
+from tests.support.files import ROOT
+
+CASES = ROOT.parent / "shared" / "cases"
+DATA = ROOT.parent / "shared" / "data"
+needs_cases = pytest.mark.skipif(not CASES.is_dir(), reason="the shared cases are not here")
+needs_data = pytest.mark.skipif(not (DATA / "detectors").is_dir(), reason="the shared detectors are not here")
+BUILT_ELSEWHERE = ("yolox", "final", "segmentation", "fastestdet")
+MADE = [name for name in LAYOUTS if name not in BUILT_ELSEWHERE]
+WITH_NAMES = {"names": dict(enumerate(NAMES))}
+FRAME = squares(*HW, (24, 40, RED), (56, 8, BLUE))
+DIM = squares(*HW, *((x, y, tuple(np.array(c) * 5 // 8)) for x, y, c in ((24, 40, RED), (56, 8, BLUE))))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("layouts")
+    return {layout: write_layout(folder / f"{layout}.onnx", layout) for layout in MADE}
+
+
+def load(path, **settings):
+    return load_detector(DetectorSettings(f"onnx:{path}", **settings))
+
+
+def found_in(detector, frame=FRAME):
+    (found,) = detector.detect(frame[None])
+    order = np.argsort(found.boxes[:, 0])
+    return found.boxes[order], [detector.class_names[label] for label in found.labels[order]]
+
+
+@pytest.mark.parametrize("layout", MADE)
+def test_a_file_of_each_layout_finds_what_is_there_with_the_gradients_slope(files, layout):
+    detector = load(files[layout], anchors=ANCHORS if layout == "yolov5_maps" else None)
+    assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
+    assert "2 classes (red, blue)" in detector.settings.read_as
+    boxes, names = found_in(detector)
+    assert names == ["red", "blue"]
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    np.testing.assert_allclose(middles, [[28, 44], [60, 12]], atol=0.05)
+    slope, gradient = slope_and_gradient(detector, DIM)
+    assert slope == pytest.approx(gradient, rel=0.02)
+
+
+@pytest.mark.parametrize("layout", MADE)
+def test_the_flag_takes_every_layout(files, layout):
+    anchors = ANCHORS if layout == "yolov5_maps" else None
+    assert len(found_in(load(files[layout], layout=layout, anchors=anchors))[1]) == 2
+
+
+@pytest.mark.parametrize("layout", ["yolov8", "yolov6", "end_to_end", "boxes_scores", "yolov8_maps", "yolov8_seg"])
+def test_a_file_without_names_is_read_by_its_values(tmp_path, layout):
+    detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={}))
+    assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
+    assert len(found_in(detector)[1]) == 2
+
+
+def test_what_could_be_two_layouts_without_names_says_so(tmp_path):
+    detector = load(write_layout(tmp_path / "d.onnx", "yolox_decoded", metadata={}))
+    assert "(if it is yolov8_transposed, give --detector_layout yolov8_transposed)" in detector.settings.read_as
+
+
+def test_every_layout_has_a_decoder_or_is_segmentation():
+    assert {*DECODERS, "segmentation"} == {*LAYOUTS}
+
+
+def test_the_page_has_the_table_of_layouts():
+    page = (ROOT / "docs/detectors.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \| (.+?) \| .+ \| (RGB|BGR) 0\.\.(\d+).*\|$", page, re.M)
+    wanted = [(row.name, row.words, row.output, row.channel_order, f"{row.white:g}") for row in LAYOUTS.values()]
+    assert rows == wanted
+
+
+@pytest.mark.parametrize("layout", ["yolov8", "yolov8_transposed", "yolov5", "boxes_scores", "yolov8_maps"])
+def test_names_that_contradict_the_classes_are_refused_and_the_flag_decides(tmp_path, layout):
+    path = write_layout(tmp_path / "d.onnx", layout, metadata={"names": {n: f"n{n}" for n in range(7)}})
+    with pytest.raises(InputError, match=r"d.onnx: its output .* has \d class.* names 7 \(n0, .*--detector_layout"):
+        load(path)
+    assert load(path, layout=layout).class_names == ("class_0", "class_1")
+
+
+def test_an_angle_is_no_score_whatever_the_names_say(tmp_path):
+    class Turned(Squares):
+        def _yolov8(self, boxes, scores, nothing, maps):
+            wide = boxes * boxes.new_tensor([1, 1, 1, 0.5])
+            return torch.cat([wide, scores, nothing + np.pi / 2], 2).transpose(1, 2)
+
+    path = export(Turned("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    detector = load(path)
+    assert "rotated" in detector.settings.read_as
+    np.testing.assert_allclose(found_in(detector)[0], [[24, 36, 32, 52], [56, 4, 64, 20]], atol=1e-2)
+
+
+def test_raw_maps_need_their_anchors(files):
+    with pytest.raises(InputError, match="its anchors are not in the file; give the 18 numbers of --detector_anchors"):
+        load(files["yolov5_maps"])
+    with pytest.raises(InputError, match="--detector_anchors"):
+        load(files["yolov5_maps"], anchors=(-1.0,))
+
+
+class Maps(nn.Module):
+    """Maps of some depths at strides of 8, 16 and 32."""
+
+    def __init__(self, *depths: int) -> None:
+        super().__init__()
+        self.depths = depths
+
+    def forward(self, pixels):
+        pooled = [nn.functional.avg_pool2d(pixels, stride).mean(1, keepdim=True) for stride in (8, 16, 32)]
+        made = [one.repeat(1, depth, 1, 1) - 0.5 for depth, one in zip(self.depths, pooled * 3, strict=False)]
+        return made[0] if len(made) == 1 else tuple(made)
+
+
+@pytest.mark.parametrize(
+    ("depths", "message"),
+    [
+        ((85,), "looks like the raw head of a detector of boxes"),
+        ((5, 7, 9), "maps of a detector's head; export it with its decoding"),
+        ((255, 255, 255), "its anchors are not in the file"),
+        ((300,), "at most 256"),
+    ],
+)
+def test_maps_that_are_no_segmentation_are_refused(tmp_path, depths, message):
+    path = export(Maps(*depths).eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=message):
+        load(path)
+
+
+def test_a_map_of_classes_must_have_as_many_as_the_file_names(tmp_path):
+    path = export(Maps(4).eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    assert load(path).settings.read_as.startswith("segmentation: 4 classes")
+    with pytest.raises(InputError, match="4 classes if it is segmentation, its metadata names 2"):
+        load(with_metadata(path, WITH_NAMES))
+
+
+class Uint8(nn.Module):
+    """YOLOv8's layout for pixels of 0..255, of any type; channels_last: [N, H, W, 3]."""
+
+    def __init__(self, channels_last: bool) -> None:
+        super().__init__()
+        self.channels_last, self.squares = channels_last, Squares("yolov8", 1.0)
+
+    def forward(self, pixels):
+        pixels = pixels.permute(0, 3, 1, 2) if self.channels_last else pixels
+        return self.squares(pixels.float() / 255)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_pixels_of_0_to_255_and_channels_last_come_from_the_graph(tmp_path, channels_last, dtype):
+    pixels = torch.zeros((1, *HW, 3) if channels_last else (1, 3, *HW), dtype=dtype)
+    path = export(Uint8(channels_last).eval(), pixels, tmp_path / "d.onnx")
+    detector = load(with_metadata(path, WITH_NAMES))
+    assert "RGB 0..255, 96x64" in detector.settings.read_as
+    assert found_in(detector)[1] == ["red", "blue"]
+    slope, gradient = slope_and_gradient(detector, DIM)
+    assert slope == pytest.approx(gradient, rel=0.02)
+
+
+def test_scores_without_a_gradient_are_refused(tmp_path):
+    class Counts(Squares):
+        def _yolov8(self, boxes, scores, nothing, maps):
+            return torch.cat([boxes, (scores > 0.5).float()], 2).transpose(1, 2)
+
+    path = export(Counts("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=r"recognised as YOLOv8 .*, but its scores have no gradient"):
+        load(path)
+
+
+def test_class_scores_without_their_sigmoid_are_refused(tmp_path):
+    class Logits(Squares):
+        def _yolov8(self, boxes, scores, nothing, maps):
+            return torch.cat([boxes, scores * 30 - 15], 2).transpose(1, 2)
+
+    path = export(Logits("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    for layout in (None, "yolov8"):
+        with pytest.raises(InputError, match="export the detector with its sigmoid"):
+            load(with_metadata(path, WITH_NAMES), layout=layout)
+
+
+def test_inputs_that_are_no_frame_are_named(tmp_path):
+    class Grey(nn.Module):
+        def forward(self, pixels):
+            return pixels.flatten(2)
+
+    path = export(Grey().eval(), torch.rand(1, 1, *HW), tmp_path / "grey.onnx")
+    with pytest.raises(InputError, match=r"takes .* float \[1, 1, 64, 96\]; a frame has 3 channels"):
+        load(path)
+    model = onnx.load(write_layout(tmp_path / "d.onnx", "yolov8"))
+    model.graph.input.append(helper.make_tensor_value_info("scale_factor", TensorProto.FLOAT, (1, 2)))
+    onnx.save(model, tmp_path / "two.onnx")
+    with pytest.raises(InputError, match=r"takes .*scale_factor float \[1, 2\], expected one input of pixels"):
+        load(tmp_path / "two.onnx")
+
+
+def test_a_wrong_class_is_refused_before_the_network_is_converted(tmp_path):
+    model = onnx.load(write_layout(tmp_path / "d.onnx", "yolov8"))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    onnx.save(model, tmp_path / "d.onnx")
+    with pytest.raises(InputError, match="--classes cat: the detector has no such class; it has red, blue"):
+        load(tmp_path / "d.onnx", classes=("cat",))
+
+
+@pytest.mark.parametrize("layout", ["yolov8_transposed", "end_to_end", "yolov8_seg", "ultraface"])
+def test_a_traced_file_has_the_same_layouts(tmp_path, layout):
+    torch.jit.trace(Squares(layout).eval(), torch.rand(1, 3, *HW)).save(tmp_path / "d.pt")
+    detector = load_detector(DetectorSettings(f"torchscript:{tmp_path / 'd.pt'}", input_size=HW, layout=layout))
+    assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
+    assert len(found_in(detector)[0]) == 2
+
+
+def test_the_words_do_not_change_with_the_place_of_the_file(tmp_path):
+    first, second = (write_detector(tmp_path / name, "yolox", HW) for name in ("a.onnx", "b.onnx"))
+    assert (
+        load(first).settings.read_as
+        == load(second).settings.read_as
+        == ("YOLOX: 2 classes (red, blue), BGR 0..255, any size")
+    )
+
+
+@needs_cases
+@pytest.mark.parametrize(
+    "case",
+    ["01_opset18_20", "02_fp16_input", "03_obb", "04_v8_transposed", "05_yolov6", "06_deepstream", "08_uint8_input"],
+)
+def test_the_shared_cases_serve(case):
+    for path in sorted((CASES / case).glob("*.onnx")):
+        detector = load(path)
+        assert len(detector.class_names) in (2, 3)
+        clear = detector.tensor(squares(192, 320, (32, 40, RED))[None]).requires_grad_()
+        assert torch.autograd.grad(detector.accuracy(clear).value, clear, allow_unused=True)[0] is not None
+
+
+@needs_data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "words"), [("fastestdet", "FastestDet"), ("nanodet_m_416", "NanoDet"), ("ultraface_rfb_320", "SSD with")]
+)
+def test_the_shared_detectors_serve(name, words):
+    assert load(DATA / "detectors" / f"{name}.onnx").settings.read_as.startswith(words)
