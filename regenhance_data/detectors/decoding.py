@@ -1,7 +1,7 @@
 """Outputs of detectors in files decoded to boxes and scores, one function for each layout (see layouts.py)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -75,9 +75,11 @@ def _enclosing(values: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
 
 # --- one row, one box --------------------------------------------------------------------------------------------
 def _dense(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
-    """xywh in pixels, then class scores; other values follow."""
+    """xywh in pixels or as shares of the input, then class scores; other values follow."""
     rows, classes = reading.rows(outputs), reading.classes or 0
     values = rows.detach()
+    if reading.is_share:
+        values = torch.cat([_in_pixels(values[..., :4], reading, hw), values[..., 4:]], dim=-1)
     if reading.angle is not None:
         return Predictions(rows[..., 4 : 4 + classes], _enclosing(values, values[..., reading.angle]))
     return Predictions(rows[..., 4 : 4 + classes], corners_of(values))
@@ -106,9 +108,7 @@ def _corners(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
 
 
 def _rtdetr(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
-    dense = _dense(reading, outputs, hw)
-    assert isinstance(dense.boxes, torch.Tensor)
-    return Predictions(dense.scores, dense.boxes * dense.boxes.new_tensor([hw[1], hw[0]] * 2))
+    return _dense(replace(reading, is_share=True), outputs, hw)
 
 
 # --- boxes, scores and labels apart ------------------------------------------------------------------------------

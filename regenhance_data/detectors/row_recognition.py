@@ -54,30 +54,33 @@ def _three_boxes_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, mask
 def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: int | None) -> Iterator[Candidate]:
     unit, values = unit_values(rows), rows.shape[2]
     decoded = is_decoded(rows, probe.hw, reading.strides)
+    always = bool(((rows[..., 4] - 1).abs() < SLACK).all())  # an object score that says nothing
+    if not reading.rows_first and bool(unit[:4].all()):
+        reading = replace(reading, is_share=True)
 
     def made(name: str, classes: int, problem: str = "", angle: int | None = None) -> Iterator[Candidate]:
         if classes > 0:
             read = replace(reading, layout=LAYOUTS[name], classes=classes, angle=angle)
             yield Candidate(read, problem, is_hint=problem != NO_SIGMOID)
 
-    if bool(unit[:4].all()) and values > 32 and reading.rows_first and not unit[-32:].any():
+    if values > 32 and reading.rows_first and bool(unit[:-32].all()) and not unit[-32:].all() and not decoded:
         yield from made("nanodet", values - 32, score_problem(unit[:-32]))
         return
     if values == 6 and reading.rows_first and (probe.layout == "corners" or _is_labelled(rows, probe.hw)):
         yield Candidate(replace(reading, layout=LAYOUTS["corners"]))
         return
-    for name, classes, problem, angle in _with_more(probe, unit, masks, reading.rows_first):
+    for name, classes, problem, angle in () if always else _with_more(probe, unit, masks, reading.rows_first):
         yield from made(name, classes, problem, angle)
-    if reading.rows_first or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
+    if reading.rows_first or always or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
         scores = score_problem(unit[4:])
         if not decoded:
             yield from made("yolox", values - 5, scores)
-        always = bool(((rows[..., 4] - 1).abs() < SLACK).all())
         not_plain = scores or ("" if decoded else "its boxes are not in pixels; export it with its decoding")
         yield from made("yolov6", values - 5, not_plain or ("" if always else "its object scores are not all 1"))
         yield from made("yolox_decoded", values - 5, not_plain or ("its object scores are all 1" if always else ""))
-        yield from made("yolov8_transposed", values - 4, not_plain)
-    if not reading.rows_first:
+        if not always or probe.layout == "yolov8_transposed":
+            yield from made("yolov8_transposed", values - 4, not_plain)
+    if not reading.rows_first and not always:
         yield from made("yolov8", values - 4, score_problem(unit[4:]))
 
 

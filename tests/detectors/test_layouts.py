@@ -107,6 +107,59 @@ def test_an_angle_is_no_score_whatever_the_names_say(tmp_path):
     np.testing.assert_allclose(found_in(detector)[0], [[24, 36, 32, 52], [56, 4, 64, 20]], atol=1e-2)
 
 
+def one_to(size, boxes):
+    return boxes / boxes.new_tensor([size[1], size[0]] * 2)
+
+
+OTHERS = {
+    "boxes as shares": (
+        lambda boxes, scores, nothing, maps: torch.cat([one_to(HW, boxes), scores], 2).transpose(1, 2),
+        "YOLOv8 or YOLO11:",
+    ),
+    "object scores of 1 in a transposed output": (
+        lambda boxes, scores, nothing, maps: torch.cat([boxes, nothing + 1, scores], 2).transpose(1, 2),
+        "YOLOv6:",
+    ),
+    "three outputs": (
+        lambda boxes, scores, nothing, maps: (
+            torch.cat([boxes[..., :2] - 8, boxes[..., :2] + 8], 2),
+            scores.amax(2, keepdim=True),
+            scores.argmax(2, keepdim=True).float(),
+        ),
+        "DETR-like:",
+    ),
+    "raw maps with scores before their sigmoid": (
+        lambda boxes, scores, nothing, maps: tuple(
+            torch.cat([one[:, :1] * 0 + torch.eye(16)[1].mul(30).repeat(4)[:, None, None], one], 1) for one in maps
+        ),
+        "YOLOv8 or YOLO11, raw maps:",
+    ),
+    "YOLOv4's boxes": (
+        lambda boxes, scores, nothing, maps: (
+            one_to(HW, torch.cat([boxes[..., :2] - 8, boxes[..., :2] + 8], 2))[:, :, None],
+            scores,
+        ),
+        "boxes and scores:",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_members_of_the_layouts_serve_too(tmp_path, kind):
+    decode, words = OTHERS[kind]
+
+    class Other(Squares):
+        def _yolov8(self, *parts):
+            return decode(*parts)
+
+    path = export(Other("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    detector = load(with_metadata(path, WITH_NAMES))
+    assert detector.settings.read_as.startswith(words)
+    boxes, names = found_in(detector)
+    assert names == ["red", "blue"]
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, [[28, 44], [60, 12]], atol=0.05)
+
+
 def test_raw_maps_need_their_anchors(files):
     with pytest.raises(InputError, match="its anchors are not in the file; give the 18 numbers of --detector_anchors"):
         load(files["yolov5_maps"])
