@@ -34,6 +34,16 @@ def plain_axes(axes: Any, xlabel: str, ylabel: str) -> Any:
     return axes
 
 
+def share_scale(axes: Any) -> None:
+    """The y axis from 0 to 1, so that plots of different runs and clips can be compared."""
+    axes.set_ylim(0, 1.04)
+
+
+def note(axes: Any, text: str) -> None:
+    """A text in the middle of a plot that has nothing to show."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=TEXT_COLOUR, transform=axes.transAxes)
+
+
 def line_with_interval(
     axes: Any, x: Sequence[float], y: Sequence[float], intervals: Sequence[tuple[float, float]], **look: Any
 ) -> None:

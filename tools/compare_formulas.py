@@ -7,7 +7,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli, errors
 from regenhance_data.defaults import BUDGETS
-from regenhance_data.evaluation.inputs import MISSING_DETECTOR, add_input_arguments, read_inputs
+from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
 from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
 from regenhance_data.io.files import write_json, write_text
 
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> None:
     if args.greedy < 0:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
     formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
-    inputs = read_inputs(args, missing_detector=MISSING_DETECTOR)
+    inputs = read_inputs(args, read_frames(args))
     from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table  # PyTorch
 
     result = compare_formulas(
@@ -52,6 +52,8 @@ def main(args: argparse.Namespace) -> None:
     write_text(args.save_dir / "formulas.txt", text + "\n")
     print(text)
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(inputs.frames)} frames")
+    if result["none"] is None:
+        return  # no formula is best where nothing was measured
     best = max(formulas, key=lambda formula: sum(result["curves"][formula].values()))
     name, points = parse_formula(best)
     flags = ["--formula", name, *(["--points", *points] if best != name else [])]

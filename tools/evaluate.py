@@ -2,7 +2,9 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _environment  # noqa: F401 (checks the installation)
 
@@ -11,14 +13,18 @@ from regenhance_data import cli, console, errors
 from regenhance_data.dataset.staleness import without_words
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
-from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
+from regenhance_data.evaluation.inputs import EvaluationFrames, add_input_arguments, read_frames, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
-from regenhance_data.io.files import refuse_missing, sha256
+from regenhance_data.io.files import locked, refuse_missing, sha256
+
+if TYPE_CHECKING:
+    from deploy.backends.base import Predictor
 
 EXAMPLES = """
 python tools/evaluate.py --data my_dataset --model predictor.onnx --save_dir runs/evaluation
 python tools/evaluate.py --data my_dataset --model predictor.onnx --budgets 0.05 0.1 --every 5 --save_dir runs/quick
 python tools/evaluate.py --data my_dataset --model predictor.onnx accmodel.onnx --save_dir runs/comparison
+python tools/evaluate.py --data my_dataset --model predictor.onnx --clips gate yard --save_dir runs/two_cameras
 python tools/evaluate.py --data my_dataset --split all --save_dir runs/baselines
 """
 
@@ -57,6 +63,23 @@ def named(paths: Sequence[Path]) -> dict[str, Path]:
     return models
 
 
+def display_names(paths: Sequence[Path]) -> dict[str, str]:
+    """What the first model is called in tables and plots: {"predictor": its name}. The others' curves have theirs."""
+    if not paths:
+        return {}
+    twice = [path.stem for path in paths].count(paths[0].stem) > 1
+    return {"predictor": f"{paths[0].parent.name}/{paths[0].stem}" if twice else paths[0].stem}
+
+
+def load_predictors(args: argparse.Namespace, chosen: EvaluationFrames) -> dict[str, "Predictor"]:
+    """{curve: predictor}. InputError for what is no predictor, and for one of another frame size."""
+    predictors = {}
+    for curve, path in named(args.model or []).items():
+        predictors[curve] = load_predictor(path, args.backend)
+        chosen.refuse_unless_fitting(path, predictors[curve].input_hw)
+    return predictors
+
+
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets):
         raise errors.InputError("--budgets: expected shares between 0 and 1")
@@ -64,12 +87,14 @@ def main(args: argparse.Namespace) -> None:
         refuse_missing(path, "predictor; make one with deploy/export_onnx.py")
     if args.truth:
         refuse_missing(args.truth)
-    inputs = read_inputs(args)
-    # these import PyTorch and matplotlib
-    from regenhance_data.evaluation.curves import curves_figure, curves_table
+    chosen = read_frames(args)
+    chosen.refuse_without_importance()
+    predictors = load_predictors(args, chosen)  # before the detector, which takes longer
+    inputs = read_inputs(args, chosen)
+    # these import PyTorch
     from regenhance_data.evaluation.evaluate import evaluate
+    from regenhance_data.evaluation.kept import KEPT_FILE, KeptCounts, inputs_digest
     from regenhance_data.evaluation.truth import read_truth
-    from regenhance_data.plots import save_figure
 
     dataset, frames = inputs.dataset, inputs.frames
     if without_words(inputs.settings.detector) != without_words(dataset.record.detector or {}):
@@ -81,23 +106,54 @@ def main(args: argparse.Namespace) -> None:
             f"{len(frames)} frames are few, so intervals are wide; use --split all, a smaller --every or more video"
         )
     truth = read_truth(args.truth, inputs.detector) if args.truth else None
-    models = named(args.model or [])
-    predictors = {curve: load_predictor(path, args.backend) for curve, path in models.items()}
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
-
-    result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth)
-    evaluated = {
+    models = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
-        for curve, path in models.items()
+        for curve, path in named(args.model or []).items()
     }
-    settings = EvaluationSettings(**vars(inputs.settings), models=evaluated)
-    write_evaluation(args.save_dir / "evaluation.json", EvaluationRecord(result, settings))
-    save_figure(curves_figure(result), args.save_dir / "evaluation")
-    print(curves_table(result))
-    print(f"{args.save_dir}/evaluation.json, evaluation.png, evaluation.svg: {len(frames)} frames")
+    with locked(args.save_dir / ".evaluate.lock"):
+        same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth)
+        kept = KeptCounts(args.save_dir / KEPT_FILE, same)
+        result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth, kept)
+        result = replace(result, names=display_names(args.model or []))
+        settings = EvaluationSettings(**vars(inputs.settings), models=models)
+        write_results(args.save_dir, EvaluationRecord(result, settings))
+        kept.remove()
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
         cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])
+
+
+def write_results(folder: Path, record: EvaluationRecord) -> None:
+    """Write evaluation.json and a plot for all frames and, of several clips, for each; print table and verdict."""
+    from regenhance_data.evaluation.curves import clips_table, curves_figure, curves_table  # matplotlib
+    from regenhance_data.plots import save_figure
+
+    result = record.result
+    write_evaluation(folder / "evaluation.json", record)
+    save_figure(curves_figure(result), folder / "evaluation")
+    if result.says_something:
+        print(curves_table(result))
+    written = "evaluation.json, evaluation.png, evaluation.svg"
+    if len(result.clips) > 1:
+        print(f"\n{clips_table(result)}\n")
+        for clip, of_clip in result.clips.items():
+            save_figure(
+                curves_figure(replace(of_clip, names=result.names, clips={clip: of_clip})), folder / clip_stem(clip)
+            )
+        written += f", and {clip_stem('CLIP')}.png and .svg of each clip"
+    empty = result.frames - (result.frames_with_objects or 0)
+    if empty and result.says_something:
+        print(f"{empty} of {result.frames} frames have no reference object: they count only where something is found")
+    print(f"{folder}/{written}: {result.frames} frames")
+    for curve, verdict in result.verdicts.items():
+        name = f"{result.names.get(curve, curve)}: " if len(result.verdicts) > 1 or curve == "oracle" else ""
+        print(f"{name}{verdict.text}")
+
+
+def clip_stem(clip: str) -> str:
+    """The name of the plot of one clip, without its suffix."""
+    return f"evaluation_{clip}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
-from regenhance_data.evaluation.inputs import add_input_arguments, read_inputs
+from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
 from regenhance_data.io.files import refuse_missing, write_json
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -42,14 +42,17 @@ def main(args: argparse.Namespace) -> None:
     policies = {f"every {n}": ReusePolicy(n) for n in args.every}
     policies |= {f"change {share:g}": ReusePolicy(None, share) for share in args.change}
     refuse_missing(args.model, "predictor; make one with deploy/export_onnx.py")
-    inputs = read_inputs(args, sampled=False)
+    chosen = read_frames(args, sampled=False)
+    chosen.refuse_without_importance()
+    predictor = load_predictor(args.model, args.backend)
+    chosen.refuse_unless_fitting(args.model, predictor.input_hw)
+    inputs = read_inputs(args, chosen)
     # these import PyTorch and matplotlib
     from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
     from regenhance_data.plots import save_figure
 
-    predict = load_predictor(args.model, args.backend).predict_one
     result = evaluate_reuse(
-        inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, args.budget, predict, policies
+        inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, args.budget, predictor.predict_one, policies
     )
     write_json(args.save_dir / "reuse.json", result)
     save_figure(reuse_figure(result), args.save_dir / "reuse")

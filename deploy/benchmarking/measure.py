@@ -176,5 +176,5 @@ def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -
             is_backend = precision != "int8" or model.backend == case.backend
             score = evaluation.result.scores.curves[curve].get(0.1)
             if is_it and is_backend and score is not None:
-                return score.value
+                return score.json_value()
     return None

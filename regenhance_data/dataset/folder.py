@@ -68,6 +68,11 @@ def _cleaned(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".-")
 
 
+def hr_maker(folder: str) -> str:
+    """The command that makes a folder of HR frames, for errors."""
+    return "tools/extract.py --keep_hr" if folder == HR_IMAGES else "tools/super_resolve.py --data"
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One LR frame: its clip, its number (the file name, or its position in the order) and its file name."""
@@ -188,9 +193,8 @@ class Dataset:
         if wanted not in HR_FOLDERS:
             wanted = existing or (HR_IMAGES if self.keeps_hr else SR_IMAGES)
         if not (self.root / wanted).is_dir():
-            how = "tools/extract.py --keep_hr" if wanted == HR_IMAGES else "tools/super_resolve.py --data"
             others = f", or give --clear {existing}, which exists" if existing else ""
-            raise InputError(f"{self.root / wanted}: no such folder; make it with {how}{others}")
+            raise InputError(f"{self.root / wanted}: no such folder; make it with {hr_maker(wanted)}{others}")
         return wanted
 
     @property

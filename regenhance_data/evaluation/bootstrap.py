@@ -1,6 +1,11 @@
-"""Scores and differences of scores with 95 % bootstrap intervals over frames."""
+"""Scores and differences of scores with 95 % bootstrap intervals over frames.
 
-from collections.abc import Callable, Sequence
+Where no frame has a reference object, a score says nothing: it is NaN. So it is in resamples that draw none of the
+frames with objects; intervals are of the others.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,24 +26,68 @@ class CurvePoint(NamedTuple):
 NOTHING_ENHANCED, ALL_ENHANCED = CurvePoint("none", 0.0), CurvePoint("all", 1.0)
 # (true positives, false positives, false negatives) of one frame at each point: [3], for segmentation [classes, 3]
 Counts = dict[CurvePoint, np.ndarray]
+Score = Callable[[np.ndarray], np.ndarray]  # counts [..., *one frame's], summed over frames → [...] in [0, 1]
 
 
-def bootstrap_scores(frames: Sequence[Counts], score: Callable[[np.ndarray], np.ndarray] = f1) -> Scores:
-    """The score at every point with its interval, from the counts of each frame.
+def objects_of(counts: np.ndarray) -> float:
+    """The reference objects of a frame (for segmentation, pixels) in its counts at any point."""
+    return float((counts[..., 0] + counts[..., 2]).sum())
 
-    score: counts [..., *one frame's], summed over frames → [...] in [0, 1].
-    """
+
+def bootstrap_scores(frames: Sequence[Counts], score: Score = f1) -> Scores:
+    """The score at every point with its interval, from the counts of each frame."""
     weights = _resampling_weights(len(frames))
     points = {}
     for point in frames[0]:
-        counts = np.stack([frame[point] for frame in frames]).astype(np.float64)
-        interval = _interval_95(score(np.tensordot(weights, counts, 1)))
-        points[point] = Estimate(float(score(counts.sum(0))), interval)
+        counts = _stacked(frames, point)
+        interval = _interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim))
+        points[point] = Estimate(float(_score(score, counts.sum(0), counts.ndim)), interval)
     curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
         if point not in (NOTHING_ENHANCED, ALL_ENHANCED):
             curves.setdefault(point.curve, {})[point.budget] = points[point]
     return Scores(points[NOTHING_ENHANCED], points[ALL_ENHANCED], curves)
+
+
+def bootstrap_gain(
+    frames: Sequence[Counts], point: CurvePoint, blocks: Sequence[int], score: Score = f1
+) -> tuple[Estimate, Estimate]:
+    """(the gain, the share of it that `point` brings). The gain is the score with everything enhanced less the score
+    with nothing enhanced. The share is NaN where there is no gain.
+
+    blocks: the number of each frame's block, 0, 1, …; blocks are drawn as a whole, so neighbouring frames that look
+    alike do not count as independent.
+    """
+    weights = _resampling_weights(max(blocks) + 1)[:, list(blocks)]
+    once = np.ones((1, len(frames)), np.int64)
+
+    def gain_and_share(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        stacked = [_stacked(frames, one) for one in (NOTHING_ENHANCED, point, ALL_ENHANCED)]
+        none, some, everything = (_score(score, np.tensordot(weights, counts, 1), counts.ndim) for counts in stacked)
+        gain = everything - none
+        return gain, np.divide(some - none, gain, out=np.full(gain.shape, np.nan), where=gain > 0)
+
+    pairs = zip(gain_and_share(once), gain_and_share(weights), strict=True)
+    gain, share = (Estimate(float(value[0]), _interval_95(resampled)) for value, resampled in pairs)
+    return gain, share
+
+
+def blocks_of(clips: Iterable[str]) -> list[int]:
+    """The block of each frame, from the clip of each, in order: about n^(1/3) neighbouring ones of a clip of n frames.
+
+    That many is the usual choice for a bootstrap of a series. No block has frames of two clips.
+    """
+    clips = list(clips)
+    counts = Counter(clips)
+    sizes = {clip: max(round(counts[clip] ** (1 / 3)), 1) for clip in counts}
+    seen: dict[str, int] = {}
+    numbers: dict[tuple[str, int], int] = {}
+    blocks = []
+    for clip in clips:
+        key = clip, seen.get(clip, 0) // sizes[clip]
+        seen[clip] = seen.get(clip, 0) + 1
+        blocks.append(numbers.setdefault(key, len(numbers)))
+    return blocks
 
 
 def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:
@@ -51,8 +100,8 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
     budgets = [budget for curve, budget in frames[0] if curve == curves[0]]
 
     def mean_f1(curve: str, weights: np.ndarray) -> np.ndarray:
-        counts_at_budgets = [np.stack([frame[CurvePoint(curve, budget)] for frame in frames]) for budget in budgets]
-        return np.mean([f1(weights @ counts.astype(np.float64)) for counts in counts_at_budgets], axis=0)
+        counts_at_budgets = [_stacked(frames, CurvePoint(curve, budget)) for budget in budgets]
+        return np.mean([_score(f1, weights @ counts, counts.ndim) for counts in counts_at_budgets], axis=0)
 
     differences = {}
     for curve in curves[1:]:
@@ -61,11 +110,27 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
     return differences
 
 
+def _stacked(frames: Sequence[Counts], point: CurvePoint) -> np.ndarray:
+    """The counts of all frames at a point: float64 [frames, *one frame's]."""
+    return np.stack([frame[point] for frame in frames]).astype(np.float64)
+
+
+def _score(score: Score, counts: np.ndarray, ndim: int) -> np.ndarray:
+    """The scores of counts [..., *one frame's], NaN where there is no reference object. ndim: 1 + a frame's axes."""
+    objects = counts[..., 0] + counts[..., 2]
+    if ndim > 2:  # of every class
+        objects = objects.sum(-1)
+    return np.where(objects > 0, score(counts), np.nan)
+
+
 def _resampling_weights(frames: int) -> np.ndarray:
     """How often each frame is drawn in each resample: int64 [RESAMPLES, frames], the same in every call."""
     return np.random.default_rng(0).multinomial(frames, [1 / frames] * frames, RESAMPLES)
 
 
 def _interval_95(resampled: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    known = resampled[~np.isnan(resampled)]
+    if not len(known):
+        return np.nan, np.nan
+    low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)

@@ -8,6 +8,9 @@ from matplotlib.figure import Figure
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.evaluation.record import EvaluationResult
+from regenhance_data.evaluation.verdict import verdict_budget
+
+MOST_NAMED_CLIPS = 4  # in the title of a plot
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,41 @@ def curves_table(result: EvaluationResult) -> str:
         scores.curves.items(), key=lambda item: -sum(score.value for score in item[1].values())
     ):
         row = [scores.none, *(points[budget] for budget in budgets), scores.all]
-        rows.append([curve, *(f"{score.value:.3f}" for score in row)])
-        rows.append(["  95 %", *("{:.2f}-{:.2f}".format(*score.interval_95) for score in row)])
+        rows.append([result.names.get(curve, curve), *(score.text for score in row)])
+        rows.append(["  95 %", *(score.interval_text for score in row)])
     return text_table(rows)
 
 
+def clips_table(result: EvaluationResult) -> str:
+    """A row for each clip: its frames, its scores with nothing and everything enhanced and, at the verdict's budget,
+    for each model and the oracle, and the first model's verdict.
+    """
+    curves = [curve for curve in dict.fromkeys([*result.verdicts, "oracle"]) if curve in result.scores.curves]
+    budget = verdict_budget(list(result.scores.curves[curves[0]]))
+    at = f"{100 * budget:g} %"
+    heads = [f"{result.names.get(curve, curve)}, {at}" for curve in curves]
+    rows = [["clip", "verdict", "frames", "with objects", "nothing", *heads, "everything"]]
+    for clip, of_clip in result.clips.items():
+        scores, verdict = of_clip.scores, of_clip.verdict
+        row = [scores.none, *(scores.curves[curve][budget] for curve in curves), scores.all]
+        counts = [str(of_clip.frames), str(of_clip.frames_with_objects)]
+        rows.append([clip, verdict.answer if verdict else "", *counts, *(score.text for score in row)])
+    return text_table(rows, left_columns=2)
+
+
 def curves_figure(result: EvaluationResult) -> Figure:
-    """The score over the share of macroblocks enhanced, a line for each curve, its 95 % interval shaded."""
+    """The score over the share of macroblocks enhanced, a line for each curve, its 95 % interval shaded.
+
+    The title names the clips; the y axis is the same in every plot.
+    """
     figure, axes = plots.new_plot((9, 4.2), "share of macroblocks enhanced, %", result.metric_name)
+    plots.share_scale(axes)
+    clips = [clip for clip in result.clips if clip]
+    if clips:
+        axes.set_title(", ".join(clips) if len(clips) <= MOST_NAMED_CLIPS else f"{len(clips)} clips", loc="left")
+    if not result.says_something:
+        plots.note(axes, "no frame has a reference object")
+        return figure
     scores = result.scores
     for curve, style in _curve_styles(scores.curves).items():
         points = [scores.none, *scores.curves[curve].values()]
@@ -53,7 +83,7 @@ def curves_figure(result: EvaluationResult) -> Figure:
             [score.value for score in points],
             [score.interval_95 for score in points],
             color=style.colour,
-            label=style.label,
+            label=result.names.get(curve, style.label),
             linewidth=2.4 if curve == "predictor" else 1.6,
         )
     plots.reference_line(axes, scores.all.value, "everything enhanced", "right")

@@ -1,22 +1,24 @@
 """How much of the detector's accuracy is recovered when only a share of the macroblocks is enhanced."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from regenhance_data.console import progress
+from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores
-from regenhance_data.evaluation.record import EvaluationResult
+from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores, objects_of
+from regenhance_data.evaluation.kept import FrameCounts, KeptCounts
+from regenhance_data.evaluation.record import METRIC_NAMES, EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
+from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.metrics.detection import count_matches, f1
@@ -55,14 +57,16 @@ def evaluate(
     budgets: Sequence[float] = BUDGETS,
     models: Mapping[str, Predict] | None = None,
     truth: Mapping[int, Detections] | None = None,
+    kept: KeptCounts | None = None,
 ) -> EvaluationResult:
     """F1 (for segmentation mIoU) of the detector on composites, against its results on the HR frames, over `frames`.
 
     A curve for each of `models` (the curve's name → its prediction), for the `oracle` (the importance files), the
     `difference` |HR frame − upsampled frame|, the `boxes` found on the upsampled frame (detection only) and `random`.
-    `truth`: true boxes by frame number; adds the scores against them. Streams frame by frame; each of `models` is
-    called once a frame, in the order of `frames`. InputError where frames, importance, predictions or true boxes are
-    missing or do not fit.
+    `truth`: true boxes by frame number; adds the scores against them. `kept`: where the counts of each frame are kept,
+    and those of frames that need no evaluation any more. Streams frame by frame; each of `models` is called once a
+    frame, in the order of `frames`. InputError where frames, importance, predictions or true boxes are missing or do
+    not fit.
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
@@ -70,30 +74,72 @@ def evaluate(
         raise InputError("--truth: is of one clip, these frames are of several")
     metric = metric_of(detector)
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
-    against_hr: list[Counts] = []
-    against_truth: list[Counts] = []
-    pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), frames)
-    for frame, pair in zip(frames, progress(pairs, "evaluate", len(frames)), strict=True):
-        importance = oracle[frame.clip].get(frame.number)
-        maps = _random_maps(frame, pair.grid.shape)
-        maps["difference"] = [difference_map(pair)]
-        maps["oracle"] = [_checked(importance, pair, dataset.path(LR_FRAMES, frame), "its importance file")]
-        for name, predict in (models or {}).items():
+    known = {frame: counts for frame in frames if kept and (counts := kept.get(frame))}
+    missing = [frame for frame in frames if frame not in known]
+    if known:
+        tell(f"kept {len(known)} of {len(frames)} frames of an interrupted run")
+    pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)
+    try:
+        for frame, pair in zip(missing, progress(pairs, "evaluate", len(missing)), strict=True):
             path = dataset.path(LR_FRAMES, frame)
-            maps[name] = [_checked(predict(pair.lr), pair, path, f"the model of '{name}'")]
-        selections, found = _select_and_detect(detector, pair, maps, budgets)
-        against_hr.append(_count(metric, selections, found, found[selections[ALL_ENHANCED][0].tobytes()]))
-        if truth is not None:
-            if frame.number not in truth:
-                raise InputError(
-                    f"--truth: has no entry for frame {frame.number}; add it, [] for a frame without boxes"
-                )
-            against_truth.append(_count(metric, selections, found, truth[frame.number]))
+            maps = _random_maps(frame, pair.grid.shape)
+            maps["difference"] = [difference_map(pair)]
+            maps["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, path, "its importance file")]
+            for name, predict in (models or {}).items():
+                maps[name] = [_checked(predict(pair.lr), pair, path, f"the model of '{name}'")]
+            known[frame] = _count_frame(detector, metric, pair, maps, budgets, truth, frame)
+            if kept:
+                kept.add(frame, known[frame])
+    except KeyboardInterrupt:
+        if kept is None:
+            raise
+        again = f"kept {len(known)} of {len(frames)} frames; give the command again to go on"
+        raise KeyboardInterrupt(again) from None
+    return summarise(metric, [frame.clip for frame in frames], [known[frame] for frame in frames], list(models or ()))
+
+
+def _count_frame(
+    detector: Detector,
+    metric: Metric,
+    pair: FramePair,
+    maps: Mapping[str, Sequence[np.ndarray]],
+    budgets: Sequence[float],
+    truth: Mapping[int, Detections] | None,
+    frame: Frame,
+) -> FrameCounts:
+    if truth is not None and frame.number not in truth:
+        raise InputError(f"--truth: has no entry for frame {frame.number}; add it, [] for a frame without boxes")
+    selections, found = _select_and_detect(detector, pair, maps, budgets)
+    against_hr = _count(metric, selections, found, found[selections[ALL_ENHANCED][0].tobytes()])
+    return FrameCounts(against_hr, None if truth is None else _count(metric, selections, found, truth[frame.number]))
+
+
+def summarise(
+    metric: Metric, clips: Sequence[str], counts: Sequence[FrameCounts], models: Sequence[str]
+) -> EvaluationResult:
+    """The result of all frames, and of the frames of each clip. clips: the clip of each frame."""
+    of_clips: dict[str, list[FrameCounts]] = {clip: [] for clip in clips}
+    for clip, of_frame in zip(clips, counts, strict=True):
+        of_clips[clip].append(of_frame)
+    results = {clip: _result(metric, [clip] * len(some), some, models) for clip, some in of_clips.items()}
+    return replace(_result(metric, clips, counts, models), clips=results)
+
+
+def _result(
+    metric: Metric, clips: Sequence[str], counts: Sequence[FrameCounts], models: Sequence[str]
+) -> EvaluationResult:
+    against_hr = [of_frame.against_hr for of_frame in counts]
+    against_truth = [of_frame.against_truth for of_frame in counts if of_frame.against_truth is not None]
+    objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in against_hr]
+    name = METRIC_NAMES[metric.name]
     return EvaluationResult(
         metric.name,
-        len(frames),
+        len(counts),
         bootstrap_scores(against_hr, metric.score),
-        None if truth is None else bootstrap_scores(against_truth, metric.score),
+        bootstrap_scores(against_truth, metric.score) if against_truth else None,
+        sum(number > 0 for number in objects),
+        int(sum(objects)),
+        {curve: judge(against_hr, clips, metric.score, name, curve) for curve in models or ("oracle",)},
     )
 
 

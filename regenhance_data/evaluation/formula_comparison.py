@@ -18,6 +18,7 @@ from regenhance_data.evaluation.bootstrap import (
     CurvePoint,
     bootstrap_differences,
     bootstrap_scores,
+    objects_of,
 )
 from regenhance_data.evaluation.selections import detect_composites, select_for_curves
 from regenhance_data.importance.formulas import importance_map
@@ -50,7 +51,8 @@ def compare_formulas(
     many of the frames, evenly spread, to search for better macroblocks than any formula's. Returns the content of
     formulas.json without its settings:
 
-    metric, frames, none, all, curves, recovered, intervals_95: as in evaluation.json, a curve for each formula.
+    metric, frames, frames_with_objects, none, all, curves, recovered, intervals_95: as in evaluation.json, a curve for
+    each formula; None where no frame has a reference object.
     ms: for each formula the median time of a frame, in milliseconds.
     difference: for each formula but the first, the mean over the budgets of its F1 minus the first formula's, and its
     95 % interval.
@@ -79,10 +81,11 @@ def compare_formulas(
     return {
         "metric": "f1",
         "frames": len(frames),
+        "frames_with_objects": sum(objects_of(of_frame[ALL_ENHANCED]) > 0 for of_frame in counts),
         **bootstrap_scores(counts).to_dict(),
         "ms": {formula: float(np.median(values)) for formula, values in times_ms.items()},
         "difference": {
-            formula: {"mean": difference.value, "interval_95": list(difference.interval_95)}
+            formula: {"mean": difference.json_value(), "interval_95": difference.json_interval()}
             for formula, difference in bootstrap_differences(counts, formulas).items()
         },
         GREEDY: {"frames": len(counts_of_searched), **bootstrap_scores(counts_of_searched).to_dict()}
@@ -160,9 +163,16 @@ def _search(detector: Detector, pair: FramePair, reference: Detections, known: C
 
 def formulas_table(result: Mapping[str, Any]) -> str:
     """The F1 of each formula at each budget, the best mean first; below, that on the frames of the greedy search."""
+    count, with_objects = result["frames"], result["frames_with_objects"]
+    if not with_objects:
+        return f"cannot tell: none of the {count} frames has a reference object, so F1 says nothing; use other frames"
     table = _f1_table(result, result["ms"], result["difference"])
+    if with_objects < count:
+        table += f"\n\n{count - with_objects} of {count} frames have no reference object"
     searched = result[GREEDY]
-    if searched:
+    if searched and searched["none"] is None:
+        table += f"\n\nthe {searched['frames']} frames of the greedy search have no reference object"
+    elif searched:
         table += f"\n\non the {searched['frames']} frames of the greedy search\n{_f1_table(searched, {}, {})}"
     return table
 

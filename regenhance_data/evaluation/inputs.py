@@ -1,22 +1,56 @@
 """The inputs of an evaluation, from flags and dataset.yaml: frames, the folder of HR frames, the detector."""
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regenhance_data.console import tell
-from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame, hr_maker
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import InputSettings
+from regenhance_data.importance.frame_pairs import read_pair
 from regenhance_data.kinds import known_specs
 
 if TYPE_CHECKING:
     from regenhance_data.detectors.base import Detector
 
 MISSING_DETECTOR = "--detector is missing"
+
+
+@dataclass(frozen=True)
+class EvaluationFrames:
+    """The frames that are evaluated. hr_folder: the name of the folder of HR frames. split, every: as given."""
+
+    dataset: Dataset
+    frames: list[Frame]
+    hr_folder: str
+    split: str
+    every: int
+
+    def refuse_without_importance(self) -> None:
+        """InputError where a clip has no importance, whose order is the oracle's."""
+        for clip in {frame.clip for frame in self.frames}:
+            self.dataset.importance_file(clip)
+
+    def refuse_unless_fitting(self, model: Path, input_hw: tuple[int, int]) -> None:
+        """InputError where a predictor takes frames of another size (height, width) than those of a clip."""
+        grids = {clip: self.dataset.grid(clip) for clip in dict.fromkeys(frame.clip for frame in self.frames)}
+        fitting = [clip for clip, grid in grids.items() if (grid.height, grid.width) == input_hw]
+        others = [clip for clip in grids if clip not in fitting]
+        if not others:
+            return
+        grid = grids[others[0]]
+        which = "the frames are" if others == [""] else f"those of {', '.join(others)} are"
+        export = f"deploy/export_onnx.py --input_size {grid.height} {grid.width}"
+        how = f"give --clips {' '.join(fitting)}, and another --model for the others: " if fitting else "use "
+        raise InputError(
+            f"{model}: takes frames of {input_hw[1]}x{input_hw[0]}, {which} {grid.width}x{grid.height}; {how}{export}"
+        )
 
 
 @dataclass(frozen=True)
@@ -31,10 +65,11 @@ class EvaluationInputs:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser, split: str, sampled: bool = True) -> None:
-    """The flags that `read_inputs` reads, besides --data; `split` is the default. Without `sampled` there is no
-    --every, and every frame of the split is taken.
+    """The flags that `read_frames` and `read_inputs` read, besides --data; `split` is the default. Without `sampled`
+    there is no --every, and every frame of the split is taken.
     """
     parser.add_argument("--split", choices=(*SPLITS, "all"), default=split, help="which frames")
+    parser.add_argument("--clips", nargs="+", metavar="CLIP", help="only these clips (default: all)")
     if sampled:
         parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
     parser.add_argument(
@@ -43,35 +78,63 @@ def add_input_arguments(parser: argparse.ArgumentParser, split: str, sampled: bo
     add_detector_arguments(parser)
 
 
-def read_inputs(
-    args: argparse.Namespace, sampled: bool = True, missing_detector: str | None = None
-) -> EvaluationInputs:
-    """The inputs that the flags of `add_input_arguments` give. `missing_detector` as `load_given_detector`.
-
-    InputError for a broken dataset, and for frames, HR frames or a detector that do not exist.
+def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFrames:
+    """The frames that the flags of `add_input_arguments` give. InputError for a broken dataset, for clips and HR frames
+    that do not exist, and without a detector to evaluate.
     """
-    from regenhance_data.detectors.loading import detector_record
-
     every = args.every if sampled else 1
     if every < 1:
         raise InputError(f"--every {every}: expected at least 1")
     dataset = Dataset.open(args.data)
+    clips = dataset.clips()
+    unknown = [clip for clip in args.clips or () if clip not in clips]
+    if unknown:
+        there = ", ".join(clips) if clips != [""] else "one clip without a name, so omit --clips"
+        raise InputError(f"--clips {' '.join(unknown)}: {args.data} has no such clip; there are: {there}")
     if args.split == "all":
-        frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+        frames = [frame for clip in clips for frame in dataset.frames(clip)]
     else:
         frames = dataset.split_frames(args.split)
+    frames = [frame for frame in frames if not args.clips or frame.clip in args.clips]
+    without = [clip for clip in args.clips or () if clip not in {frame.clip for frame in frames}]
+    if without:
+        raise InputError(f"--clips {' '.join(without)}: no frame of it is in {args.split}.txt; use --split all")
     hr_folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
-    detector = load_given_detector(args, dataset, missing_detector)
+    if dataset.record.detector is None and not hasattr(args, "spec"):
+        raise InputError(f"{MISSING_DETECTOR}; give one of: {known_specs(KINDS)}")
+    frames = frames[::every]
+    _refuse_missing_hr_frames(dataset, frames, hr_folder)
+    return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
+
+
+def _refuse_missing_hr_frames(dataset: Dataset, frames: Sequence[Frame], hr_folder: str) -> None:
+    """InputError now, not in the middle of the work, for missing HR frames and, of each clip, those of another size."""
+    missing = [path for frame in frames if not (path := dataset.path(hr_folder, frame)).is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: no such HR frame ({len(missing)} of {len(frames)} are missing); make them with "
+            f"{hr_maker(hr_folder)}"
+        )
+    for frame in {frame.clip: frame for frame in frames}.values():
+        read_pair(dataset, frame, hr_folder)
+
+
+def read_inputs(args: argparse.Namespace, chosen: EvaluationFrames) -> EvaluationInputs:
+    """The chosen frames with the detector that the flags give. InputError for one that does not load."""
+    from regenhance_data.detectors.loading import detector_record
+
+    dataset = chosen.dataset
+    detector = load_given_detector(args, dataset)
     settings = InputSettings(
         data=str(args.data),
-        split=args.split,
-        every=every,
-        hr_folder=hr_folder,
+        split=chosen.split,
+        every=chosen.every,
+        hr_folder=chosen.hr_folder,
         scale=dataset.scale,
         mb_size=dataset.mb_size,
         detector=detector_record(detector.settings),
     )
-    return EvaluationInputs(dataset, frames[::every], hr_folder, detector, settings)
+    return EvaluationInputs(dataset, chosen.frames, chosen.hr_folder, detector, settings)
 
 
 def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str | None = None) -> "Detector":

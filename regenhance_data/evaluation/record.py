@@ -1,7 +1,8 @@
 """evaluation.json: typed records of what tools/evaluate.py measured, written and parsed here alone."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,37 @@ METRIC_NAMES = {"f1": "F1", "miou": "mIoU"}
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the bounds (low, high) of its 95 % bootstrap interval."""
+    """A value and the bounds (low, high) of its 95 % bootstrap interval; NaN where it says nothing."""
 
     value: float
     interval_95: tuple[float, float]
+
+    @property
+    def is_known(self) -> bool:
+        return not math.isnan(self.value)
+
+    @property
+    def text(self) -> str:
+        """The value for tables and pages."""
+        return f"{self.value:.3f}" if self.is_known else "–"
+
+    @property
+    def interval_text(self) -> str:
+        return "{:.2f}-{:.2f}".format(*self.interval_95) if self.is_known else "–"
+
+    def json_value(self) -> float | None:
+        """The value, None where it says nothing: JSON has no NaN."""
+        return self.value if self.is_known else None
+
+    def json_interval(self) -> list[float] | None:
+        return list(self.interval_95) if self.is_known else None
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores against one reference: with no macroblock enhanced, with all of them, and for each curve at each budget.
 
-    All are in [0, 1]. curves: {curve: {budget: score}}.
+    All are in [0, 1], or NaN where no frame has a reference object. curves: {curve: {budget: score}}.
     """
 
     none: Estimate
@@ -31,18 +52,21 @@ class Scores:
     curves: dict[str, dict[float, Estimate]]
 
     def recovered(self, curve: str, budget: float) -> float | None:
-        """The share of the difference between `none` and `all` that a curve gains; None where the two are equal."""
+        """The share of the difference between `none` and `all` that a curve gains; None where the two are equal or say
+        nothing.
+        """
         loss = self.all.value - self.none.value
-        return (self.curves[curve][budget].value - self.none.value) / loss if loss else None
+        is_known = loss and not math.isnan(loss)
+        return (self.curves[curve][budget].value - self.none.value) / loss if is_known else None
 
     def to_dict(self) -> dict[str, Any]:
         """The part of evaluation.json and formulas.json that holds the scores; `Scores.from_dict` is its inverse."""
         names = {curve: {budget: f"{budget:g}" for budget in points} for curve, points in self.curves.items()}
         return {
-            "none": self.none.value,
-            "all": self.all.value,
+            "none": self.none.json_value(),
+            "all": self.all.json_value(),
             "curves": {
-                curve: {names[curve][b]: score.value for b, score in points.items()}
+                curve: {names[curve][b]: score.json_value() for b, score in points.items()}
                 for curve, points in self.curves.items()
             },
             "recovered": {
@@ -50,10 +74,10 @@ class Scores:
                 for curve, points in self.curves.items()
             },
             "intervals_95": {
-                "none": list(self.none.interval_95),
-                "all": list(self.all.interval_95),
+                "none": self.none.json_interval(),
+                "all": self.all.json_interval(),
                 **{
-                    curve: {names[curve][b]: list(score.interval_95) for b, score in points.items()}
+                    curve: {names[curve][b]: score.json_interval() for b, score in points.items()}
                     for curve, points in self.curves.items()
                 },
             },
@@ -71,35 +95,96 @@ class Scores:
         return cls(none, whole, curves)
 
 
+WORTH_IT, NOT_WORTH_IT, CANNOT_TELL = "worth it", "not worth it", "cannot tell"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether enhancement is worth it. answer: WORTH_IT, NOT_WORTH_IT or CANNOT_TELL. text: it and its reason."""
+
+    answer: str
+    text: str
+
+    @classmethod
+    def of(cls, answer: str, reason: str) -> "Verdict":
+        return cls(answer, f"{answer}: {reason}")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Verdict":
+        """KeyError or TypeError where `content` is anything else than the fields."""
+        return cls(str(content["answer"]), str(content["text"]))
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """What an evaluation measured.
 
     metric: a key of METRIC_NAMES. frames: how many were evaluated. scores: against the detector's results on the HR
-    frames. truth: against true boxes, None without them.
+    frames. truth: against true boxes, None without them. frames_with_objects, objects: frames with a reference object,
+    and the objects in them (for segmentation, pixels); None in files of older versions. verdicts: of each model, of the
+    oracle without models. clips: the result of each clip, which has no clips itself. names: what the models' curves
+    are called in tables and plots, where that is not the curve's key.
     """
 
     metric: str
     frames: int
     scores: Scores
     truth: Scores | None = None
+    frames_with_objects: int | None = None
+    objects: int | None = None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    clips: dict[str, "EvaluationResult"] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     @property
     def metric_name(self) -> str:
         return METRIC_NAMES[self.metric]
 
+    @property
+    def verdict(self) -> Verdict | None:
+        """That of the first model; None in files of older versions."""
+        return next(iter(self.verdicts.values()), None)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any frame has a reference object."""
+        return self.scores.all.is_known
+
     def to_dict(self) -> dict[str, Any]:
         """evaluation.json without its settings; `EvaluationResult.from_dict` is its inverse."""
-        truth = {} if self.truth is None else {"truth": self.truth.to_dict()}
-        return {"metric": self.metric, "frames": self.frames, **self.scores.to_dict(), **truth}
+        more: dict[str, Any] = {} if self.truth is None else {"truth": self.truth.to_dict()}
+        if self.verdict:
+            more["frames_with_objects"], more["objects"] = self.frames_with_objects, self.objects
+            more["verdict"] = asdict(self.verdict)
+            more["verdicts"] = {curve: asdict(verdict) for curve, verdict in self.verdicts.items()}
+            if not self.says_something:
+                more["reason"] = self.verdict.text
+        if self.clips:
+            more["clips"] = {clip: result.to_dict() for clip, result in self.clips.items()}
+        if self.names:
+            more["names"] = self.names
+        return {"metric": self.metric, "frames": self.frames, **self.scores.to_dict(), **more}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "EvaluationResult":
         """KeyError, TypeError, ValueError or AttributeError where `content` is anything else than `to_dict` returns."""
         if content["metric"] not in METRIC_NAMES:
             raise ValueError(f"unknown metric {content['metric']}")
-        truth = Scores.from_dict(content["truth"]) if "truth" in content else None
-        return cls(content["metric"], int(content["frames"]), Scores.from_dict(content), truth)
+        counts = [content.get(key) for key in ("frames_with_objects", "objects")]
+        with_objects, objects = (None if count is None else int(count) for count in counts)
+        verdicts = {str(curve): Verdict.from_dict(value) for curve, value in content.get("verdicts", {}).items()}
+        clips = {str(clip): cls.from_dict({**value, "clips": {}}) for clip, value in content.get("clips", {}).items()}
+        return cls(
+            content["metric"],
+            int(content["frames"]),
+            Scores.from_dict(content),
+            Scores.from_dict(content["truth"]) if "truth" in content else None,
+            with_objects,
+            objects,
+            verdicts,
+            clips,
+            {str(curve): str(name) for curve, name in content.get("names", {}).items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -196,7 +281,11 @@ def read_evaluation(path: Path) -> EvaluationRecord:
     return record
 
 
-def _estimate(value: float, interval: list[float]) -> Estimate:
+def _estimate(value: float | None, interval: list[float] | None) -> Estimate:
+    if value is None and interval is None:
+        return Estimate(math.nan, (math.nan, math.nan))
+    if value is None or interval is None:
+        raise ValueError("a score without an interval, or an interval without a score")
     low, high = interval
     if not all(0 <= number <= 1 for number in (value, low, high)):
         raise ValueError(f"score {value}, interval {interval}: expected shares")

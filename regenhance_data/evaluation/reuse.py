@@ -34,9 +34,10 @@ def evaluate_reuse(
 ) -> dict[str, Any]:
     """F1 (for segmentation mIoU) at `budget` for each of the `policies`, in one run over the same frames.
 
-    {'metric', 'frames', 'seconds', 'budget', 'none', 'all', 'oracle', 'policies': {name: {'predictions',
-    'predictions_per_s', 'score', 'interval_95'}}}. Every clip starts with a prediction. Frames of a clip that are not
-    in `frames` are skipped: those before and after count as neighbours.
+    {'metric', 'frames', 'frames_with_objects', 'seconds', 'budget', 'none', 'all', 'oracle', 'policies': {name:
+    {'predictions', 'predictions_per_s', 'score', 'interval_95'}}}. Every clip starts with a prediction. Frames of a
+    clip that are not in `frames` are skipped: those before and after count as neighbours. Scores are None where no
+    frame has a reference object.
     """
     ordered = sorted(frames, key=lambda frame: (frame.clip, frame.number))
     maps: dict[str, list[np.ndarray]] = {name: [] for name in policies}
@@ -57,17 +58,18 @@ def evaluate_reuse(
     return {
         "metric": result.metric,
         "frames": len(ordered),
+        "frames_with_objects": result.frames_with_objects,
         "seconds": seconds,
         "budget": budget,
-        "none": result.scores.none.value,
-        "all": result.scores.all.value,
-        "oracle": curves["oracle"].value,
+        "none": result.scores.none.json_value(),
+        "all": result.scores.all.json_value(),
+        "oracle": curves["oracle"].json_value(),
         "policies": {
             name: {
                 "predictions": predictions[name],
                 "predictions_per_s": predictions[name] / seconds,
-                "score": curves[name].value,
-                "interval_95": list(curves[name].interval_95),
+                "score": curves[name].json_value(),
+                "interval_95": curves[name].json_interval(),
             }
             for name in policies
         },
@@ -87,19 +89,28 @@ def _frame_rate(dataset: Dataset, clip: str) -> float:
 
 
 def reuse_table(result: Mapping[str, Any]) -> str:
-    """A row for each policy, and the scores without and with everything enhanced."""
-    rows = [["predict", "predictions/s", METRIC_NAMES[result["metric"]], "95 %"]]
-    for name, row in result["policies"].items():
+    """A row for each policy, and the scores without and with everything enhanced; one line where they say nothing."""
+    name, count = METRIC_NAMES[result["metric"]], result["frames"]
+    if result["none"] is None:
+        return f"cannot tell: none of the {count} frames has a reference object, so {name} says nothing"
+    rows = [["predict", "predictions/s", name, "95 %"]]
+    for policy, row in result["policies"].items():
         interval = "{:.2f}-{:.2f}".format(*row["interval_95"])
-        rows.append([name, f"{row['predictions_per_s']:.1f}", f"{row['score']:.3f}", interval])
+        rows.append([policy, f"{row['predictions_per_s']:.1f}", f"{row['score']:.3f}", interval])
     bounds = f"nothing enhanced {result['none']:.3f}, oracle {result['oracle']:.3f}, everything {result['all']:.3f}"
-    return f"{text_table(rows)}\n{bounds}"
+    empty = count - result["frames_with_objects"]
+    said = f"\n{empty} of {count} frames have no reference object" if empty else ""
+    return f"{text_table(rows)}\n{bounds}{said}"
 
 
 def reuse_figure(result: Mapping[str, Any]) -> Figure:
     """The score over predictions per second, a line for each kind of policy."""
     name = METRIC_NAMES[result["metric"]]
     figure, axes = plots.new_plot((9, 4.2), "predictions per second", f"{name} at a budget of {result['budget']:.0%}")
+    plots.share_scale(axes)
+    if result["none"] is None:
+        plots.note(axes, "no frame has a reference object")
+        return figure
     for kind, style in POLICY_STYLES.items():
         rows = [row for policy, row in result["policies"].items() if policy.startswith(kind)]
         rows.sort(key=lambda row: row["predictions_per_s"])

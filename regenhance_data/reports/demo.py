@@ -85,7 +85,14 @@ def _most_important_frame(dataset: Dataset, clip: str) -> tuple[Frame, np.ndarra
 
 
 def _headline(evaluation: EvaluationResult) -> str:
+    verdict = f"{evaluation.verdict.text[:1].upper()}{evaluation.verdict.text[1:]}. " if evaluation.verdict else ""
+    return verdict + _recovery(evaluation)
+
+
+def _recovery(evaluation: EvaluationResult) -> str:
     predictor, random = (evaluation.scores.recovered(curve, BUDGET) for curve in ("predictor", "random"))
+    if not evaluation.says_something:
+        return "The detector finds nothing on the HR frames of the test block: evaluate frames with objects."
     if predictor is None or random is None:
         return "Enhancing every macroblock gains this detector nothing: there is nothing for a predictor to recover."
     return (
@@ -109,13 +116,13 @@ def _data_text(dataset: Dataset, frame: Frame, evaluation: EvaluationResult) -> 
 
 def _tiles(evaluation: EvaluationResult) -> str:
     scores = evaluation.scores
-    values = [("", "nothing enhanced", scores.none.value)]
+    values = [("", "nothing enhanced", scores.none)]
     for curve in ("random", "difference", "predictor", "oracle"):
         text = f"{CURVE_STYLES[curve].label}, {BUDGET:.0%}"
-        values.append((" main" if curve == "predictor" else "", text, scores.curves[curve][BUDGET].value))
-    values.append(("", "everything enhanced", scores.all.value))
+        values.append((" main" if curve == "predictor" else "", text, scores.curves[curve][BUDGET]))
+    values.append(("", "everything enhanced", scores.all))
     return "".join(
-        f'<div class="tile{kind}"><b>{value:.3f}</b><span>{evaluation.metric_name}, {html.escape(text)}</span></div>'
+        f'<div class="tile{kind}"><b>{value.text}</b><span>{evaluation.metric_name}, {html.escape(text)}</span></div>'
         for kind, text, value in values
     )
 
@@ -126,7 +133,7 @@ def _curve_parts(evaluation: EvaluationResult) -> dict[str, str]:
     return {
         "curve_text": _curve_text(evaluation),
         "curve_chart": page.chart(curves_figure(evaluation), alt),
-        "curve_table": _curve_table(evaluation),
+        "curve_table": _curve_table(evaluation) + _clips_table(evaluation),
     }
 
 
@@ -141,9 +148,9 @@ def _curve_text(evaluation: EvaluationResult) -> str:
     truth = evaluation.truth
     if truth:
         text += (
-            f" Against the scene’s true boxes: {truth.none.value:.3f} with nothing enhanced, "
-            f"{truth.curves['predictor'][BUDGET].value:.3f} with the predictor at {BUDGET:.0%}, "
-            f"{truth.all.value:.3f} with everything enhanced."
+            f" Against the scene’s true boxes: {truth.none.text} with nothing enhanced, "
+            f"{truth.curves['predictor'][BUDGET].text} with the predictor at {BUDGET:.0%}, "
+            f"{truth.all.text} with everything enhanced."
         )
     return html.escape(text)
 
@@ -156,7 +163,21 @@ def _curve_table(evaluation: EvaluationResult) -> str:
     for name, style in CURVE_STYLES.items():
         if name in scores.curves:  # segmentation has no boxes
             row = [scores.none, *(scores.curves[name][budget] for budget in budgets), scores.all]
-            rows.append((name == "predictor", [style.label, *(f"{score.value:.3f}" for score in row)]))
+            rows.append((name == "predictor", [style.label, *(score.text for score in row)]))
+    return page.html_table(head, rows)
+
+
+def _clips_table(evaluation: EvaluationResult) -> str:
+    """Of several clips, the scores and the verdict of each."""
+    if len(evaluation.clips) < 2:
+        return ""
+    head = ["clip", "frames", "with objects", "nothing enhanced", f"predictor, {BUDGET:.0%}", "everything", "verdict"]
+    rows = []
+    for clip, result in evaluation.clips.items():
+        scores = [result.scores.none, result.scores.curves["predictor"][BUDGET], result.scores.all]
+        counts = [str(result.frames), str(result.frames_with_objects)]
+        verdict = result.verdict.text if result.verdict else ""
+        rows.append((False, [clip, *counts, *(score.text for score in scores), verdict]))
     return page.html_table(head, rows)
 
 

@@ -1,0 +1,81 @@
+"""Whether enhancement is worth it: a verdict in one line, from the counts of the frames.
+
+An answer is given where the whole 95 % interval (bootstrap over blocks of neighbouring frames) is on one side of the
+threshold; otherwise the verdict is that one cannot tell. docs/results.md explains the thresholds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
+from regenhance_data.evaluation.bootstrap import (
+    ALL_ENHANCED,
+    NOTHING_ENHANCED,
+    Counts,
+    CurvePoint,
+    Score,
+    blocks_of,
+    bootstrap_gain,
+    objects_of,
+)
+from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
+
+VERDICT_BUDGET = 0.1  # the verdict is about the evaluated budget that is nearest to it
+LEAST_GAIN = 0.05  # of the score, by enhancing everything: the paper's cameras gain 0.10 to 0.19
+LEAST_SHARE = 0.5  # of that gain, by enhancing the macroblocks within the budget
+FEWEST_FRAMES = FEWEST_TEST_FRAMES
+FEWEST_FRAMES_WITH_OBJECTS = 10
+
+
+def judge(frames: Sequence[Counts], clips: Sequence[str], score: Score, metric_name: str, curve: str) -> Verdict:
+    """The verdict on a curve from the counts of each frame; clips: the clip of each."""
+    reason = too_little(frames, metric_name)
+    if reason:
+        return Verdict.of(CANNOT_TELL, f"{reason}; use --split all, a smaller --every or more video")
+    budget = verdict_budget([point.budget for point in frames[0] if point.curve == curve])
+    gain, share = bootstrap_gain(frames, CurvePoint(curve, budget), blocks_of(clips), score)
+    none = score(np.sum([frame[NOTHING_ENHANCED] for frame in frames], axis=0))
+    answer = side_of(gain, LEAST_GAIN)
+    if answer != WORTH_IT:
+        return Verdict.of(answer, gain_text(float(none), gain, answer))
+    answer = side_of(share, LEAST_SHARE)
+    only = "only " if answer == NOT_WORTH_IT else ""
+    low, high = share.interval_95
+    brings = f"bring {only}{100 * share.value:.0f} % of the gain ({low:.2f}–{high:.2f})"
+    text = f"{100 * budget:g} % of the macroblocks {brings}"
+    return Verdict.of(answer, text + ("; evaluate more frames" if answer == CANNOT_TELL else ""))
+
+
+def verdict_budget(budgets: Sequence[float]) -> float:
+    """The evaluated budget that the verdict is about."""
+    return min(budgets, key=lambda budget: abs(budget - VERDICT_BUDGET))
+
+
+def too_little(frames: Sequence[Counts], metric_name: str) -> str | None:
+    """Why these frames are too few, or have too few objects, for any verdict; None where they are not."""
+    with_objects = sum(objects_of(frame[ALL_ENHANCED]) > 0 for frame in frames)
+    if not with_objects:
+        return f"none of the {len(frames)} frames has a reference object, so {metric_name} says nothing"
+    if len(frames) < FEWEST_FRAMES:
+        return f"{len(frames)} frames, fewer than {FEWEST_FRAMES}"
+    if with_objects < FEWEST_FRAMES_WITH_OBJECTS:
+        return f"only {with_objects} of {len(frames)} frames have an object, fewer than {FEWEST_FRAMES_WITH_OBJECTS}"
+    return None
+
+
+def side_of(estimate: Estimate, threshold: float) -> str:
+    """WORTH_IT where the whole interval is at or above the threshold, NOT_WORTH_IT where it is below."""
+    low, high = estimate.interval_95
+    return WORTH_IT if low >= threshold else NOT_WORTH_IT if high < threshold else CANNOT_TELL
+
+
+def gain_text(none: float, gain: Estimate, answer: str) -> str:
+    """Why the gain by enhancing everything is too small, or uncertain. none: the score with nothing enhanced."""
+    if answer == NOT_WORTH_IT:
+        return f"{none:.3f} with nothing enhanced"
+    low, high = gain.interval_95
+    return (
+        f"{none:.3f} with nothing enhanced, and enhancing everything gains {gain.value:.3f} ({low:.2f}–{high:.2f}), "
+        f"which may be less than {LEAST_GAIN}; use more frames"
+    )
