@@ -23,7 +23,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.defaults import SCALE
+from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
@@ -41,7 +41,6 @@ KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
 JOURNAL = "stages.json"  # the finished stages, in the demo's folder
 CONFIG = "paddleseg_configs/mb_nano.yml"
 STREET = "camera"  # the clip of the built-in street
-ORIGINAL_HEIGHT_PX = 480  # smaller videos are taken as LR frames
 
 
 def make_parser() -> argparse.ArgumentParser:

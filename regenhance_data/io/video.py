@@ -1,7 +1,7 @@
 """Video files in and out: frames are streamed, one at a time, whatever the length of the clip."""
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from math import ceil, inf
 from pathlib import Path
@@ -80,7 +80,12 @@ def read_timed(
     decoded: Iterator[tuple[float, av.VideoFrame]] = _decode(path, allow_cut)
     for index, (time_s, frame) in enumerate(decoded if fps is None else _resample(decoded, fps)):
         if index % every == 0:
-            yield time_s, Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
+            yield time_s, _upright(frame)
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """RGB uint8 [H, W, 3], with the display matrix applied."""
+    return Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
 
 
 def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame], None, None]:
@@ -247,3 +252,75 @@ class VideoWriter:
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(picture))
+
+
+# --- a sample of a video -------------------------------------------------------------------------------------------
+_MOST_ERRORS = 1000  # of damaged packets in one stream before its sampling ends
+
+
+def sample_frames(path: Path, count: int) -> Iterator[np.ndarray]:
+    """About `count` frames, spread evenly over a video, in order, each as `read_video` gives it; fewer of a video that
+    has fewer.
+
+    Keyframes are taken where the file has them often enough, so that an hour of video need not be decoded. A file that
+    cannot be searched by time is decoded. InputError as `read_video`.
+    """
+    is_empty = True
+    for frame in _spread(path, count):
+        is_empty = False
+        yield _upright(frame)
+    if is_empty:
+        container, stream = open_video(path)
+        with container:
+            packets = sum(packet.size > 0 for packet in _packets(container, stream, []) if packet is not None)
+        yield from read_video(path, every=max(round(packets / count), 1))
+
+
+def _spread(path: Path, count: int) -> Iterator[av.VideoFrame]:
+    """A frame of each of `count` equal periods: the keyframe before its middle if that is within it. None of a file
+    whose length or time stamps are not known.
+    """
+    with ExitStack() as opened:
+        container, stream = open_video(path)
+        opened.enter_context(container)
+        begin_s = float((stream.start_time or 0) * stream.time_base)
+        end_s = _promised_s(container, stream) or float(container.duration or 0) / av.time_base
+        step_s = (end_s - begin_s) / count
+        frames = _sound_frames(container, stream)
+        position_s, number, can_seek = -inf, 0, step_s > 0
+        while step_s > 0:
+            first_s = begin_s + number * step_s
+            seeks = bool(number) and can_seek and first_s > position_s + step_s / 2
+            if seeks:
+                with suppress(av.FFmpegError):
+                    container.seek(int((first_s + step_s / 2) / stream.time_base), stream=stream)
+                frames = _sound_frames(container, stream)
+            frame = next(frames, None)
+            if seeks and (frame is None or frame.time >= first_s + step_s):
+                # without an index a seek can lead too far: all is decoded, from the beginning
+                container, stream = open_video(path)
+                opened.enter_context(container)
+                frames = _sound_frames(container, stream)
+                frame = next(frames, None)
+            # with fewer keyframes than periods a seek leads back: what follows is decoded
+            can_seek = can_seek and frame is not None and frame.time > position_s
+            while frame is not None and (frame.time < first_s - 1e-6 or frame.time <= position_s):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
+            position_s = frame.time
+            number = max(number, int((position_s - begin_s) / step_s)) + 1
+
+
+def _sound_frames(container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    """The frames from here on that have a time and are not damaged."""
+    for _ in range(_MOST_ERRORS):
+        try:
+            for frame in container.decode(stream):
+                if frame.time is not None and not frame.is_corrupt:
+                    yield frame
+            return
+        except av.FFmpegError as error:
+            if isinstance(error, EOFError):
+                return

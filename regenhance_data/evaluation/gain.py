@@ -1,0 +1,238 @@
+"""What enhancement could gain, before anything is made or trained: the detector's score on some frames of a video.
+
+The frames are enhanced by nothing (the upsampled frame, bilinear), by bicubic interpolation, and by the upscaler.
+The reference is the detector's result on the HR frame: the original, where there is one, else what the upscaler makes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from regenhance_data import plots
+from regenhance_data.console import text_table
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset
+from regenhance_data.detectors.base import BoxDetector, Detector
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.bootstrap import (
+    ALL_ENHANCED,
+    NOTHING_ENHANCED,
+    Counts,
+    CurvePoint,
+    bootstrap_gain,
+    bootstrap_scores,
+    objects_of,
+)
+from regenhance_data.evaluation.evaluate import metric_of
+from regenhance_data.evaluation.record import CANNOT_TELL, METRIC_NAMES, NOT_WORTH_IT, Estimate, Scores, Verdict
+from regenhance_data.evaluation.verdict import LEAST_GAIN, side_of, too_little
+from regenhance_data.io.video import sample_frames
+from regenhance_data.regions.composite import upsample_frame
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
+from regenhance_data.upscalers.tiling import TiledUpscaler
+
+BICUBIC = CurvePoint("bicubic", 1.0)
+LEAST_LR_PX = 32  # of the shorter side of an LR frame: two macroblocks
+
+
+@dataclass(frozen=True)
+class GainFrame:
+    """An LR frame uint8 [H, W, 3] RGB and, each [H·scale, W·scale, 3] or None, its original and its upscaled frame."""
+
+    lr: np.ndarray
+    original: np.ndarray | None
+    upscaled: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class GainEstimate:
+    """What enhancement could gain.
+
+    metric: a key of METRIC_NAMES. frames, frames_with_objects, objects: as in EvaluationResult. reference: `originals`
+    or `upscaled`. is_upscaled: whether everything is enhanced by an upscaler, else by the originals. gain: the score
+    with everything enhanced less that with nothing enhanced. ignored: boxes that only --max_box_area leaves out,
+    counted where no other was found. lr_height: of the last frame, in pixels.
+    """
+
+    metric: str
+    frames: int
+    frames_with_objects: int
+    objects: int
+    reference: str
+    is_upscaled: bool
+    scores: Scores
+    gain: Estimate
+    verdict: Verdict
+    ignored: int
+    lr_height: int
+
+    @property
+    def rows(self) -> dict[str, Estimate]:
+        """The score of each way to enhance a frame."""
+        everything = "upscaler" if self.is_upscaled else "originals"
+        bicubic = self.scores.curves[BICUBIC.curve][BICUBIC.budget]
+        return {
+            "nothing (bilinear)": self.scores.none,
+            "bicubic": bicubic,
+            f"everything ({everything})": self.scores.all,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of estimate.json without its settings; null where a score says nothing."""
+        named = dict(zip(("none", "bicubic", "all"), self.rows.values(), strict=True))
+        return {
+            "metric": self.metric,
+            "frames": self.frames,
+            "frames_with_objects": self.frames_with_objects,
+            "objects": self.objects,
+            "reference": self.reference,
+            **{name: score.json_value() for name, score in named.items()},
+            "gain": self.gain.json_value(),
+            "intervals_95": {name: score.json_interval() for name, score in {**named, "gain": self.gain}.items()},
+            "verdict": {"answer": self.verdict.answer, "text": self.verdict.text},
+        }
+
+
+def frames_of_video(video: Path, count: int, scale: int, is_lr: bool) -> Iterator[GainFrame]:
+    """About `count` frames spread over a video: as LR frames if `is_lr`, else as originals, shrunk by `scale`.
+
+    InputError for a file that is no video, and for one too small to be shrunk.
+    """
+    for image in sample_frames(video, count):
+        height, width = image.shape[:2]
+        if is_lr:
+            yield GainFrame(image, None, None)
+            continue
+        lr_hw = height // scale, max(round(width * (height // scale) / height), 1)
+        if min(lr_hw) < LEAST_LR_PX:
+            raise InputError(
+                f"{video}: has frames of {width}x{height}, too small to be shrunk by {scale}; give --video_is lr, "
+                "a smaller --scale or a larger video"
+            )
+        original = cv2.resize(image, (lr_hw[1] * scale, lr_hw[0] * scale), interpolation=cv2.INTER_AREA)
+        yield GainFrame(cv2.resize(original, lr_hw[::-1], interpolation=cv2.INTER_AREA), original, None)
+
+
+def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
+    """At most `count` frames spread over a dataset's clips, with the HR frames that it has."""
+    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, min(count, len(frames)))}):
+        frame = frames[index]
+        lr = dataset.read(LR_FRAMES, frame)
+        original, upscaled = (
+            dataset.read(folder, frame) if dataset.path(folder, frame).is_file() else None
+            for folder in (HR_IMAGES, SR_IMAGES)
+        )
+        for folder, image in ((HR_IMAGES, original), (SR_IMAGES, upscaled)):
+            if image is not None and image.shape[:2] != (lr.shape[0] * dataset.scale, lr.shape[1] * dataset.scale):
+                raise InputError(
+                    f"{dataset.path(folder, frame)}: is not {dataset.scale} times as large as the LR frame; "
+                    "make it again"
+                )
+        yield GainFrame(lr, original, upscaled)
+
+
+def estimate_gain(
+    frames: Iterable[GainFrame], detector: Detector, scale: int, upscale: TiledUpscaler | None = None
+) -> GainEstimate:
+    """The detector's scores on the frames, the gain and a verdict. Streams frame by frame.
+
+    `upscale` replaces the upscaled frames; without either, everything is enhanced by the originals. InputError without
+    frames, and for a frame with neither original nor upscaled frame.
+    """
+    metric = metric_of(detector)
+    bicubic = load_upscaler(UpscalerSettings("bicubic", scale))
+    counts: list[Counts] = []
+    ignored, lr_height, has_original, is_upscaled = 0, 0, False, False
+    for frame in frames:
+        upscaled = upscale(frame.lr[None])[0] if upscale is not None else frame.upscaled
+        lr_height, has_original, is_upscaled = frame.lr.shape[0], frame.original is not None, upscaled is not None
+        everything = frame.original if upscaled is None else upscaled
+        reference = upscaled if frame.original is None else frame.original
+        if everything is None or reference is None:
+            raise InputError("these frames have no HR frames; give --upscaler")
+        images = [upsample_frame(frame.lr, scale), bicubic(frame.lr[None])[0], everything]
+        images += [] if reference is everything else [reference]
+        found = detector.detect(np.stack(images))
+        points = zip((NOTHING_ENHANCED, BICUBIC, ALL_ENHANCED), found, strict=False)
+        counts.append({point: metric.count(of_point, found[-1]) for point, of_point in points})
+        ignored += _large_boxes(detector, reference) if len(counts) <= _FRAMES_LOOKED_AT else 0
+    if not counts:
+        raise InputError("no frame to estimate from; give a longer video")
+    objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in counts]
+    scores = bootstrap_scores(counts, metric.score)
+    gain, _ = bootstrap_gain(counts, BICUBIC, range(len(counts)), metric.score)
+    reason = too_little(counts, METRIC_NAMES[metric.name])
+    return GainEstimate(
+        metric.name,
+        len(counts),
+        sum(number > 0 for number in objects),
+        int(sum(objects)),
+        "originals" if has_original else "upscaled",
+        is_upscaled,
+        scores,
+        gain,
+        Verdict.of(CANNOT_TELL, reason) if reason else _verdict(scores, gain, has_original, is_upscaled),
+        ignored if not any(objects) else 0,
+        lr_height,
+    )
+
+
+_FRAMES_LOOKED_AT = 5
+
+
+def _large_boxes(detector: Detector, image: np.ndarray) -> int:
+    """How many boxes of a frame only the setting max_box_area leaves out."""
+    if not isinstance(detector, BoxDetector) or detector.settings.max_box_area == 1:
+        return 0
+    settings = detector.settings
+    kept = len(detector.detect(image[None])[0].boxes)
+    try:
+        detector.settings = replace(settings, max_box_area=1.0)
+        return max(len(detector.detect(image[None])[0].boxes) - kept, 0)
+    finally:
+        detector.settings = settings
+
+
+def _verdict(scores: Scores, gain: Estimate, has_original: bool, is_upscaled: bool) -> Verdict:
+    answer = side_of(gain, LEAST_GAIN)
+    low, high = gain.interval_95
+    text = f"{scores.none.value:.3f} with nothing enhanced"
+    if answer != NOT_WORTH_IT or scores.all.value < 1:
+        everything = "everything" if is_upscaled else "the originals, which no upscaler exceeds"
+        text += f", {scores.all.value:.3f} with {everything}: a gain of {gain.value:.3f} ({low:.2f}–{high:.2f})"
+    if not has_original:
+        text += ", against the upscaler's own frames"
+    if answer == CANNOT_TELL:
+        text += f", which may be less than {LEAST_GAIN}; use more --frames"
+    elif answer == NOT_WORTH_IT and has_original and is_upscaled and 1 - scores.none.value >= LEAST_GAIN:
+        text += f"; the originals would gain {1 - scores.none.value:.3f}, so try another --upscaler"
+    return Verdict.of(answer, text)
+
+
+def gain_table(estimate: GainEstimate) -> str:
+    """The score of each way to enhance a frame, with its 95 % interval."""
+    rows = [["enhanced by", METRIC_NAMES[estimate.metric], "95 %"]]
+    rows += [[name, score.text, score.interval_text] for name, score in estimate.rows.items()]
+    return text_table(rows)
+
+
+def gain_figure(estimate: GainEstimate, title: str) -> Figure:
+    """A bar for each way to enhance a frame, with its 95 % interval."""
+    figure, axes = plots.new_plot((5.5, 3.4), "", METRIC_NAMES[estimate.metric])
+    plots.share_scale(axes)
+    axes.set_title(title, loc="left")
+    if not estimate.scores.all.is_known:
+        plots.note(axes, "no frame has a reference object")
+        return figure
+    for place, score in enumerate(estimate.rows.values()):
+        low, high = score.interval_95
+        axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE)[place])
+        axes.plot([place, place], [low, high], color=plots.BLACK, linewidth=1.4)
+    axes.set_xticks(range(len(estimate.rows)), list(estimate.rows))
+    return figure

@@ -1,0 +1,115 @@
+"""The estimate of what enhancement could gain, before anything is made."""
+
+import json
+
+import numpy as np
+import pytest
+
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.gain import GainFrame, estimate_gain, frames_of_dataset, frames_of_video, gain_table
+from tests.support.cameras import fill_cameras, square_frames
+from tests.support.files import encode
+from tools import estimate_gain as command
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """Originals of 192×288: dim squares that do not survive shrinking."""
+    frames = square_frames(40, 192, 288)
+    return encode(tmp_path_factory.mktemp("video") / "camera.mp4", frames, pixel_format="yuv444p")
+
+
+def estimated(path, detector, upscale=None, is_lr=False):
+    return estimate_gain(frames_of_video(path, 24, 3, is_lr), detector, 3, upscale)
+
+
+def test_originals_whose_objects_shrinking_hides_are_worth_enhancing(video, detector):
+    estimate = estimated(video, detector)
+    assert (estimate.reference, estimate.is_upscaled, estimate.lr_height) == ("originals", False, 64)
+    assert estimate.frames == estimate.frames_with_objects >= 20
+    content = estimate.to_dict()
+    assert content["none"] < 0.5
+    assert content["all"] == 1
+    assert content["verdict"]["text"].startswith("worth it: ")
+    assert f"{content['none']:.3f}" in gain_table(estimate)
+
+
+def test_an_upscaler_that_adds_nothing_is_not_worth_it_and_the_originals_are_named(video, detector):
+    white = estimated(video, detector, lambda lr: np.full((1, lr.shape[1] * 3, lr.shape[2] * 3, 3), 255, np.uint8))
+    assert white.verdict.answer == "not worth it"
+    assert "the originals would gain" in white.verdict.text
+
+
+def test_of_lr_frames_the_upscaler_is_the_reference_and_the_verdict_says_so(video, detector):
+    estimate = estimated(video, detector, lambda lr: lr.repeat(3, 1).repeat(3, 2), is_lr=True)
+    assert (estimate.reference, estimate.scores.all.value, estimate.lr_height) == ("upscaled", 1, 192)
+    if estimate.verdict.answer != "cannot tell":
+        assert "against the upscaler's own frames" in estimate.verdict.text
+    with pytest.raises(InputError, match="no HR frames; give --upscaler"):
+        estimated(video, detector, is_lr=True)
+
+
+def test_an_empty_camera_gives_no_figure_but_the_reason(detector, tmp_path):
+    empty = encode(tmp_path / "empty.mp4", square_frames(30, 192, 288, range(30)), pixel_format="yuv444p")
+    estimate = estimated(empty, detector)
+    content = json.loads(json.dumps(estimate.to_dict(), allow_nan=False))
+    assert (content["none"], content["all"], content["gain"]) == (None, None, None)
+    assert content["verdict"]["answer"] == "cannot tell"
+    assert estimate.ignored == 0
+
+
+def test_boxes_that_are_only_too_large_are_counted(detector):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:32, :32] = (255, 0, 0)  # a box of half the frame's height
+    before = detector.settings
+    try:
+        detector.settings = type(before)(**{**vars(before), "max_box_area": 0.01})
+        estimate = estimate_gain([GainFrame(np.zeros((24, 32, 3), np.uint8), image, None)], detector, 2)
+    finally:
+        detector.settings = before
+    assert estimate.frames_with_objects == 0
+    assert estimate.ignored > 0
+    assert "--max_box_area 1" in command.nothing_found(estimate)
+
+
+def test_a_dataset_is_sampled_over_all_its_clips(detector, tmp_path):
+    dataset = fill_cameras(tmp_path, {"gate": 5, "yard": 15})
+    frames = list(frames_of_dataset(dataset, 4))
+    assert len(frames) == 4
+    assert estimate_gain(frames, detector, 2).reference == "originals"
+    assert len(list(frames_of_dataset(dataset, 99))) == 20
+
+
+def test_a_video_too_small_to_be_shrunk_is_refused(tmp_path):
+    small = encode(tmp_path / "small.mp4", square_frames(3, 64, 96))
+    with pytest.raises(InputError, match=r"small.mp4: has frames of 96x64, too small to be .*--video_is lr"):
+        list(frames_of_video(small, 3, 3, False))
+
+
+@pytest.mark.slow
+def test_the_command_writes_json_and_plot_and_says_what_comes_next(video, detector_file, tmp_path, capsys):
+    words = ["--video", video, "--detector", f"onnx:{detector_file}", "--video_is", "original", "--save_dir", tmp_path]
+    command.main(command.make_parser().parse_args([str(word) for word in words]))
+    out = capsys.readouterr().out
+    written = json.loads((tmp_path / "estimate.json").read_text())
+    assert written["verdict"]["text"] in out
+    assert "taken as originals" in out
+    assert "--height 64 --keep_hr" in out
+    assert (tmp_path / "estimate.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--detector", "builtin", "--frames", "0"], "--frames 0: expected at least 1"),
+        (["--detector", "builtin", "--scale", "9"], "--scale 9: expected a whole number from 2 to 8"),
+        (["--detector", "builtin", "--upscaler", "magic"], "--upscaler magic: no such upscaler"),
+        (["--detector", "builtin"], "no such video"),
+        ([], "--detector is missing"),
+    ],
+)
+def test_bad_flags_are_refused(tmp_path, flags, words):
+    args = command.make_parser().parse_args(["--video", str(tmp_path / "no.mp4"), *flags])
+    with pytest.raises(InputError) as refused:
+        command.main(args)
+    assert words in str(refused.value)

@@ -1,0 +1,196 @@
+"""Whether enhancement can help your detector on this camera, in about a minute, before anything is made or trained.
+
+Compares the detector's results on some thirty frames spread over a video: with nothing enhanced (bilinear), with
+bicubic interpolation, and with everything enhanced by the upscaler. A video of at least 480 lines is taken as
+originals: they are shrunk by --scale, and the detector's result on the originals is the reference. A smaller video is
+taken as the camera's LR frames: then the reference is the result on what the upscaler makes.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import _environment  # noqa: F401 (checks the installation)
+
+from regenhance_data import cli, console, errors
+from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, Dataset
+from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.kinds import KINDS
+from regenhance_data.evaluation.inputs import MISSING_DETECTOR
+from regenhance_data.evaluation.record import NOT_WORTH_IT
+from regenhance_data.io.files import write_json
+from regenhance_data.kinds import known_specs
+from regenhance_data.upscalers.kinds import KINDS as UPSCALERS
+from regenhance_data.upscalers.settings import UpscalerSettings
+
+if TYPE_CHECKING:
+    from regenhance_data.evaluation.gain import GainEstimate, GainFrame
+    from regenhance_data.upscalers.tiling import TiledUpscaler
+
+EXAMPLES = """
+python tools/estimate_gain.py --video camera.mp4 --detector onnx:yolox_nano.onnx --classes person car
+python tools/estimate_gain.py --video camera.mp4 --detector onnx:yolox_nano.onnx --upscaler onnx:sr.onnx --save_dir S
+python tools/estimate_gain.py --data my_dataset --frames 60 --save_dir runs/estimate
+"""
+SLOW_FRAME_S = 10  # a frame that takes longer is told, with what all of them will take
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--video", type=Path, help="a video of the camera")
+    source.add_argument(
+        "--data", type=Path, help="a dataset instead: its LR frames, and HR frames as far as it has them"
+    )
+    add("--upscaler", metavar="SPEC", help=f"{known_specs(UPSCALERS)} (default: for originals none, else builtin)")
+    add("--upscaler_pixel_range", type=float, metavar="WHITE", help="white in the upscaler's file, 1 or 255")
+    add("--video_is", choices=("auto", "original", "lr"), default="auto", help="what the video's frames are taken for")
+    add("--scale", type=int, help="factor from LR to HR size (default: 3, or the dataset's)")
+    add("--frames", type=int, default=30, help="frames to look at, at least 20 for a verdict")
+    add("--save_dir", type=Path, help="for estimate.json, estimate.png and .svg (default: print only)")
+    add_detector_arguments(parser)
+    return parser
+
+
+def upscaler_settings(args: argparse.Namespace, spec: str | None, scale: int) -> UpscalerSettings | None:
+    """The settings of an upscaler. InputError, in the words of this command's flags, for what cannot be."""
+    if spec is None:
+        return None
+    try:
+        return UpscalerSettings(spec, scale, pixel_range=args.upscaler_pixel_range)
+    except errors.InputError as error:
+        raise in_words_of_this_command(error) from None
+
+
+def in_words_of_this_command(error: errors.InputError) -> errors.InputError:
+    """An error about an upscaler, which other commands take as --model."""
+    renamed = str(error).replace("--model", "--upscaler").replace("--pixel_range", "--upscaler_pixel_range")
+    return errors.InputError(renamed)
+
+
+def load_given_upscaler(settings: UpscalerSettings | None) -> "TiledUpscaler | None":
+    from regenhance_data.upscalers.loading import load_upscaler
+
+    try:
+        return None if settings is None else load_upscaler(settings)
+    except errors.InputError as error:
+        raise in_words_of_this_command(error) from None
+
+
+def is_lr_video(args: argparse.Namespace) -> bool:
+    """Whether the frames of --video are LR frames. InputError for a file that is no video."""
+    from regenhance_data.io.video import read_video
+
+    height, width = next(iter(read_video(args.video))).shape[:2]
+    is_lr = height < ORIGINAL_HEIGHT_PX if args.video_is == "auto" else args.video_is == "lr"
+    what = "LR frames; the reference is the detector's result on what the upscaler makes of them"
+    if not is_lr:
+        what = "originals; the reference is the detector's result on them"
+    console.tell(f"{args.video}: its frames of {width}x{height} are taken as {what} (--video_is)")
+    return is_lr
+
+
+def frames_and_upscaler(
+    args: argparse.Namespace, dataset: Dataset | None
+) -> tuple[Iterable["GainFrame"], UpscalerSettings | None]:
+    """The frames to look at and the upscaler, not loaded yet. InputError for frames that need one and have none."""
+    from regenhance_data.evaluation.gain import frames_of_dataset, frames_of_video
+
+    if dataset is None:
+        is_lr = is_lr_video(args)
+        scale = args.scale or SCALE
+        settings = upscaler_settings(args, args.upscaler or ("builtin" if is_lr else None), scale)
+        return frames_of_video(args.video, args.frames, scale, is_lr), settings
+    if args.scale not in (None, dataset.scale):
+        raise errors.InputError(f"--scale {args.scale}: {args.data} has the scale {dataset.scale}; omit the flag")
+    folders = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
+    settings = upscaler_settings(args, args.upscaler or (None if folders else "builtin"), dataset.scale)
+    originals = "hr_images/" if HR_IMAGES in folders else "what the upscaler makes"
+    console.tell(f"{args.data}: the reference is the detector's result on {originals}")
+    return frames_of_dataset(dataset, args.frames), settings
+
+
+def timed(frames: Iterable["GainFrame"], total: int) -> Iterator["GainFrame"]:
+    """The frames, with a progress bar; says so where the first one takes long."""
+    started = time.monotonic()
+    for number, frame in enumerate(console.progress(frames, "estimate", total)):
+        taken_s = time.monotonic() - started
+        if number == 1 and taken_s > SLOW_FRAME_S:
+            console.tell(
+                f"a frame takes {taken_s:.0f} s, {total} of them {taken_s * total / 60:.0f} minutes (--frames)"
+            )
+        yield frame
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.scale is not None and not 2 <= args.scale <= 8:
+        raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")
+    if args.frames < 1:
+        raise errors.InputError(f"--frames {args.frames}: expected at least 1")
+    dataset = Dataset.open(args.data) if args.data else None
+    recorded = dataset.record.detector if dataset else None
+    if recorded is None and not hasattr(args, "spec"):
+        raise errors.InputError(f"{MISSING_DETECTOR}; give one of: {known_specs(KINDS)}")
+    detector_settings = detector_settings_from(args, recorded)
+    upscaler_settings(args, args.upscaler, args.scale or SCALE)  # refuses unknown ones before PyTorch is imported
+    if args.video and not args.video.is_file():
+        raise errors.InputError(f"{args.video}: no such video")
+    from regenhance_data.detectors.loading import detector_record, load_detector
+    from regenhance_data.evaluation.gain import estimate_gain
+
+    frames, upscaler = frames_and_upscaler(args, dataset)
+    detector = load_detector(detector_settings)
+    scale = dataset.scale if dataset else args.scale or SCALE
+    estimate = estimate_gain(timed(frames, args.frames), detector, scale, load_given_upscaler(upscaler))
+    settings = {
+        "video": args.video and str(args.video),
+        "data": args.data and str(args.data),
+        "scale": scale,
+        "upscaler": upscaler and upscaler.spec,
+        "detector": detector_record(detector.settings),
+    }
+    write_results(args, estimate, settings)
+    if args.video and estimate.reference == "upscaled":
+        print(
+            "without originals this says how many detections the upscaler changes, not whether they become right; "
+            "--video_is original shrinks these frames and compares with them"
+        )
+    if args.video and estimate.frames_with_objects and estimate.verdict.answer != NOT_WORTH_IT:
+        flags = ["--height", estimate.lr_height]
+        flags += ["--keep_hr"] if estimate.reference == "originals" and not estimate.is_upscaled else []
+        cli.suggest(["python", "tools/extract.py", "--video", args.video, "--data", "my_dataset", *flags])
+
+
+def write_results(args: argparse.Namespace, estimate: "GainEstimate", settings: dict[str, object]) -> None:
+    """Print the table and the verdict; with --save_dir, write estimate.json and a plot."""
+    from regenhance_data.evaluation.gain import gain_figure, gain_table
+    from regenhance_data.plots import save_figure
+
+    if estimate.scores.all.is_known:
+        print(gain_table(estimate))
+    print(f"{estimate.frames} frames, {estimate.frames_with_objects} of them with a reference object")
+    if args.save_dir:
+        write_json(args.save_dir / "estimate.json", {**estimate.to_dict(), "settings": settings})
+        save_figure(gain_figure(estimate, (args.video or args.data).stem), args.save_dir / "estimate")
+        print(f"{args.save_dir}/estimate.json, estimate.png, estimate.svg")
+    if not estimate.frames_with_objects:
+        print(nothing_found(estimate))
+    print(estimate.verdict.text)
+
+
+def nothing_found(estimate: "GainEstimate") -> str:
+    """What to look at where the detector finds nothing."""
+    if estimate.ignored:
+        return f"the detector finds {estimate.ignored} boxes that are too large to count; give --max_box_area 1"
+    return (
+        "the detector finds nothing: look at --classes, --score_threshold, --max_box_area and, for a file, "
+        "--channel_order and --pixel_range"
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
