@@ -34,7 +34,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     # a broken or hostile file can raise nearly anything
     except Exception as error:
         raise InputError(
-            f"{path}: is not a checkpoint that can be read without running code ({_reason(error)})"
+            f"{path}: is not a checkpoint that can be read without running code ({_reason(error)}); "
+            "save its state_dict() alone"
         ) from None
     if not isinstance(content, dict) or not all(isinstance(name, str) and name.isprintable() for name in content):
         raise InputError(f"{path}: holds a {type(content).__name__}, expected weights by name (a state dict)")

@@ -48,8 +48,10 @@ def repeating_kernel(scale, channels=1):
     return np.tile(np.eye(channels, dtype=np.float32), (1, scale**2))[None, None]
 
 
-def write_frozen_graph(path, scale=3, channels=1, kernel=None):
-    """A sub-pixel network as dnn_superres has it (ESPCN_x3.pb): a convolution, a bias, DepthToSpace; [N, h, w, C]."""
+def write_frozen_graph(path, scale=3, channels=1, kernel=None, transposed=False):
+    """A sub-pixel network as dnn_superres has it (ESPCN_x3.pb): a convolution, a bias, a PReLU of single operators,
+    DepthToSpace; [N, h, w, C], the output [N, C, h, w] where it is `transposed`.
+    """
     floats = {"T": _field(6, _FLOAT), "data_format": _field(2, "NHWC")}
     strides = _field(1, _field(3, b"\1\1\1\1"))
     kernel = repeating_kernel(scale, channels) if kernel is None else kernel.astype(np.float32)
@@ -59,7 +61,20 @@ def write_frozen_graph(path, scale=3, channels=1, kernel=None):
         _constant("bias", np.zeros(kernel.shape[3], np.float32)),
         _node("conv", "Conv2D", ["input", "weights"], **floats, strides=strides, padding=_field(2, "SAME")),
         _node("biased", "BiasAdd", ["conv", "bias"], **floats),
-        _node("output", "DepthToSpace", ["biased"], **floats, block_size=_field(3, scale)),
+        _node("relu", "Relu", ["biased"], T=floats["T"]),
+        _node("abs", "Abs", ["biased"], T=floats["T"]),
+        _node("sub", "Sub", ["biased", "abs"], T=floats["T"]),
+        _constant("slope", np.ones(kernel.shape[3], np.float32)),
+        _node("sloped", "Mul", ["slope", "sub"], T=floats["T"]),
+        _constant("half", np.array(0.5, np.float32)),
+        _node("halved", "Mul", ["sloped", "half"], T=floats["T"]),
+        _node("prelu", "Add", ["relu", "halved"], T=floats["T"]),
+        _node("larger", "DepthToSpace", ["prelu"], **floats, block_size=_field(3, scale)),
     ]
+    if transposed:
+        nodes += [
+            _constant("order", np.array([0, 3, 1, 2], np.int32)),
+            _node("NCHW_output", "Transpose", ["larger", "order"], T=floats["T"], Tperm=_field(6, _INT32)),
+        ]
     path.write_bytes(b"".join(nodes))
     return path

@@ -101,9 +101,10 @@ def test_graphs_of_any_type_layout_and_opset_upscale(tmp_path, shape, about):
     np.testing.assert_array_equal(upscale(FRAMES), FRAMES.repeat(2, 1).repeat(2, 2))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_graphs_of_opencv_s_dnn_superres_upscale(tmp_path, channels):
-    upscale = upscaler(f"opencv:{write_frozen_graph(tmp_path / 'ESPCN_x2.pb', 2, channels)}", 2)
+@pytest.mark.parametrize(("channels", "transposed"), [(1, False), (1, True), (3, False)])
+def test_graphs_of_opencv_s_dnn_superres_upscale(tmp_path, channels, transposed):
+    path = write_frozen_graph(tmp_path / "ESPCN_x2.pb", 2, channels, transposed=transposed)
+    upscale = upscaler(f"opencv:{path}", 2)
     made, expected = upscale(FRAMES), FRAMES.repeat(2, 1).repeat(2, 2).astype(int)
     assert np.abs(planes(made[0])[..., 0] - planes(expected[0].astype(np.uint8))[..., 0]).mean() < 1
     if channels == 3:
