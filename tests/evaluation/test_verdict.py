@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,10 +17,14 @@ from regenhance_data.evaluation.bootstrap import (
     bootstrap_gain,
     bootstrap_scores,
 )
+from regenhance_data.evaluation.curves import clips_table, curves_figure
 from regenhance_data.evaluation.evaluate import evaluate
+from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table
 from regenhance_data.evaluation.record import EvaluationResult
+from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.evaluation.verdict import FEWEST_FRAMES, FEWEST_FRAMES_WITH_OBJECTS, judge
 from regenhance_data.metrics.detection import f1
+from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.stages.make_importance import make_importance
 from tests.support.cameras import fill_cameras
 
@@ -122,3 +127,35 @@ def test_every_clip_has_its_result_and_empty_frames_are_counted(cameras, detecto
     alone = evaluate(cameras, cameras.frames("yard"), detector, "hr_images", (0.1, 0.4))
     assert alone.clips["yard"] == result.clips["yard"]
     assert EvaluationResult.from_dict(json.loads(json.dumps(result.to_dict()))).to_dict() == result.to_dict()
+
+
+def test_without_objects_formulas_and_reuse_have_no_figure_either(detector, tmp_path):
+    dataset = fill_cameras(tmp_path, {"gate": 3}, empty=range(3))
+    frames = dataset.frames("gate")
+    make_importance(dataset, detector.settings, "product", "hr_images")
+    compared = compare_formulas(dataset, frames, detector, "hr_images", ["product", "gradient"], [0.1], greedy=1)
+    assert (compared["none"], compared["difference"]["gradient"]["mean"]) == (None, None)
+    assert formulas_table(compared).startswith("cannot tell: none of the 3 frames has a reference object")
+    policies = {"every 1": ReusePolicy(1)}
+    reused = evaluate_reuse(dataset, frames, detector, "hr_images", 0.1, lambda lr: np.zeros((3, 4)), policies)
+    assert (reused["none"], reused["policies"]["every 1"]["score"], reused["frames_with_objects"]) == (None, None, 0)
+    assert reuse_table(reused).startswith("cannot tell: none of the 3 frames has a reference object")
+    json.dumps([compared, reused], allow_nan=False)
+    evaluated = evaluate(dataset, frames, detector, "hr_images", (0.1,))
+    for figure in (reuse_figure(reused), curves_figure(evaluated)):
+        assert "no frame has a reference object" in [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_plots_name_the_clip_and_the_model_and_have_one_scale(cameras, detector):
+    predict = {"predictor": lambda lr: np.zeros((3, 4))}
+    both = evaluate(cameras, cameras.split_frames("test"), detector, "hr_images", (0.1, 0.4), predict)
+    both = replace(both, names={"predictor": "mb_nano"})
+    axes = curves_figure(both).axes[0]
+    assert axes.get_title("left") == "gate, yard"
+    assert "mb_nano" in axes.get_legend_handles_labels()[1]
+    assert axes.get_ylim()[0] == 0
+    alone = evaluate(cameras, cameras.frames("gate"), detector, "hr_images", (0.1, 0.4), predict)
+    assert curves_figure(alone).axes[0].get_ylim() == axes.get_ylim()
+    rows = clips_table(both).splitlines()
+    assert "mb_nano, 10 %" in rows[0]
+    assert [row.split()[0] for row in rows[1:]] == ["gate", "yard"]
