@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 from regenhance_data.dataset.importance_file import ImportanceFile, read_importance
 from regenhance_data.dataset.records import DatasetRecord
 from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.split_lists import read_pairs
 from regenhance_data.dataset.staging import finish_publishing
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -233,42 +234,15 @@ class Dataset:
         for name in SPLITS:
             (self.root / f"{name}.txt").unlink(missing_ok=True)
 
-    def read_split(self, name: str) -> list[tuple[str, str]]:
-        """The (image, label) pairs of a split list, relative to the root; none may lead out of it."""
-        path = self.root / f"{name}.txt"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; make it with tools/make_seg_dataset.py") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: is not a text file") from None
-        pairs = []
-        for number, line in enumerate(lines, 1):
-            parts = line.split(" ")
-            if len(parts) != 2 or not all(parts):
-                raise InputError(f"{path}:{number}: expected 'image label' with one space, found {line[:80]!r}")
-            for part in parts:
-                self.inside(part, f"{path}:{number}")
-            pairs.append((parts[0], parts[1]))
-        return pairs
+    def read_split(self, name: str, separator: str | None = None) -> list[tuple[str, str]]:
+        """The (image, label) pairs of a split list, relative to the root, as `split_lists.read_pairs`."""
+        return read_pairs(self.root / f"{name}.txt", separator)
 
-    def inside(self, relative: str, where: str) -> Path:
-        """The path of an entry in an untrusted list. InputError if it leads out of the dataset folder."""
-        pure = PurePosixPath(relative)
-        path = self.root / relative
-        try:
-            leads_out = not path.resolve().is_relative_to(self.root.resolve())
-        except (ValueError, OSError, RuntimeError):  # a null character; a link to itself
-            leads_out = True
-        if pure.is_absolute() or ".." in pure.parts or leads_out:
-            raise InputError(f"{where}: {relative[:80]!r} leads out of the dataset folder; list only files inside it")
-        return path
-
-    def split_frames(self, name: str) -> list[Frame]:
+    def split_frames(self, name: str, separator: str | None = None) -> list[Frame]:
         """The frames of a split list, in its order."""
         known = {_relative(LR_FRAMES, f): f for clip in self.clips() for f in self.frames(clip)}
         try:
-            return [known[image] for image, _ in self.read_split(name)]
+            return [known[image] for image, _ in self.read_split(name, separator)]
         except KeyError as error:
             raise InputError(f"{self.root / (name + '.txt')}: lists {error.args[0]!r}, which does not exist") from None
 
