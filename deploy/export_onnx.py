@@ -6,7 +6,6 @@ The file is compared with Paddle on several frames, in every installed backend, 
 """
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,14 @@ from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import atomic_write
-from regenhance_data.predictors.paddleseg.checkpoints import refuse_missing_weights, trained_input_scale
+from regenhance_data.predictors.paddleseg.checkpoints import (
+    RECORD,
+    refuse_missing_weights,
+    trained_input_scale,
+    trained_levels,
+)
 from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 
 if TYPE_CHECKING:
     import onnx
@@ -120,10 +125,12 @@ def checked_input_scale(args: argparse.Namespace) -> float:
 
 def predictor_config(args: argparse.Namespace, scale: float, mb_size: int) -> "PredictorConfig":
     """The config of the flags. Imports Paddle."""
-    warnings.filterwarnings("ignore", message="No ccache found")
+    import_paddle()
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
     config = PredictorConfig(args.config, scale, opts=args.opts)
+    if args.model_path and (levels := trained_levels(args.model_path)):
+        config.follow_levels(levels, args.model_path.parent / RECORD)
     config.refuse_cut_macroblocks(mb_size)
     return config
 

@@ -26,8 +26,10 @@ def level_colours(level_count: int) -> np.ndarray:
     return (matplotlib.colormaps["inferno"](np.linspace(0, 1, level_count))[:, :3] * 255).round().astype(np.uint8)
 
 
-def label_png(levels: np.ndarray, grid: MacroblockGrid, level_count: int) -> bytes:
+def label_png(levels: np.ndarray, grid: MacroblockGrid, level_count: int, colours: np.ndarray | None = None) -> bytes:
     """The label of one frame: a level grid, uint8 [rows, cols] → a palette PNG of the LR frame's exact size.
+
+    colours: uint8 [level_count or more, 3], by default `level_colours`.
 
     Not encoded by Pillow, which does not filter palette images: here a row of macroblocks is one line of pixels, then
     lines that PNG's filter Up makes zero, which takes half the time. 4 bits per pixel where the levels fit.
@@ -45,7 +47,7 @@ def label_png(levels: np.ndarray, grid: MacroblockGrid, level_count: int) -> byt
     head = struct.pack(">IIBBBBB", grid.width, grid.height, bits, _PALETTE_COLOURS, 0, 0, 0)
     chunks = {
         "IHDR": head,
-        "PLTE": level_colours(level_count).tobytes(),
+        "PLTE": (level_colours(level_count) if colours is None else colours[:level_count]).tobytes(),
         "IDAT": zlib.compress(lines.data, 3),
         "IEND": b"",
     }

@@ -146,13 +146,8 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not readable as JSON ({error})") from None
 
 
-class _Reader(yaml.SafeLoader):
-    """Refuses aliases: a few lines of them can expand to more values than fit in memory, or contain themselves."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias (*name); write the value instead")
-        return super().compose_node(parent, index)
+class _AliasReader(yaml.SafeLoader):
+    """Takes aliases; their values are one object. Integers have at most _MOST_BITS."""
 
     def construct_yaml_int(self, node: Any) -> int:
         value: int = super().construct_yaml_int(node)
@@ -163,7 +158,16 @@ class _Reader(yaml.SafeLoader):
         return value
 
 
-_Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
+_AliasReader.add_constructor("tag:yaml.org,2002:int", _AliasReader.construct_yaml_int)
+
+
+class _Reader(_AliasReader):
+    """Refuses aliases: a few lines of them can expand to more values than fit in memory, or contain themselves."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias (*name); write the value instead")
+        return super().compose_node(parent, index)
 
 
 class _Writer(yaml.SafeDumper):
@@ -171,13 +175,16 @@ class _Writer(yaml.SafeDumper):
         return True
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, most_values: int = 0) -> dict[str, Any]:
     """The mapping in a YAML file, read with the safe loader. InputError when it is missing or not a mapping.
 
-    Its integers have at most 1,024 bits, so that they can be printed.
+    Its integers have at most 1,024 bits, so that they can be printed. most_values: aliases are replaced by copies of
+    what they stand for, if there are no more values than this then; without it they are refused.
     """
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _Reader)
+        value = yaml.load(path.read_text(encoding="utf-8"), _AliasReader if most_values else _Reader)
+        if most_values:
+            value = _without_aliases(value, iter(range(most_values)))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _BROKEN_YAML as error:
@@ -185,6 +192,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a YAML mapping, found {type(value).__name__}")
     return value
+
+
+def _without_aliases(value: Any, left: Iterator[int]) -> Any:
+    """A copy in which no list and no mapping occurs twice. ValueError where `left` ends before its values do."""
+    if next(left, None) is None:
+        raise ValueError("its aliases (*name) stand for too many values; write the values instead")
+    if isinstance(value, dict):
+        return {key: _without_aliases(inner, left) for key, inner in value.items()}
+    return [_without_aliases(inner, left) for inner in value] if isinstance(value, list) else value
 
 
 def write_yaml(path: Path, value: dict[str, Any]) -> None:

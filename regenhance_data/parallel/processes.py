@@ -5,8 +5,9 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -19,6 +20,9 @@ from regenhance_data.parallel.threads import one_torch_thread
 T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[Sequence[T]], R]
+
+# In a forked process: its function.
+_forked_function: Callable[[Any], Any]
 
 # In a process of the pool: how it makes its worker, and the worker, once there is one.
 _make_worker: Callable[[], Worker[Any, Any]]
@@ -77,13 +81,50 @@ def map_in_processes(
         threading.excepthook = on_thread
 
 
+def map_in_forks(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`map`, in order, in `workers` forks of this process, with two items for each in flight.
+
+    InputError if one is killed. A fork has everything that `function` needs, but may use neither CUDA nor OpenMP's
+    threads. Results must pickle.
+    """
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(workers, context, _start_fork, (function,))
+    pending: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(_in_fork, item))
+            if len(pending) > 2 * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a process that reads frames was ended from outside, most likely for lack of memory; give fewer "
+            "--num_workers"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_fork(function: Callable[[Any], Any]) -> None:
+    global _forked_function
+    _forked_function = function
+    signal.set_wakeup_fd(-1)  # that of the parent would learn of this process's signals
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _end_with_the_parent()
+    cv2.setNumThreads(0)  # not 1, which joins OpenCV's threads: a fork has none of them, and would wait for ever
+
+
+def _in_fork(item: Any) -> Any:
+    return _forked_function(item)
+
+
 def _start(make_worker: Callable[[], Worker[Any, Any]], turn: Any, gpus: Sequence[str]) -> None:
     global _make_worker
     _make_worker = make_worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+    _end_with_the_parent()
     cv2.setNumThreads(1)  # the other cores have their own workers
     if gpus:  # before anything touches CUDA
         with turn.get_lock():
@@ -91,8 +132,14 @@ def _start(make_worker: Callable[[], Worker[Any, Any]], turn: Any, gpus: Sequenc
             turn.value += 1
 
 
-def _exit_with(parent: int) -> None:
+def _end_with_the_parent() -> None:
     """End when the parent ends, even if it is killed: no orphan writes to the dataset during the next run."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_with(parent: int) -> None:
     wait([parent])
     os._exit(1)
 

@@ -18,15 +18,16 @@ from regenhance_data.parallel.threads import bounded_map
 class Samples:
     """The (LR frame, label) pairs of one split list, checked: every file, its size and its levels.
 
-    `sizes_hw` is the (height, width) of each frame. InputError names the first file that is wrong.
+    `sizes_hw` is the (height, width) of each frame. separator: between the names of a line, None: any. InputError names
+    the first file that is wrong.
     """
 
-    def __init__(self, dataset: Dataset, list_name: str, num_classes: int) -> None:
+    def __init__(self, dataset: Dataset, list_name: str, num_classes: int, separator: str | None = None) -> None:
         self.dataset, self.num_classes = dataset, num_classes
-        pairs = dataset.read_split(list_name)
+        pairs = dataset.read_split(list_name, separator)
         if not pairs:
             raise InputError(f"{dataset.root / list_name}.txt: lists no frames; make it with tools/make_seg_dataset.py")
-        self.frames = dataset.split_frames(list_name)
+        self.frames = dataset.split_frames(list_name, separator)
         self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
         if dataset.record.is_empty:
             warn(f"{dataset.root}: has no dataset.yaml; assuming {num_classes} levels, macroblocks of {self.mb_size}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regenhance_data import __version__
+from regenhance_data.dataset.levels import MOST_LEVELS
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import atomic_write, read_yaml, write_yaml
 from regenhance_data.io.pickles import ARRAYS, restricted_load
@@ -22,6 +23,11 @@ def checkpoint_folders(save_dir: Path) -> list[Path]:
     """The iter_N folders, by N."""
     found = [path for path in save_dir.glob("iter_*") if path.name.removeprefix("iter_").isdecimal()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("iter_")))
+
+
+def complete_checkpoints(save_dir: Path) -> list[Path]:
+    """The iter_N folders whose files were all written, by N; their weights are written last."""
+    return [folder for folder in checkpoint_folders(save_dir) if (folder / WEIGHTS).is_file()]
 
 
 def refuse_missing_weights(path: Path) -> None:
@@ -50,17 +56,33 @@ def write_paddle_state(path: Path, state: Any) -> None:
         paddle.save(state, str(temporary))
 
 
-def write_model(folder: Path, state: Any, config: "PredictorConfig") -> None:
-    """Write the weights to `folder` and, before them, predictor.yaml, which describes the network."""
+def write_model(folder: Path, state: Any, config: "PredictorConfig", training: dict[str, int]) -> None:
+    """Write the weights to `folder` and, before them, predictor.yaml: the network and its `training`."""
     record = {
         "config": config.name,
         "model": config.seg.dic["model"]["type"],
         "num_classes": config.num_classes,
         "input_scale": 1 / config.shrink,
         "kit_version": __version__,
+        "training": training,
     }
     write_yaml(folder / RECORD, record)
     write_paddle_state(folder / WEIGHTS, state)
+
+
+def read_training(folder: Path) -> dict[str, int]:
+    """What the predictor.yaml of a checkpoint says of its training: whole numbers by name, {} in earlier kits."""
+    path = folder / RECORD
+    found = read_yaml(path).get("training") if path.is_file() else None
+    items = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, int)}
+
+
+def trained_levels(model_path: Path) -> int | None:
+    """How many levels a trained model has, from the predictor.yaml beside it; None without that."""
+    path = model_path.parent / RECORD
+    levels = read_yaml(path).get("num_classes") if path.is_file() else None
+    return levels if isinstance(levels, int) and 2 <= levels <= MOST_LEVELS else None
 
 
 def trained_input_scale(model_path: Path, given: float | None) -> float:

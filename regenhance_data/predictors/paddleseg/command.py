@@ -1,24 +1,36 @@
 """Train a predictor with a PaddleSeg config, validate it, predict pictures, export it for Paddle Inference."""
 
 import argparse
-import warnings
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from regenhance_data import cli
+from regenhance_data.console import warn
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
+from regenhance_data.predictors.paddleseg.arguments import (
+    SAVE_DIR,
+    VERBS,
+    flags_of_other_verbs,
+    make_parser,
+    refuse_what_means_nothing,
+)
 from regenhance_data.predictors.paddleseg.checkpoints import (
+    RECORD,
     WEIGHTS,
     load_trained_weights,
     refuse_missing_weights,
     trained_input_scale,
+    trained_levels,
 )
 from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
-from regenhance_data.predictors.paddleseg.networks import NETWORKS
+from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -28,70 +40,6 @@ if TYPE_CHECKING:
 # Paddle takes seconds to import: each command first refuses what it can without it.
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-EXAMPLES = """
-paddleseg train --config paddleseg_configs/mb_nano.yml --dataset_root my_dataset --save_dir runs/predictor --use_ema
-paddleseg train --config C.yml --dataset_root D --save_dir S --iters 2000 --resume_model S/iter_500
-paddleseg val --config C.yml --dataset_root D --save_dir S --model_path S/best_model/model.pdparams
-paddleseg val --config C.yml --save_dir S --model_path M.pdparams --opts val_dataset.val_path=my_dataset/test.txt
-paddleseg predict --config C.yml --model_path M.pdparams --image_path my_dataset/origin_images --save_dir S
-paddleseg export --config C.yml --model_path M.pdparams --input_shape 1 3 360 640 --save_dir S
-python -m paddle.distributed.launch --gpus 0,1 .venv/bin/paddleseg train --device gpu --config C.yml --dataset_root D
-"""
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the console command `paddleseg`; flags have PaddleSeg's names."""
-    parser = cli.make_parser(__doc__ or "", EXAMPLES)
-    parser.prog = "paddleseg"
-    parser.add_argument("command", choices=list(COMMANDS))
-    parser.add_argument(
-        "--config", type=Path, required=True, help=f"a PaddleSeg YAML; paddleseg_configs/ has {_networks()}"
-    )
-    parser.add_argument("--dataset_root", type=Path, help="dataset folder (default: the config's)")
-    parser.add_argument("--save_dir", type=Path, default=Path("output"), help="folder for checkpoints and results")
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument(
-        "--input_scale",
-        type=float,
-        help="scale of the network's input: 1, 0.5, 0.25, … (default: 1, or that of --model_path)",
-    )
-    parser.add_argument("--opts", nargs="+", help="config entries to change: key.subkey=value")
-
-    training = parser.add_argument_group("train")
-    training.add_argument("--iters", type=int, help="iterations (default: the config's)")
-    training.add_argument("--batch_size", type=int, help="frames of a batch, on each device (default: the config's)")
-    training.add_argument("--learning_rate", type=float, help="(default: the config's)")
-    training.add_argument("--seed", type=int, default=0)
-    training.add_argument("--save_interval", type=int, default=100, help="iterations between checkpoints")
-    training.add_argument("--keep_checkpoint_max", type=int, default=5, help="newest iter_N folders to keep")
-    training.add_argument("--log_iters", type=int, default=20, help="iterations between rows of the log")
-    training.add_argument("--num_workers", type=int, default=0, help="processes that read frames")
-    training.add_argument("--resume_model", type=Path, help="folder iter_N to resume from")
-    training.add_argument("--overwrite", action="store_true", help="replace the earlier training in --save_dir")
-    training.add_argument("--no_pretrained", action="store_true", help="start from random weights; download nothing")
-    training.add_argument("--use_ema", action="store_true", help="validate and keep the moving average of the weights")
-    training.add_argument(
-        "--early_stop_intervals", type=int, help="stop after this many validations without a better one"
-    )
-    training.add_argument("--accumulate_steps", type=int, default=1, help="batches in one iteration")
-    training.add_argument(
-        "--precision", choices=["fp32", "fp16"], default="fp32", help="fp16: mixed precision, on a GPU"
-    )
-    training.add_argument("--use_vdl", action="store_true", help="log for VisualDL: visualdl --logdir SAVE_DIR")
-
-    trained = parser.add_argument_group("val, predict, export")
-    trained.add_argument("--model_path", type=Path, help="trained weights, .pdparams")
-    trained.add_argument("--image_path", type=Path, help="predict: a picture, or a folder of them")
-    trained.add_argument("--budget", type=float, default=0.1, help="predict: share of the macroblocks to outline")
-    trained.add_argument("--input_shape", type=int, nargs=4, metavar=("N", "C", "H", "W"), help="export (default: any)")
-    trained.add_argument(
-        "--output_op", choices=["argmax", "softmax", "none"], default="argmax", help="export: the last operator"
-    )
-    return parser
-
-
-def _networks() -> str:
-    return ", ".join(f"{name} ({network.parameters / 1e6:.2g} M parameters)" for name, network in NETWORKS.items())
 
 
 def run_command(args: argparse.Namespace) -> None:
@@ -102,6 +50,11 @@ def run_command(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} {value}: expected more than 0")
     if args.precision == "fp16" and args.device == "cpu":
         raise InputError("--precision fp16: needs --device gpu")
+    refuse_what_means_nothing(args)
+    if args.save_dir is None and args.command != "val":
+        args.save_dir = SAVE_DIR
+    if left_out := flags_of_other_verbs(args):
+        warn(f"{', '.join(left_out)}: {args.command} leaves {'them' if len(left_out) > 1 else 'it'} out")
     read_config(args.config)
     if args.command != "train":
         if args.model_path is None:
@@ -116,11 +69,7 @@ def _config(args: argparse.Namespace) -> "PredictorConfig":
     scale = trained_input_scale(trained, args.input_scale) if trained else args.input_scale
     scale = 1.0 if scale is None else scale
     shrink_of(scale)
-    # Paddle warns of a compiler cache that only its C++ extensions would use
-    warnings.filterwarnings("ignore", message="No ccache found")
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-    import paddle
-
+    paddle = import_paddle()
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
     if args.device == "gpu" and not paddle.is_compiled_with_cuda():
@@ -128,7 +77,7 @@ def _config(args: argparse.Namespace) -> "PredictorConfig":
     paddle.set_device(args.device)
     if args.command == "train" and paddle.distributed.ParallelEnv().nranks > 1:
         paddle.distributed.init_parallel_env()
-    return PredictorConfig(
+    config = PredictorConfig(
         args.config,
         scale,
         learning_rate=args.learning_rate,
@@ -136,6 +85,22 @@ def _config(args: argparse.Namespace) -> "PredictorConfig":
         iters=args.iters,
         opts=args.opts,
     )
+    if args.command != "train" and (levels := trained_levels(args.model_path)):
+        config.follow_levels(levels, args.model_path.parent / RECORD)
+    elif root := _dataset_root(args, config):
+        record = Dataset(root).record
+        if not record.is_empty:
+            config.follow_levels(record.levels, record.path)
+    if args.command == "train":
+        config.shorten_warmup()
+    return config
+
+
+def _dataset_root(args: argparse.Namespace, config: "PredictorConfig") -> Path | None:
+    """The dataset of the command; that of the config only where the command reads one."""
+    if args.dataset_root or args.command not in ("train", "val"):
+        return args.dataset_root
+    return Path(str(config.seg.dic[f"{args.command}_dataset"].get("dataset_root", ".")))
 
 
 def _trained(args: argparse.Namespace, config: "PredictorConfig") -> Any:
@@ -165,7 +130,8 @@ def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) ->
         raise InputError(f"{listed}: a list of frames is a .txt file in its dataset folder, {root}")
     dataset = Dataset.open(root)
     config.refuse_cut_macroblocks(dataset.mb_size)
-    return Samples(dataset, listed.stem, config.num_classes)
+    separator = settings.get("separator")
+    return Samples(dataset, listed.stem, config.num_classes, separator if isinstance(separator, str) else None)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -204,11 +170,18 @@ def _validate(args: argparse.Namespace) -> None:
     _refuse_missing_dataset(args)
     config = _config(args)
     from regenhance_data.predictors.paddleseg.validation import describe, validate
+    from regenhance_data.predictors.paddleseg.verdict import fixed_map_ranking, verdict
 
-    result = validate(_trained(args, config), config, _samples(args, config, "val"))
-    write_json(args.save_dir / "val.json", result)
+    samples = _samples(args, config, "val")
+    result = validate(_trained(args, config), config, samples)
+    result["verdict"] = verdict(result, fixed_map_ranking(samples))
     print(describe(result))
-    print(f"wrote {args.save_dir}/val.json")
+    print(result["verdict"])
+    if args.save_dir is None:
+        print("wrote no file; give --save_dir to write val.json there")
+    else:
+        write_json(args.save_dir / "val.json", result)
+        print(f"wrote {args.save_dir}/val.json")
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -216,6 +189,7 @@ def _predict(args: argparse.Namespace) -> None:
         raise InputError("--image_path is missing; paddleseg predict needs a picture or a folder of pictures")
     if not 0 < args.budget <= 1:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
+    colours = _colours(args.custom_color)
     if args.save_dir.resolve() == args.image_path.resolve():
         raise InputError(f"{args.save_dir}: has the pictures; give --save_dir another folder for the results")
     pictures = _pictures_at(args.image_path, args.save_dir)
@@ -224,11 +198,22 @@ def _predict(args: argparse.Namespace) -> None:
     from regenhance_data.predictors.paddleseg.prediction import predict
 
     config.refuse_cut_macroblocks(mb_size)
-    predict(_trained(args, config), config, pictures, args.save_dir, mb_size, args.budget)
+    if colours is not None and len(colours) < config.num_classes:
+        raise InputError(f"--custom_color: has {len(colours)} colours, there are {config.num_classes} levels")
+    predict(_trained(args, config), config, pictures, args.save_dir, mb_size, args.budget, colours)
     print(
         f"{len(pictures)} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look "
         f"at), {args.save_dir}/pseudo_color_prediction (levels)"
     )
+
+
+def _colours(numbers: list[int] | None) -> np.ndarray | None:
+    """The numbers of --custom_color as colours, uint8 [n, 3]."""
+    if numbers is None:
+        return None
+    if len(numbers) % 3 or not all(0 <= number <= 255 for number in numbers):
+        raise InputError("--custom_color: expected three numbers from 0 to 255 for each level")
+    return np.array(numbers, np.uint8).reshape(-1, 3)
 
 
 def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
@@ -254,9 +239,12 @@ def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
 
 
 def _export(args: argparse.Namespace) -> None:
-    shape = args.input_shape or [None, 3, None, None]
-    if args.input_shape and (min(shape) < 1 or shape[1] != 3):
-        raise InputError(f"--input_shape {' '.join(map(str, shape))}: expected N 3 H W, each at least 1")
+    shape = [None if size == -1 else size for size in args.input_shape or (-1, 3, -1, -1)]
+    if shape[1] != 3 or any(size is not None and size < 1 for size in shape):
+        raise InputError(
+            f"--input_shape {' '.join(map(str, args.input_shape))}: expected N 3 H W, each at least 1 (or -1: any)"
+        )
+    output_op = "softmax" if args.with_softmax else "none" if args.without_argmax else args.output_op
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
     mb_size, scale = (dataset.mb_size, dataset.scale) if dataset else (MB_SIZE, SCALE)
     config = _config(args)
@@ -266,8 +254,8 @@ def _export(args: argparse.Namespace) -> None:
         raise InputError(
             f"{args.model_path}: sees a smaller frame, which PaddleSeg's form does not say; use deploy/export_onnx.py"
         )
-    save_inference_model(_trained(args, config), config, args.save_dir, shape, args.output_op, mb_size, scale)
-    print(f"wrote {args.save_dir}/model.json, model.pdiparams, deploy.yaml ({args.output_op})")
+    save_inference_model(_trained(args, config), config, args.save_dir, shape, output_op, mb_size, scale)
+    print(f"wrote {args.save_dir}/model.json, model.pdiparams, deploy.yaml ({output_op})")
 
 
 COMMANDS = {"train": _train, "val": _validate, "predict": _predict, "export": _export}
@@ -275,7 +263,11 @@ COMMANDS = {"train": _train, "val": _validate, "predict": _predict, "export": _e
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console command `paddleseg`."""
-    cli.run(run_command, make_parser(), argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    verb = next((word for word in words if word in VERBS), None)
+    if verb and {"-h", "--help"} & {*words}:
+        make_parser(verb).parse_args(["--help"])
+    cli.run(run_command, make_parser(), words)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,60 @@
 """PaddleSeg 2.8.0 on Paddle 3: the newest PaddleSeg on the package index was written for Paddle 2.
 
-Paddle 3 cannot multiply float32 by int64, which PaddleSeg 2.8's CrossEntropyLoss does with its mask and its
-coefficients; PaddleSeg 2.9 and later cast them. A trial call decides whether the installed one needs the fix: a
-PaddleSeg from its repository has version 0.0.0.
+Paddle 2 converted integers and booleans that met floating-point numbers; Paddle 3 raises a TypeError, in half of
+PaddleSeg's losses and in some of its networks. Inside `like_paddle_2` they are converted again. Where nothing is
+mixed, as in a PaddleSeg that was written for Paddle 3, this changes nothing.
+
+The gradient of a maximum over a whole tensor takes Paddle 3.2 minutes on a CPU (its time grows with the square of the
+size); inside the block it is computed with topk.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-
-def fix_cross_entropy_loss() -> None:
-    """Replace the method that fails, if it fails. May be called any number of times."""
-    import paddle
-    from paddleseg.models.losses import CrossEntropyLoss
-
-    try:
-        CrossEntropyLoss()(paddle.zeros([1, 2, 1, 1]), paddle.zeros([1, 1, 1], "int64"))
-    except TypeError:
-        CrossEntropyLoss._post_process_loss = _post_process_loss
+_OPERATORS = tuple(f"__{side}{name}__" for name in ("add", "sub", "mul", "truediv", "pow") for side in ("", "r"))
 
 
-def _post_process_loss(self: Any, logit: Any, label: Any, semantic_weights: Any, loss: Any) -> Any:
-    """CrossEntropyLoss._post_process_loss of PaddleSeg, in one dtype.
-
-    `self` is the loss, `logit` [N, H, W, K], `label` int64 [N, H, W], `loss` [N, H, W] or [N, H, W, 1]; a scalar.
+@contextmanager
+def like_paddle_2() -> Iterator[None]:
+    """Inside the block, an operator on tensors of two kinds converts booleans to integers and both to floats, and the
+    gradient of a maximum is fast.
     """
     import paddle
     import paddle.nn.functional as F
 
-    counted = (label != self.ignore_index).astype(loss.dtype)
-    mask = counted if self.avg_non_ignore else paddle.ones_like(counted)
-    loss = loss.squeeze(-1) if loss.ndim > mask.ndim else loss
-    loss = loss * mask
-    if semantic_weights is not None:
-        loss = loss * semantic_weights
-    coef = paddle.ones_like(mask)
-    if self.weight is not None:
-        known = label * counted.astype("int64")
-        coef = (F.one_hot(known, logit.shape[-1]) * self.weight).sum(-1)
-    if self.top_k_percent_pixels == 1.0:
-        return loss.mean() / ((mask * coef).mean() + self.EPS)
-    top_k_pixels = int(self.top_k_percent_pixels * loss.size)
-    loss, indices = paddle.topk(loss.flatten(), top_k_pixels)
-    return loss.mean() / (paddle.gather(coef.flatten(), indices).mean() + self.EPS)
+    real = {name: getattr(paddle.Tensor, name) for name in _OPERATORS}
+    one_hot, maximum = F.one_hot, paddle.Tensor.max
+
+    def fast_maximum(self: Any, *args: Any, **keywords: Any) -> Any:
+        return maximum(self, *args, **keywords) if args or keywords else self.flatten().topk(1)[0].squeeze()
+
+    for name, operator in real.items():
+        setattr(paddle.Tensor, name, _converting(operator))
+    F.one_hot = lambda x, *args, **keywords: one_hot(x.astype("int64"), *args, **keywords)
+    paddle.Tensor.max = fast_maximum
+    try:
+        yield
+    finally:
+        F.one_hot, paddle.Tensor.max = one_hot, maximum
+        for name, operator in real.items():
+            setattr(paddle.Tensor, name, operator)
+
+
+def _converting(operator: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The operator on two tensors of one kind: the lesser is converted to the dtype of the greater."""
+    import paddle
+
+    def kind(tensor: Any) -> int:
+        return 2 if tensor.is_floating_point() else int(tensor.dtype != paddle.bool)
+
+    def converted(self: Any, other: Any) -> Any:
+        if isinstance(other, paddle.Tensor) and self.dtype != other.dtype:
+            mine, its = kind(self), kind(other)
+            if mine > its:
+                other = other.astype(self.dtype)
+            elif its > mine:
+                self = self.astype(other.dtype)
+        return operator(self, other)
+
+    return converted

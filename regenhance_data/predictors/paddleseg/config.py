@@ -9,10 +9,12 @@ from typing import Any
 import paddle
 from paddleseg.cvlibs import Config, SegBuilder
 
+from regenhance_data.console import tell
 from regenhance_data.defaults import MB_SIZE
-from regenhance_data.errors import InputError, one_line
-from regenhance_data.predictors.paddleseg import compat, networks
+from regenhance_data.errors import InputError
+from regenhance_data.predictors.paddleseg import adaptation, networks
 from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.pieces import Transforms, name_losses, reason
 
 # what PaddleSeg raises for a config that it cannot use
 _CONFIG_ERRORS = (AssertionError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
@@ -58,14 +60,32 @@ class PredictorConfig:
             if self.num_classes < 2 or min(self.seg.batch_size, self.seg.iters) < 1:
                 raise InputError(f"{path}: needs num_classes >= 2 and batch_size, iters >= 1")
             self.pretrained = _pop_pretrained(self.seg.dic["model"])
+            adaptation.refuse_other_channels(self.seg.dic, path)
+            adaptation.refuse_pixel_steps_after_normalize(self.seg.dic, path)
+            adaptation.set_class_counts(self.seg.dic)
             self._shrink_macroblocks()
         except _CONFIG_ERRORS as error:
-            raise InputError(f"{path}: PaddleSeg refuses this config ({one_line(error, from_end=True)})") from None
+            raise InputError(f"{path}: PaddleSeg refuses this config ({reason(error)})") from None
+        self._opts = overrides.get("opts") or []
         self.builder = _QuietBuilder(self.seg)
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+    def follow_levels(self, levels: int, source: Path) -> None:
+        """Set every num_classes to the number of levels that `source` records, unless --opts has set it; tells so."""
+        if levels != self.num_classes and not any("num_classes" in opt for opt in self._opts):
+            adaptation.set_levels(self.seg.dic, levels)
+            tell(f"{self.path}: num_classes is {levels} instead of {self.num_classes}, the levels in {source}")
+            self.num_classes = levels
+
+    def shorten_warmup(self) -> None:
+        """Shorten a warm-up that is too long for the iterations, unless --opts has set it; tells so."""
+        if not any("warmup" in opt for opt in self._opts) and (
+            warmup := adaptation.shorten_warmup(self.seg.dic, self.seg.iters)
+        ):
+            tell(f"{self.path}: of {self.seg.iters} iterations, the warm-up takes {warmup[1]} instead of {warmup[0]}")
 
     @property
     def is_on_grid(self) -> bool:
@@ -87,26 +107,25 @@ class PredictorConfig:
 
     def build(self, component: str) -> Any:
         """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot build it."""
-        if component == "loss":
-            compat.fix_cross_entropy_loss()
         try:
             # optimizer state is stored under the parameters' names, which must not depend on what was built before
             with paddle.utils.unique_name.guard():
-                return getattr(self.builder, component)
+                built = getattr(self.builder, component)
+            if hasattr(built, "loss_computation"):  # MaskFormer
+                raise InputError(
+                    f"{self.path}: {type(built).__name__} learns from masks of objects; use another network"
+                )
+            return name_losses(built, self.path) if component == "loss" else built
         except _CONFIG_ERRORS as error:
-            raise InputError(
-                f"{self.path}: PaddleSeg cannot build the {component} ({one_line(error, from_end=True)})"
-            ) from None
+            raise InputError(f"{self.path}: PaddleSeg cannot build the {component} ({reason(error)})") from None
 
-    def transforms(self, key: str) -> Any:
-        """The transforms of `train_dataset` or `val_dataset`, as one callable on {'img': BGR float32, 'label', …}."""
-        from paddleseg.transforms import Compose
-
+    def transforms(self, key: str) -> Transforms:
+        """The transforms of `train_dataset` or `val_dataset`."""
         try:
             settings = self.seg.dic[key].get("transforms", [])
-            return Compose([self.builder.build_component(one) for one in settings])
+            return Transforms([self.builder.build_component(one) for one in settings], f"{self.path}: {key}.transforms")
         except (RuntimeError, TypeError, KeyError) as error:
-            raise InputError(f"{self.path}: {key}.transforms: {one_line(error, from_end=True)}") from None
+            raise InputError(f"{self.path}: {key}.transforms: {reason(error)}") from None
 
 
 def _pop_pretrained(model: dict[str, Any]) -> dict[str, str]:

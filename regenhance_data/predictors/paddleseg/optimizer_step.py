@@ -1,6 +1,7 @@
 """One optimizer step of a training: in one process or several, in full or mixed precision, over one or more batches."""
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ import paddle
 from paddleseg.core.train import loss_computation
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.predictors.paddleseg.batches import Batch
+from regenhance_data.predictors.paddleseg.compat import like_paddle_2
+from regenhance_data.predictors.paddleseg.pieces import named, outputs
 
 # PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
 _AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)
@@ -21,7 +25,10 @@ class OptimizerStep:
     one process or of two.
     """
 
-    def __init__(self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str) -> None:
+    def __init__(
+        self, model: Any, losses: Any, optimizer: Any, accumulate_steps: int, precision: str, config_path: Path
+    ) -> None:
+        self._config_path = config_path
         environment = paddle.distributed.ParallelEnv()
         self.processes = environment.nranks
         self.is_first = environment.rank == 0
@@ -42,7 +49,8 @@ class OptimizerStep:
     def run(self, batches: list[Any], seed: int) -> float:
         """Do one iteration; return its loss. The optimizer makes no step where the loss is not finite.
 
-        batches: (images, labels) of each of `own_parts`. seed: for dropout, the same in a resumed training.
+        batches: (images, labels) of each of `own_parts`, perhaps with the labels' edges, as arrays. seed: for dropout,
+        the same in a resumed training. InputError for what the network or a loss raises.
         """
         loss = self._accumulate_gradients(batches, seed)
         if self.processes > 1:
@@ -60,8 +68,24 @@ class OptimizerStep:
         self._scaler.update()
         self._optimizer.clear_grad()
         if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):
-            self._optimizer._learning_rate.step()
+            needs_loss = isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.ReduceOnPlateau)
+            self._optimizer._learning_rate.step(*([loss] if needs_loss else []))
         return loss
+
+    def try_out(self, batch: Batch) -> None:
+        """The passes of one batch, of which nothing remains. InputError where the network or a loss cannot take it, or
+        no weight gets a gradient.
+        """
+        state = {name: tensor.clone() for name, tensor in self._parallel.state_dict().items() if tensor.stop_gradient}
+        with self._without_sync():
+            self._loss(*map(paddle.to_tensor, batch)).backward()
+        parameters = self._optimizer._parameter_list
+        if all(parameter.grad is None for parameter in parameters):
+            raise InputError(f"{self._config_path}: the loss gives no gradient; add another loss to it (MixedLoss)")
+        self._optimizer.clear_grad()
+        for name, tensor in self._parallel.state_dict().items():
+            if name in state:
+                tensor.set_value(state[name])
 
     def _accumulate_gradients(self, batches: list[Any], seed: int) -> float:
         """Forward and backward passes; the mean loss. Running statistics become the mean of those of each batch."""
@@ -70,10 +94,10 @@ class OptimizerStep:
         statistics = list(self._statistics.values()) if len(batches) > 1 else []
         befores = [tensor.clone() for tensor in statistics]
         sums = [paddle.zeros_like(tensor) for tensor in statistics]
-        for number, (images, labels) in enumerate(batches, 1):
+        for number, batch in enumerate(batches, 1):
             paddle.seed(seed * self.parts + self.own_parts[number - 1])
             with self._without_sync() if number < len(batches) else nullcontext():
-                loss = self._loss(images, labels)
+                loss = self._loss(*map(paddle.to_tensor, batch))
                 self._scaler.scale(loss / len(batches)).backward()
             mean_loss += float(loss) / len(batches)
             for tensor, before, summed in zip(statistics, befores, sums, strict=True):
@@ -83,11 +107,19 @@ class OptimizerStep:
             tensor.set_value(summed / len(batches))
         return mean_loss
 
-    def _loss(self, images: Any, labels: Any) -> Any:
+    def _loss(self, images: Any, labels: Any, edges: Any = None) -> Any:
         with paddle.amp.auto_cast(
             enable=self._is_mixed, custom_white_list=_AMP_WHITE, custom_black_list=_AMP_BLACK, level="O1"
         ):
-            return sum(loss_computation(self._parallel(images), labels, None, self._losses))
+            found = outputs(self._parallel, images, self._config_path)
+            wanted = len(self._losses["types"])
+            if len(found) != wanted:
+                raise InputError(
+                    f"{self._config_path}: the network has {len(found)} outputs in training, the loss {wanted} types; "
+                    f"give loss.coef {len(found)} values, and loss.types as many or one"
+                )
+            with named(f"{self._config_path}: loss"), like_paddle_2():
+                return sum(loss_computation(found, labels, edges, self._losses))
 
     def _without_sync(self) -> AbstractContextManager[None]:
         """Gradients stay in this process: processes exchange them with the last batch of an iteration."""

@@ -25,12 +25,19 @@ JPEG_QUALITY = 90
 
 
 def predict(
-    model: Any, config: PredictorConfig, pictures: dict[str, Path], save_dir: Path, mb_size: int, budget: float
+    model: Any,
+    config: PredictorConfig,
+    pictures: dict[str, Path],
+    save_dir: Path,
+    mb_size: int,
+    budget: float,
+    colours: np.ndarray | None = None,
 ) -> None:
     """Predict each of the pictures {name: file}.
 
     Writes pseudo_color_prediction/<name>.png (a label of the likeliest levels), added_prediction/<name>.jpg (importance
     as a heatmap, the macroblocks of `budget` outlined), and predictions.npz: <name> → float32 [rows, cols] in [0, 1].
+    colours: uint8 [levels, 3] of the labels.
     """
     model.eval()
 
@@ -42,7 +49,7 @@ def predict(
             prepared = prepared_image(image, config, "val_dataset")
             probabilities = level_probabilities(model, paddle.to_tensor(prepared[None]), config, grid)[0]
             importance = expected_level(probabilities, axis=0).astype(np.float32)
-            levels = label_png(probabilities.argmax(0).astype(np.uint8), grid, config.num_classes)
+            levels = label_png(probabilities.argmax(0).astype(np.uint8), grid, config.num_classes, colours)
             write_bytes(save_dir / "pseudo_color_prediction" / f"{name}.png", levels)
             large = grid.scaled(DRAWN_SCALE)
             drawn = draw_heatmap(image.repeat(DRAWN_SCALE, 0).repeat(DRAWN_SCALE, 1), importance, large)

@@ -6,6 +6,7 @@ from typing import Any
 
 import paddle
 
+from regenhance_data.console import tell
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import write_bytes
 from regenhance_data.predictors.paddleseg.checkpoints import (
@@ -16,17 +17,18 @@ from regenhance_data.predictors.paddleseg.checkpoints import (
     checkpoint_folders,
     load_trained_weights,
     read_paddle_state,
+    read_training,
 )
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.pretrained import load_pretrained
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
-from regenhance_data.predictors.paddleseg.train_log import LOG, History, ranking, read_pending_losses, read_rows
+from regenhance_data.predictors.paddleseg.train_log import LOG, History, best_validation, read_pending_losses, read_rows
 
 
 def load_initial_weights(config: PredictorConfig, model: Any, optimizer: Any, settings: TrainSettings) -> None:
     """Load the checkpoint to resume into `model` and `optimizer`, or the config's pretrained weights into `model`."""
     if settings.resume_model:
-        _load_checkpoint(settings, config.seg.iters, model, optimizer)
+        _load_checkpoint(settings, config, model, optimizer)
     elif settings.pretrained:
         for part, source in config.pretrained.items():
             count = load_pretrained(model, part, source)
@@ -34,17 +36,30 @@ def load_initial_weights(config: PredictorConfig, model: Any, optimizer: Any, se
                 print(f"{part or 'model'}: begins with {count} pretrained weights from {source}")
 
 
-def _load_checkpoint(settings: TrainSettings, iters: int, model: Any, optimizer: Any) -> None:
-    checkpoint = settings.resume_model
+def _load_checkpoint(settings: TrainSettings, config: PredictorConfig, model: Any, optimizer: Any) -> None:
+    checkpoint, iters = settings.resume_model, config.seg.iters
     assert checkpoint is not None
     if settings.start >= iters:
         raise InputError(f"{checkpoint}: is at iteration {settings.start} already, --iters is {iters}; ask for more")
     load_trained_weights(model, checkpoint / WEIGHTS)
+    if paddle.distributed.ParallelEnv().rank == 0:
+        _tell_what_differs(checkpoint, settings.recorded(config.seg.batch_size))
     path = checkpoint / OPTIMIZER
     try:
         optimizer.set_state_dict(read_paddle_state(path))
     except (AssertionError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: is not of this config's optimizer ({one_line(error)})") from None
+
+
+def _tell_what_differs(checkpoint: Path, now: dict[str, int]) -> None:
+    """Tell what else than in the training to resume makes the frames of an iteration; earlier kits recorded nothing."""
+    before = read_training(checkpoint)
+    changed = [f"{name} {before[name]}, now {value}" for name, value in now.items() if before.get(name, value) != value]
+    if changed:
+        tell(
+            f"{checkpoint}: was trained with {'; '.join(changed)}: goes on with other batches than an uninterrupted "
+            "training would get"
+        )
 
 
 def prepare_folder(settings: TrainSettings) -> History:
@@ -69,11 +84,11 @@ def prepare_folder(settings: TrainSettings) -> History:
     for folder in checkpoint_folders(settings.save_dir):
         if is_elsewhere or int(folder.name.removeprefix("iter_")) > settings.start:
             shutil.rmtree(folder)
-    best = _best_validation(rows)
+    best = best_validation(rows)
     if best is None:
         shutil.rmtree(best_model, ignore_errors=True)
         return History(rows, losses)
-    if best == _best_validation(all_rows):
+    if best == best_validation(all_rows):
         weights = earlier / "best_model" / WEIGHTS
     else:
         weights = earlier / f"iter_{best['iter']}" / (AVERAGE if settings.use_ema else WEIGHTS)
@@ -81,10 +96,6 @@ def prepare_folder(settings: TrainSettings) -> History:
         return History([row for row in rows if "ranking" not in row], losses)
     _copy_model(weights, best_model)
     return History(rows, losses)
-
-
-def _best_validation(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return max((row for row in rows if "ranking" in row), key=ranking, default=None)
 
 
 def _copy_model(weights: Path, folder: Path) -> None:

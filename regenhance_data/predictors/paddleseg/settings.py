@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from regenhance_data.errors import InputError
-from regenhance_data.predictors.paddleseg.checkpoints import WEIGHTS, checkpoint_folders
+from regenhance_data.predictors.paddleseg.checkpoints import WEIGHTS, complete_checkpoints
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TrainSettings:
                 raise InputError(f"{self.resume_model}: --resume_model takes a folder iter_N of an earlier training")
             if not (self.resume_model / WEIGHTS).is_file():
                 raise InputError(f"{self.resume_model}: has no {WEIGHTS}; give a folder iter_N of a training")
-        elif (found := checkpoint_folders(self.save_dir)) and not self.overwrite:
+        elif (found := complete_checkpoints(self.save_dir)) and not self.overwrite:
             raise InputError(
                 f"{self.save_dir}: contains an earlier training; resume it with --resume_model {found[-1]}, replace it "
                 "with --overwrite, or give another --save_dir"
@@ -60,3 +60,7 @@ class TrainSettings:
     def start(self) -> int:
         """The iteration to resume after; 0 for a new training."""
         return int(self.resume_model.name.removeprefix("iter_")) if self.resume_model else 0
+
+    def recorded(self, batch_size: int) -> dict[str, int]:
+        """What a checkpoint says of its training: which frames an iteration gets follows from it."""
+        return {"batch_size": batch_size, "accumulate_steps": self.accumulate_steps, "seed": self.seed}

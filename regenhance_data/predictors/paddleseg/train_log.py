@@ -1,7 +1,7 @@
 """The log of a training: train_log.json, lines on the terminal, and VisualDL records."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +47,18 @@ def read_pending_losses(checkpoint: Path) -> list[float]:
     return [float(loss) for loss in losses]
 
 
-def ranking(row: dict[str, Any]) -> float:
-    """The ranking of a validation, by which the best model is selected."""
-    return float(row["ranking"])
+def is_ranked(row: dict[str, Any]) -> bool:
+    """Whether a validation had frames whose macroblocks differ in importance; without them its ranking is always 0."""
+    return bool(row.get("frames", 1))
+
+
+def best_validation(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The validation of the best model: the first with the highest ranking; the last where nothing can be ranked."""
+    validations = [row for row in rows if "ranking" in row]
+    ranked = [row for row in validations if is_ranked(row)]
+    if ranked:
+        return max(ranked, key=lambda row: float(row["ranking"]))
+    return validations[-1] if validations else None
 
 
 class TrainLog:

@@ -7,8 +7,8 @@ is selected by the ranking of a frame's macroblocks.
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,11 +19,12 @@ import paddle
 from tqdm import tqdm
 
 from regenhance_data.errors import InputError
-from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
+from regenhance_data.predictors.paddleseg.batches import Batch, Batches, PreparedFrames
 from regenhance_data.predictors.paddleseg.checkpoints import (
     AVERAGE,
     OPTIMIZER,
     checkpoint_folders,
+    complete_checkpoints,
     write_model,
     write_paddle_state,
 )
@@ -32,8 +33,10 @@ from regenhance_data.predictors.paddleseg.moving_average import MovingAverage, i
 from regenhance_data.predictors.paddleseg.optimizer_step import OptimizerStep
 from regenhance_data.predictors.paddleseg.resume import load_initial_weights, prepare_folder
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
-from regenhance_data.predictors.paddleseg.train_log import History, TrainLog, ranking
-from regenhance_data.predictors.paddleseg.validation import NotFiniteError, validate
+from regenhance_data.predictors.paddleseg.stopping import stop_signals
+from regenhance_data.predictors.paddleseg.train_log import History, TrainLog, best_validation
+from regenhance_data.predictors.paddleseg.trial import try_out
+from regenhance_data.predictors.paddleseg.validation import NotFiniteError, ValidationStopped, validate
 from regenhance_data.predictors.samples import Samples
 
 
@@ -48,16 +51,21 @@ class CheckpointWriter:
     average: MovingAverage | None
     log: TrainLog
 
-    def validate(self, iteration: int, validation: Samples, bar: tqdm) -> None:
-        """Validate the network, or its average, and write it to best_model if it is the best so far."""
+    def validate(self, iteration: int, validation: Samples, bar: tqdm, stops: Callable[[], bool]) -> None:
+        """Validate the network, or its average, and write it to best_model if it is the best so far.
+
+        Where nothing can be ranked, the last one is the best. A validation that `stops` ends is left out.
+        """
         self._refuse_not_finite(iteration)
         with self.average.applied() if self.average else nullcontext():
             try:
-                row = {"iter": iteration, **validate(self.model, self.config, validation)}
+                row = {"iter": iteration, **validate(self.model, self.config, validation, stops)}
+            except ValidationStopped:
+                return
             except NotFiniteError:
                 _raise_diverged(self.settings.save_dir, iteration, self.log)
-            if row["ranking"] > max(map(ranking, self.log.validations), default=-np.inf):
-                write_model(self.settings.save_dir / "best_model", self.model.state_dict(), self.config)
+            if best_validation([*self.log.validations, row]) is row:
+                self._write_model(self.settings.save_dir / "best_model")
         self.log.validation(bar, row)
 
     def save(self, iteration: int) -> None:
@@ -69,9 +77,13 @@ class CheckpointWriter:
         write_paddle_state(checkpoint / OPTIMIZER, self.optimizer.state_dict())
         if self.average is not None:
             write_paddle_state(checkpoint / AVERAGE, self.average.state)
-        write_model(checkpoint, self.model.state_dict(), self.config)
+        self._write_model(checkpoint)
         for old in checkpoint_folders(self.settings.save_dir)[: -self.settings.keep_checkpoints]:
             shutil.rmtree(old)
+
+    def _write_model(self, folder: Path) -> None:
+        training = self.settings.recorded(self.config.seg.batch_size)
+        write_model(folder, self.model.state_dict(), self.config, training)
 
     def _refuse_not_finite(self, iteration: int) -> None:
         if not all(np.isfinite(tensor.numpy()).all() for tensor in self.model.state_dict().values()):
@@ -91,18 +103,19 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
     load_initial_weights(config, model, optimizer, settings)
-    step = OptimizerStep(model, losses, optimizer, settings.accumulate_steps, settings.precision)
+    step = OptimizerStep(model, losses, optimizer, settings.accumulate_steps, settings.precision, config.path)
     average = initial_average(settings, model)
+    try_out(config, model, step, training, validation)
     # everything but a broken log has been refused by now: files of an earlier training can be removed
     history = prepare_folder(settings) if step.is_first else History()
     log = TrainLog(history, settings, iters, config.seg.batch_size * step.parts, writes=step.is_first)
     writer = CheckpointWriter(config, settings, model, optimizer, average, log)
 
-    batches = _batches(config, training, settings, step)
     is_shown = step.is_first and sys.stderr.isatty()
     bar = tqdm(total=iters, desc="train", initial=settings.start, unit="iter", disable=not is_shown, leave=False)
     model.train()
-    with bar, _stop_signals(exit_on_second=step.processes == 1) as signals:
+    stopping = stop_signals(exit_on_second=step.processes == 1, last_words=lambda: _given_up(settings))
+    with bar, closing(_batches(config, training, settings, step)) as batches, stopping as signals:
         for iteration in range(settings.start + 1, iters + 1):
             lr = float(optimizer.get_lr())
             loss = step.run(list(islice(batches, settings.accumulate_steps)), settings.seed + iteration)
@@ -119,7 +132,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
                     step.average_statistics(average.state)
                 with log.paused():
                     if step.is_first and validates:
-                        writer.validate(iteration, validation, bar)
+                        writer.validate(iteration, validation, bar, lambda: bool(signals))
                     if step.is_first:
                         writer.save(iteration)
                 model.train()
@@ -128,41 +141,18 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
             if validates and step.in_any_process(step.is_first and _stops_early(settings, log)):
                 bar.write(f"iter {iteration}: no better validation in the last {settings.early_stop_intervals}")
                 break
-    return max(log.validations, key=ranking) if step.is_first else {}
+    return (best_validation(log.validations) or {}) if step.is_first else {}
 
 
-def _batches(config: PredictorConfig, training: Samples, settings: TrainSettings, step: OptimizerStep) -> Iterator[Any]:
-    """The batches of this process from the iteration to resume on, (images, labels) each."""
+def _batches(
+    config: PredictorConfig, training: Samples, settings: TrainSettings, step: OptimizerStep
+) -> Generator[Batch]:
+    """The batches of this process from the iteration to resume on."""
     frames = config.seg.batch_size * step.parts
     order = Batches(
         training.sizes_hw, frames, settings.start, config.seg.iters, settings.seed, step.parts, step.own_parts
     )
-    prepared = PreparedFrames(training, config, "train_dataset")
-    return iter(paddle.io.DataLoader(prepared, batch_sampler=order, num_workers=settings.num_workers))
-
-
-@contextmanager
-def _stop_signals(exit_on_second: bool) -> Iterator[list[int]]:
-    """A list that receives each SIGTERM and SIGINT inside the block.
-
-    exit_on_second: the second signal has its usual effect. Paddle's launcher sends several within a second, and kills
-    the process later.
-    """
-    received: list[int] = []
-
-    def receive(number: int, frame: Any) -> None:
-        received.append(number)
-        if exit_on_second:
-            signal.signal(number, handlers[number])
-
-    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in handlers:
-        signal.signal(number, receive)
-    try:
-        yield received
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    yield from PreparedFrames(training, config, "train_dataset").batches(order, settings.num_workers)
 
 
 def _exit_stopped(settings: TrainSettings, iteration: int, signals: list[int], is_first: bool) -> NoReturn:
@@ -176,16 +166,23 @@ def _exit_stopped(settings: TrainSettings, iteration: int, signals: list[int], i
     raise SystemExit(128 + (signals or [signal.SIGTERM])[0])
 
 
+def _given_up(settings: TrainSettings) -> str:
+    """What is said of an iteration that took too long to be finished after a signal."""
+    kept = complete_checkpoints(settings.save_dir)
+    how = f"to resume, give the same command with --resume_model {kept[-1]}" if kept else "nothing was kept yet"
+    return f"stopped in the middle of an iteration; {how}"
+
+
 def _stops_early(settings: TrainSettings, log: TrainLog) -> bool:
     """Whether none of the last `early_stop_intervals` validations is better than all before them."""
     if settings.early_stop_intervals is None:
         return False
-    ranks = [ranking(row) for row in log.validations]
-    return len(ranks) - 1 - int(np.argmax(ranks)) >= settings.early_stop_intervals
+    best = best_validation(log.validations)
+    return sum(row["iter"] > best["iter"] for row in log.validations if best) >= settings.early_stop_intervals
 
 
 def _raise_diverged(save_dir: Path, iteration: int, log: TrainLog) -> NoReturn:
     log.save()
-    kept = checkpoint_folders(save_dir)
+    kept = complete_checkpoints(save_dir)
     fix = f"resume from {kept[-1]} with --resume_model and" if kept else "train again with"
     raise InputError(f"{save_dir}: the loss is not finite at iteration {iteration}; {fix} a lower --learning_rate")

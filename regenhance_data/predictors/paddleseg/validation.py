@@ -1,6 +1,7 @@
 """Validation: how well a predictor ranks the macroblocks of frames, and how well its levels are calibrated."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,14 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.metrics.ranking import agreement
 from regenhance_data.predictors.paddleseg.batches import PreparedFrames
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
+from regenhance_data.predictors.paddleseg.pieces import outputs
 from regenhance_data.predictors.samples import Samples
 
 CALIBRATION_BINS = 15  # of confidence, as in Guo et al. (2017)
+
+
+class ValidationStopped(Exception):
+    """A validation was asked to stop before its end."""
 
 
 class NotFiniteError(InputError):
@@ -30,7 +36,7 @@ def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: 
     InputError where its output is neither pixels nor macroblocks, NotFiniteError where it is not finite.
     """
     with paddle.no_grad():
-        probabilities = F.softmax(model(images)[0], axis=1).numpy()
+        probabilities = F.softmax(outputs(model, images, config.path)[0], axis=1).numpy()
     if not np.isfinite(probabilities).all():
         raise NotFiniteError(f"{config.path}: its network outputs NaN; take an earlier checkpoint, or train again")
     if probabilities.shape[-2:] == grid.shape:
@@ -45,9 +51,11 @@ def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: 
     return MacroblockGrid(height, width, grid.mb_size // config.shrink).mean(probabilities)
 
 
-def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str, float]:
+def validate(
+    model: Any, config: PredictorConfig, samples: Samples, stops: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
     """Ranking of the macroblocks against the true importance, per frame (see ranking.agreement), and over all frames
-    the `calibration_error` (ECE) and `miou` of their levels.
+    the `calibration_error` (ECE) and `miou` of their levels. ValidationStopped when `stops` says so after a frame.
     """
     prepared = PreparedFrames(samples, config, "val_dataset")
     levels = LevelCounts(config.num_classes)
@@ -55,15 +63,32 @@ def validate(model: Any, config: PredictorConfig, samples: Samples) -> dict[str,
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for index, truth in enumerate(progress(samples.importance(), "validate", len(samples))):
-            image, label = prepared[index, 0]
-            height, width = samples.sizes_hw[index]
-            grid = MacroblockGrid(height, width, samples.mb_size)
-            probabilities = level_probabilities(model, paddle.to_tensor(image[None]), config, grid)[0]
-            step = grid.mb_size // config.shrink  # a label is the same in all of a macroblock
-            levels.count(probabilities, label[::step, ::step])
+            probabilities, label = _probabilities_and_label(model, config, samples, prepared, index)
+            levels.count(probabilities, label)
             yield expected_level(probabilities, axis=0), truth
+            if stops():
+                raise ValidationStopped
 
     return {**agreement(pairs()), "calibration_error": levels.calibration_error(), "miou": levels.miou()}
+
+
+def try_out(model: Any, config: PredictorConfig, samples: Samples) -> None:
+    """Predict the first frame. InputError where a validation would fail: its transforms, its network, its grid."""
+    model.eval()
+    with suppress(NotFiniteError):  # of random weights
+        _probabilities_and_label(model, config, samples, PreparedFrames(samples, config, "val_dataset"), 0)
+    model.train()
+
+
+def _probabilities_and_label(
+    model: Any, config: PredictorConfig, samples: Samples, prepared: PreparedFrames, index: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities [K, rows, cols], levels [rows, cols]) of one frame."""
+    image, label = prepared[index, 0][:2]
+    grid = MacroblockGrid(*samples.sizes_hw[index], samples.mb_size)
+    probabilities = level_probabilities(model, paddle.to_tensor(image[None]), config, grid)[0]
+    step = grid.mb_size // config.shrink  # a label is the same in all of a macroblock
+    return probabilities, label[::step, ::step]
 
 
 class LevelCounts:
@@ -97,5 +122,10 @@ class LevelCounts:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """A validation in one line."""
-    return "  ".join(f"{name} {value:.3f}" for name, value in row.items() if isinstance(value, float))
+    """A validation in one line; figures that say nothing are left out."""
+    is_ranked = row.get("frames", 1) > 0
+    shown = {name: value for name, value in row.items() if isinstance(value, float)}
+    if not is_ranked:
+        shown = {name: value for name, value in shown.items() if name in ("calibration_error", "miou")}
+    words = [*(["nothing to rank"] if not is_ranked else []), *(f"{name} {value:.3f}" for name, value in shown.items())]
+    return "  ".join(words)

@@ -5,14 +5,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import paddle
 import pytest
 import yaml
 from paddleseg.cvlibs import Config, manager
-from paddleseg.models.losses import CrossEntropyLoss
 from PIL import Image
 
-from regenhance_data.predictors.paddleseg import compat
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import paddleseg
@@ -260,36 +257,6 @@ def test_the_configs_name_only_stock_components_and_no_image_size(path):
     assert set(types(config)) <= stock
     assert "Resize" not in yaml.safe_dump(config)
     assert config["model"]["num_classes"] == config["train_dataset"]["num_classes"] == 10
-
-
-@pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0]}, {"top_k_percent_pixels": 0.5}])
-def test_the_mended_loss_is_the_mean_over_the_pixels_that_count(options):
-    compat.fix_cross_entropy_loss()
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(2, 3, 4, 5)).astype(np.float32)
-    label = rng.integers(0, 3, (2, 4, 5))
-    label[0, 0, 0] = 255
-    loss = CrossEntropyLoss(**options)(paddle.to_tensor(logits), paddle.to_tensor(label))
-
-    known = label != 255
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    picked = np.take_along_axis(shares, np.where(known, label, 0)[:, None], 1)[:, 0]
-    weight = np.array(options.get("weight", [1.0] * 3))[np.where(known, label, 0)] * known
-    each = -np.log(picked) * weight
-    if "top_k_percent_pixels" in options:
-        expected = np.sort(each.ravel())[-each.size // 2 :].mean()
-    else:
-        expected = each.sum() / weight.sum()
-    assert float(loss) == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_fixed_paddleseg_is_left_as_it_is(monkeypatch):
-    def its_own(self, logit, label, semantic_weights, loss):
-        return loss.mean()
-
-    monkeypatch.setattr(CrossEntropyLoss, "_post_process_loss", its_own)
-    compat.fix_cross_entropy_loss()
-    assert CrossEntropyLoss._post_process_loss is its_own
 
 
 REFUSE = """

@@ -252,7 +252,9 @@ def test_mixed_precision_runs_the_network_under_auto_cast_and_scales_the_loss(mo
     batch = (paddle.rand([1, 3, 8, 8]), paddle.zeros([1, 8, 8], "int64"))
     monkeypatch.setattr(paddle.amp, "auto_cast", lambda **settings: asked.append(settings) or real(enable=False))
     for precision in ("fp32", "fp16"):
-        step = OptimizerStep(network, losses_of, optimizer, accumulate_steps=1, precision=precision)
+        step = OptimizerStep(
+            network, losses_of, optimizer, accumulate_steps=1, precision=precision, config_path=MB_NANO
+        )
         assert np.isfinite(step.run([batch], seed=0))
     assert [settings["enable"] for settings in asked] == [False, True]
     assert asked[1]["level"] == "O1"

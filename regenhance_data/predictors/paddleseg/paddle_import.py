@@ -1,0 +1,26 @@
+"""Import Paddle so that it leaves the process as it was: its warnings unsaid, the signals with their handlers."""
+
+import signal
+import warnings
+from typing import Any
+
+_TAKEN_BY_PADDLE = (signal.SIGTERM, signal.SIGINT)
+
+
+def import_paddle() -> Any:
+    """The module `paddle`. Called in the main thread.
+
+    Paddle installs a handler of its own for SIGTERM, which ends the process with a stack trace: the handlers of before
+    are put back.
+    """
+    handlers = {number: signal.getsignal(number) for number in _TAKEN_BY_PADDLE}
+    # Paddle warns of a compiler cache that only its C++ extensions would use
+    warnings.filterwarnings("ignore", message="No ccache found")
+    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+    import paddle
+
+    paddle.disable_signal_handler()
+    for number, handler in handlers.items():
+        if handler is not None:  # None: not installed by Python
+            signal.signal(number, handler)
+    return paddle
