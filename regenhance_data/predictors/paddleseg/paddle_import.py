@@ -17,10 +17,19 @@ def import_paddle() -> Any:
     # Paddle warns of a compiler cache that only its C++ extensions would use
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
-    import paddle
+    # one that comes meanwhile is delivered afterwards
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        import paddle
 
-    paddle.disable_signal_handler()
+        paddle.disable_signal_handler()
+    finally:
+        _put_back(handlers)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return paddle
+
+
+def _put_back(handlers: dict[signal.Signals, Any]) -> None:
     for number, handler in handlers.items():
         if handler is not None:  # None: not installed by Python
             signal.signal(number, handler)
-    return paddle

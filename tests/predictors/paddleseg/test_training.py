@@ -20,8 +20,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from visualdl import LogReader
 
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.label_png import read_label
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -32,8 +34,9 @@ from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state, 
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.optimizer_step import OptimizerStep
 from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import losses, paddleseg
-from tests.support.files import ROOT
+from tests.support.files import ROOT, fill_dataset
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -182,6 +185,71 @@ def test_a_refused_training_leaves_an_earlier_one_as_it_was(flags, tmp_path, cap
 
 def _plain(value):
     return np.array(value) if isinstance(value, np.ndarray) else value
+
+
+def test_another_batch_size_or_seed_of_a_resumed_training_is_told(flags, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
+    on = ("--iters", 3, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
+    capsys.readouterr()
+    assert paddleseg("train", *flags, *on) == 0
+    assert "was trained with" not in capsys.readouterr().out
+    assert paddleseg("train", *flags, *on, "--batch_size", 3, "--seed", 7) == 0
+    assert "iter_2: was trained with batch_size 2, now 3; seed 0, now 7" in capsys.readouterr().out
+    record = tmp_path / "iter_2" / "predictor.yaml"  # an earlier kit recorded less
+    record.write_text(yaml.safe_dump({**yaml.safe_load(record.read_text()), "training": None}))
+    assert paddleseg("train", *flags, *on, "--overwrite", "--seed", 7) == 0
+    assert "was trained with" not in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_ranked_the_last_checkpoint_is_the_best_and_told(tmp_path, capsys):
+    data = fill_dataset(tmp_path / "data", {"a": 24})
+    importance = data.importance("a")
+    shown = np.stack([cells if number < 12 else cells * 0 for number, cells in sorted(importance.items())])
+    write_importance(data.importance_path("a"), shown, np.arange(24))
+    make_seg_dataset(data, gap=2)
+    where = ("--config", MB_NANO, "--dataset_root", data.root, "--save_dir", tmp_path / "run")
+    assert paddleseg("train", *where, *SHORT, "--iters", 4) == 0
+    said = capsys.readouterr().out
+    assert "best_model is the last checkpoint" in said
+    assert "ranking 0.000" not in said
+    best, last = ((tmp_path / "run" / name / "model.pdparams").read_bytes() for name in ("best_model", "iter_4"))
+    assert best == last
+    assert paddleseg("val", *where, "--model_path", tmp_path / "run" / "best_model" / "model.pdparams") == 0
+    assert "cannot tell" in capsys.readouterr().out
+    assert "cannot tell" in json.loads((tmp_path / "run" / "val.json").read_text())["verdict"]
+
+
+def test_val_says_what_a_good_figure_is_and_writes_only_where_it_is_told(flags, tmp_path, capsys, monkeypatch):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path / "run") == 0
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    monkeypatch.chdir(tmp_path / "empty")
+    assert paddleseg("val", *flags[:4], "--model_path", tmp_path / "run" / "iter_2" / "model.pdparams") == 0
+    said = capsys.readouterr().out
+    assert "than a map that never changes (" in said
+    assert "0.09 a random order" in said
+    assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.slow
+def test_a_dataset_with_five_levels_needs_no_further_flags(tmp_path, capsys, run):
+    data = fill_dataset(tmp_path / "data", {"a": 24})
+    make_seg_dataset(data, gap=2, levels=5)
+    where = ("--config", MB_NANO, "--dataset_root", data.root, "--save_dir", tmp_path / "run")
+    assert paddleseg("train", *where, *SHORT, "--iters", 2) == 0
+    said = capsys.readouterr().out
+    assert f"num_classes is 5 instead of 10, the levels in {data.root}/dataset.yaml" in said
+    assert "2 iterations, the warm-up takes 1 instead of 50" in said
+    model = ("--model_path", tmp_path / "run" / "best_model" / "model.pdparams")
+    assert paddleseg("val", *where, *model) == 0
+    colours = ("--custom_color", *range(15))
+    pictures = ("--image_path", data.root / "origin_images", "--config", MB_NANO)
+    assert paddleseg("predict", *pictures, *model, "--save_dir", tmp_path / "out", *colours) == 0
+    with Image.open(tmp_path / "out" / "pseudo_color_prediction" / "a" / "000000.png") as picture:
+        assert picture.getpalette()[:15] == list(range(15))
+    assert paddleseg("export", "--config", MB_NANO, *model, "--save_dir", tmp_path / "e", "--with_softmax") == 0
+    assert "deploy.yaml (softmax)" in capsys.readouterr().out
+    run("deploy/export_onnx.py", *where, *model)
 
 
 def test_another_optimizers_state_is_refused(flags, tmp_path, capsys):
