@@ -1,36 +1,52 @@
-"""The page of a demo on several cameras: what each gains, with links to their reports."""
+"""The page of a demo on several cameras: what enhancement brings for each, with links to their reports."""
 
 import html
 from collections.abc import Mapping
 from pathlib import Path
 
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.evaluation.curves import curves_figure
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
 from regenhance_data.reports import page
 
 BUDGET = 0.1  # of the table
+CURVES = ("random", "predictor", "oracle")
 
 
 def write_index(demo: Path, dataset: Dataset, folders: Mapping[str, Path]) -> None:
     """Write `demo`/report.html from the evaluation.json in each clip's folder. InputError when one is missing."""
-    rows = []
-    for clip, folder in folders.items():
-        result = read_evaluation(folder / "evaluation.json").result
-        rows.append(_row(dataset, clip, f"{folder.relative_to(demo)}/report.html", result))
-    head = ["camera", "LR frames", "test frames", "nothing enhanced", "random 10 %", "predictor, 10 %", "oracle, 10 %"]
-    cells = "".join(f"<th>{name}</th>" for name in [*head, "everything enhanced"])
+    results = {clip: read_evaluation(folder / "evaluation.json").result for clip, folder in folders.items()}
+    links = {clip: f"{folder.relative_to(demo)}/report.html" for clip, folder in folders.items()}
+    head = ["camera", "LR frames", "test frames", "nothing enhanced"]
+    head += [f"{curve}, {BUDGET:.0%}" for curve in CURVES] + ["everything enhanced"]
+    rows = "".join(_row(dataset, clip, links[clip], result) for clip, result in results.items())
+    names = "".join(f"<th>{html.escape(name)}</th>" for name in head)
     page.write_page(
         demo / "report.html",
-        f"{len(rows)} cameras, one predictor",
+        f"{len(results)} cameras, one predictor",
         "cameras_template.html",
-        table=f'<div class="scroll"><table><tr>{cells}</tr>{"".join(rows)}</table></div>',
+        metric=html.escape(next(iter(results.values())).metric_name),
+        table=f'<div class="scroll"><table><tr>{names}</tr>{rows}</table></div>',
+        cameras="".join(_camera(clip, links[clip], result) for clip, result in results.items()),
     )
 
 
-def _row(dataset: Dataset, clip: str, link: str, result: EvaluationResult) -> str:
+def _link(clip: str, target: str) -> str:
+    return f'<a href="{html.escape(target, quote=True)}">{html.escape(clip)}</a>'
+
+
+def _row(dataset: Dataset, clip: str, target: str, result: EvaluationResult) -> str:
     height, width = dataset.record.clips[clip].origin_hw or (0, 0)
     scores = result.scores
-    at_budget = [scores.curves[curve][BUDGET] for curve in ("random", "predictor", "oracle")]
-    values = [f"{score.value:.3f}" for score in (scores.none, *at_budget, scores.all)]
-    cells = "".join(f"<td>{cell}</td>" for cell in (f"{width}×{height}", result.frames, *values))
-    return f'<tr><td><a href="{html.escape(link, quote=True)}">{html.escape(clip)}</a></td>{cells}</tr>'
+    shown = [scores.none, *(scores.curves[curve][BUDGET] for curve in CURVES), scores.all]
+    cells = [_link(clip, target), f"{width}×{height}", str(result.frames), *(score.text for score in shown)]
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _camera(clip: str, target: str, result: EvaluationResult) -> str:
+    verdict = html.escape(result.verdict.text) if result.verdict else ""
+    alt = f"{result.metric_name} of {clip} against the share of macroblocks enhanced"
+    return (
+        f"<section><h2>{_link(clip, target)}</h2><p>{verdict[:1].upper()}{verdict[1:]}</p>"
+        f"{page.chart(curves_figure(result), alt)}</section>"
+    )

@@ -93,30 +93,62 @@ def test_the_report_draws_itself_in_a_browser(demo, tmp_path):
     assert re.search(r"10 % · 24 of 240 macroblocks", page.stdout)
 
 
-def squares(count: int) -> list[np.ndarray]:
+def squares(count: int, width: int) -> list[np.ndarray]:
     """Frames of 480 lines with dim red and blue squares that wander over grey."""
     frames = []
     for index in range(count):
-        image = np.full((480, 640, 3), 60, np.uint8)
+        image = np.full((480, width, 3), 60, np.uint8)
         for number in range(6):
-            top, left = 60 + 64 * number, (40 + 90 * number + 4 * index) % 600
+            top, left = 60 + 64 * number, (40 + 90 * number + 4 * index) % (width - 40)
             image[top : top + 16, left : left + 16] = (170, 0, 0) if number % 2 else (0, 0, 170)
         frames.append(image)
     return frames
 
 
-@pytest.mark.slow
-def test_the_demo_takes_a_video_and_a_detector_of_ones_own(run, refused, tmp_path):
-    video = encode(tmp_path / "mine.mp4", squares(121), pixel_format="yuv444p")
-    detector = write_detector(tmp_path / "squares.onnx", "yolox", (480, 640))
-    flags = ["--video", video, "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
-    out = tmp_path / "demo"
+@pytest.fixture(scope="module")
+def cameras(run, tmp_path_factory):
+    """The demo on two cameras of other shapes, with a detector of one's own."""
+    folder = tmp_path_factory.mktemp("cameras")
+    gate = encode(folder / "gate.mp4", squares(121, 640), pixel_format="yuv444p")
+    yard = encode(folder / "yard.mp4", squares(60, 480), pixel_format="yuv444p")
+    detector = write_detector(folder / "squares.onnx", "yolov8", (480, 640))
+    flags = ["--video", f"{gate} {yard}", "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
+    out = folder / "demo"
     run("tools/demo.py", "--save_dir", out, *flags)
+    return out, flags
+
+
+@pytest.mark.slow
+def test_the_demo_takes_videos_and_a_detector_of_ones_own(cameras):
+    out, _ = cameras
     dataset = Dataset.open(out / "dataset")
     assert dataset.scale == 3
-    assert dataset.read("hr_images", dataset.frames("mine")[0]).shape == (480, 639, 3)  # 3 times 160x213
-    assert len(dataset.frames("mine")) == 61  # every second one of the whole video, not its first half
-    assert "mine.mp4" in (out / "report.html").read_text()
+    assert dataset.read("hr_images", dataset.frames("gate")[0]).shape == (480, 639, 3)  # 3 times 160x213
+    assert len(dataset.frames("gate")) == 61  # every second one of the whole video, not its first half
+    assert len(dataset.frames("yard")) == 60
+
+
+@pytest.mark.slow
+def test_each_camera_has_a_report_and_a_page_links_them(cameras):
+    out, _ = cameras
+    index = Sources()
+    index.feed((out / "report.html").read_text())
+    assert [source for source in index.found if not source.startswith("data:")] == [
+        *("gate/report.html", "yard/report.html"),
+        *("gate/report.html", "yard/report.html"),
+    ]
+    for clip, size in (("gate", "213×160"), ("yard", "160×160")):
+        assert f"{clip}.mp4" in (out / clip / "report.html").read_text()
+        assert size in (out / "report.html").read_text()
+        evaluation = json.loads((out / clip / "evaluation.json").read_text())
+        frames = [frame for frame in Dataset.open(out / "dataset").split_frames("test") if frame.clip == clip]
+        assert evaluation["frames"] == len(frames)
+        assert (out / clip / "overlay.mp4").is_file()
+
+
+@pytest.mark.slow
+def test_a_dataset_that_the_demo_did_not_make_is_left_alone(cameras, refused):
+    out, flags = cameras
     (out / "stages.json").unlink()
     assert "the demo did not make" in refused("tools/demo.py", "--save_dir", out, *flags)
 
