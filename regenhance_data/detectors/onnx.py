@@ -24,6 +24,7 @@ from regenhance_data.io.torch_weights import default_device
 
 MOST_DIFFERENCE = 0.02  # of the largest value of an output: more than float16 and int8 account for
 MOST_DIFFERENT = 0.02  # of the values of an output: some flip where two scores are nearly the same
+BROKEN = (LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, MemoryError)
 _TYPES = {
     onnx.TensorProto.FLOAT: np.float32,
     onnx.TensorProto.FLOAT16: np.float16,
@@ -36,11 +37,15 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no known kind of detector."""
     path = Path(argument)
     model = read_graph(path)
-    inputs, metadata = inputs_of(model, path), metadata_of(model)
+    try:
+        inputs, metadata = inputs_of(model, path), metadata_of(model)
+        made = rewritten(model, inputs, path)
+    except BROKEN as error:  # nodes without the inputs or attributes that their operators have
+        raise InputError(f"{path}: is a damaged ONNX graph ({one_line(error)}); export it again") from None
     if metadata.count is not None:  # before anything slow begins
         for name in settings.classes:
             class_number(name, [metadata.names[number] for number in range(metadata.count)])
-    run = _runner(model, inputs, path)
+    run = _runner(model, made, inputs, path)
     hw = settings.input_size or inputs.hw or FREE_SIZES[0]
     _refuse_unlike(path, inputs, run, hw)
     return load_exported(Source(path, run, inputs.hw, metadata, inputs.white), settings)
@@ -51,10 +56,10 @@ def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
     return {"sha256": sha256(Path(argument))}
 
 
-def _runner(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> Run:
-    """The graph as a function of pixels [N, 3, H, W] to its outputs by name."""
+def _runner(model: onnx.ModelProto, made: onnx.ModelProto, inputs: GraphInputs, path: Path) -> Run:
+    """The graph as a function of pixels [N, 3, H, W] to its outputs by name; `made` is what onnx2torch takes of it."""
     assert onnx_operators  # its import registers what `rewritten` uses
-    network = _converted(rewritten(model, inputs, path), path).to(default_device())
+    network = _converted(made, path).to(default_device())
     names = [value.name for value in model.graph.output]
     weights = {tensor.name for tensor in model.graph.initializer}
     order = [value.name for value in model.graph.input if value.name not in weights]

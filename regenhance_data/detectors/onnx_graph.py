@@ -19,6 +19,7 @@ FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorPr
 MOST_BYTES = 2**32  # of one tensor in a graph; a forged file must not allocate more
 _CHANNELS = 3
 _PACKED = {TensorProto.INT4: 2, TensorProto.UINT4: 2}  # elements in a byte
+_ABOVE_ZERO = {"strides", "kernel_shape", "dilations", "group", "blocksize", "num_outputs", "num_groups"}
 _CONSTANT_TYPES = {
     "value_float": np.float32,
     "value_floats": np.float32,
@@ -58,7 +59,21 @@ def read_graph(path: Path) -> onnx.ModelProto:
     for tensor in tensors_of(model.graph):
         if problem := _problem_of(tensor):
             raise InputError(f"{path}: is damaged: the tensor {tensor.name[:80]!r} {problem}; export or copy it again")
+    for node in nodes_of(model.graph):
+        for attribute in node.attribute:
+            values = [*attribute.ints] or [attribute.i]
+            if attribute.name in _ABOVE_ZERO and min(values) < 1:  # onnx divides by them
+                raise InputError(f"{path}: is damaged: a {node.op_type} has {attribute.name} {values}; export it again")
     return model
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes of a graph, those of its subgraphs too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                yield from nodes_of(inner)
 
 
 def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:

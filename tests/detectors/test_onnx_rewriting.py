@@ -263,6 +263,23 @@ def test_what_onnx2torch_takes_for_something_else_is_refused(tmp_path, monkeypat
         load(path)
 
 
+@pytest.mark.parametrize("name", ["strides", "group"])
+def test_a_convolution_with_steps_of_zero_is_refused_before_onnx_divides_by_them(tmp_path, name):
+    model = onnx.load(write_detector(tmp_path / "d.onnx", "yolov8", HW))
+    node = next(node for node in model.graph.node if node.op_type == "Conv")
+    node.attribute.append(helper.make_attribute(name, [0, 0] if name == "strides" else 0))
+    onnx.save(model, tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=f"is damaged: a Conv has {name}"):
+        load(tmp_path / "d.onnx")
+
+
+def test_nodes_without_their_inputs_are_refused(tmp_path):
+    path = tmp_path / "d.onnx"
+    save_graph(path, [helper.make_node("Slice", ["images"], ["output"])], {}, SHAPE, {})
+    with pytest.raises(InputError, match=r"d.onnx: "):
+        load(path)
+
+
 @pytest.mark.skipif(not HOSTILE.is_dir(), reason="the shared cases are not here")
 def test_the_shared_hostile_file_is_refused():
     with pytest.raises(InputError, match="is damaged"):
