@@ -30,7 +30,7 @@ TORCH_PLACES = (
     "regenhance_data/dataset/importance_import.py",  # maps that were saved with torch.save
     "regenhance_data/parallel/processes.py",  # the threads of a worker
 )
-PADDLE_PLACES = ("regenhance_data/predictors/paddleseg/", "deploy/export/paddle.py", "deploy/backends/paddle.py")
+PADDLE_PLACES = ("regenhance_data/predictors/paddleseg/", "deploy/export/paddle.py")
 RUNS_WITHOUT_TORCH = ("contract", "artifacts", "backends", "online", "benchmarking", "serving", "runtime", "trt_infer")
 NO_FRAMEWORKS = ("settings", "arguments", "kinds", "registry", "networks")  # modules of these names, and commands
 MOST_LINES = 60  # of a function

@@ -98,7 +98,8 @@ def main(args: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         kept = f"{path} is the best epoch so far" if path.is_file() else "no epoch was finished"
         raise KeyboardInterrupt(kept) from None
-    print(f"wrote {path} (epoch {best['epoch']}, ranking {best['ranking']:.3f}), {args.save_dir}/train_log.json")
+    ranking = f", ranking {best['ranking']:.3f}" if best["frames"] else ""
+    print(f"wrote {path} (epoch {best['epoch']}{ranking}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
     # on the CPU: a GPU multiplies with 10 bits of mantissa, and the comparison would find a difference
     export_accmodel(load_accmodel(path).cpu(), dataset, onnx_path, path)

@@ -5,7 +5,6 @@ This backend is for comparisons; exported to ONNX the same network is several ti
 """
 
 import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from regenhance_data.dataset.levels import expected_level
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
+from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 
 DEPLOY = "deploy.yaml"
 _LEVELS = 10  # of an export by PaddleSeg itself, which does not record it
@@ -47,9 +47,7 @@ class PaddlePredictor(Predictor):
 
     def _engine(self) -> Any:
         # one for each thread: clones fail where memory is optimised
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="No ccache found")
-            from paddle import inference
+        inference = import_paddle().inference
         config = inference.Config(*self._files)
         config.disable_gpu()
         config.disable_glog_info()

@@ -75,9 +75,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
                 f"{dataset.root / LR_FRAMES / clip}: exists already, from another video or other settings; "
                 "give --overwrite to replace it, or rename the video"
             )
-    for other, record in dataset.record.clips.items():
-        if other != clip and record.sha256 == made_by.sha256:
-            raise InputError(f"{video}: is in the dataset already, as clip {other}; a copy would leak between splits")
+    _refuse_copy(dataset, clip, video, made_by)
     partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, HR_IMAGES)}
     for folder in partial.values():
         shutil.rmtree(folder, ignore_errors=True)
@@ -110,6 +108,12 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             if folder.parent.is_dir() and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
     return clip
+
+
+def _refuse_copy(dataset: Dataset, clip: str, video: Path, made_by: ClipRecord) -> None:
+    for other, record in dataset.record.clips.items():
+        if other != clip and record.sha256 == made_by.sha256:
+            raise InputError(f"{video}: is in the dataset already, as clip {other}; a copy would leak between splits")
 
 
 @dataclass

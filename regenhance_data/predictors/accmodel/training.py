@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from regenhance_data.console import progress
+from regenhance_data.console import progress, warn
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
 from regenhance_data.io.images import read_image
@@ -71,11 +71,19 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
             schedule.step()
         row = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": float(lr), **_validated(model, validation)}
         _refuse_diverged(row["ranking"], model_path, log)
-        if row["ranking"] > max((earlier["ranking"] for earlier in log), default=-math.inf):
+        is_ranked = row["frames"] > 0
+        if not is_ranked or row["ranking"] > max((earlier["ranking"] for earlier in log), default=-math.inf):
             save_accmodel(model, model_path)
         log.append(row)
         write_json(log_path, log)
-        print("  ".join(f"{key} {value:.3g}" for key, value in row.items() if key != "frames"), flush=True)
+        shown = [key for key in row if key != "frames" and (is_ranked or key in ("epoch", "loss", "lr"))]
+        print("  ".join(f"{key} {row[key]:.3g}" for key in shown), flush=True)
+    if not log[-1]["frames"]:
+        warn(
+            f"{validation.dataset.root}: no frame of the validation block has importance, so nothing can be ranked: "
+            f"{model_path} is that of the last epoch; give validation frames with objects (--split_by clip, more video)"
+        )
+        return log[-1]
     return max(log, key=lambda row: row["ranking"])
 
 

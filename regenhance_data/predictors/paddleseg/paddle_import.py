@@ -1,6 +1,7 @@
 """Import Paddle so that it leaves the process as it was: its warnings unsaid, the signals with their handlers."""
 
 import signal
+import threading
 import warnings
 from typing import Any
 
@@ -8,10 +9,10 @@ _TAKEN_BY_PADDLE = (signal.SIGTERM, signal.SIGINT)
 
 
 def import_paddle() -> Any:
-    """The module `paddle`. Called in the main thread.
+    """The module `paddle`.
 
     Paddle installs a handler of its own for SIGTERM, which ends the process with a stack trace: the handlers of before
-    are put back.
+    are put back. Python can do that in the main thread alone; in another one SIGTERM ends the process from then on.
     """
     handlers = {number: signal.getsignal(number) for number in _TAKEN_BY_PADDLE}
     # Paddle warns of a compiler cache that only its C++ extensions would use
@@ -30,6 +31,8 @@ def import_paddle() -> Any:
 
 
 def _put_back(handlers: dict[signal.Signals, Any]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        return
     for number, handler in handlers.items():
         if handler is not None:  # None: not installed by Python
             signal.signal(number, handler)

@@ -316,6 +316,19 @@ def test_settings_that_cannot_be_are_refused(made, tmp_path, settings, says):
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_without_importance_chooses_the_last_epoch_and_says_so(tmp_path, capsys):
+    dataset = bright_dataset(tmp_path / "data")
+    maps = dataset.importance("a")
+    empty = {frame.number for frame in dataset.split_frames("val")}
+    changed = np.stack([np.zeros_like(one) if number in empty else one for number, one in maps.items()])
+    write_importance(dataset.importance_path("a"), changed, np.array(list(maps)))
+    best = train_on(Dataset.open(tmp_path / "data"), tmp_path / "run", epochs=2)
+    assert best["epoch"] == 2
+    said = capsys.readouterr()
+    assert "nothing can be ranked" in said.err
+    assert "ranking" not in said.out
+
+
 def test_labels_without_the_normaliser_of_their_importance_are_refused(tmp_path):
     dataset = bright_dataset(tmp_path)
     for normaliser, says in (({"kind": "cubic"}, "expected one of log"), ({"low": 1}, "normaliser is broken")):
