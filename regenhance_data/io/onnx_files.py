@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 # field of the values that are no raw_data, by data type; all others: int32_data
@@ -38,6 +40,15 @@ MOST_PRODUCTS = 10**14  # a run of a minute on a fast GPU, of an hour on a CPU
 # Beyond these, or where a size is not known before the run, the static check vouches for nothing.
 _SAFE_ELEMENTS, _SAFE_PRODUCTS = 2**31, 2 * 10**12
 _SMALL_BYTES = 4096  # of a constant whose values may be the sizes of other tensors
+_MOST_SIZES = 64  # in one tensor
+_OF_SIZES = (
+    *("Add", "Cast", "Concat", "Div", "Gather", "Identity", "Mul"),
+    *("Reshape", "Slice", "Squeeze", "Sub", "Unsqueeze"),
+)
+_BROKEN_NODE = (  # what ONNX raises
+    *(onnx.defs.SchemaError, onnx.shape_inference.InferenceError, onnx.checker.ValidationError),
+    *(LookupError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError, NotImplementedError),
+)
 
 
 def content_problem(model: onnx.ModelProto) -> str:
@@ -97,73 +108,108 @@ def demand_of(model: onnx.ModelProto) -> Demand:
 
     The graph has no control flow, and `content_problem` finds nothing.
     """
-    constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
-    shapes = {**_inferred(model), **constants}
-    ports = [shapes.get(port.name) for port in model.graph.input if port.name not in constants]
-    given = sum(prod(shape) for shape in ports if shape)
-    if given > MOST_ELEMENTS * 4:
-        return Demand(f"takes frames of {given:.1g} values", False)
-    fixed, total, products = {*constants, ""}, 0, 0
-    fixed_total, is_known = 0, True
+    types, values = _given(model.graph)
+    fixed = {"", *(tensor.name for tensor in model.graph.initializer)}
+    given = sum(prod(_dims(types[port.name]) or [0]) for port in model.graph.input if port.name not in fixed)
+    if given > 4 * MOST_ELEMENTS:
+        return Demand(f"takes {given:.2g} values as its input", False)
+    total = fixed_total = products = 0
+    is_known = True
     for node in model.graph.node:
         is_fixed = all(name in fixed for name in node.input)
+        made = _inferred(node, types, values, model.opset_import)
         for name in filter(None, node.output):
-            shape = shapes.get(name)
+            shape = _dims(made[name]) if name in made else None
             if shape is None:
                 is_known = False
                 continue
+            # before a later node, whose shape may be as long as this tensor, is looked at
             size = prod(shape)
-            total += size
-            fixed_total += size if is_fixed else 0
+            total, fixed_total = total + size, fixed_total + is_fixed * size
             most = MOST_ELEMENTS if is_fixed else max(MOST_ELEMENTS, MOST_TIMES_INPUT * given)
             if size > most or fixed_total > MOST_ELEMENTS:
                 return Demand(f"{node.op_type} asks for {size:.2g} values in {name}", False)
+            types[name] = made[name]
+        values |= _sizes(node, types, values)
         fixed.update(node.output if is_fixed else ())
-        products += _products(node, shapes)
+        products += _products(node, types)
     if products > MOST_PRODUCTS:
         return Demand(f"needs {products:.1g} multiplications", False)
     return Demand("", is_known and total < _SAFE_ELEMENTS and products < _SAFE_PRODUCTS)
 
 
-def _inferred(model: onnx.ModelProto) -> dict[str, list[int]]:
-    """The shapes that ONNX infers, where they are known entirely; what the file itself says of them is ignored."""
-    light = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    light.graph.name = "light"
-    light.graph.node.extend(model.graph.node)
-    light.graph.input.extend(model.graph.input)
-    for port in light.graph.input:
-        for dim in port.type.tensor_type.shape.dim:
-            if dim.dim_value < 1:
-                dim.dim_value = 1
-    known = {port.name for port in light.graph.input}
-    for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= _SMALL_BYTES:
-            light.graph.initializer.append(tensor)
-        elif tensor.name not in known:
-            port = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-            light.graph.input.append(port)
-    for port in model.graph.output:
-        light.graph.output.append(onnx.helper.make_empty_tensor_value_info(port.name))
+def _given(graph: onnx.GraphProto) -> tuple[dict[str, onnx.TypeProto], dict[str, TensorProto]]:
+    """(types of inputs and constants, the small constants), by name."""
+    types = {}
+    for port in graph.input:
+        types[port.name] = onnx.TypeProto()
+        types[port.name].CopyFrom(port.type)
+        for dim in types[port.name].tensor_type.shape.dim:
+            dim.dim_value = max(dim.dim_value, 1)
+    made = [node for node in graph.node if node.op_type == "Constant" and len(node.output) == 1]
+    constants = {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value" and a.HasField("t")}
+    constants |= {tensor.name: tensor for tensor in graph.initializer}
+    for name, tensor in constants.items():
+        types[name] = onnx.helper.make_tensor_type_proto(tensor.data_type, list(tensor.dims))
+    return types, {name: tensor for name, tensor in constants.items() if tensor.ByteSize() <= _SMALL_BYTES}
+
+
+def _dims(kind: onnx.TypeProto) -> list[int] | None:
+    """The sizes of a tensor; None where one is not known."""
+    dims = kind.tensor_type.shape.dim
+    is_known = kind.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in dims)
+    return [dim.dim_value for dim in dims] if is_known else None
+
+
+def _inferred(
+    node: onnx.NodeProto,
+    types: dict[str, onnx.TypeProto],
+    values: dict[str, TensorProto],
+    opsets: Iterable[onnx.OperatorSetIdProto],
+) -> dict[str, onnx.TypeProto]:
+    """The types of a node's outputs, as far as they follow from those of its inputs and from small constants.
+
+    Node by node: the inference of a whole graph allocates as many sizes as a tensor that holds sizes has elements.
+    """
+    inputs = {name: types[name] for name in node.input if name in types}
+    sizes = [kind.tensor_type.shape for kind in inputs.values() if kind.tensor_type.elem_type in _INTEGERS]
+    if any(len(shape.dim) == 1 and shape.dim[0].dim_value > _MOST_SIZES for shape in sizes):
+        return {}
+    version = next((entry.version for entry in opsets if entry.domain == node.domain), 1)
     try:
-        typed = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
-    except (onnx.shape_inference.InferenceError, ValueError, RuntimeError, TypeError):
+        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        return onnx.shape_inference.infer_node_outputs(schema, node, inputs, values, opset_imports=[*opsets])
+    except _BROKEN_NODE:
         return {}
-    # ONNX computes sizes in 32 bits, in which 65537 · 65536 is small: what depends on such a product is not known
-    wide = {value.name for value in typed.value_info if value.type.tensor_type.elem_type in _INTEGERS}
-    if any(node.op_type in ("Add", "Mul", "Sub") and wide.intersection(node.output) for node in typed.node):
-        return {}
-    shapes = {}
-    for value in (*typed.input, *typed.value_info, *typed.output):
-        dims = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(dim.dim_value > 0 for dim in dims):
-            shapes[value.name] = [dim.dim_value for dim in dims]
-    return shapes
 
 
-def _products(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
+def _sizes(
+    node: onnx.NodeProto, types: dict[str, onnx.TypeProto], values: dict[str, TensorProto]
+) -> dict[str, TensorProto]:
+    """The outputs of a node that computes with sizes, where they are known: a few integers."""
+    if node.op_type == "Shape" and not node.attribute:
+        sizes = _dims(types[node.input[0]]) if node.input and node.input[0] in types else None
+        made = [None if sizes is None else np.array(sizes)]
+    elif node.op_type in _OF_SIZES and all(name in values for name in node.input if name):
+        try:
+            given = {name: numpy_helper.to_array(values[name]) for name in node.input if name}
+            made = ReferenceEvaluator(node).run(None, given)
+        except _BROKEN_NODE:
+            return {}
+    else:
+        return {}
+    named = zip(node.output, made, strict=False)
+    return {
+        name: numpy_helper.from_array(value, name)
+        for name, value in named
+        if isinstance(value, np.ndarray) and value.size <= _MOST_SIZES and value.dtype in (np.int32, np.int64)
+    }
+
+
+def _products(node: onnx.NodeProto, types: dict[str, onnx.TypeProto]) -> int:
     """About how many multiplications a node needs; 0 where its shapes are not known."""
-    inputs = [shapes.get(name) or [1] for name in node.input]
-    out = prod(shapes.get(node.output[0]) or [0]) if node.output else 0
+    inputs = [(_dims(types[name]) if name in types else None) or [1] for name in node.input]
+    out = sum(prod(_dims(types[name]) or [0]) for name in node.output[:1] if name in types)
     if node.op_type == "Conv" and len(inputs) > 1:
         return out * prod(inputs[1]) // max(inputs[1][0], 1)
     if node.op_type == "ConvTranspose" and len(inputs) > 1:

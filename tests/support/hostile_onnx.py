@@ -148,6 +148,7 @@ def _lying() -> onnx.ModelProto:
 
 
 _PICTURE = np.ones((1, 1, 8, 8), np.float32)
+_RESIZED = {"x": _PICTURE, "none": np.zeros(0, np.float32), "by": np.array([1, 1, 1e4, 1e4], np.float32)}
 HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "int64 of 4 bytes": (lambda: _short(TensorProto.INT64, "raw_data", 4), "axes has 4 of 24 bytes"),
     "int64 of 2 values": (lambda: _short(TensorProto.INT64, "int64_data", 2), "axes has 2 of 3 values"),
@@ -162,12 +163,9 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "Tile": (lambda: _large("Tile", {"x": _PICTURE, "by": np.array([1, 1, 2**15, 2**15])}), "Tile asks for"),
     "Range": (lambda: _large("Range", {"a": np.array(0), "b": np.array(2**40), "c": np.array(1)}), "Range asks for"),
     "Pad": (lambda: _large("Pad", {"x": _PICTURE, "by": np.array([0, 0, 0, 0, 0, 0, 2**15, 2**15])}), "Pad asks for"),
-    "Resize": (
-        lambda: _large("Resize", {"x": _PICTURE, "": _PICTURE, "by": np.array([1, 1, 1e4, 1e4], np.float32)}),
-        "Resize asks for",
-    ),
+    "Resize": (lambda: _large("Resize", _RESIZED), "Resize asks for"),
     "RandomUniform": (lambda: _large("RandomUniform", {}, shape=[_LARGE]), "RandomUniform asks for"),
-    "computed size": (_computed_size, ""),
+    "computed size": (_computed_size, "ConstantOfShape asks for"),
     "doubled": (_doubled, "Concat asks for"),
     "lying": (_lying, "ConstantOfShape asks for"),
     "slow": (_slow, "multiplications"),
