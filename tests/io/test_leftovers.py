@@ -68,11 +68,11 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one
     ("name", "age_s", "stays"),
     [
         (f".writing-{NOBODY}-overlay.mp4", 0, False),  # of an older version, which did not name its machine
-        (f".writing-{os.getpid()}-overlay.mp4", 10**6, True),
-        (f".writing-{NOBODY}.{owner().partition('.')[2]}-overlay.mp4", 0, False),
+        (".writing-LIVING-overlay.mp4", 10**6, True),
+        (f".writing-{NOBODY}.HERE-overlay.mp4", 0, False),
         (f".writing-{NOBODY}.00000000-overlay.mp4", 3600, True),  # of another machine: whether it lives is not known
         (f".writing-{NOBODY}.00000000-overlay.mp4", 2 * 24 * 3600, False),
-        (f".writing-{os.getpid()}.00000000-overlay.mp4", 2 * 24 * 3600, False),
+        (".writing-LIVING.00000000-overlay.mp4", 2 * 24 * 3600, False),
         (".writing-model", 10**6, True),
         (f"writing-{NOBODY}-mine.mp4", 10**6, True),
         (f".writing-{'9' * 40}-x", 10**6, True),
@@ -80,7 +80,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_what_a_living_one
 )
 @pytest.mark.parametrize("is_folder", [False, True])
 def test_only_what_belongs_to_no_living_process_is_removed(tmp_path, name, age_s, stays, is_folder):
-    path = tmp_path / name
+    machine = owner().partition(".")[2]
+    path = tmp_path / name.replace("LIVING", str(os.getpid())).replace("HERE", machine)
     path.mkdir() if is_folder else path.touch()
     then = time.time() - age_s
     os.utime(path, (then, then))
