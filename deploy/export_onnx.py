@@ -2,7 +2,8 @@
 
 Input `frames` uint8 [N, H, W, 3] BGR, output `importance` float32 [N, rows, cols] in [0, 1] (--head pixels: [N, H, W]).
 Precision is part of the graph: fp16 casts, or int8 calibrated on training frames; input and output stay the same.
-The file is compared with Paddle on several frames, in every installed backend, before it is written.
+The file is compared with Paddle on several frames, in every installed backend, before it is written. Its name is that
+of the config and of the flags that make a difference: CONFIG.onnx, CONFIG_fp16.onnx, CONFIG_640x360_dynamic.onnx.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import atomic_write
+from regenhance_data.io.files import atomic_write, refuse_unwritable
 from regenhance_data.predictors.paddleseg.checkpoints import (
     RECORD,
     refuse_missing_weights,
@@ -47,7 +48,10 @@ def make_parser() -> argparse.ArgumentParser:
     weights.add_argument("--random_weights", action="store_true", help="for measuring latency only; the file says so")
     parser.add_argument("--dataset_root", type=Path, help="dataset with the frame size and the frames to compare on")
     parser.add_argument(
-        "--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame size (default: of the dataset)"
+        "--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame height and width (default: the dataset's)"
+    )
+    parser.add_argument(
+        "--all_sizes", action="store_true", help="a file for each frame size of a dataset that has several"
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
     parser.add_argument("--head", choices=HEADS, default="macroblock")
@@ -62,42 +66,64 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    scale = checked_input_scale(args)
-    from deploy.export.frames import compared_frames
+    args.input_scale = scale = checked_input_scale(args)
+    from deploy.export.frames import asked_sizes
     from regenhance_data.dataset.folder import Dataset
-    from regenhance_data.grid import MacroblockGrid
 
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
-    frames = compared_frames(dataset, tuple(args.input_size) if args.input_size else None)
-    height, width = frames.shape[1:3]
-    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
-    config = predictor_config(args, scale, grid.mb_size)
+    sizes = asked_sizes(dataset, tuple(args.input_size) if args.input_size else None, args.all_sizes)
+    config = predictor_config(args, scale, dataset.mb_size if dataset else MB_SIZE)
+    from deploy.export.paddle import built_network
+
+    model = built_network(config, args.model_path)
+    paths = [export(args, config, model, dataset, *size) for size in sizes]
+    cli.suggest(
+        *(
+            ["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir]
+            for path in paths
+        ),
+        ["python", "deploy/onnx2trt.py", "--onnx", paths[0], "--dry_run"],
+    )
+
+
+def export(
+    args: argparse.Namespace,
+    config: "PredictorConfig",
+    model: Any,
+    dataset: "Dataset | None",
+    size_hw: tuple[int, int],
+    named_hw: tuple[int, int] | None,
+) -> Path:
+    """Export for frames of one size, which file names tell where `named_hw` is given; the path of the ONNX file."""
+    from deploy.export.frames import compared_frames
     from deploy.export.graph import predictor_graph
-    from deploy.export.paddle import built_network, normalisation, paddle_importance, paddle_network_onnx
-    from deploy.export.parity import described, file_name, write_compared
+    from deploy.export.paddle import normalisation, paddle_importance, paddle_network_onnx
+    from deploy.export.parity import described, export_name, file_name, write_compared
+    from regenhance_data.grid import MacroblockGrid
 
     normalise = normalisation(config)
-    model = built_network(config, args.model_path)
+    frames, (height, width) = compared_frames(dataset, size_hw), size_hw
+    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
     reference = paddle_importance(model, config, frames, grid)
     if args.head == "macroblock" and not reference["macroblock"].size:
         raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
+    scale = args.input_scale
     about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
     batch_size = None if args.dynamic_batch else args.batch_size
     network = paddle_network_onnx(model, batch_size, (-(-height // config.shrink), -(-width // config.shrink)))
     graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
-    graph, kept = in_asked_precision(graph, args, dataset, (height, width))
-    path = args.save_dir / file_name(config.name, args.precision)
+    graph, kept = in_asked_precision(graph, args, dataset, size_hw)
+    # weights are trained for one input scale; random ones are of any
+    name = export_name(config.name, named_hw, batch_size, 1.0 if args.model_path else scale)
+    path: Path = args.save_dir / file_name(name, args.precision, args.head)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
     if args.with_paddle:
-        write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir)
+        write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)
     if kept:
         print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
-    cli.suggest(
-        ["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],
-        ["python", "deploy/onnx2trt.py", "--onnx", path, "--dry_run"],
-    )
+    return path
 
 
 def checked_input_scale(args: argparse.Namespace) -> float:
@@ -108,11 +134,14 @@ def checked_input_scale(args: argparse.Namespace) -> float:
         raise InputError("--dataset_root or --input_size is missing; a graph has one frame size")
     if min(args.batch_size, args.calibration_frames, *(args.input_size or [])) < 1:
         raise InputError("--batch_size, --input_size and --calibration_frames: expected at least 1")
+    if args.all_sizes and (args.input_size or not args.dataset_root):
+        raise InputError("--all_sizes: takes the sizes from --dataset_root; leave out --input_size")
     if args.dynamic_batch and args.batch_size != 1:
         raise InputError("--dynamic_batch: leaves the batch open; give no --batch_size with it")
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     read_config(args.config)
+    refuse_unwritable(args.save_dir, "--save_dir")
     if args.model_path:
         refuse_missing_weights(args.model_path)
         scale = trained_input_scale(args.model_path, args.input_scale)
@@ -155,17 +184,20 @@ def write_paddle_forms(
     network: "onnx.ModelProto",
     shape: list[int | None],
     about: dict[str, Any],
-    save_dir: Path,
+    stem: Path,
 ) -> None:
-    """Write PaddleSeg's own form for input `shape` [N, 3, H, W] (N None: any), and the ONNX of the network alone."""
+    """Write PaddleSeg's own form for input `shape` [N, 3, H, W] (N None: any), and the ONNX of the network alone.
+
+    stem: how the names of both folders begin.
+    """
     import onnx
 
     from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
-    folder = save_dir / f"{config.name}_paddle"
+    folder = stem.with_name(f"{stem.name}_paddle")
     save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
     print(f"wrote {folder}, the levels of all pixels, for Paddle Inference")
-    bare = save_dir / f"{config.name}_network" / "model.onnx"  # in its own folder, since it is not a predictor
+    bare = stem.with_name(f"{stem.name}_network") / "model.onnx"  # in its own folder, since it is not a predictor
     with atomic_write(bare) as temporary:
         onnx.save(network, str(temporary))
     print(f"wrote {bare}, the network alone: normalised float32 [N, 3, H, W] → logits")

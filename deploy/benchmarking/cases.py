@@ -12,8 +12,11 @@ from deploy.backends.registry import BACKENDS, backends_of
 from deploy.backends.settings import FOLDER
 from deploy.benchmarking.settings import CONFIGS, ROOT, BenchmarkSettings
 from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
-from deploy.export.parity import file_name
+from deploy.export.frames import frame_sizes
+from deploy.export.parity import export_name, file_name
 from regenhance_data import __version__, console
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml, sha256
 
 PADDLE = "_paddle"  # suffix of the folder of a network in PaddleSeg's own form, beside its ONNX file
@@ -49,8 +52,7 @@ def _cases_of_file(path: Path, settings: BenchmarkSettings) -> Iterator[Case]:
 def _cases_of_config(name: str, settings: BenchmarkSettings) -> Iterator[Case]:
     for scale in settings.input_scales:
         for batch in settings.batch_sizes:
-            for path in exported(name, scale, batch, settings):
-                evaluated = _folder(settings.save_dir, scale, 1) / path.name
+            for path, evaluated in exported(name, scale, batch, settings):
                 yield from (Case(path, b, None, evaluated) for b in settings.backends if b in backends_of(path))
 
 
@@ -67,18 +69,30 @@ def _folder(save_dir: Path, scale: float, batch: int) -> Path:
     return save_dir / "models" / f"scale_{scale:g}_batch_{batch}"
 
 
-def exported(name: str, scale: float, batch: int, settings: BenchmarkSettings) -> Iterator[Path]:
-    """The files of a config, exported where they are missing or out of date; one that cannot be exported is left out,
-    with a warning.
+def _named_hw(settings: BenchmarkSettings) -> tuple[int, int] | None:
+    """The frame size that the names of exported files tell. InputError where there are several to choose from."""
+    found = frame_sizes(Dataset.open(settings.data)) if settings.data else {}
+    if settings.input_size is None and len(found) > 1:
+        seen = ", ".join(f"{width}x{height}" for height, width in found)
+        raise InputError(f"--data {settings.data}: has frames of several sizes ({seen}); give one by --input_size H W")
+    return None if settings.input_size is None or [tuple(settings.input_size)] == [*found] else settings.input_size
+
+
+def exported(name: str, scale: float, batch: int, settings: BenchmarkSettings) -> Iterator[tuple[Path, Path]]:
+    """(file, the one for single frames, which is evaluated) of a config, exported where they are missing or out of
+    date; one that cannot be exported is left out, with a warning.
     """
+    named_hw = _named_hw(settings)
     folder = _folder(settings.save_dir, scale, batch)
     trained = [run / name / "best_model" / "model.pdparams" for run in settings.runs]
     weights = next((path for path in trained if path.is_file() and _scale_of(path) == scale), None)
     takes_folder = any(BACKENDS[backend].artifact == FOLDER for backend in settings.backends)
+    # weights are trained for one input scale; random ones are of any
+    stem, alone = (export_name(name, named_hw, size, 1.0 if weights else scale) for size in (batch, 1))
     for precision in settings.precisions:
-        path = folder / file_name(name, precision)
+        path, evaluated = folder / file_name(stem, precision), _folder(settings.save_dir, scale, 1)
         with_paddle = takes_folder and scale == 1 and precision == "fp32"
-        beside = path.with_name(name + PADDLE)
+        beside = path.with_name(stem + PADDLE)
         if not _is_current(path, weights, settings) or (with_paddle and not beside.is_dir()):
             words: list[object] = ["--config", CONFIGS[name], "--precision", precision, "--save_dir", folder]
             words += ["--batch_size", batch, "--input_scale", scale, *(["--with_paddle"] if with_paddle else [])]
@@ -90,9 +104,9 @@ def exported(name: str, scale: float, batch: int, settings: BenchmarkSettings) -
             if reason:
                 console.warn(f"{name} in {precision} is left out: {reason}")
                 continue
-        yield path
+        yield path, evaluated / file_name(alone, precision)
         if with_paddle and beside.is_dir():
-            yield beside
+            yield beside, evaluated / (alone + PADDLE)
 
 
 def _export(words: list[object]) -> str:

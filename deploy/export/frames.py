@@ -1,12 +1,85 @@
-"""Frames on which an export is compared and calibrated."""
+"""Frames on which an export is compared and calibrated, and the frame size that it takes."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
-from regenhance_data.dataset.folder import LR_FRAMES, Dataset
+from regenhance_data import console
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.errors import InputError
 
 COMPARED_FRAMES = 4
+_EXAMINED = 200  # frames of a clip whose size is looked at
+
+
+def asked_sizes(
+    dataset: Dataset | None, input_size_hw: tuple[int, int] | None, all_sizes: bool
+) -> list[tuple[tuple[int, int], tuple[int, int] | None]]:
+    """The frame sizes to export for, (height, width), each with itself where file names must tell it from others.
+
+    InputError where the dataset has several and none is asked for, and for a size that is one of the dataset's with
+    height and width swapped. Another shape than the dataset's is told.
+    """
+    found = frame_sizes(dataset) if dataset else {}
+    if input_size_hw is None and len(found) > 1 and not all_sizes:
+        listed = " and ".join(f"{w}x{h} ({', '.join(clips[:3]) or 'flat'})" for (h, w), clips in found.items())
+        height, width = next(iter(found))
+        raise InputError(
+            f"--dataset_root {dataset.root if dataset else ''}: its frames are {listed}, and a file takes one size; "
+            f"give one, as --input_size {height} {width}, or --all_sizes for a file of each"
+        )
+    if input_size_hw is None:
+        return [(size, size if len(found) > 1 else None) for size in found]
+    _refuse_swapped(input_size_hw, [*found])
+    return [(input_size_hw, None if [input_size_hw] == [*found] else input_size_hw)]
+
+
+def _refuse_swapped(size_hw: tuple[int, int], found: Sequence[tuple[int, int]]) -> None:
+    height, width = size_hw
+    if not found and height > width:
+        console.warn(f"--input_size {height} {width}: frames of {width}x{height}, higher than wide; height comes first")
+    if not found or any(abs(h * width / w - height) <= 1 for h, w in found):
+        return
+    seen = ", ".join(f"{w}x{h}" for h, w in found)
+    if any(abs(h * height / w - width) <= 1 for h, w in found):
+        raise InputError(
+            f"--input_size {height} {width}: is {width}x{height}, the dataset's frames are {seen}; height comes first: "
+            f"--input_size {width} {height}"
+        )
+    console.warn(f"--input_size {height} {width}: is {width}x{height}, another aspect ratio than the frames' ({seen})")
+
+
+def frame_sizes(dataset: Dataset) -> dict[tuple[int, int], list[str]]:
+    """The clips by the size of their LR frames, (height, width), from the headers of some frames of each clip."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for clip in dataset.clips():
+        for size in {_size_hw(dataset, frame): None for frame in _spread(dataset.frames(clip), _EXAMINED)}:
+            found.setdefault(size, []).append(clip)
+    return found
+
+
+def _size_hw(dataset: Dataset, frame: Frame) -> tuple[int, int]:
+    path = dataset.path(LR_FRAMES, frame)
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError):
+        raise InputError(f"{path}: does not decode as an image; extract it again") from None
+
+
+def _spread(frames: Sequence[Frame], most: int) -> list[Frame]:
+    """At most `most` of the frames, evenly."""
+    return [frames[at] for at in sorted({round(at) for at in np.linspace(0, len(frames) - 1, most)})]
+
+
+def _pictures(dataset: Dataset, frames: Sequence[Frame], most: int, size_hw: tuple[int, int]) -> np.ndarray:
+    """At most `most` of the frames, evenly, uint8 RGB [n, H, W, 3]: of that size where some are, else resized."""
+    height, width = size_hw
+    if len(frame_sizes(dataset)) > 1:
+        frames = [frame for frame in frames if _size_hw(dataset, frame) == size_hw] or frames
+    return np.stack([cv2.resize(dataset.read(LR_FRAMES, frame), (width, height)) for frame in _spread(frames, most)])
 
 
 def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | None) -> np.ndarray:
@@ -19,10 +92,7 @@ def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | No
         return np.random.default_rng(0).integers(256, size=(COMPARED_FRAMES, *input_size_hw, 3), dtype=np.uint8)
     lists = [dataset.split_frames(name) for name in ("test", "train") if (dataset.root / f"{name}.txt").is_file()]
     frames = next((listed for listed in lists if listed), None) or dataset.frames(dataset.clips()[0])
-    spread = sorted({round(at) for at in np.linspace(0, len(frames) - 1, COMPARED_FRAMES)})
-    images = [dataset.read(LR_FRAMES, frames[at]) for at in spread]
-    height, width = input_size_hw or images[0].shape[:2]
-    return np.stack([cv2.resize(image, (width, height)) for image in images])
+    return _pictures(dataset, frames, COMPARED_FRAMES, input_size_hw or _size_hw(dataset, frames[0]))
 
 
 def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], most: int) -> np.ndarray:
@@ -36,7 +106,4 @@ def training_frames(dataset: Dataset | None, input_size_hw: tuple[int, int], mos
     listed = dataset.split_frames("train") if is_split else dataset.frames(dataset.clips()[0])
     if not listed:
         raise InputError(f"{dataset.root}/train.txt: lists no frame to calibrate on; run tools/make_seg_dataset.py")
-    height, width = input_size_hw
-    spread = sorted({round(at) for at in np.linspace(0, len(listed) - 1, most)})
-    images = [cv2.resize(dataset.read(LR_FRAMES, listed[at]), (width, height)) for at in spread]
-    return np.ascontiguousarray(np.stack(images)[..., ::-1])
+    return np.ascontiguousarray(_pictures(dataset, listed, most, input_size_hw)[..., ::-1])

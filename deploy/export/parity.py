@@ -31,9 +31,24 @@ LEAST_KEPT = 0.95
 _EXPORTERS = {"Paddle": "paddle2onnx", "PyTorch": "torch"}
 
 
-def file_name(model: str, precision: str) -> str:
-    """The name of the ONNX file of a config."""
-    return f"{model}.onnx" if precision == "fp32" else f"{model}_{precision}.onnx"
+def export_name(
+    model: str, size_hw: tuple[int, int] | None = None, batch_size: int | None = 1, input_scale: float = 1.0
+) -> str:
+    """How the names of all files of an export begin: that of its config, and what differs from the usual.
+
+    size_hw: (height, width) of the frames where it was asked for. batch_size: None where it stays open.
+    """
+    size = f"_{size_hw[1]}x{size_hw[0]}" if size_hw else ""
+    scale = "" if input_scale == 1 else f"_scale{input_scale:g}"
+    batch = "_dynamic" if batch_size is None else "" if batch_size == 1 else f"_batch{batch_size}"
+    return f"{model}{size}{scale}{batch}"
+
+
+def file_name(name: str, precision: str, head: str = "macroblock") -> str:
+    """The name of the ONNX file of an export, by its `export_name`."""
+    return (
+        name + ("" if head == "macroblock" else f"_{head}") + ("" if precision == "fp32" else f"_{precision}") + ".onnx"
+    )
 
 
 def parity(

@@ -57,11 +57,10 @@ def made(run, tmp_path_factory):
     flags = ["--config", TINY, "--model_path", weights, "--dataset_root", dataset.root]
     said = run("deploy/export_onnx.py", *flags, "--save_dir", folder / "blocks", "--with_paddle").stdout
     export(SimpleNamespace(flags=flags), folder / "pixels", "--head", "pixels", "--batch_size", 2)
-    name = "pp_mobileseg_tiny.onnx"
     frames = np.stack(noise(3, HEIGHT, WIDTH, seed=1))
     return SimpleNamespace(
-        blocks=folder / "blocks" / name,
-        pixels=folder / "pixels" / name,
+        blocks=folder / "blocks" / "pp_mobileseg_tiny.onnx",
+        pixels=folder / "pixels" / "pp_mobileseg_tiny_batch2_pixels.onnx",
         paddle=folder / "blocks" / "pp_mobileseg_tiny_paddle",
         said=said,
         flags=flags,
@@ -162,7 +161,7 @@ def test_threads_may_share_a_predictor(made, file, backend):
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_batch_that_is_left_open_takes_any_number_of_frames(made, tmp_path, precision):
     export(made, tmp_path, "--dynamic_batch", "--precision", precision, "--calibration_frames", 2)
-    path = tmp_path / parity.file_name("pp_mobileseg_tiny", precision)
+    path = tmp_path / parity.file_name("pp_mobileseg_tiny_dynamic", precision)
     reference = load_predictor(made.blocks).predict(made.frames)
     for backend in BACKENDS:
         for batch_size in (None, 2, 8):
@@ -193,7 +192,7 @@ def test_random_weights_are_for_latency_and_say_so(tmp_path):
     for precision in ("fp32", "int8"):
         words = [*flags, "--precision", precision]
         export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))
-    paths = [tmp_path / parity.file_name("pp_mobileseg_tiny", precision) for precision in ("fp32", "int8")]
+    paths = [tmp_path / parity.file_name("pp_mobileseg_tiny_48x33", precision) for precision in ("fp32", "int8")]
     predictors = [load_predictor(path) for path in paths]
     assert {predictor.metadata["weights"] for predictor in predictors} == {"random"}
     frames = np.stack(noise(1, 33, 48))
