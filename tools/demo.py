@@ -84,26 +84,41 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
     train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite"
     yield train.split() + (["--iters", str(args.iters)] if args.iters else [])
     yield f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split()
+    sizes = ["--all_sizes"] if len(lr_sizes(dataset)) > 1 else []
+    export = f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data}".split()
+    yield [*export, *sizes, "--save_dir", f"{out}/deploy"]
     for clip in dataset.clips():
         yield from camera_stages(args, dataset, clip)
 
 
 def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iterator[list[str]]:
-    """The commands for one camera: a model for the size of its frames, what it gains and takes, and its overlay."""
-    out, data = camera_folder(args.save_dir, dataset, clip), f"{args.save_dir}/dataset"
-    onnx, best = f"{out}/deploy/{Path(CONFIG).stem}.onnx", f"{args.save_dir}/predictor/best_model/model.pdparams"
-    several = len(dataset.clips()) > 1
-    height, width = dataset.record.clips[clip].origin_hw or (0, 0)
-    size = ["--input_size", str(height), str(width)] if several else []
-    of_clip = ["--clips", clip] if several else []
+    """The commands for one camera: what the predictor gains and takes there, and its overlay."""
+    out, data, onnx = (
+        camera_folder(args.save_dir, dataset, clip),
+        f"{args.save_dir}/dataset",
+        onnx_file(args, dataset, clip),
+    )
+    of_clip = ["--clips", clip] if len(dataset.clips()) > 1 else []
     truth = [] if args.video or args.manifest else ["--truth", f"{out}/truth.json"]
-    export = f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data}".split()
-    yield [*export, *size, "--save_dir", f"{out}/deploy"]
-    yield ["tools/evaluate.py", "--data", data, *of_clip, "--model", onnx, "--save_dir", f"{out}", *truth]
+    yield ["tools/evaluate.py", "--data", data, *of_clip, "--model", f"{onnx}", "--save_dir", f"{out}", *truth]
     benchmark = f"deploy/benchmark.py --models {onnx} --data {data} --evaluation {out}/evaluation.json"
     yield [*benchmark.split(), "--save_dir", f"{out}"]
     infer = f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split()
     yield [*infer, str(videos_of(args)[clip])]
+
+
+def lr_sizes(dataset: Dataset) -> set[tuple[int, int] | None]:
+    """The sizes of the cameras' LR frames, (height, width)."""
+    return {record.origin_hw for record in dataset.record.clips.values()}
+
+
+def onnx_file(args: argparse.Namespace, dataset: Dataset, clip: str) -> Path:
+    """The exported model for the frames of a camera."""
+    from deploy.export.parity import export_name, file_name
+
+    size_hw = dataset.record.clips[clip].origin_hw if len(lr_sizes(dataset)) > 1 else None
+    folder: Path = args.save_dir / "deploy"
+    return folder / file_name(export_name(Path(CONFIG).stem, size_hw), "fp32")
 
 
 def camera_folder(out: Path, dataset: Dataset, clip: str) -> Path:
@@ -270,7 +285,7 @@ def main(args: argparse.Namespace) -> None:
     folders = {clip: camera_folder(args.save_dir, dataset, clip) for clip in dataset.clips()}
     summaries = {}
     for clip, folder in folders.items():
-        predictor = load_predictor(folder / "deploy" / f"{Path(CONFIG).stem}.onnx")
+        predictor = load_predictor(onnx_file(args, dataset, clip))
         summaries[clip] = write_report(folder, args.save_dir, dataset, clip, predictor.predict_one)
     if len(folders) > 1:
         write_index(args.save_dir, dataset, folders)
