@@ -54,6 +54,8 @@ def suggest(*commands: Sequence[object]) -> None:
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
     """Parse `argv`, call `main(args)` and leave with the right exit code."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # OpenMP's threads spin while they wait, which takes the cores from any other busy process: twice as slow and more
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:  # warnings of libraries are meant for programmers
         warnings.simplefilter("ignore")
     args = parser.parse_args(argv)
