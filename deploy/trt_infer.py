@@ -2,8 +2,9 @@
 
 Writes importance.npz (`importance` float32 [T, rows, cols] in [0, 1], `frames` int64 [T]) and overlay.mp4 (a heatmap
 over the frame, the macroblocks within --budget outlined); with several videos, in a folder for each. Decoding,
-inference and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed; only the result
-grows with a video, by 4 bytes a macroblock and frame.
+inference and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed. Importance is kept
+as it is predicted: after an interrupt, the same command goes on where it was. A video that turns out to be broken does
+not stop the others.
 """
 
 import argparse
@@ -11,12 +12,19 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import _environment  # noqa: F401 (checks the installation)
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import refuse_unwritable, sha256
+
+if TYPE_CHECKING:
+    from deploy.backends.base import Predictor
+    from deploy.online.results import VideoResult
+    from regenhance_data.regions.reuse import ClipReuse
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
@@ -68,15 +76,10 @@ def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads", "streams"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
-    import cv2
-    import numpy as np
-
-    from deploy.online.loop import frames_in_turn, predict_frames
-    from regenhance_data.dataset.importance_file import write_importance
-    from regenhance_data.io.video import VideoWriter, inspect_video
-    from regenhance_data.regions.overlay import draw_heatmap, draw_outline
+    refuse_unwritable(args.save_dir, "--save_dir")
+    from deploy.online.results import VideoResult, job_of
+    from regenhance_data.io.video import inspect_video
     from regenhance_data.regions.reuse import ReusePolicy
-    from regenhance_data.regions.selection import select_macroblocks
 
     every = 1 if args.every is None and args.change is None else args.every
     policy = ReusePolicy(every, args.change)
@@ -88,35 +91,66 @@ def main(args: argparse.Namespace) -> None:
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; its importance means nothing")
-    # drawn as large as the HR frame, so that what is in a macroblock can be seen
-    grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    collected: list[list[np.ndarray]] = [[] for _ in args.video]
+    digest = sha256(Path(args.model)) if Path(args.model).is_file() else ""
     reuses = [policy.start() for _ in args.video]
     started = time.monotonic()
-    with ExitStack() as open_files:
-        overlays = [VideoWriter(folder / "overlay.mp4", rate) for folder, rate in zip(where, rates, strict=True)]
-        writers = [] if args.no_overlay else [open_files.enter_context(overlay) for overlay in overlays]
-        size_hw, is_drawn = predictor.input_hw, not args.no_overlay
-        frames = frames_in_turn(args.video, reuses, size_hw, args.max_frames, args.allow_cut, is_drawn)
-        found = predict_frames(predictor, frames, args.streams)
-        for frame, importance in console.progress(found, "infer", unit="frame"):
-            collected[frame.video].append(importance)
-            if frame.rgb is not None:
-                picture = cv2.resize(frame.rgb, (grid.width, grid.height), interpolation=cv2.INTER_LINEAR)
-                heatmap = draw_heatmap(picture, importance, grid)
-                writers[frame.video].write(draw_outline(heatmap, select_macroblocks(importance, args.budget), grid))
-    for folder, maps in zip(where, collected, strict=True):
-        write_importance(folder / "importance.npz", np.stack(maps), np.arange(len(maps)))
+    with ExitStack() as opened:
+        results = [
+            opened.enter_context(
+                VideoResult(
+                    folder,
+                    predictor,
+                    job_of(predictor, video, digest, policy),
+                    args.budget,
+                    None if args.no_overlay else rate,
+                )
+            )
+            for folder, video, rate in zip(where, args.video, rates, strict=True)
+        ]
+        failed = infer(args, predictor, reuses, results)
     count, due = (sum(getattr(reuse, name) for reuse in reuses) for name in ("seen", "predicted"))
     reused = f" ({due} predicted, the rest reused)" if due < count else ""
     rate = count / (time.monotonic() - started)
     work = "decoding" if args.no_overlay else "decoding and drawing"
     print(f"{count} frames with {predictor.backend}{reused}, {rate:.1f} a second with {work}")
-    for folder in where:
+    for folder in (folder for number, folder in enumerate(where) if number not in failed):
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
+    if failed:
+        others = "; the others are done" if len(failed) < len(where) else ""
+        raise InputError("; ".join(str(error) for error in failed.values()) + others)
     if predictor.backend in local_backends():
         benchmark = ["--models", args.model, "--backends", predictor.backend, "--video", args.video[0]]
         cli.suggest(["python", "deploy/benchmark.py", *benchmark, "--save_dir", args.save_dir])
+
+
+def infer(
+    args: argparse.Namespace, predictor: "Predictor", reuses: "list[ClipReuse]", results: "list[VideoResult]"
+) -> dict[int, InputError]:
+    """Predict all videos and finish their results; what is wrong with those that end in an error, by their number.
+
+    An interrupt tells how much is kept.
+    """
+    from deploy.online.loop import frames_in_turn, predict_frames
+    from deploy.online.results import kept_frames, promised_frames
+
+    failed: dict[int, InputError] = {}
+    total = promised_frames(args.video, args.max_frames)
+    known = [result.kept for result in results]
+    if kept := kept_frames(results):
+        console.tell(f"{kept} frames are kept from an interrupted run, and go on from there")
+    size_hw, is_drawn = predictor.input_hw, not args.no_overlay
+    frames = frames_in_turn(args.video, reuses, size_hw, args.max_frames, args.allow_cut, is_drawn, known, failed)
+    try:
+        for frame, importance in console.progress(predict_frames(predictor, frames, args.streams), "infer", total):
+            results[frame.video].add(frame, importance)
+    except KeyboardInterrupt:
+        of = f" of {total}" if total else ""
+        kept = kept_frames(results)
+        raise KeyboardInterrupt(f"kept {kept}{of} frames; give the command again to go on") from None
+    for number, result in enumerate(results):
+        if number not in failed:
+            result.finish()
+    return failed
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from deploy.backends.base import Predictor, fit_frame
+from regenhance_data.errors import InputError
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.threads import ahead, bounded_map
 from regenhance_data.regions.reuse import ClipReuse
@@ -18,12 +19,13 @@ class VideoFrame(NamedTuple):
     """The next frame of a video.
 
     video: its number. rgb: uint8 [h, w, 3]; None where it is not drawn. due_bgr: uint8 [H, W, 3] at the model's size;
-    None where the video's last importance is kept.
+    None where the video's last importance is kept. known: its importance, float32 [rows, cols], from an earlier run.
     """
 
     video: int
     rgb: np.ndarray | None
     due_bgr: np.ndarray | None
+    known: np.ndarray | None = None
 
 
 def frames_in_turn(
@@ -33,19 +35,30 @@ def frames_in_turn(
     max_frames: int | None,
     allow_cut: bool,
     is_drawn: bool,
+    known: Sequence[np.ndarray],
+    failed: dict[int, InputError],
 ) -> Iterator[VideoFrame]:
-    """One frame of each video that has one left, then the next of each; a video's own frames are in order."""
+    """One frame of each video that has one left, then the next of each; a video's own frames are in order.
+
+    known: for each video the importance of its first frames, float32 [n, rows, cols], which are not predicted. failed:
+    gets what is wrong with a video that ends in an error, by its number; the others go on.
+    """
     running = {n: islice(read_video(video, allow_cut=allow_cut), max_frames) for n, video in enumerate(videos)}
     while running:
         for number, frames in list(running.items()):
-            frame = next(frames, None)
-            if frame is None:
+            try:
+                frame = next(frames, None)
+                lr = None if frame is None else fit_frame(frame, size_hw, videos[number])
+            except InputError as error:
+                failed[number], lr = error, None
+            if frame is None or lr is None:
                 del running[number]
-            else:
-                lr = fit_frame(frame, size_hw, videos[number])
-                is_due = reuses[number].is_due(lr)
-                bgr = cv2.cvtColor(lr, cv2.COLOR_RGB2BGR) if is_due else None
-                yield VideoFrame(number, frame if is_drawn else None, bgr)
+                continue
+            at = reuses[number].seen
+            is_due = reuses[number].is_due(lr)
+            importance = known[number][at] if at < len(known[number]) else None
+            bgr = cv2.cvtColor(lr, cv2.COLOR_RGB2BGR) if is_due and importance is None else None
+            yield VideoFrame(number, frame if is_drawn else None, bgr, importance)
 
 
 def predict_frames(
@@ -75,6 +88,8 @@ def predict_frames(
     for batch, importance in bounded_map(predict, batches(), streams):
         predicted = iter(importance)
         for frame in batch:
-            if frame.due_bgr is not None:
+            if frame.known is not None:
+                last[frame.video] = frame.known
+            elif frame.due_bgr is not None:
                 last[frame.video] = next(predicted)
             yield frame, last[frame.video]
