@@ -23,7 +23,7 @@ from deploy.contract import PRECISIONS
 from regenhance_data import cli
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
-from regenhance_data.io.files import locked, write_json
+from regenhance_data.io.files import locked, refuse_unwritable, write_json
 
 EXAMPLES = """
 python deploy/benchmark.py --models runs/predictor/pp_mobileseg_tiny.onnx --save_dir runs/benchmark
@@ -85,6 +85,7 @@ def main(args: argparse.Namespace) -> None:
     from deploy.benchmarking.measure import f1_of, measure_all, summarise
     from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
 
+    refuse_unwritable(settings.save_dir, "--save_dir")
     where = environment(settings.threads)
     with locked(settings.save_dir / ".lock"):
         measured = measure_all(list(cases_of(settings)), where, settings)

@@ -15,7 +15,7 @@ from deploy.backends.registry import BACKENDS
 from deploy.contract import ENGINE_SUFFIX
 from regenhance_data import cli
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import refuse_missing
+from regenhance_data.io.files import refuse_missing, refuse_unwritable
 
 if TYPE_CHECKING:
     from deploy.artifacts.onnx import OnnxPredictor
@@ -52,6 +52,8 @@ def main(args: argparse.Namespace) -> None:
     if args.workspace_mib < 1:
         raise InputError(f"--workspace_mib {args.workspace_mib}: expected at least 1")
     refuse_missing(args.onnx, "predictor")
+    if not args.dry_run:
+        refuse_unwritable(engine.parent, "--engine")
     from deploy.artifacts.engine import sidecar_path
     from deploy.artifacts.onnx import read_onnx
     from deploy.export.tensorrt_build import build_engine

@@ -10,6 +10,7 @@ import _environment  # noqa: F401 (checks the installation)
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import refuse_unwritable
 
 EXAMPLES = """
 python tools/report_dataset.py --data my_dataset
@@ -29,6 +30,7 @@ def main(args: argparse.Namespace) -> None:
     if path.is_dir():
         raise errors.InputError(f"{path}: is a folder; give --save the name of an HTML file")
     dataset = Dataset.open(args.data)
+    refuse_unwritable(path.parent, "--save")
     from regenhance_data.reports.dataset import write_dataset_report  # matplotlib
 
     for warning in write_dataset_report(dataset, path):

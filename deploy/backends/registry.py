@@ -3,6 +3,7 @@
 Imports no engine: a backend's module is imported when it is used for the first time.
 """
 
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +81,20 @@ def local_backends() -> list[str]:
 
 
 def is_url(model: Path | str) -> bool:
-    """Whether `model` is the address of a served predictor, not a file."""
-    return str(model).startswith(("http://", "https://"))
+    """Whether `model` is the address of a served predictor, not a file; http:// may be missing."""
+    return served_url(model) is not None
+
+
+def served_url(model: Path | str) -> str | None:
+    """The address of a served predictor, with http:// where the user left it out; None for a file.
+
+    A path that exists is a file, whatever its name.
+    """
+    text = str(model)
+    if re.match("https?://", text, re.IGNORECASE):
+        return text
+    is_address = re.match(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):[0-9]{1,5}(/|$)|[\w.-]+/v2/models/", text)
+    return f"http://{text}" if is_address and not Path(text).exists() else None
 
 
 def backends_of(model: Path | str) -> tuple[str, ...]:
@@ -119,6 +132,7 @@ def load_predictor(
     if backend not in able:
         raise InputError(f"{model}: --backend {backend} does not run such a model; {' or '.join(able)} does")
     row = BACKENDS[backend]
+    model = served_url(model) or model
     if not row.is_installed():
         pip = row.distributions[0]
         raise InputError(f"{model}: --backend {backend} needs {pip}, which is not installed; pip install {pip}")

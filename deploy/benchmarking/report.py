@@ -19,6 +19,7 @@ Row = dict[str, Any]
 _LEGEND = ("model", "precision", "backend")
 _LEGEND_COLOUR = "#555555"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
+_F1 = "F1 at 10 %"
 _COLUMNS = {
     "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else " (random weights)"),
     "backend": lambda row: row["backend"],
@@ -34,7 +35,7 @@ _COLUMNS = {
     "frames/s": lambda row: f"{row['frames_per_s']:.0f}",
     "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
     "model MB": lambda row: f"{row['model_mb']:.2f}",
-    "F1 at 10 %": lambda row: "" if row["f1_at_10"] is None else f"{row['f1_at_10']:.3f}",
+    _F1: lambda row: "" if row["f1_at_10"] is None else f"{row['f1_at_10']:.3f}",
 }
 
 _TEXT_COLUMNS = 5  # the first ones; numbers follow
@@ -80,20 +81,26 @@ def _processor() -> str:
 
 def benchmark_table(rows: Sequence[Row]) -> str:
     """The rows as aligned text."""
-    return text_table([list(_COLUMNS), *([column(row) for column in _COLUMNS.values()] for row in rows)], _TEXT_COLUMNS)
+    return text_table(_cells(rows), _TEXT_COLUMNS)
+
+
+def _cells(rows: Sequence[Row]) -> list[list[str]]:
+    """The names of the columns, then the cells of each row; without F1 where no row has one."""
+    has_f1 = any(row["f1_at_10"] is not None for row in rows)
+    columns = {name: column for name, column in _COLUMNS.items() if has_f1 or name != _F1}
+    return [list(columns), *([column(row) for column in columns.values()] for row in rows)]
 
 
 def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> None:
     """The rows as a table in Markdown, below the machine and the versions."""
     packages = ", ".join(f"{name} {version}" for name, version in where["packages"].items())
     threads = f"{where['engine_threads']} threads" if where["engine_threads"] else "threads chosen by the engines"
+    head, *body = _cells(rows)
     lines = [
         f"{where['date']}, {where['processor']}, {where['cores']} cores, {threads}, GPU: {where['gpu'] or 'none'}, "
         f"Python {where['python']}, {packages}.",
         "",
-        "| " + " | ".join(_COLUMNS) + " |",
-        "| " + " | ".join("---" for _ in _COLUMNS) + " |",
-        *("| " + " | ".join(column(row) for column in _COLUMNS.values()) + " |" for row in rows),
+        *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)),
     ]
     write_text(path, "\n".join(lines) + "\n")
 

@@ -17,7 +17,7 @@ from deploy.contract import ENGINE_SUFFIX, INPUT, ONNX_SUFFIX, OUTPUT
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import write_new, write_text
+from regenhance_data.io.files import sha256, write_new, write_text
 from regenhance_data.io.leftovers import UNFINISHED
 
 if TYPE_CHECKING:
@@ -170,6 +170,21 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
             write_new(staged / CONFIG, text.encode())
             os.rename(staged, folder)
     return folder / str(version) / config.default_model_filename
+
+
+def same_version(repository: Path, config: "ModelConfig", model: Path) -> int | None:
+    """The latest version of a model, where it is this very file; its configuration becomes `config`, which may differ.
+
+    None where there is none, or where it is another: an earlier version that is added again is served again.
+    """
+    folder = repository / config.name
+    latest = max(versions(folder), default=0)
+    kept = folder / str(latest) / config.default_model_filename
+    if not kept.is_file() or sha256(kept) != sha256(model):
+        return None
+    if read_config(folder / CONFIG) != config:
+        write_text(folder / CONFIG, text_format.MessageToString(config))
+    return latest
 
 
 def _ports(config: "ModelConfig") -> list[Any]:

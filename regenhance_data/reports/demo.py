@@ -270,7 +270,7 @@ def _latency_table(rows: list[dict[str, Any]]) -> str:
                 [
                     *(str(row[key]) for key in ("model", "backend", "precision")),
                     *(f"{row[key]:.1f}" for key in ("engine_ms_median", "frame_ms_median", "frame_ms_p95")),
-                    f"{1000 * row['batch'] / row['frame_ms_median']:.0f}",
+                    f"{row['frames_per_s']:.0f}",
                 ],
             )
             for row in rows

@@ -21,7 +21,7 @@ from deploy.backends.registry import CPU_BACKENDS as BACKENDS
 from deploy.backends.registry import load_predictor
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.benchmarking import cases, measure
-from deploy.benchmarking.report import pareto_front
+from deploy.benchmarking.report import benchmark_table, pareto_front
 from deploy.benchmarking.settings import BenchmarkSettings
 from deploy.export import parity
 from regenhance_data.dataset.importance_file import read_importance
@@ -499,3 +499,35 @@ def test_a_backend_from_outside_is_a_row_of_the_table(tmp_path, monkeypatch):
     monkeypatch.setitem(runtime.BACKENDS, "absent", absent)
     with pytest.raises(InputError, match="needs absent-engine, which is not installed; pip install absent-engine"):
         load_predictor(tmp_path / "m.absent")
+
+
+@pytest.mark.parametrize("name", ["no_engine_ms", "input_hw_bool", "negative", "not_equal", "text"])
+def test_measurements_that_are_not_of_the_benchmark_are_refused(made, tmp_path, name):
+    words = ["--models", made.blocks, "--backends", "onnxruntime"]
+    bench(tmp_path, *words)
+    found = json.loads((tmp_path / "measurements.json").read_text())
+    [row] = found["rows"].values()
+    match name:
+        case "no_engine_ms":
+            row.clear()
+        case "input_hw_bool":
+            row["input_hw"] = True
+        case "negative":
+            row["engine_ms"][0][0] = -1
+        case "not_equal":
+            row["engine_ms"][0].pop()
+        case _:
+            row["batch"] = "1"
+    (tmp_path / "measurements.json").write_text(json.dumps(found))
+    with pytest.raises(InputError, match=r"measurements\.json: holds no measurements of this command; remove it"):
+        bench(tmp_path, *words)
+
+
+def test_the_table_has_a_column_of_f1_where_there_is_one():
+    row = {"model": "m", "backend": "b", "precision": "fp32", "head": "macroblock", "input_hw": [64, 96], "batch": 1}
+    row |= {"input_scale": 1, "weights": "trained", "frames_per_s": 1, "peak_memory_mb": 1, "model_mb": 1}
+    row |= {"engine_ms_median": 1, "frame_ms_median": 1, "frame_ms_p95": 1}
+    without, with_f1 = {**row, "f1_at_10": None}, {**row, "f1_at_10": 0.5}
+    assert "F1" not in benchmark_table([without, without])
+    assert "F1 at 10 %" in benchmark_table([without, with_f1])
+    assert "0.500" in benchmark_table([without, with_f1])

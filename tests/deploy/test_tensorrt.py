@@ -19,7 +19,7 @@ from deploy.serving.triton import ANY
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from tests.support.files import noise
-from tests.support.predictors import HEIGHT, NORMALISATION, WIDTH, red_network, write_red_predictor
+from tests.support.predictors import HEIGHT, NORMALISATION, WIDTH, red_network, write_engine, write_red_predictor
 from tests.support.tensorrt_double import MISSING, Double
 
 VERSIONS = list(MISSING)
@@ -415,3 +415,15 @@ def test_a_dequantised_input_is_found_and_breaks_nothing():
         model.graph.node.insert(0, helper.make_node("DequantizeLinear", ["frames", "s", "z"], ["floats"], "DQ"))
 
     assert any("dequantises a value that is not quantised" in problem for problem in changed(change))
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": -1}, {"levels": None}, {"mb_size": "9" * 5000}, {"scale": "17"}, {"x": []}]
+)
+def test_a_sidecar_whose_metadata_is_not_text_or_out_of_range_is_refused(tmp_path, change):
+    engine = write_engine(tmp_path / "m.engine")
+    about = json.loads(sidecar_path(engine).read_text())
+    about["metadata"].update(change)
+    sidecar_path(engine).write_text(json.dumps(about))
+    with pytest.raises(InputError, match="describes no engine of this kit"):
+        read_sidecar(engine)

@@ -29,7 +29,7 @@ from deploy.serving.triton import (
 )
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
-from tests.support.files import ROOT, encode, noise
+from tests.support.files import ROOT, content, encode, noise
 from tests.support.inference_server import serving
 from tests.support.predictors import GRID, HEIGHT, WIDTH, write_engine, write_red_predictor
 
@@ -122,7 +122,31 @@ def test_versions_follow_each_other_and_the_configuration_is_that_of_the_newest(
     assert config.parameters["model"].string_value == "made_7"
 
 
-def test_half_a_version_is_never_there_to_be_seen(made, tmp_path, monkeypatch):
+def test_a_file_that_is_the_latest_version_is_not_added_again(made, tmp_path, capsys):
+    repository = tmp_path / "r"
+    first, second = (write_red_predictor(tmp_path / f"{name}.onnx") for name in ("first", "second"))
+    for file in (first, second, second):
+        make_repository(repository, file, name="camera")
+    assert f"{second}: is version 2 already" in capsys.readouterr().out
+    assert sorted(versions(repository / "camera")) == [1, 2]
+    before = content(repository)
+    make_repository(repository, second, name="camera")
+    assert content(repository) == before
+    # other flags change the configuration, not the version
+    make_repository(repository, second, name="camera", instances=3)
+    assert read_config(repository / "camera" / CONFIG).instance_group[0].count == 3
+    assert sorted(versions(repository / "camera")) == [1, 2]
+    # an earlier file that is added again, or a version that is asked for, is served as the latest
+    make_repository(repository, first, name="camera")
+    make_repository(repository, first, name="camera", version=7)
+    assert sorted(versions(repository / "camera")) == [1, 2, 3, 7]
+    engine = write_engine(tmp_path / "m.engine")
+    for _ in range(2):
+        make_repository(repository, engine)
+    assert versions(repository / "m") == [1]
+
+
+def test_half_a_version_is_never_there_to_be_seen(made, tmp_path, tmp_path_factory, monkeypatch):
     make_repository(tmp_path, made / "one.onnx")
     seen, write = [], triton.write_new
 
@@ -133,9 +157,10 @@ def test_half_a_version_is_never_there_to_be_seen(made, tmp_path, monkeypatch):
             raise OSError(28, "no space")
 
     monkeypatch.setattr(triton, "write_new", watching)
-    make_repository(tmp_path, made / "one.onnx")
+    files = [write_red_predictor(tmp_path_factory.mktemp("made") / f"{name}.onnx") for name in ("newer", "newest")]
+    make_repository(tmp_path, files[0], name="one")
     with pytest.raises(OSError, match="no space"):
-        make_repository(tmp_path, made / "one.onnx")
+        make_repository(tmp_path, files[1], name="one")
     assert seen == [
         ["one/1", "one/1/model.onnx", f"one/{CONFIG}"],
         [*seen[0][:2], "one/2", "one/2/model.onnx", seen[0][2]],
@@ -436,8 +461,21 @@ def test_a_server_without_configurations_may_say_it_with_the_output(server):
 
 
 def test_addresses_are_told_from_files():
-    assert is_url("https://host/v2/models/one")
-    assert not is_url(Path("http.onnx"))
+    for url in ("https://host/v2/models/one", "localhost:8123/v2/models/one", "10.0.0.7:8000", "edge/v2/models/one"):
+        assert is_url(url)
+    assert is_url("[::1]:8000/v2/models/one")
+    for path in (Path("http.onnx"), "runs/v2/m.onnx", "C:/models/m.onnx", "a:b.onnx", "/srv/v2/models/one"):
+        assert not is_url(path)
+
+
+def test_an_address_may_lack_http_and_a_file_of_such_a_name_is_a_file(server, made, tmp_path, monkeypatch):
+    _, url = server
+    assert load_predictor(f"{url.removeprefix('http://')}/v2/models/one").predict(FRAMES[:1]).shape == (1, 3, 4)
+    with pytest.raises(InputError, match="expected http://HOST:8000/v2/models/NAME"):
+        load_predictor(f"{url.removeprefix('http://')}/one")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "camera:1").write_bytes((made / "one.onnx").read_bytes())
+    assert load_predictor("camera:1").backend != "served"
 
 
 # the images
