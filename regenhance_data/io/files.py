@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.leftovers import UNFINISHED, clear_once, name_file, owner
+from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once
 
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
 _MOST_BITS = 1024  # Python refuses to print an integer of thousands of digits
@@ -42,7 +42,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{UNFINISHED}{owner()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        clear_once(path.parent)
+        remove_abandoned_once(path.parent)
         yield temporary
         os.replace(temporary, path)
     except BaseException as error:

@@ -57,7 +57,7 @@ def _is_abandoned(path: Path, prefix: str) -> bool:
 
 def remove_abandoned(folder: Path, prefix: str = UNFINISHED) -> None:
     """Remove the unfinished files and temporary folders that killed processes left in a folder."""
-    with suppress(OSError):  # it is not there yet, or not ours to clear
+    with suppress(OSError):  # it is not there yet, or not ours
         for entry in os.scandir(folder):
             with suppress(OSError):
                 if entry.name.startswith(prefix) and _is_abandoned(Path(entry.path), prefix):
@@ -71,14 +71,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-_cleared: set[Path] = set()  # folders that this process has looked through: one with many frames takes a while
+_looked_at: set[Path] = set()  # folders that this process has looked through: one with many frames takes a while
 
 
-def clear_once(folder: Path, prefix: str = UNFINISHED) -> None:
+def remove_abandoned_once(folder: Path, prefix: str = UNFINISHED) -> None:
     """`remove_abandoned`, the first time that this process comes to a folder."""
     key = folder.absolute() / prefix
-    if key not in _cleared:
-        _cleared.add(key)
+    if key not in _looked_at:
+        _looked_at.add(key)
         remove_abandoned(folder, prefix)
 
 
@@ -90,7 +90,7 @@ def temporary_folder(within: Path | None = None) -> Iterator[Path]:
     file names the folder.
     """
     parent, prefix = (Path(tempfile.gettempdir()), f"{KIT}-") if within is None else (within, UNFINISHED)
-    clear_once(parent, prefix)
+    remove_abandoned_once(parent, prefix)
     with tempfile.TemporaryDirectory(dir=parent, prefix=f"{prefix}{owner()}-", ignore_cleanup_errors=True) as folder:
         try:
             yield Path(folder)

@@ -153,6 +153,12 @@ def test_a_dataset_that_the_demo_did_not_make_is_left_alone(cameras, refused):
     assert "the demo did not make" in refused("tools/demo.py", "--save_dir", out, *flags)
 
 
+@pytest.mark.parametrize("content", ["-1", "{}", "null"])
+def test_stages_that_are_no_list_are_refused(refused, tmp_path, content):
+    (tmp_path / "stages.json").write_text(content)
+    assert "stages.json: holds no stages of this command" in refused("tools/demo.py", "--save_dir", tmp_path)
+
+
 def test_a_video_of_ones_own_needs_a_detector_of_ones_own(refused, tmp_path):
     video = encode(tmp_path / "v.mp4", noise(2, 64, 96))
     assert "--detector builtin finds only the objects of the built-in street; give another" in refused(
