@@ -15,7 +15,8 @@ loading and running a row adds to its process.
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from deploy.backends.registry import BACKENDS, CPU_BACKENDS, local_backends
 from deploy.benchmarking.settings import CONFIGS, BenchmarkSettings

@@ -10,7 +10,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console

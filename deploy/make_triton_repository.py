@@ -10,7 +10,8 @@ import argparse
 import re
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data import cli

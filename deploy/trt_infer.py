@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console

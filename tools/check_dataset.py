@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.check import check_dataset

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, Dataset

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors

@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset

@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 import numpy as np
 

@@ -6,7 +6,8 @@ Works at any stage, from extracted frames on.
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset

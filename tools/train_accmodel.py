@@ -7,7 +7,8 @@ train_log.json and accmodel.onnx, which runs on the same backends as the other p
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset

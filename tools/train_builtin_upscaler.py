@@ -6,7 +6,8 @@ First with a loss on pixels, then also on the detector's features.
 import argparse
 from pathlib import Path
 
-import _environment  # noqa: F401 (checks the installation)
+if not __package__:
+    import _environment  # noqa: F401 (a script checks the installation)
 
 from regenhance_data import cli
 from regenhance_data.io.files import refuse_missing
