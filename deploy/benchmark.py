@@ -13,10 +13,11 @@ loading and running a row adds to its process.
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from deploy.backends.registry import BACKENDS, CPU_BACKENDS, local_backends
 from deploy.benchmarking.settings import CONFIGS, BenchmarkSettings

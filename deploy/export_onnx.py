@@ -7,11 +7,12 @@ of the config and of the flags that make a difference: CONFIG.onnx, CONFIG_fp16.
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console

@@ -8,10 +8,11 @@ sees half of one.
 
 import argparse
 import re
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data import cli

@@ -6,11 +6,12 @@ the file, the TensorRT version and the GPU that it was built for; deploy/trt_inf
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from deploy.backends.registry import BACKENDS
 from deploy.contract import ENGINE_SUFFIX

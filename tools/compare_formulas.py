@@ -1,10 +1,11 @@
 """Which importance formula works best for your detector: all formulas compared, and a greedy search as upper bound."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli, errors
 from regenhance_data.defaults import BUDGETS

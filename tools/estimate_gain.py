@@ -9,11 +9,12 @@ taken as the camera's LR frames: then the reference is the result on what the up
 import argparse
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, Dataset

@@ -1,10 +1,11 @@
 """Cost of reusing predictions on later frames: F1 of the detector over predictions per second."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors

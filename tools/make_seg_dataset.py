@@ -1,11 +1,12 @@
 """Importance → level labels, a split without leakage, and dataset.yaml: a dataset that PaddleSeg trains on."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset

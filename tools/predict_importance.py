@@ -6,10 +6,11 @@ int64 [T] the frame numbers. Frames are streamed; only the result stays in memor
 
 import argparse
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 import numpy as np
 

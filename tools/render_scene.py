@@ -1,10 +1,11 @@
 """Render the built-in street as a camera delivers it: a small H.264 clip, and a file with the true boxes."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 import cv2
 

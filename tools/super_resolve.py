@@ -1,10 +1,11 @@
 """LR frames → HR frames (sr_images/), with an upscaler."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset

@@ -5,10 +5,11 @@ train_log.json and accmodel.onnx, which runs on the same backends as the other p
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset

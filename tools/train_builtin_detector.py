@@ -1,10 +1,11 @@
 """Train the built-in street detector (how the kit's own weights were trained: docs/decisions.md)."""
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, save_street_weights

@@ -4,10 +4,11 @@ First with a loss on pixels, then also on the detector's features.
 """
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
-if not __package__:
-    import _environment  # noqa: F401 (a script checks the installation)
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
 
 from regenhance_data import cli
 from regenhance_data.io.files import refuse_missing
