@@ -66,7 +66,8 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
         fail(parser.prog, str(error))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            fail(parser.prog, f"{error.filename}: the disk or the quota is full; free some space and run this again")
+            where = f"{error.filename}: " if error.filename else ""
+            fail(parser.prog, f"{where}the disk or the quota is full; free some space and run this again")
         if error.filename is not None:  # the user can fix a path that cannot be read or written
             fail(parser.prog, f"{error.filename}: {os.strerror(error.errno or 0)}")
         raise

@@ -89,3 +89,13 @@ def test_a_missing_module_of_the_kit_is_a_bug():
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" in stderr
+
+
+@pytest.mark.parametrize("filename", [None, "a.png"])
+def test_a_full_disk_is_one_line_and_names_the_file_that_is_known(filename):
+    process = started(f"    begin(); raise OSError(28, 'No space left on device', {filename!r})")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "the disk or the quota is full; free some space" in stderr
+    assert ("a.png: " in stderr) == (filename is not None)
+    assert "None" not in stderr
