@@ -9,6 +9,7 @@ not stop the others.
 
 import argparse
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -92,7 +93,8 @@ def main(args: argparse.Namespace) -> None:
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; its importance means nothing")
-    digest = sha256(Path(args.model)) if Path(args.model).is_file() else ""
+    # a server may change its model between two runs, so what it predicted is not gone on with
+    digest = sha256(Path(args.model)) if Path(args.model).is_file() else uuid.uuid4().hex
     reuses = [policy.start() for _ in args.video]
     started = time.monotonic()
     with ExitStack() as opened:

@@ -8,8 +8,9 @@ taken as the camera's LR frames: then the reference is the result on what the up
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,12 @@ from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, Dataset
 from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
-from regenhance_data.evaluation.inputs import MISSING_DETECTOR
+from regenhance_data.evaluation.inputs import MISSING_DETECTOR, tell_detector
 from regenhance_data.evaluation.record import NOT_WORTH_IT
 from regenhance_data.io.files import write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.upscalers.kinds import KINDS as UPSCALERS
-from regenhance_data.upscalers.settings import UpscalerSettings
+from regenhance_data.upscalers.settings import CHANNEL_ORDERS, UpscalerSettings
 
 if TYPE_CHECKING:
     from regenhance_data.evaluation.gain import GainEstimate, GainFrame
@@ -37,6 +38,7 @@ python tools/estimate_gain.py --video camera.mp4 --detector onnx:yolox_nano.onnx
 python tools/estimate_gain.py --video camera.mp4 --detector onnx:yolox_nano.onnx --upscaler onnx:sr.onnx --save_dir S
 python tools/estimate_gain.py --data my_dataset --frames 60 --save_dir runs/estimate
 """
+TRIED_FRAMES = 3  # of which the upscaler makes a picture that is compared with them
 SLOW_FRAME_S = 10  # a frame that takes longer is told, with what all of them will take
 
 
@@ -50,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--upscaler", metavar="SPEC", help=f"{known_specs(UPSCALERS)} (default: for originals none, else builtin)")
     add("--upscaler_pixel_range", type=float, metavar="WHITE", help="white in the upscaler's file, 1 or 255")
+    add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
     add("--video_is", choices=("auto", "original", "lr"), default="auto", help="what the video's frames are taken for")
     add("--scale", type=int, help="factor from LR to HR size (default: 3, or the dataset's)")
     add("--frames", type=int, default=30, help="frames to look at, at least 20 for a verdict")
@@ -63,30 +66,42 @@ def upscaler_settings(args: argparse.Namespace, spec: str | None, scale: int) ->
     if spec is None:
         return None
     try:
-        return UpscalerSettings(spec, scale, pixel_range=args.upscaler_pixel_range)
+        return UpscalerSettings(
+            spec, scale, pixel_range=args.upscaler_pixel_range, channel_order=args.upscaler_channel_order
+        )
     except errors.InputError as error:
         raise in_words_of_this_command(error) from None
 
 
 def in_words_of_this_command(error: errors.InputError) -> errors.InputError:
     """An error about an upscaler, which other commands take as --model."""
-    renamed = str(error).replace("--model", "--upscaler").replace("--pixel_range", "--upscaler_pixel_range")
+    renamed = str(error).replace("--model", "--upscaler")
+    for flag in ("pixel_range", "channel_order"):
+        renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
     return errors.InputError(renamed)
 
 
-def load_given_upscaler(settings: UpscalerSettings | None) -> "TiledUpscaler | None":
+def load_given_upscaler(settings: UpscalerSettings | None, frames: Sequence["GainFrame"]) -> "TiledUpscaler | None":
+    """The upscaler, told what it was taken for. InputError where it does not load, or makes another picture."""
+    if settings is None:
+        return None
+    from regenhance_data.upscalers.likeness import refuse_unlike_result
     from regenhance_data.upscalers.loading import load_upscaler
 
     try:
-        return None if settings is None else load_upscaler(settings)
+        upscaler = load_upscaler(settings)
+        console.tell(f"{settings.argument or settings.spec}: read as {upscaler.read_as}")
+        refuse_unlike_result(settings, upscaler, (frame.lr for frame in frames))
     except errors.InputError as error:
         raise in_words_of_this_command(error) from None
+    return upscaler
 
 
 def is_lr_video(args: argparse.Namespace) -> bool:
     """Whether the frames of --video are LR frames. InputError for a file that is no video."""
-    from regenhance_data.io.video import read_video
+    from regenhance_data.io.video import inspect_video, read_video
 
+    console.tell(f"{args.video}: read as {inspect_video(args.video)}")
     height, width = next(iter(read_video(args.video))).shape[:2]
     is_lr = height < ORIGINAL_HEIGHT_PX if args.video_is == "auto" else args.video_is == "lr"
     what = "LR frames; the reference is the detector's result on what the upscaler makes of them"
@@ -146,8 +161,12 @@ def main(args: argparse.Namespace) -> None:
 
     frames, upscaler = frames_and_upscaler(args, dataset)
     detector = load_detector(detector_settings)
+    tell_detector(detector)
     scale = dataset.scale if dataset else args.scale or SCALE
-    estimate = estimate_gain(timed(frames, args.frames), detector, scale, load_given_upscaler(upscaler))
+    frames = iter(frames)
+    first = list(islice(frames, TRIED_FRAMES))
+    loaded = load_given_upscaler(upscaler, first)
+    estimate = estimate_gain(timed(chain(first, frames), args.frames), detector, scale, loaded)
     settings = {
         "video": args.video and str(args.video),
         "data": args.data and str(args.data),

@@ -21,6 +21,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.io.files import locked, read_json, write_json
 from regenhance_data.io.leftovers import name_file
 from regenhance_data.io.video import VideoWriter
+from regenhance_data.io.video_streams import open_video
 from regenhance_data.regions.overlay import draw_heatmap, draw_outline
 from regenhance_data.regions.selection import select_macroblocks
 
@@ -139,12 +140,10 @@ def promised_frames(videos: Sequence[Path], max_frames: int | None) -> int | Non
 
 
 def _promised(video: Path) -> int:
-    with av.open(str(video), options={"protocol_whitelist": "file"}) as container:
-        streams = container.streams.video
-        if count := max((stream.frames for stream in streams), default=0):
-            return count
+    container, stream = open_video(video)
+    with container:
         seconds = (container.duration or 0) / av.time_base
-        return round(seconds * float(streams[0].average_rate or 0))
+        return int(stream.frames or round(seconds * float(stream.average_rate or 0)))
 
 
 def kept_frames(results: Iterable[VideoResult]) -> int:

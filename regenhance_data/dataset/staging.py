@@ -57,6 +57,9 @@ def finish_publishing(root: Path, part: str, save: Callable[..., None]) -> None:
     folder = root / part / _READY
     if not folder.is_dir():
         return
+    if not any(folder.iterdir()):  # killed between the last two removals
+        folder.rmdir()
+        return
     record = read_json(folder / _PLAN)
     if not isinstance(record, dict):
         raise InputError(f"{folder}: is not what this kit writes; remove it")

@@ -1,6 +1,5 @@
 """Warnings about what is valid in a dataset but probably not intended: one source for the check and the report."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -136,11 +135,32 @@ def _clip_warnings(statistics: DatasetStatistics) -> Iterator[DatasetWarning]:
                 f"{clip.other_sizes} of {len(clip.frames)} LR frames of {clip} differ in size from its first one",
                 "extract the clip again: importance and an exported predictor need one size",
             )
-    sizes = Counter(f"{clip.grid.width}x{clip.grid.height}" for clip in statistics.clips)
-    if len(sizes) > 1:
-        same_height = len({clip.grid.height for clip in statistics.clips}) == 1
-        manifest = "" if same_height else "extract them with one height (tools/extract.py --manifest), or "
-        yield DatasetWarning(
-            f"clips differ in size ({', '.join(sizes)}), and a predictor is exported for one size",
-            f"{manifest}export a predictor for each size, or make a dataset for each",
+    difference = size_difference({str(clip): (clip.grid.height, clip.grid.width) for clip in statistics.clips})
+    if difference:
+        yield difference
+
+
+def size_difference(clips: Mapping[str, tuple[int, int]]) -> DatasetWarning | None:
+    """What clips whose LR frames differ in size are good for; {clip: (height, width)}. None where all are equal."""
+    clips_of: dict[tuple[int, int], list[str]] = {}
+    for clip, hw in clips.items():
+        clips_of.setdefault(hw, []).append(clip)
+    if len(clips_of) < 2:
+        return None
+    sizes = ", ".join(
+        f"{width}x{height} ({', '.join(names[:3])}{' …' if len(names) > 3 else ''})"
+        for (height, width), names in clips_of.items()
+    )
+    aspects = [width / height for height, width in clips_of]
+    if max(aspects) < 1.02 * min(aspects):
+        fix = f"to make them equal, give each the same height in a --manifest ('height: {min(clips_of)[0]}')"
+    else:
+        fix = (
+            "no height makes these shapes equal (a --manifest gives each clip its own): export with --all_sizes, "
+            "evaluate with --clips"
         )
+    return DatasetWarning(
+        f"LR frames have {len(clips_of)} sizes: {sizes}; labels and training take them together, but a predictor is "
+        "exported and evaluated for one size",
+        fix,
+    )

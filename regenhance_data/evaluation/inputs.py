@@ -149,6 +149,11 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
     if missing and recorded is None and not hasattr(args, "spec"):
         raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
     detector = load_detector(detector_settings_from(args, recorded))
+    tell_detector(detector)
+    return detector
+
+
+def tell_detector(detector: "Detector") -> None:
+    """Say what a detector was taken for."""
     settings, count = detector.settings, len(detector.class_names)
     tell(f"{settings.spec}: read as {settings.read_as or f'{settings.task}, {count} classes'}")
-    return detector

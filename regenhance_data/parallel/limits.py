@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -24,19 +25,21 @@ def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: fl
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, args), daemon=True)
-    # only this process handles Ctrl-C: the new one inherits that it is ignored
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # only this process handles Ctrl-C: the new one inherits that it is ignored. A thread cannot set handlers
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
     sender.close()
     try:
         if not receiver.poll(limit_s):
-            raise InputError(f"{what} is not done after {limit_s:g} s, in which any predictor is; make it again")
+            raise InputError(f"{what} is not done after {limit_s:g} s, longer than files need; make the file again")
         is_result, answer = receiver.recv()
     except EOFError:
-        raise InputError(f"{what} crashes the library that reads it; make it again") from None
+        raise InputError(f"{what} crashes; make the file again") from None
     finally:
         process.kill()
         process.join()

@@ -14,6 +14,7 @@ from regenhance_data.console import progress, tell, warn
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, PARTIAL, Dataset, clip_id, former_clip_id
 from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
+from regenhance_data.dataset.warnings import size_difference
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import encode_jpeg, write_image
@@ -170,25 +171,9 @@ def _frame_rate(settings: ExtractionSettings, source_rate: float, written: _Writ
 
 def size_warning(dataset: Dataset) -> str | None:
     """What the clips of a dataset that differ in size are good for, in one line; None where all are equal."""
-    clips_of: dict[tuple[int, int], list[str]] = {}
-    for clip in dataset.clips():
-        hw = dataset.record.clips.get(clip, ClipRecord()).origin_hw
-        if hw is not None:
-            clips_of.setdefault(hw, []).append(clip)
-    if len(clips_of) < 2:
-        return None
-    sizes = ", ".join(
-        f"{_size(hw)} ({', '.join(clips[:3])}{' …' if len(clips) > 3 else ''})" for hw, clips in clips_of.items()
-    )
-    aspects = [width / height for height, width in clips_of]
-    if max(aspects) < 1.02 * min(aspects):
-        mend = f"to make them equal, give each the same height in a --manifest ('height: {min(clips_of)[0]}')"
-    else:
-        mend = "no height makes these shapes equal: make a dataset for each, or give heights by clip in a --manifest"
-    return (
-        f"{dataset.root}: its LR frames have {len(clips_of)} sizes: {sizes}; importance, labels and training take them "
-        f"together, but a predictor is exported and evaluated for one size; {mend}"
-    )
+    sizes = {clip: dataset.record.clips.get(clip, ClipRecord()).origin_hw for clip in dataset.clips()}
+    difference = size_difference({clip: hw for clip, hw in sizes.items() if hw is not None})
+    return f"{dataset.root}: {difference}" if difference else None
 
 
 def _size(hw: tuple[int, int]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, Frame
-from regenhance_data.dataset.staleness import Renewal, refuse_unknown_sr_images, start_sr_images
+from regenhance_data.dataset.staleness import Renewal, refuse_unknown_sr_images, start_sr_images, without_words
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
@@ -64,8 +64,9 @@ def super_resolve(
 
 def _is_done(dataset: Dataset, record: Mapping[str, Any], frames: Sequence[Frame]) -> bool:
     """Whether all HR frames are there, by the upscaler of the record."""
-    recorded = {key: value for key, value in (dataset.record.upscaler or {}).items() if key != "read_as"}
-    return recorded == record and all(dataset.path(SR_IMAGES, frame).exists() for frame in frames)
+    return without_words(dataset.record.upscaler or {}) == record and all(
+        dataset.path(SR_IMAGES, frame).exists() for frame in frames
+    )
 
 
 def _missing(renewal: Renewal, clip: str) -> list[Frame]:

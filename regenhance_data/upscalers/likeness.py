@@ -138,7 +138,7 @@ def _correlation(wanted: list[np.ndarray], made: list[np.ndarray]) -> float:
 def _mend(settings: UpscalerSettings, crops: list[np.ndarray], wanted: list[np.ndarray], error: float) -> str:
     """The flags with which the result is most like the frames, "" where none makes it so."""
     kind = settings.kind
-    ranges = (settings.white, 256 - settings.white) if kind.has_pixel_range else (None,)
+    ranges = (settings.white, 1 if settings.white == 255 else 255) if kind.has_pixel_range else (None,)
     orders = (RGB, BGR, f"{RGB}-{BGR}") if kind.argument else (RGB,)
     best, flags = min(error / 2, _MOST_ERROR), ""
     for pixel_range, order in product(ranges, orders):

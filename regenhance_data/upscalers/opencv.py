@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
-from regenhance_data.parallel.processes import run_in_process
+from regenhance_data.parallel.limits import run_limited
 from regenhance_data.upscalers.base import FloatNetwork, UpscalingNetwork, pixels_of, probe, scale_of
 from regenhance_data.upscalers.settings import UpscalerSettings
 
@@ -27,11 +26,11 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     """
     path = Path(argument)
     try:
-        scale, multiple, channels = run_in_process(_probed, path)
+        scale, multiple, channels = run_limited(
+            _probed, path, what=f"{path}: OpenCV's reader of frozen TensorFlow graphs"
+        )
     except InputError:
         raise
-    except BrokenProcessPool:
-        raise InputError(f"{path}: is not a frozen TensorFlow graph that OpenCV reads (its reader crashed)") from None
     # OpenCV has exceptions of its own, and they are not those of Python
     except Exception as error:
         raise InputError(

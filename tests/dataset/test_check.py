@@ -79,13 +79,14 @@ def test_lost_hr_frames_and_frames_of_other_sizes_are_warned_of(dataset):
 @pytest.mark.parametrize(
     ("size_wh", "advice"),
     [
-        ((64, 48), "; export a predictor for each size, or make a dataset for each"),
-        ((64, 40), "; extract them with one height (tools/extract.py --manifest), or export"),
+        ((64, 48), "; no height makes these shapes equal"),
+        ((40, 24), "; to make them equal, give each the same height in a --manifest ('height: 24')"),
     ],
 )
 def test_the_advice_for_clips_of_two_sizes_can_be_followed(dataset, size_wh, advice):
     fill_dataset(dataset.root, {"other": 3}, size_wh[1], size_wh[0])
-    assert f"clips differ in size (80x48, {size_wh[0]}x{size_wh[1]})" in warned(dataset)
+    assert "LR frames have 2 sizes: 80x48 (" in warned(dataset)
+    assert f"{size_wh[0]}x{size_wh[1]} (other)" in warned(dataset)
     assert advice in warned(dataset)
 
 

@@ -8,7 +8,8 @@ import pytest
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.gain import GainFrame, estimate_gain, frames_of_dataset, frames_of_video, gain_table
 from tests.support.cameras import fill_cameras, square_frames
-from tests.support.files import encode
+from tests.support.files import encode, noise
+from tests.support.upscalers import write_changed
 from tools import estimate_gain as command
 
 
@@ -96,6 +97,19 @@ def test_the_command_writes_json_and_plot_and_says_what_comes_next(video, detect
     assert "taken as originals" in out
     assert "--height 64 --keep_hr" in out
     assert (tmp_path / "estimate.png").stat().st_size > 5000
+
+
+def test_the_command_says_what_it_read_and_refuses_an_upscaler_of_another_range(detector_file, tmp_path, capsys):
+    upscaler = write_changed(tmp_path / "255.ts", "of its range", scale=3, white=255.0)
+    video = encode(tmp_path / "camera.mp4", noise(3, 480, 640))
+    words = ["--video", video, "--detector", f"onnx:{detector_file}", "--video_is", "original", "--frames", 3]
+    words += ["--upscaler", f"torchscript:{upscaler}"]
+    with pytest.raises(InputError, match=r"unlike the LR frame .* give --upscaler_pixel_range 255$"):
+        command.main(command.make_parser().parse_args([str(word) for word in words]))
+    out = capsys.readouterr().out
+    for read in (video, detector_file, upscaler):
+        assert f"{read}: read as " in out
+    command.main(command.make_parser().parse_args([*map(str, words), "--upscaler_pixel_range", "255"]))
 
 
 @pytest.mark.parametrize(

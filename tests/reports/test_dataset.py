@@ -158,7 +158,7 @@ def test_what_is_amiss_with_clear_frames_and_clips_is_said(tmp_path):
     _, warned = reported(Dataset.open(dataset.root), tmp_path)
     assert "HR frames differ from upsampled ones by only 0.00 of 255" in warned
     assert "importance is 0 everywhere" in warned
-    assert "clips differ in size (93x70, 48x32)" in warned
+    assert "LR frames have 2 sizes: 93x70" in warned
 
 
 def test_words_from_files_are_escaped(dataset, tmp_path):

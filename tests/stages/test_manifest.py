@@ -190,7 +190,7 @@ def test_clips_of_two_sizes_are_told_at_once(run, recordings, tmp_path):
     night = recordings / "night" / "cam.mkv"
     run("tools/extract.py", "--video", recordings / "day one.mp4", "--data", tmp_path, "--height", "32")
     told = run("tools/extract.py", "--video", night, "--data", tmp_path, "--height", "48").stderr
-    assert "LR frames have 2 sizes: 64×48 (cam), 48×32 (day_one)" in told
+    assert "LR frames have 2 sizes: 64x48 (cam), 48x32 (day_one)" in told
     assert "--manifest" in told
     write_yaml(recordings / "two.yaml", {"clips": [{"video": "day one.mp4"}, {"video": "night/cam.mkv"}]})
     told = run(
