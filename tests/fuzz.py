@@ -34,7 +34,9 @@ import torch
 import torchvision
 from PIL import Image
 
-sys.path[0] = str(Path(__file__).resolve().parents[1])  # the root, not tests/, whose folders are named like packages
+_ROOT = Path(__file__).resolve().parents[1]
+# not tests/, whose folders are named like packages; tools/ has what each script imports first
+sys.path[:1] = [str(_ROOT), str(_ROOT / "tools")]
 
 from deploy.backends.registry import CPU_BACKENDS
 from regenhance_data.dataset.check import check_dataset
@@ -55,7 +57,7 @@ from tests.support.damage import (
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode, noise
 from tests.support.predictors import write_engine, write_predictor
-from tests.support.upscalers import write_graph, write_script
+from tests.support.upscalers import write_changed, write_repeating
 
 LIMIT_S = 10
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
@@ -359,8 +361,8 @@ def make_seeds(folder: Path) -> None:
     shutil.copyfile(ROOT / "tests/data/edsr_official_x3.pt", "edsr.pt")
     spandrel_compact = importlib.import_module("spandrel.architectures.Compact.__arch.SRVGG").SRVGGNetCompact
     torch.save({"params": spandrel_compact(num_feat=8, num_conv=2, upscale=2).state_dict()}, "compact.pth")
-    write_script("larger.pt")
-    write_graph("larger.onnx")
+    write_changed("larger.pt", "sound")
+    write_repeating("larger.onnx")
     torch.jit.trace(torch.nn.Conv2d(3, 3, 3, padding=1), torch.zeros(1, 3, 64, 64)).save("classes.pt")
     lraspp = torchvision.models.get_model("lraspp_mobilenet_v3_large", weights_backbone=None, num_classes=2)
     torch.save(lraspp.state_dict(), "lraspp.pth")
