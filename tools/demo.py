@@ -222,7 +222,10 @@ def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]
         raise errors.InputError(f"{journal}: holds no stages of this command; remove it, or give another --save_dir")
     if args.restart:
         return []
-    is_same = [isinstance(entry, dict) and entry.get("inputs") == inputs and "seconds" in entry for entry in entries]
+    is_same = [
+        isinstance(entry, dict) and entry.get("inputs") == inputs and isinstance(entry.get("seconds"), int | float)
+        for entry in entries
+    ]
     return entries[: [*is_same, False].index(False)]
 
 

@@ -1,6 +1,7 @@
 """Detectors from ONNX files, made differentiable through onnx2torch."""
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from regenhance_data.detectors.preprocessing import FREE_SIZES, RUN_ERRORS, Run,
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
+from regenhance_data.io.onnx_files import check_network
+from regenhance_data.io.onnx_sessions import run_within
 from regenhance_data.io.torch_weights import default_device
+from regenhance_data.parallel.limits import limited_memory
 
 MOST_DIFFERENCE = 0.02  # of the largest value of an output: more than float16 and int8 account for
 MOST_DIFFERENT = 0.02  # of the values of an output: some flip where two scores are nearly the same
@@ -35,10 +39,17 @@ _TYPES = {
 
 def load(argument: str, settings: DetectorSettings) -> Detector:
     """The detector in an ONNX file. InputError for a file that is missing, no ONNX, or no known kind of detector."""
-    path = Path(argument)
+    with limited_memory() if default_device().type == "cpu" else nullcontext():
+        return _load(Path(argument), settings)
+
+
+def _load(path: Path, settings: DetectorSettings) -> Detector:
     model = read_graph(path)
     try:
         inputs, metadata = inputs_of(model, path), metadata_of(model)
+        hw = settings.input_size or inputs.hw or FREE_SIZES[0]
+        image = (1, *hw, 3) if inputs.channels_last else (1, 3, *hw)
+        limit_s = check_network(path, model, {inputs.image: image})
         made = rewritten(model, inputs, path)
     except BROKEN as error:  # nodes without the inputs or attributes that their operators have
         raise InputError(f"{path}: is a damaged ONNX graph ({one_line(error)}); export it again") from None
@@ -46,8 +57,7 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
         for name in settings.classes:
             class_number(name, [metadata.names[number] for number in range(metadata.count)])
     run = _runner(model, made, inputs, path)
-    hw = settings.input_size or inputs.hw or FREE_SIZES[0]
-    _refuse_unlike(path, inputs, run, hw)
+    _refuse_unlike(path, inputs, run, hw, limit_s)
     return load_exported(Source(path, run, inputs.hw, metadata, inputs.white), settings)
 
 
@@ -96,7 +106,7 @@ def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int]) -> None:
+def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int], limit_s: float | None) -> None:
     """InputError where the converted graph gives other values than ONNX Runtime does with the file."""
     noise = np.random.default_rng(0).random((1, 3, *hw), np.float32) * np.float32(inputs.white or 1)
     kind = _TYPES.get(inputs.elem_type)
@@ -104,7 +114,8 @@ def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int
         return
     pixels = noise.astype(kind)
     try:
-        expected = _reference(path, inputs, pixels.transpose(0, 2, 3, 1) if inputs.channels_last else pixels)
+        image = pixels.transpose(0, 2, 3, 1) if inputs.channels_last else pixels
+        expected = _reference(path, inputs, image, limit_s)
         made = run(torch.from_numpy(pixels.astype(np.float32)).to(default_device()))
     except (*RUN_ERRORS, *_ORT_ERRORS):
         return  # what does not run at this size is refused with its own reason
@@ -125,7 +136,7 @@ _ORT_ERRORS = (
 )
 
 
-def _reference(path: Path, inputs: GraphInputs, pixels: np.ndarray) -> dict[str, Any]:
+def _reference(path: Path, inputs: GraphInputs, pixels: np.ndarray, limit_s: float | None) -> dict[str, Any]:
     """The outputs of the file for these pixels, by name."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
@@ -139,7 +150,7 @@ def _reference(path: Path, inputs: GraphInputs, pixels: np.ndarray) -> dict[str,
             size = np.array([width, height], np.float32 if "float" in value.type else np.int64)
             given[value.name] = size[None] if len(value.shape) == 2 else size
     names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, given), strict=True))
+    return dict(zip(names, run_within(session, names, given, path, limit_s), strict=True))
 
 
 def _differ(expected: np.ndarray, made: np.ndarray) -> bool:

@@ -3,7 +3,6 @@
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,7 @@ from regenhance_data.detectors.class_names import Metadata
 from regenhance_data.errors import InputError, one_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-MOST_BYTES = 2**32  # of one tensor in a graph; a forged file must not allocate more
 _CHANNELS = 3
-_PACKED = {TensorProto.INT4: 2, TensorProto.UINT4: 2}  # elements in a byte
-_ABOVE_ZERO = {"strides", "kernel_shape", "dilations", "group", "blocksize", "num_outputs", "num_groups"}
 _CONSTANT_TYPES = {
     "value_float": np.float32,
     "value_floats": np.float32,
@@ -46,7 +42,7 @@ class GraphInputs:
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The model in an ONNX file. InputError where it is none, is damaged, or is a predictor of this kit."""
+    """The model in an ONNX file, not checked yet. InputError where it is none, or is a predictor of this kit."""
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
@@ -56,78 +52,15 @@ def read_graph(path: Path) -> onnx.ModelProto:
             f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
             "importance is computed for"
         )
-    for tensor in tensors_of(model.graph):
-        if problem := _problem_of(tensor):
-            raise InputError(f"{path}: is damaged: the tensor {tensor.name[:80]!r} {problem}; export or copy it again")
-    for node in nodes_of(model.graph):
-        for attribute in node.attribute:
-            values = [*attribute.ints] or [attribute.i]
-            if attribute.name in _ABOVE_ZERO and min(values) < 1:  # onnx divides by them
-                raise InputError(f"{path}: is damaged: a {node.op_type} has {attribute.name} {values}; export it again")
     return model
 
 
-def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes of a graph, those of its subgraphs too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from nodes_of(inner)
-
-
-def tensors_of(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """All tensors that a graph stores, those of its subgraphs too."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (*attribute.tensors, *([attribute.t] if attribute.HasField("t") else []))
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                yield from tensors_of(inner)
-
-
-def _problem_of(tensor: TensorProto) -> str | None:
-    """What is wrong with the size of a stored tensor: libraries in C++ read past its end."""
-    if any(dim < 0 for dim in tensor.dims):
-        return f"has the shape {list(tensor.dims)}"
-    count = prod(tensor.dims)
+def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes of its values, as far as they follow from its inputs."""
     try:
-        item = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        field = helper.tensor_dtype_to_field(tensor.data_type)
-    except KeyError:
-        return f"has an unknown type ({tensor.data_type})"
-    if tensor.data_type == TensorProto.STRING:
-        return None if len(tensor.string_data) == count else f"has {len(tensor.string_data)} of {count} values"
-    if tensor.HasField("raw_data"):
-        packed = _PACKED.get(tensor.data_type, 1)
-        if tensor.data_type in (TensorProto.BFLOAT16, *range(17, 21)):
-            item = 2 if tensor.data_type == TensorProto.BFLOAT16 else 1
-        wanted = -(-count // packed) * (1 if packed > 1 else item)
-        return None if len(tensor.raw_data) == wanted else f"has {len(tensor.raw_data)} of {wanted} bytes"
-    stored = len(getattr(tensor, field)) * _PACKED.get(tensor.data_type, 1)
-    stored //= 2 if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128) else 1
-    fits = stored == count or (tensor.data_type in _PACKED and stored == count + count % 2)
-    return None if fits else f"has {stored} of {count} values"
-
-
-def refuse_huge_values(model: onnx.ModelProto, path: Path) -> None:
-    """InputError where the graph computes a tensor larger than MOST_BYTES, as far as its shapes are known."""
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        count = prod(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
-        if count * 4 > MOST_BYTES:
-            raise InputError(f"{path}: its value {value.name[:80]!r} needs {count * 4 / 2**30:.0f} GB; export it again")
-
-
-def with_shapes(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The model with the shapes of its values, as far as they follow from its inputs. InputError for huge values."""
-    try:
-        made = shape_inference.infer_shapes(model, data_prop=True)
+        return shape_inference.infer_shapes(model, data_prop=True)
     except Exception:  # of operators that this version of onnx does not know
-        made = model
-    refuse_huge_values(made, path)
-    return made
+        return model
 
 
 class Constants(Mapping[str, np.ndarray]):

@@ -16,8 +16,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from regenhance_data.detectors.onnx_graph import FLOATS, Constants, GraphInputs, tensors_of, with_shapes
+from regenhance_data.detectors.onnx_graph import FLOATS, Constants, GraphInputs, with_shapes
 from regenhance_data.errors import InputError
+from regenhance_data.io.onnx_files import tensors_of
 
 DOMAIN = "regenhance"  # of the operators in onnx_operators.py
 OLDEST, NEWEST = 11, 17  # the opsets that are kept
@@ -95,7 +96,8 @@ def rewritten(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> onnx.M
         raise InputError(f"{path}: has branches or loops ({what}); export the detector alone, without its NMS")
     opset = _Rewriting(made, path).opset
     _set_opset(made, min(opset, _KNOWN))
-    made = with_shapes(made, path)
+    del made.functions[:]  # none is called: an operator of another domain is refused
+    made = with_shapes(made)
     rewriting = _Rewriting(made, path)
     rewriting.opset = opset
     nodes = [new for node in made.graph.node for new in _rewritten_node(node, rewriting)]
@@ -368,7 +370,7 @@ def _fold_constants(model: onnx.ModelProto) -> None:
 
 def _as_float32(model: onnx.ModelProto) -> None:
     """Make every floating-point value float32."""
-    for tensor in tensors_of(model.graph):
+    for tensor in tensors_of(model):
         if tensor.data_type in FLOATS[1:]:
             tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):

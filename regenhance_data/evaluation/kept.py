@@ -1,7 +1,8 @@
 """The counts of frames that are evaluated already, in a file until the evaluation is complete.
 
 A run that was interrupted or killed goes on where it was. The first line of the file identifies the inputs of the
-evaluation, each further line holds the counts of one frame; a line that was not written to its end is dropped.
+evaluation, each further line holds the counts of one frame and a digest; a line that was not written to its end, or was
+changed, is dropped.
 """
 
 import json
@@ -42,16 +43,22 @@ class KeptCounts:
     def add(self, frame: Frame, counts: FrameCounts) -> None:
         """Keep the counts of one more frame."""
         if not self._is_started:  # anew, so that no torn line stays within the file
-            lines = [json.dumps({"inputs": self._inputs}), *(_line(*item) for item in self._known.items())]
+            lines = [json.dumps({"inputs": self._inputs}), *(self._line(*item) for item in self._known.items())]
             write_text(self._path, "".join(f"{line}\n" for line in lines))
             self._is_started = True
         self._known[_key(frame)] = counts
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(_line(_key(frame), counts) + "\n")
+                file.write(self._line(_key(frame), counts) + "\n")
         except OSError as error:
             error.filename = str(self._path)  # a failed write names no file
             raise
+
+    def _line(self, key: str, counts: FrameCounts) -> str:
+        listed = [
+            None if some is None else [[*point, values.tolist()] for point, values in some.items()] for some in counts
+        ]
+        return json.dumps([key, *listed, digest([self._inputs, key, *listed])])
 
     def remove(self) -> None:
         """Remove the file: the evaluation is complete."""
@@ -88,28 +95,28 @@ def _key(frame: Frame) -> str:
     return f"{frame.clip}/{frame.name}"
 
 
-def _line(key: str, counts: FrameCounts) -> str:
-    listed = [
-        None if some is None else [[*point, values.tolist()] for point, values in some.items()] for some in counts
-    ]
-    return json.dumps([key, *listed])
-
-
 def _read(path: Path, inputs: str) -> dict[str, FrameCounts]:
     """The counts of each frame in the file; {} where there is none, or one of other inputs."""
-    known: dict[str, FrameCounts] = {}
     try:
-        with path.open(encoding="utf-8") as file:
-            if json.loads(next(file, "{}")) != {"inputs": inputs}:
-                return {}
-            for line in file:
-                key, against_hr, against_truth = json.loads(line)
-                known[key] = FrameCounts(_counts(against_hr), None if against_truth is None else _counts(against_truth))
+        first, *lines = path.read_bytes().splitlines() or [b""]
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError):  # a line that a killed run did not finish: it was the last one
-        pass
+    if _value(first) != {"inputs": inputs}:
+        return {}
+    known: dict[str, FrameCounts] = {}
+    for line in lines:
+        match _value(line):
+            case [key, against_hr, against_truth, mark] if mark == digest([inputs, key, against_hr, against_truth]):
+                known[key] = FrameCounts(_counts(against_hr), None if against_truth is None else _counts(against_truth))
     return known
+
+
+def _value(line: bytes) -> Any:
+    """What a line holds; None where it is no JSON."""
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _counts(listed: Any) -> Counts:

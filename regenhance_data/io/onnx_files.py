@@ -4,14 +4,17 @@ ONNX's own checker and shape inference read past the end of a tensor that is sho
 allocates whatever a graph asks for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from regenhance_data.errors import InputError
 
 CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
 # field of the values that are no raw_data, by data type; all others: int32_data
@@ -36,9 +39,14 @@ _BITS = {
 # Elements of one tensor, and of all that do not depend on the input: 1 GB in float32. An activation may be larger where
 # the input is: a network has at most some tens of values for each value of its input.
 MOST_ELEMENTS, MOST_TIMES_INPUT = 2**28, 64
+# The same for networks of others, whose frames may be large: 4 GB, or 512 values for each of the input.
+MOST_ELEMENTS_OF_OTHERS, MOST_TIMES_INPUT_OF_OTHERS = 2**30, 512
 MOST_PRODUCTS = 10**14  # a run of a minute on a fast GPU, of an hour on a CPU
 # Beyond these, or where a size is not known before the run, the static check vouches for nothing.
 _SAFE_ELEMENTS, _SAFE_PRODUCTS = 2**31, 2 * 10**12
+# A first run on one core, where its sizes are not known before: of a large network, and of one with branches or loops.
+RUN_LIMIT_S, LOOP_LIMIT_S = 600.0, 60.0
+_ABOVE_ZERO = {"strides", "kernel_shape", "dilations", "group", "blocksize", "num_outputs", "num_groups"}
 _SMALL_BYTES = 4096  # of a constant whose values may be the sizes of other tensors
 _MOST_SIZES = 64  # in one tensor
 _OF_SIZES = (
@@ -53,14 +61,20 @@ _BROKEN_NODE = (  # what ONNX raises
 
 def content_problem(model: onnx.ModelProto) -> str:
     """What is wrong with the tensors of a file: values elsewhere, or other than their shape and type say; '' if right.
+    Or with attributes that ONNX divides by.
 
     Includes tensors of attributes, nested graphs, functions and sparse tensors.
     """
     texts = (text for node in _nodes(model.graph.node) for text in (node.op_type, *node.input, *node.output))
     if not all(isinstance(text, str) for text in texts):
         return "has names that are not text"
-    for tensor in _tensors(model):
-        name = tensor.name or "a constant"
+    for node in _nodes(model.graph.node):
+        for attribute in node.attribute:
+            values = [*attribute.ints] or [attribute.i]
+            if attribute.name in _ABOVE_ZERO and min(values) < 1:
+                return f"a {node.op_type} has {attribute.name} {values}"
+    for tensor in tensors_of(model):
+        name = tensor.name[:80] or "a constant"
         if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
             return "has weights in another file, which is not checked"
         if min(tensor.dims, default=0) < 0:
@@ -96,19 +110,43 @@ def control_flow(model: onnx.ModelProto) -> str:
 class Demand:
     """What running a graph takes. problem: what it asks for beyond reason, or ''.
 
-    is_known: all sizes are known before the run, and they are moderate.
+    is_bounded: all sizes are known before the run. is_known: and they are moderate.
     """
 
     problem: str
     is_known: bool
+    is_bounded: bool = False
 
 
-def demand_of(model: onnx.ModelProto) -> Demand:
-    """What running a graph takes, by the sizes of its tensors, open batches taken as 1.
+def check_network(path: Path, model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> float | None:
+    """Refuse a network of others that is damaged or asks for too much memory or time, before an engine reads it.
+
+    sizes: the shapes of inputs, as in `demand_of`. Returns the seconds after which a first run should be stopped: None
+    where its time is bounded, because all sizes are known before. InputError says what the graph asks for, and the
+    limit.
+    """
+    if problem := content_problem(model):
+        raise InputError(f"{path}: is damaged: {problem}; export or copy it again")
+    if control_flow(model):
+        return LOOP_LIMIT_S
+    demand = demand_of(model, sizes, MOST_ELEMENTS_OF_OTHERS, MOST_TIMES_INPUT_OF_OTHERS)
+    if demand.problem:
+        raise InputError(f"{path}: {demand.problem}; export it again, or for smaller frames")
+    return None if demand.is_bounded else RUN_LIMIT_S
+
+
+def demand_of(
+    model: onnx.ModelProto,
+    sizes: Mapping[str, Sequence[int]] | None = None,
+    most_elements: int = MOST_ELEMENTS,
+    most_times_input: int = MOST_TIMES_INPUT,
+) -> Demand:
+    """What running a graph takes, by the sizes of its tensors. sizes: the shapes of inputs; without one, those that the
+    file says, open ones taken as 1. Limits: of one value, in elements, and in elements for each of the input.
 
     The graph has no control flow, and `content_problem` finds nothing.
     """
-    types, values = _given(model.graph)
+    types, values = _given(model.graph, sizes or {})
     fixed = {"", *(tensor.name for tensor in model.graph.initializer)}
     given = sum(prod(_dims(types[port.name]) or [0]) for port in model.graph.input if port.name not in fixed)
     if given > 4 * MOST_ELEMENTS:
@@ -126,26 +164,29 @@ def demand_of(model: onnx.ModelProto) -> Demand:
             # before a later node, whose shape may be as long as this tensor, is looked at
             size = prod(shape)
             total, fixed_total = total + size, fixed_total + is_fixed * size
-            most = MOST_ELEMENTS if is_fixed else max(MOST_ELEMENTS, MOST_TIMES_INPUT * given)
+            most = MOST_ELEMENTS if is_fixed else max(most_elements, most_times_input * given)
             if size > most or fixed_total > MOST_ELEMENTS:
-                return Demand(f"{node.op_type} asks for {size:.2g} values in {name}", False)
+                return Demand(f"{node.op_type} asks for {size:.2g} values in {name[:80]} (at most {most:.2g})", False)
             types[name] = made[name]
         values |= _sizes(node, types, values)
         fixed.update(node.output if is_fixed else ())
         products += _products(node, types)
     if products > MOST_PRODUCTS:
-        return Demand(f"needs {products:.1g} multiplications", False)
-    return Demand("", is_known and total < _SAFE_ELEMENTS and products < _SAFE_PRODUCTS)
+        return Demand(f"needs {products:.1g} multiplications (at most {MOST_PRODUCTS:.0e})", False)
+    return Demand("", is_known and total < _SAFE_ELEMENTS and products < _SAFE_PRODUCTS, is_known)
 
 
-def _given(graph: onnx.GraphProto) -> tuple[dict[str, onnx.TypeProto], dict[str, TensorProto]]:
+def _given(
+    graph: onnx.GraphProto, sizes: Mapping[str, Sequence[int]]
+) -> tuple[dict[str, onnx.TypeProto], dict[str, TensorProto]]:
     """(types of inputs and constants, the small constants), by name."""
     types = {}
     for port in graph.input:
         types[port.name] = onnx.TypeProto()
         types[port.name].CopyFrom(port.type)
-        for dim in types[port.name].tensor_type.shape.dim:
-            dim.dim_value = max(dim.dim_value, 1)
+        dims = types[port.name].tensor_type.shape.dim
+        for dim, size in zip(dims, sizes.get(port.name) or [dim.dim_value for dim in dims], strict=False):
+            dim.dim_value = max(size, 1)
     made = [node for node in graph.node if node.op_type == "Constant" and len(node.output) == 1]
     constants = {node.output[0]: a.t for node in made for a in node.attribute if a.name == "value" and a.HasField("t")}
     constants |= {tensor.name: tensor for tensor in graph.initializer}
@@ -230,7 +271,8 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(inner.node)
 
 
-def _tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
+def tensors_of(model: onnx.ModelProto) -> Iterator[TensorProto]:
+    """All tensors that a file stores: also in attributes, nested graphs, functions and sparse tensors."""
     nodes = [*_nodes(model.graph.node), *(node for function in model.functions for node in _nodes(function.node))]
     attributes = [attribute for node in nodes for attribute in node.attribute]
     nested = [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]

@@ -1,12 +1,12 @@
-"""One function call in a process with bounded time and memory: for libraries that read what is not trusted."""
+"""Bounded memory and time for libraries that read what is not trusted: in this process, or in one of its own."""
 
 import multiprocessing
 import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,6 +14,26 @@ from regenhance_data.errors import InputError
 
 LIMIT_S = 120
 _MEMORY_SHARE = 0.5  # of the machine's
+_LEFT_FOR_OTHERS = 0.1  # of the machine's memory
+
+
+@contextmanager
+def limited_memory() -> Iterator[None]:
+    """Within it, what asks for more memory than the machine has gets an error, instead of the process being killed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    memory = int(_memory() * (1 - _LEFT_FOR_OTHERS))
+    limits = [limit for limit in (soft, hard, memory) if limit != resource.RLIM_INFINITY]
+    with suppress(OSError, ValueError):  # where the system has no such limit
+        resource.setrlimit(resource.RLIMIT_DATA, (min(limits), hard))
+    try:
+        yield
+    finally:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: float = LIMIT_S) -> Any:
@@ -50,9 +70,8 @@ def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: fl
 
 
 def _answer(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # there is a lower limit already
-        resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY_SHARE * memory),) * 2)
+        resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY_SHARE * _memory()),) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         answer = True, function(*args)

@@ -131,6 +131,8 @@ def probe(run: Callable[[np.ndarray], Any], source: str, channels: Sequence[int]
             frame = rng.random((1, count, 64 + multiple, 64 + 2 * multiple), np.float32)
             try:
                 made = run(frame)
+            except InputError:
+                raise
             # a network for another size or purpose can raise anything
             except Exception as error:
                 found[count] = one_line(error)

@@ -1,14 +1,19 @@
 """Upscalers from ONNX files, run by ONNX Runtime: on the GPU where it has its CUDA provider, else on the CPU."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
+from regenhance_data.io.onnx_files import check_network
+from regenhance_data.io.onnx_sessions import run_within
+from regenhance_data.parallel.limits import limited_memory
 from regenhance_data.upscalers.base import (
     OVERLAP,
     FloatNetwork,
@@ -35,6 +40,11 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
 
     InputError for a file that is missing or no such graph.
     """
+    with nullcontext() if len(_providers()) > 1 else limited_memory():
+        return _load(argument, settings)
+
+
+def _load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     graph = _Graph(Path(argument), settings.white)
     fixed = [side for side in graph.sides if isinstance(side, int)]
     if len(fixed) == 1:
@@ -65,6 +75,7 @@ class _Graph:
     """
 
     def __init__(self, path: Path, white: float) -> None:
+        self._limit_s = _run_limit_s(path)
         self._path, self._session = path, _session(path)
         self._white = white
         self._input, kind, shape = self._read_input()
@@ -82,7 +93,9 @@ class _Graph:
             given = given.round()
         if self._is_nhwc:
             given = given.transpose(0, 2, 3, 1)
-        outputs = self._session.run(None, {self._input: np.ascontiguousarray(given, self._dtype)})
+        inputs = {self._input: np.ascontiguousarray(given, self._dtype)}
+        outputs = run_within(self._session, None, inputs, self._path, self._limit_s)
+        self._limit_s = None  # it has run
         made = [self._as_nchw(output, frames.shape[1]) for output in outputs]
         larger = [array for array in made if scale_of(frames.shape, array)]
         return max(larger, key=lambda array: array.size, default=made[0])
@@ -95,6 +108,8 @@ class _Graph:
             try:
                 made = self(frame)
             # ONNX Runtime has many exceptions of its own
+            except InputError:
+                raise
             except Exception as error:
                 found = found or f"does not run ({one_line(error)})"
                 continue
@@ -131,12 +146,28 @@ class _Graph:
         )
 
 
+def _run_limit_s(path: Path) -> float | None:
+    """The limit of a first run, as in `check_network`. InputError for a file that is damaged or asks for too much."""
+    try:
+        model = onnx.load(path)
+    except Exception as error:  # protobuf, onnx and broken files raise many kinds
+        raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
+    weights = {tensor.name for tensor in model.graph.initializer}
+    given = [value for value in model.graph.input if value.name not in weights]
+    sides = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in given}
+    return check_network(path, model, sides)
+
+
+def _providers() -> list[str]:
+    available = onnxruntime.get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
+
+
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
     options.intra_op_num_threads = 1  # one worker per core: see parallel/executors.py
-    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    providers = _providers()
     try:
         # with only the CPU there is no fallback; ONNX Runtime would print that it tries one
         fallback = len(providers) > 1

@@ -1,14 +1,19 @@
 """An evaluation that was interrupted goes on where it was."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from regenhance_data.dataset.folder import Frame
+from regenhance_data.evaluation.bootstrap import CurvePoint
 from regenhance_data.evaluation.evaluate import evaluate
-from regenhance_data.evaluation.kept import KEPT_FILE, KeptCounts, inputs_digest
+from regenhance_data.evaluation.kept import KEPT_FILE, FrameCounts, KeptCounts, inputs_digest
 from regenhance_data.evaluation.record import EvaluatedModel, InputSettings
 from regenhance_data.io.files import sha256
 from regenhance_data.stages.make_importance import make_importance
@@ -17,6 +22,10 @@ from tests.support.files import ROOT
 from tests.support.predictors import write_predictor
 
 BUDGETS = (0.1, 0.4)
+numbers = st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3)
+json_values = st.recursive(
+    numbers, lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=2), some)
+)
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -97,6 +106,23 @@ def test_a_broken_file_of_kept_frames_is_dropped(camera, detector, tmp_path, con
     assert predict.calls == 7
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(line=json_values, is_key=st.booleans())
+def test_lines_that_were_changed_are_ignored(tmp_path, line, is_key):
+    path = tmp_path / KEPT_FILE
+    path.unlink(missing_ok=True)
+    kept, frame = KeptCounts(path, "same"), Frame("gate", 0, "000000.png")
+    kept.add(frame, FrameCounts({CurvePoint("oracle", 0.1): np.array([1.0, 2.0, 0.5])}, None))
+    head, row = path.read_text().splitlines()
+    assert KeptCounts(path, "same").get(frame) is not None
+    content = json.loads(row)
+    content[1] = line
+    path.write_text(f"{head}\n{json.dumps(content if is_key else line)}\n{row}\n")
+    assert KeptCounts(path, "same").get(frame).against_hr[CurvePoint("oracle", 0.1)].tolist() == [1.0, 2.0, 0.5]
+    path.write_text(f"{head}\n{json.dumps(content if is_key else line)}\n")
+    assert KeptCounts(path, "same").get(frame) is None
+
+
 @pytest.mark.slow
 def test_a_killed_evaluation_goes_on_too(camera, detector, detector_file, tmp_path):
     path = tmp_path / "kept.jsonl"
@@ -109,9 +135,9 @@ def test_a_killed_evaluation_goes_on_too(camera, detector, detector_file, tmp_pa
 
 def test_whatever_changes_the_counts_changes_the_digest(camera, tmp_path):
     model = write_predictor(tmp_path / "m.onnx", (48, 64))
-    settings = InputSettings("d", "test", 1, "hr_images", 2, 16, {"spec": "onnx:d.onnx"})
+    inputs = InputSettings("d", "test", 1, "hr_images", 2, 16, {"spec": "onnx:d.onnx"})
 
-    def of(settings=settings, budgets=BUDGETS, sha="", backend="onnxruntime"):
+    def of(settings=inputs, budgets=BUDGETS, sha="", backend="onnxruntime"):
         models = {"predictor": EvaluatedModel(str(model), sha or sha256(model), backend)}
         return inputs_digest(camera, camera.frames("gate"), settings, budgets, models, None)
 

@@ -22,7 +22,7 @@ ODD_VALUES = re.split(
 NaN|-.inf|-1|0|true|2001-99-99|!!float ''|!!binary x|!!set {a}|!!timestamp x|null|[]|{}|"\0"|0.5|"\uD800"|../../ran|/etc
 {a: {b: {c: [1, 2]}}}|1000000000000|'1'|[1, x]|!!bool x|&a {<<: *a}|~/ran|day|[[1]]|"a\nb"|""",
 )
-ODD_VALUES += ["9" * 5000, "a" * 3000, "[" * 3000]
+ODD_VALUES += ["9" * 5000, "0x" + "f" * 4000, "a" * 3000, "[" * 3000, "/dev/zero"]
 ODD_JSON = [value for value in ODD_VALUES if re.match(r"[-0-9.\[{\"Ntn]", value)]
 ODD_PATHS = re.split(
     r"[|\n]",
