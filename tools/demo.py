@@ -10,6 +10,7 @@ and an exported model, an evaluation and a report for each camera, in a folder o
 
 import argparse
 import hashlib
+import os
 import shlex
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ make demo VIDEO="gate.mp4 yard.mkv" DETECTOR=onnx:yolox_nano.onnx
 ROOT = Path(__file__).resolve().parent.parent
 KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
 JOURNAL = "stages.json"  # the finished stages, in the demo's folder
-CONFIG = "paddleseg_configs/mb_nano.yml"
+CONFIG = os.path.relpath(ROOT / "paddleseg_configs/mb_nano.yml")
 STREET = "camera"  # the clip of the built-in street
 
 
@@ -179,9 +180,8 @@ def probe(video: Path) -> tuple[int, int]:
 
 def run_stage(words: list[str]) -> None:
     """Run one command in a process of its own; the demo ends with its exit code when it fails."""
-    program = (
-        [str(Path(sys.executable).with_name("paddleseg"))] if words[0] == "paddleseg" else [sys.executable, words[0]]
-    )
+    is_script = words[0] != "paddleseg"
+    program = [sys.executable, str(ROOT / words[0])] if is_script else [str(Path(sys.executable).with_name(words[0]))]
     with subprocess.Popen([*program, *words[1:]]) as process:
         try:
             code = process.wait()

@@ -1,6 +1,8 @@
 """Files damaged on purpose: odd bytes, words and numbers, payloads that run code, bombs. Every choice is `rng`'s."""
 
+import copy
 import io
+import json
 import os
 import pickle
 import random
@@ -11,11 +13,14 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import yaml
 
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
+TREES = (".json", ".jsonl", ".yaml", ".yml")
 ODD_VALUES = re.split(
     r"[|\n]",
     r"""!!python/object/apply:os.system ['touch ran']|!!python/name:os.system|[&a [*a]]|{? [a] : b}|!!int ''|1e400|.nan
@@ -23,6 +28,8 @@ NaN|-.inf|-1|0|true|2001-99-99|!!float ''|!!binary x|!!set {a}|!!timestamp x|nul
 {a: {b: {c: [1, 2]}}}|1000000000000|'1'|[1, x]|!!bool x|&a {<<: *a}|~/ran|day|[[1]]|"a\nb"|""",
 )
 ODD_VALUES += ["9" * 5000, "0x" + "f" * 4000, "a" * 3000, "[" * 3000, "/dev/zero"]
+ODD_NODES: list[Any] = [None, True, -1, 0, 0.5, 7, float("inf"), float("nan"), 10**30, "", "x", "0", "\0", "../../ran"]
+ODD_NODES += ["9" * 500, "٣", [], {}, [[1]], [None], [1, "x"], {"a": {"b": [1]}}, {"0": None}, "/dev/zero"]
 ODD_JSON = [value for value in ODD_VALUES if re.match(r"[-0-9.\[{\"Ntn]", value)]
 ODD_PATHS = re.split(
     r"[|\n]",
@@ -150,20 +157,54 @@ def spoil_text(rng: random.Random, path: Path, odd: list[str]) -> None:
     path.write_bytes(text.encode(errors="surrogateescape"))
 
 
+def spoil_tree(rng: random.Random, path: Path) -> None:
+    """Odd values and keys in a JSON or YAML file, or in a line of a .jsonl file; it stays one."""
+    is_json = path.suffix in (".json", ".jsonl")
+    parts = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    at = rng.randrange(len(parts))
+    tree = [json.loads(parts[at]) if is_json else yaml.safe_load(parts[at])]
+    for _ in range(rng.choice((1, 1, 1, 3))):
+        _spoil_node(rng, tree)
+    parts[at] = json.dumps(tree[0]) if is_json else yaml.safe_dump(tree[0], sort_keys=False)
+    path.write_text("\n".join(parts))
+
+
+def _spoil_node(rng: random.Random, node: Any) -> None:
+    """Change one entry of a list or a mapping, or of those in it."""
+    key = rng.choice([*(node if isinstance(node, dict) else range(len(node)))])
+    if isinstance(node[key], dict | list) and node[key] and rng.random() < 0.85:
+        return _spoil_node(rng, node[key])
+    match rng.randrange(8):
+        case 0 if len(node) > 1:
+            del node[key]
+        case 1 if isinstance(node, dict):
+            node[rng.choice(("", "x", "../ran", "day", "1", "\ud7ff" * 300))] = node.pop(key)
+        case 1:
+            node.append(node[key])
+        case 2:
+            node[key] = [node[key]]
+        case _:
+            node[key] = copy.deepcopy(rng.choice(ODD_NODES))
+    return None
+
+
 def spoil_graph(rng: random.Random, path: Path) -> None:
     """Other operators, wires, shapes, types and metadata in an ONNX file, which stays an ONNX file."""
     model = onnx.load(path)
     graph = model.graph
     names = [name for node in graph.node for name in (*node.input, *node.output)]
     for _ in range(rng.choice((1, 1, 3))):
+        constants = [attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t")]
         node, tensor, port = (
-            rng.choice(some) for some in (graph.node, graph.initializer, [*graph.input, *graph.output])
+            rng.choice(some) for some in (graph.node, [*graph.initializer, *constants], [*graph.input, *graph.output])
         )
-        match rng.randrange(8):
+        match rng.randrange(9):
             case 0:
                 node.op_type = rng.choice([*(other.op_type for other in graph.node), "Loop", "If", "Tile", "Nope"])
-            case 1:
+            case 1 if node.input:
                 node.input[rng.randrange(len(node.input))] = rng.choice(names)
+            case 8 if node.input:
+                _blow_up(rng, graph, node)
             case 2 if len(graph.node) > 1:
                 graph.node.remove(node)
             case 3:
@@ -182,7 +223,35 @@ def spoil_graph(rng: random.Random, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def _blow_up(rng: random.Random, graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
+    """The largest value of something large is added to an input of the node."""
+    size = [rng.choice((2**10, 2**14, 2**20, 2**31, 2**33, 2**62)) for _ in range(rng.choice((1, 2, 3)))]
+    count = sum(1 for other in graph.node if other.name.startswith("blown"))
+    large, most, more = (f"{name}{count}" for name in ("large", "most", "more"))
+    tensor = onnx.numpy_helper.from_array(np.array(size), f"size{count}")
+    made = [onnx.helper.make_node("Constant", [], [tensor.name], f"blown{count}", value=tensor)]
+    match rng.randrange(3):
+        case 0:
+            made.append(onnx.helper.make_node("ConstantOfShape", [tensor.name], [large]))
+        case 1:
+            made.append(onnx.helper.make_node("RandomUniform", [], [large], shape=size))
+        case _:
+            made.append(onnx.helper.make_node("Expand", [node.input[0], tensor.name], [large]))
+    made.append(onnx.helper.make_node("ReduceMax", [large], [most], keepdims=0))
+    made.append(onnx.helper.make_node("Add", [node.input[0], most], [more]))
+    at = list(graph.node).index(node)
+    node.input[0] = more
+    for new in reversed(made):
+        graph.node.insert(at, new)
+
+
 def spoil_either(rng: random.Random, path: Path, how: Callable[..., None], *more: object) -> Path:
     """Damage a file in the way of its kind, or as any other."""
-    how(rng, path, *more) if rng.random() < 0.7 else spoil(rng, path)
+    chance = rng.random()
+    if how is spoil_text and path.suffix in TREES and chance < 0.5:
+        spoil_tree(rng, path)
+    elif chance < 0.8:
+        how(rng, path, *more)
+    else:
+        spoil(rng, path)
     return path
