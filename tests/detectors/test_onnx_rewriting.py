@@ -64,7 +64,7 @@ def save_nodes(path, nodes, constants, opset, shape=SHAPE, outputs=("output",)):
     return path
 
 
-@pytest.mark.parametrize("opset", [9, 11, 13, 16, 17, 18, 19, 20, 21, 22, 23])
+@pytest.mark.parametrize("opset", [7, 8, 9, 11, 13, 16, 17, 18, 19, 20, 21, 22, 23])
 def test_a_detector_of_any_opset_serves(tmp_path, opset):
     path = tmp_path / f"d{opset}.onnx"
     if opset < 18:
@@ -91,6 +91,26 @@ def test_operators_whose_form_changed_give_the_same(tmp_path, opset):
     path = tmp_path / "d.onnx"
     torch.onnx.export(Pieces().eval(), torch.rand(SHAPE), str(path), opset_version=opset, dynamo=False)
     assert_equal_to_onnx_runtime(path)
+
+
+@pytest.mark.parametrize("opset", [7, 8])
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+def test_operators_of_the_oldest_opsets_give_the_same(tmp_path, opset, mode):
+    make = helper.make_node
+    nodes = [
+        make("Upsample", ["images"], ["larger"], mode=mode, scales=[1.0, 1.0, 2.0, 2.0]),
+        make("Slice", ["larger"], ["part"], axes=[2, 3], starts=[1, 2], ends=[-1, 9]),
+        make("Pad", ["part"], ["padded"], pads=[0, 0, 1, 0, 0, 0, 0, 2], mode="constant", value=0.5),
+        make("Clip", ["padded"], ["clipped"], min=0.1, max=0.9),
+        make("BatchNormalization", ["clipped", "two", "one", "one", "two"], ["normal"], epsilon=1e-3),
+        make("Dropout", ["normal"], ["same"], ratio=0.5),
+        make("MaxPool", ["same"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]),
+        make("ReduceSum", ["pooled"], ["sum"], axes=[2], keepdims=0),
+        make("Unsqueeze", ["sum"], ["deep"], axes=[1]),
+        make("TopK", ["deep"], ["output", "where"], axis=3, k=2),
+    ]
+    constants = {"one": np.full(3, 1, np.float32), "two": np.full(3, 2, np.float32)}
+    assert_equal_to_onnx_runtime(save_nodes(tmp_path / "d.onnx", nodes, constants, opset))
 
 
 RESIZES = [
