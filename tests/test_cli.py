@@ -25,7 +25,7 @@ WORK = {
         try: begin(); time.sleep(100)
         except BaseException: pass""",
     "waiting for a thread that never ends": """
-    begin(); import threading; threading.Thread(target=time.sleep, args=(1000,)).start()""",
+    import threading; threading.Thread(target=time.sleep, args=(1000,)).start(); begin(); time.sleep(100)""",
 }
 
 
