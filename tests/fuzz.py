@@ -372,7 +372,7 @@ def paddle_files(rng: random.Random) -> Words:
         spoil(rng, weights)
     else:
         spoil_either(rng, rng.choice(sorted(Path("configs").rglob("*.yml"))), spoil_text, ODD_VALUES)
-    if rng.random() < 0.3:  # beside the weights that are used
+    if weights.parent.name == "seeds" and rng.random() < 0.3:  # beside the weights that are used
         weights = seed("predictor.pdparams")
         spoil_either(rng, seed("predictor.yaml"), spoil_text, ODD_VALUES)
     uses: list[Words] = [["val"], ["predict", "--image_path", "seeds/data/origin_images/day/000000.png"]]
