@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 import shutil
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.io.files import write_json
 from tests.support.detectors import write_detector
-from tests.support.files import encode, noise
+from tests.support.files import ROOT, encode, noise
 
 STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
 STAGES += ["paddleseg train", "paddleseg val", "export_onnx", "evaluate", "benchmark", "trt_infer"]
@@ -157,6 +159,17 @@ def test_a_dataset_that_the_demo_did_not_make_is_left_alone(cameras, refused):
 def test_stages_that_are_no_list_are_refused(refused, tmp_path, content):
     (tmp_path / "stages.json").write_text(content)
     assert "stages.json: holds no stages of this command" in refused("tools/demo.py", "--save_dir", tmp_path)
+
+
+@pytest.mark.parametrize("seconds", ["1", None, [2.0]])
+def test_stages_of_an_earlier_run_without_their_seconds_do_not_count(tmp_path, monkeypatch, seconds):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    command = importlib.import_module("demo")
+    write_json(tmp_path / "stages.json", [{"command": "c", "inputs": "same", "seconds": seconds}])
+    args = command.make_parser().parse_args(["--save_dir", str(tmp_path)])
+    assert command.earlier_stages(args, "same") == []
+    write_json(tmp_path / "stages.json", [{"command": "c", "inputs": "same", "seconds": 1}])
+    assert len(command.earlier_stages(args, "same")) == 1
 
 
 def test_a_video_of_ones_own_needs_a_detector_of_ones_own(refused, tmp_path):

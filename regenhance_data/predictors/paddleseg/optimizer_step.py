@@ -11,7 +11,7 @@ from paddleseg.core.train import loss_computation
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.predictors.paddleseg.batches import Batch
 from regenhance_data.predictors.paddleseg.compat import like_paddle_2
-from regenhance_data.predictors.paddleseg.pieces import named, outputs
+from regenhance_data.predictors.paddleseg.pieces import named, outputs, reason
 
 # PaddleSeg's lists: batch normalisation may run in half precision, bilinear upsampling of logits may not
 _AMP_WHITE, _AMP_BLACK = ("elementwise_add", "batch_norm", "sync_batch_norm"), ("bilinear_interp_v2",)
@@ -65,6 +65,9 @@ class OptimizerStep:
             raise InputError(
                 f"--resume_model: model.pdopt is not of this config's optimizer ({one_line(error)})"
             ) from None
+        except Exception as error:  # a setting of another type than the optimizer takes
+            name = type(self._optimizer).__name__
+            raise InputError(f"{self._config_path}: optimizer ({name}): {reason(error)}") from None
         self._scaler.update()
         self._optimizer.clear_grad()
         if isinstance(self._optimizer._learning_rate, paddle.optimizer.lr.LRScheduler):

@@ -122,6 +122,8 @@ def normalize_then(*steps):
         ),
         ({"loss": {"types": [{"type": "DiceLoss", "weight": [1.0]}]}}, "DiceLoss"),
         ({"loss": {"types": [{"type": "KLLoss"}]}}, "loss: IndexError"),
+        ({"optimizer": {"momentum": [0.9]}}, "optimizer (Momentum): TypeError"),
+        ({"optimizer": {"weight_decay": {"rate": 0.1}}}, "optimizer"),
     ],
 )
 def test_what_a_piece_raises_when_it_is_used_is_one_line_with_the_configs_name(refusal, tmp_path, changes, says):
