@@ -151,7 +151,7 @@ def _run_limit_s(path: Path) -> float | None:
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
-        raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
+        raise InputError(f"{path}: is not an ONNX file that runs ({one_line(error)})") from None
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
     sides = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in given}
