@@ -21,6 +21,8 @@ from regenhance_data.detectors.grids import strides_of
 from regenhance_data.detectors.layouts import LAYOUTS
 
 MASKS = 32  # the coefficients of a mask, where the masks themselves are not among the outputs
+LEAST_ANGLE = 0.25  # the median of a last value that is no score: of noise, most scores are near 0
+_SAYS_DETECT = "its metadata says that its task is detect; give --detector_layout {} if it is none the less"
 
 
 def dense_rows(probe: Probe) -> Iterator[Candidate]:
@@ -46,9 +48,12 @@ def _three_boxes_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, mask
     for name, classes in (("yolov5_seg", values - 5 - (masks or MASKS)), ("yolov5", values - 5)):
         if classes > 0 and not (name == "yolov5" and masks is not None and classes > masks):
             problem = score_problem(unit[4 : 5 + classes])
-            named = masks is not None or probe.metadata.count == classes or name == "yolov5" or probe.layout == name
-            if named:
-                yield Candidate(replace(reading, layout=LAYOUTS[name], classes=classes), problem)
+            are_masks = masks is not None or not unit[5 + classes :].all()
+            named = masks is not None or (probe.metadata.count == classes and are_masks) or probe.layout == name
+            if name == "yolov5" or named:
+                by_task = _by_task(probe, name) if name == "yolov5_seg" and masks is None else ""
+                read = replace(reading, layout=LAYOUTS[name], classes=classes)
+                yield Candidate(read, problem or by_task, is_hint=not problem and bool(by_task))
 
 
 def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: int | None) -> Iterator[Candidate]:
@@ -69,7 +74,7 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
     if values == 6 and reading.rows_first and (probe.layout == "corners" or _is_labelled(rows, probe.hw)):
         yield Candidate(replace(reading, layout=LAYOUTS["corners"]))
         return
-    for name, classes, problem, angle in () if always else _with_more(probe, unit, masks, reading.rows_first):
+    for name, classes, problem, angle in () if always else _with_more(probe, rows, masks, reading.rows_first):
         yield from made(name, classes, problem, angle)
     if reading.rows_first or always or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
         scores = score_problem(unit[4:])
@@ -77,7 +82,8 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
             yield from made("yolox", values - 5, scores)
         not_plain = scores or ("" if decoded else "its boxes are not in pixels; export it with its decoding")
         yield from made("yolov6", values - 5, not_plain or ("" if always else "its object scores are not all 1"))
-        yield from made("yolox_decoded", values - 5, not_plain or ("its object scores are all 1" if always else ""))
+        twice = "its object scores are all 1" if always else _by_task(probe, "yolox_decoded")
+        yield from made("yolox_decoded", values - 5, not_plain or twice)
         if not always or probe.layout == "yolov8_transposed":
             yield from made("yolov8_transposed", values - 4, not_plain)
     if not reading.rows_first and not always:
@@ -89,28 +95,45 @@ def _is_labelled(rows: torch.Tensor, hw: Hw) -> bool:
     return are_corners(rows[..., :4], hw) and bool(unit_values(rows)[4]) and are_labels(rows[..., 5])
 
 
+def _by_task(probe: Probe, name: str) -> str:
+    """What the task of a detector of upright boxes, as Ultralytics writes it, says against a layout."""
+    return _SAYS_DETECT.format(name) if probe.metadata.task == "detect" else ""
+
+
+def _is_angle(rows: torch.Tensor, unit: torch.Tensor) -> bool:
+    """Whether the last of the values [N, cells, V] is shown to be no class score: it leaves 0..1, or is far from 0 in
+    most cells of every frame, also where the class scores are not.
+    """
+    if not unit[-1]:
+        return bool(unit[4:-1].all())
+    medians = rows[..., 4:].median(1).values
+    return bool((medians[:, -1] > LEAST_ANGLE).all() and (medians[:, -1:] > 4 * medians[:, :-1]).all(1).any())
+
+
 def _with_more(
-    probe: Probe, unit: torch.Tensor, masks: int | None, rows_first: bool
+    probe: Probe, rows: torch.Tensor, masks: int | None, rows_first: bool
 ) -> Iterator[tuple[str, int, str, int | None]]:
     """(layout, classes, problem, place of the angle) of rows with more than boxes and class scores."""
-    count, metadata, values = probe.metadata.count, probe.metadata, len(unit)
+    count, metadata, unit, values = probe.metadata.count, probe.metadata, unit_values(rows), rows.shape[2]
 
-    def problem(classes: int) -> str:
-        return score_problem(unit[4 : 4 + classes])
+    def problem(name: str, classes: int) -> str:
+        return score_problem(unit[4 : 4 + classes]) or ("" if masks is not None else _by_task(probe, name))
 
     named = count if count is not None and 4 + count < values else None
     seg = values - 4 - (masks or MASKS)
-    if seg > 0 and (masks is not None or named == seg or probe.layout == "yolov8_seg" or metadata.task == "segment"):
-        yield "yolov8_seg", seg, problem(seg), None
+    is_seg = masks is not None or metadata.task == "segment" or probe.layout == "yolov8_seg"
+    if seg > 0 and (is_seg or (named == seg and not unit[4 + seg :].all())):
+        yield "yolov8_seg", seg, problem("yolov8_seg", seg), None
     leading = int(unit[4:].long().cumprod(0).sum())  # class scores stay in 0..1, the first keypoint does not
     pose = values - 4 - metadata.keypoint_values if metadata.keypoint_values else named or leading
     rest = values - 4 - pose
     obb = values - 5
-    is_obb = not unit[-1] or metadata.task == "obb" or probe.layout == "yolov8_obb" or (count == obb and not rows_first)
-    if obb > 0 and is_obb and masks is None:
-        yield "yolov8_obb", obb, problem(obb), values - 1
+    may_be_obb = not unit[-1] or (count == obb and not rows_first)
+    is_obb = metadata.task == "obb" or probe.layout == "yolov8_obb" or (may_be_obb and _is_angle(rows, unit))
+    if obb > 0 and masks is None and is_obb:
+        yield "yolov8_obb", obb, problem("yolov8_obb", obb), values - 1
     if rest >= 2 and (rest % 3 == 0 or rest % 2 == 0) and masks is None and not unit[4 + pose :].all():
-        yield "yolov8_pose", pose, problem(pose), None
+        yield "yolov8_pose", pose, problem("yolov8_pose", pose), None
 
 
 def listed_rows(probe: Probe) -> Iterator[Candidate]:

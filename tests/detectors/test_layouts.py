@@ -14,7 +14,7 @@ from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
-from tests.support.detector_files import ANCHORS, HW, Squares, export, with_metadata, write_layout
+from tests.support.detector_files import ANCHORS, HW, Squares, export, with_metadata, write_layout, write_rows
 from tests.support.detectors import BLUE, NAMES, RED, slope_and_gradient, squares, write_detector
 from tests.support.files import ROOT
 
@@ -105,6 +105,41 @@ def test_an_angle_is_no_score_whatever_the_names_say(tmp_path):
     detector = load(path)
     assert "rotated" in detector.settings.read_as
     np.testing.assert_allclose(found_in(detector)[0], [[24, 36, 32, 52], [56, 4, 64, 20]], atol=1e-2)
+
+
+@pytest.mark.parametrize("task", ["", "detect"])
+@pytest.mark.parametrize(("more", "names"), [((), 1), ((0.01,), 2), ((0.0,) * 31, 1)])
+def test_a_score_more_than_there_are_names_is_no_angle_and_no_mask(tmp_path, more, names, task):
+    metadata = {"names": dict(enumerate("abc"[:names])), **({"task": task} if task else {})}
+    path = write_rows(tmp_path / "d.onnx", more, metadata)
+    with pytest.raises(InputError, match=f"metadata names {names} .*--detector_layout yolov8 takes"):
+        load(path)
+    assert len(load(path, layout="yolov8").class_names) == 2 + len(more)
+
+
+def test_a_detector_by_its_task_has_no_object_score(tmp_path):
+    metadata = {"names": dict(enumerate(NAMES)), "task": "detect"}
+    path = write_rows(tmp_path / "d.onnx", (0.01,), metadata, "yolov8_transposed")
+    with pytest.raises(InputError, match="--detector_layout yolov8_transposed"):
+        load(path)
+    assert load(path, layout="yolox_decoded", pixel_range=1).class_names == NAMES
+
+
+@pytest.mark.parametrize(
+    ("more", "layout"), [((2.0,), "yolov8_obb"), ((-0.5,) * 32, "yolov8_seg"), ((40.0,) * 6, "yolov8_pose")]
+)
+def test_a_task_that_contradicts_the_values_is_refused_and_the_flag_decides(tmp_path, more, layout):
+    names = {"names": dict(enumerate(NAMES))}
+    path = write_rows(tmp_path / "d.onnx", more, {**names, "task": "detect"})
+    with pytest.raises(InputError, match=f"its task is detect; give --detector_layout {layout}"):
+        load(path)
+    assert load(path, layout=layout).class_names == NAMES
+    assert load(write_rows(tmp_path / "e.onnx", more, names)).settings.read_as.startswith(LAYOUTS[layout].words)
+
+
+def test_an_angle_that_stays_in_0_to_1_is_known_by_being_far_from_0_everywhere(tmp_path):
+    path = write_rows(tmp_path / "d.onnx", (0.7,), {"names": dict(enumerate(NAMES))})
+    assert load(path).settings.read_as.startswith(LAYOUTS["yolov8_obb"].words)
 
 
 def one_to(size, boxes):

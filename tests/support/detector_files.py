@@ -2,7 +2,7 @@
 type: small members of the kinds of file that users have.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from tests.support.detectors import NAMES, STRIDES, cell_boxes
 
 HW = (64, 96)
 ANCHORS = tuple(float(stride) for stride in STRIDES for _ in range(6))  # (2 · sigmoid(0))² · stride = the stride
-TASKS = {"yolov8_obb": "obb", "yolov8_seg": "segment", "yolov8_pose": "pose"}
+# as Ultralytics writes it; other toolkits write none
+TASKS = {"yolov8_obb": "obb", "yolov8_seg": "segment", "yolov8_pose": "pose", "yolox_decoded": ""}
 
 
 class Squares(nn.Module):
@@ -143,6 +144,19 @@ def write_layout(path: Path, layout: str, opset: int = 17, metadata: Mapping[str
     )
     export(network.eval(), inputs, path, opset, output_names=names)
     return with_metadata(path, given)
+
+
+def write_rows(path: Path, more: Sequence[float], metadata: Mapping[str, Any], layout: str = "yolov8") -> Path:
+    """Rows of boxes and two classes' scores, then constants; `metadata` may contradict them."""
+
+    class Rows(Squares):
+        def forward(self, pixels: torch.Tensor) -> Any:
+            rows = super().forward(pixels)
+            rows = rows.transpose(1, 2) if layout == "yolov8" else rows
+            rows = torch.cat([rows, rows[..., 4:5] * 0 + rows.new_tensor(more)], 2) if more else rows
+            return rows.transpose(1, 2) if layout == "yolov8" else rows
+
+    return with_metadata(export(Rows(layout).eval(), torch.rand(1, 3, *HW), path), metadata)
 
 
 def export(network: nn.Module, inputs: Any, path: Path, opset: int = 17, **options: Any) -> Path:
