@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from regenhance_data.detectors.class_names import Metadata
+from regenhance_data.detectors.class_names import MOST_CLASSES, Metadata
 from regenhance_data.detectors.decoding import Hw, Reading
 from regenhance_data.detectors.grids import Strides, cells
 from regenhance_data.detectors.outputs import Outputs
@@ -57,7 +57,8 @@ def are_corners(values: torch.Tensor, hw: Hw | None = None) -> bool:
 
 def are_labels(values: torch.Tensor) -> bool:
     """Whether values of any shape are numbers of classes."""
-    return bool(((values - values.round()).abs() < SLACK).all() and (values > -SLACK).all() and (values < 1e4).all())
+    are_whole = bool(((values - values.round()).abs() < SLACK).all())
+    return are_whole and bool((values > -SLACK).all() and (values < MOST_CLASSES).all())
 
 
 def is_decoded(values: torch.Tensor, hw: Hw, strides: Strides) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from regenhance_data.errors import InputError
 
+MOST_CLASSES = 10_000  # no detector has more; labels have at most four digits
 NAMES_SHOWN = 10  # of the classes shown when an unknown one is given
 # The 80 classes of COCO, in YOLO's order.
 COCO = """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,
@@ -27,6 +28,11 @@ def class_number(name: str, class_names: Sequence[str]) -> int:
     more = len(class_names) - NAMES_SHOWN
     names = ", ".join(class_names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     raise InputError(f"--classes {name}: the detector has no such class; it has {names} (or their numbers from 0)")
+
+
+def name_of(label: int, class_names: Sequence[str]) -> str:
+    """The name of a class, or its number where a file puts out labels beyond its names."""
+    return class_names[label] if 0 <= label < len(class_names) else f"class_{label}"
 
 
 def numbered(count: int) -> tuple[str, ...]:

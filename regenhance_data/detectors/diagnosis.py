@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from regenhance_data.detectors.base import BATCH, BoxDetector
+from regenhance_data.detectors.class_names import name_of
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
@@ -55,7 +56,7 @@ def _found(settings: DetectorSettings, frames: np.ndarray) -> int:
 def _classes_found(settings: DetectorSettings, frames: np.ndarray) -> list[str]:
     detector = load_detector(settings)
     labels = {int(label) for one in detector.detect(frames) for label in one.labels}
-    return [detector.class_names[label] for label in sorted(labels)[:5]]
+    return [name_of(label, detector.class_names) for label in sorted(labels)[:5]]
 
 
 @torch.no_grad()

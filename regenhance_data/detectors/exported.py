@@ -7,7 +7,7 @@ from torchvision.ops import box_iou
 
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector, FilteredDetections
 from regenhance_data.detectors.candidates import Candidate, Probe
-from regenhance_data.detectors.class_names import COCO_NAMES
+from regenhance_data.detectors.class_names import MOST_CLASSES
 from regenhance_data.detectors.decoding import Predictions, Reading, decode
 from regenhance_data.detectors.grids import cell_count
 from regenhance_data.detectors.outputs import Outputs
@@ -19,7 +19,6 @@ from regenhance_data.errors import InputError
 from regenhance_data.io.torch_weights import default_device
 
 SAME_BOX_IOU = 0.5  # from this overlap on, detections in two frames are the same object
-CLASSES_OF_FINAL = 91  # as many numbers as torchvision's models of COCO have classes
 _CLASSES_SHOWN = 4
 
 
@@ -41,7 +40,8 @@ class FileBoxDetector(BoxDetector):
             multiple=1 if is_final else 32,
         )
         metadata = probed.source.metadata
-        count = reading.classes or metadata.count or (CLASSES_OF_FINAL if is_final else len(COCO_NAMES))
+        # labels alone do not say how many classes there are
+        count = reading.classes or metadata.count or MOST_CLASSES
         self.class_names = probed.source.class_names(count)
         self._refuse_without_gradient(probed)
         self.describe(_words(chosen, self.class_names, self._network))
@@ -124,9 +124,10 @@ def _words(chosen: Candidate, class_names: tuple[str, ...], network: Network) ->
     """How a file is read, for its user: YOLOv8: 2 classes (red, blue), RGB 0..1, 320x192."""
     layout, count = chosen.reading.layout, len(class_names)
     shown = ", ".join(class_names[:_CLASSES_SHOWN]) + (", …" if count > _CLASSES_SHOWN else "")
-    classes = "1 class" if count == 1 else f"{count} classes"
+    classes = f"{'1 class' if count == 1 else f'{count} classes'} ({shown})"
+    classes = "class names unknown" if count == MOST_CLASSES else classes
     doubt = f" (if it is {chosen.doubt}, give --detector_layout {chosen.doubt})" if chosen.doubt else ""
-    return f"{layout.words}: {classes} ({shown}), {network.pixel_format.words}, {network.size_words}{doubt}"
+    return f"{layout.words}: {classes}, {network.pixel_format.words}, {network.size_words}{doubt}"
 
 
 class FileSegmenter(Segmenter):

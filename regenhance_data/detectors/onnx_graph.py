@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference
+from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 
 from regenhance_data import KIT
 from regenhance_data.detectors.class_names import Metadata
@@ -45,6 +45,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """The model in an ONNX file, not checked yet. InputError where it is none, or is a predictor of this kit."""
     try:
         model = onnx.load(path)
+        if model.functions:  # operators that the file defines itself, as PyTorch's newer exporter writes them
+            model = inliner.inline_local_functions(model)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
     if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
@@ -142,7 +144,9 @@ def _divides_by_255(graph: onnx.GraphProto, name: str) -> bool:
         if len(kinds) != 1:
             return False
         kind, other = kinds.pop(), [value for node in users for value in node.input if value != name]
-        if kind in ("Div", "Mul") and other and other[0] in constants and users[0].input[0 if kind == "Div" else -1]:
+        if kind in ("Div", "Mul") and other and other[0] in constants:
+            if kind == "Div" and any(node.input[0] != name for node in users):  # 255 / x
+                return False
             factor = constants[other[0]].astype(float)
             wanted = 255.0 if kind == "Div" else 1 / 255
             return bool(factor.size and np.allclose(factor, wanted, rtol=0.01))

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from regenhance_data.detectors.decoding import DECODERS
+from regenhance_data.detectors.diagnosis import why_nothing
 from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
@@ -69,6 +70,21 @@ def test_a_file_without_names_is_read_by_its_values(tmp_path, layout):
     detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={}))
     assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
     assert len(found_in(detector)[1]) == 2
+
+
+@pytest.mark.parametrize("layout", ["end_to_end", "detr", "corners"])
+def test_labels_without_names_are_numbers_whatever_they_are(tmp_path, layout):
+    detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={}, first_label=119))
+    assert "class names unknown" in detector.settings.read_as
+    assert found_in(detector)[1] == ["class_119", "class_120"]
+    assert found_in(load(tmp_path / "d.onnx", classes=("0", "120")))[1] == ["class_120"]
+
+
+def test_labels_beyond_the_names_are_named_by_their_numbers(tmp_path):
+    path = write_layout(tmp_path / "d.onnx", "end_to_end", first_label=1)
+    assert "--classes leaves out all 1 detections in 1 frames: class_2" in why_nothing(
+        DetectorSettings(f"onnx:{path}", classes=("red",)), squares(*HW, (56, 8, BLUE))[None]
+    )
 
 
 def test_what_could_be_two_layouts_without_names_says_so(tmp_path):

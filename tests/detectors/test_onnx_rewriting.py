@@ -21,7 +21,7 @@ from regenhance_data.detectors.onnx_rewriting import DOMAIN, rewritten
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.onnx_files import check_network
-from tests.support.detector_files import HW, as_half, relabelled, with_metadata, write_layout
+from tests.support.detector_files import HW, as_half, relabelled, with_functions, with_metadata, write_layout
 from tests.support.detectors import BLUE, RED, save_graph, squares, write_detector
 from tests.support.files import ROOT
 from tests.support.hostile_onnx import write_hostile
@@ -306,6 +306,44 @@ def test_what_onnx2torch_takes_for_something_else_is_refused(tmp_path, monkeypat
     monkeypatch.setattr(onnx_detectors, "rewritten", wrong)
     with pytest.raises(InputError, match="its output 'more' differs from ONNX Runtime's"):
         load(path)
+
+
+@pytest.mark.parametrize("layout", ["yolov8", "yolov8_transposed", "yolov5", "end_to_end", "corners"])
+def test_scores_that_are_wrong_beside_boxes_in_pixels_are_seen(tmp_path, monkeypatch, layout):
+    path = write_layout(tmp_path / "d.onnx", layout)
+    assert load(path)
+
+    def wrong(*given):
+        made = rewritten(*given)
+        for node in made.graph.node:
+            node.op_type = {"Sigmoid": "Tanh"}.get(node.op_type, node.op_type)
+        return made
+
+    monkeypatch.setattr(onnx_detectors, "rewritten", wrong)
+    with pytest.raises(InputError, match="differs from ONNX Runtime's"):
+        load(path)
+
+
+def test_operators_that_a_file_defines_itself_are_replaced_by_what_they_consist_of(tmp_path):
+    path = with_functions(write_layout(tmp_path / "d.onnx", "yolov8"), tmp_path / "functions.onnx", "Sigmoid")
+    assert {node.domain for node in onnx.load(path).graph.node} == {"", "pkg.onnxscript.torch_lib"}
+    (found,) = load(path).detect(squares(*HW, (24, 40, RED), (56, 8, BLUE))[None])
+    assert len(found.boxes) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "white"),
+    [
+        ("Div", ("images", "by"), 255.0),
+        ("Div", ("by", "images"), None),
+        ("Mul", ("images", "share"), 255.0),
+        ("Mul", ("share", "images"), 255.0),
+    ],
+)
+def test_only_pixels_that_are_divided_by_255_are_of_0_to_255(tmp_path, kind, inputs, white):
+    nodes = [helper.make_node(kind, inputs, ["output"])]
+    path = save_nodes(tmp_path / "d.onnx", nodes, {"by": np.float32(255), "share": np.float32(1 / 255)}, 17)
+    assert inputs_of(read_graph(path), path).white == white
 
 
 @pytest.mark.parametrize("name", ["strides", "group"])

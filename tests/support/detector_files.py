@@ -25,9 +25,10 @@ TASKS = {"yolov8_obb": "obb", "yolov8_seg": "segment", "yolov8_pose": "pose", "y
 class Squares(nn.Module):
     """Red and blue squares in a layout; pixels of 0..`white`, in the layout's order."""
 
-    def __init__(self, layout: str, white: float | None = None) -> None:
+    def __init__(self, layout: str, white: float | None = None, first_label: int = 0) -> None:
         super().__init__()
         row = LAYOUTS[layout]
+        self.first_label = first_label
         self.layout, self.white = layout, white or row.white
         mean, std = (torch.tensor(values)[:, None, None] for values in row.mean_std)
         self.is_bgr = row.channel_order == "BGR"
@@ -77,7 +78,7 @@ class Squares(nn.Module):
     def _corners(self, boxes, scores, nothing, maps):
         corners = torch.cat([boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], 2)
         best, label = scores.max(2, keepdim=True)
-        return torch.cat([corners, best, label.float()], 2)
+        return torch.cat([corners, best, label.float() + self.first_label], 2)
 
     def _end_to_end(self, boxes, scores, nothing, maps):
         rows = self._corners(boxes, scores, nothing, maps)
@@ -124,9 +125,9 @@ class Squares(nn.Module):
 class Detr(nn.Module):
     """labels, boxes and scores, with the size that boxes are scaled to as a second input."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_label: int = 0) -> None:
         super().__init__()
-        self.squares = Squares("end_to_end")
+        self.squares = Squares("end_to_end", first_label=first_label)
 
     def forward(self, pixels: torch.Tensor, size: torch.Tensor) -> Any:
         rows = self.squares(pixels)
@@ -134,13 +135,18 @@ class Detr(nn.Module):
         return rows[..., 5].long(), shares * size.repeat(1, 2)[:, None].float(), rows[..., 4]
 
 
-def write_layout(path: Path, layout: str, opset: int = 17, metadata: Mapping[str, Any] | None = None) -> Path:
-    """A network of the layout as an ONNX file; names and task are its metadata unless it is given."""
+def write_layout(
+    path: Path, layout: str, opset: int = 17, metadata: Mapping[str, Any] | None = None, first_label: int = 0
+) -> Path:
+    """A network of the layout as an ONNX file; names and task are its metadata unless it is given. first_label: of red,
+    where the output has labels.
+    """
     given = {"names": dict(enumerate(NAMES)), "task": TASKS.get(layout, "detect")} if metadata is None else metadata
     pixels = torch.rand(1, 3, *HW)
     names = {"detr": ["labels", "boxes", "scores"], "ultraface": ["scores", "boxes"]}.get(layout)
+    squares = Squares(layout, first_label=first_label)
     network, inputs = (
-        (Detr(), (pixels, torch.tensor([[HW[1], HW[0]]]))) if layout == "detr" else (Squares(layout), pixels)
+        (Detr(first_label), (pixels, torch.tensor([[HW[1], HW[0]]]))) if layout == "detr" else (squares, pixels)
     )
     export(network.eval(), inputs, path, opset, output_names=names)
     return with_metadata(path, given)
@@ -177,6 +183,22 @@ def relabelled(source: Path, path: Path, opset: int) -> Path:
     """The file with another opset; its operators must mean the same there."""
     model = onnx.load(source)
     model.opset_import[0].version = opset
+    onnx.save(model, path)
+    return path
+
+
+def with_functions(source: Path, path: Path, kind: str) -> Path:
+    """The file, with the operators of a kind (one input, no attributes) in a function of its own, as PyTorch's newer
+    exporter writes them.
+    """
+    model, domain = onnx.load(source), "pkg.onnxscript.torch_lib"
+    for node in model.graph.node:
+        if node.op_type == kind:
+            node.op_type, node.domain = f"aten_{kind.lower()}", domain
+    inner = [helper.make_node(kind, ["x"], ["half"]), helper.make_node("Identity", ["half"], ["y"])]
+    opsets = [entry for entry in model.opset_import if not entry.domain]
+    model.functions.append(helper.make_function(domain, f"aten_{kind.lower()}", ["x"], ["y"], inner, opsets))
+    model.opset_import.append(helper.make_opsetid(domain, 1))
     onnx.save(model, path)
     return path
 
