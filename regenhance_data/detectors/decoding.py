@@ -100,11 +100,12 @@ def _yolox(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
 
 
 def _corners(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
-    """Corners in pixels, score, label; other values follow."""
+    """Corners in pixels, score, label; other values follow. Labels may be apart."""
     rows = reading.rows(outputs)
     values = rows.detach()
     boxes = values[..., :4] if reading.angle is None else _enclosing(values, values[..., reading.angle])
-    return Predictions(rows[..., 4:5], boxes, values[..., 5].round().long())
+    labels = values[..., 5] if len(reading.places) == 1 else reading.tensors(outputs)[1].detach()
+    return Predictions(rows[..., 4:5], boxes, labels.round().long())
 
 
 def _rtdetr(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
@@ -131,7 +132,7 @@ def _detr(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
 
 def _boxes_scores(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
     boxes, scores = reading.tensors(outputs)
-    scores = _flat(scores, 3)
+    scores = _flat(scores, 3) if reading.rows_first else scores.transpose(1, 2)
     return Predictions(scores[..., -(reading.classes or 0) :], _in_pixels(_flat(boxes, 3).detach(), reading, hw))
 
 

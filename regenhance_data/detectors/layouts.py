@@ -52,7 +52,7 @@ _ROWS = (
     Layout("boxes_scores", "boxes and scores", "boxes [N, K, 4] in corners, scores [N, K, C]"),
     Layout(
         "ultraface",
-        "SSD with decoded priors",
+        "SSD or UltraFace",
         "boxes [N, K, 4] as shares of the input, scores [N, K, 1 + C] that sum to 1, the first of nothing",
         mean_std=((127 / 255,) * 3, (128 / 255,) * 3),
     ),

@@ -88,7 +88,8 @@ def _with_anchors(probe: Probe, reading: Reading, per_stride: int) -> Candidate:
         return Candidate(replace(reading, anchors=probe.anchors))
     problem = (
         f"its anchors are not in the file; give the {wanted} numbers of --detector_anchors (width and height in "
-        "pixels, from the finest stride on), or export it with its decoding"
+        "pixels, from the finest stride on) of a YOLOv5 or YOLOv7, or export it with its decoding, as YOLOv3 and "
+        "YOLOv4 must be: their boxes are decoded otherwise"
     )
     return Candidate(replace(reading, anchors=()), problem)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import NoReturn
 
+import torch
+
 from regenhance_data.detectors.candidates import (
     NO_SIGMOID,
     SLACK,
@@ -15,6 +17,7 @@ from regenhance_data.detectors.candidates import (
     Probe,
     are_corners,
     are_labels,
+    is_unit,
     score_problem,
     unit_values,
 )
@@ -25,6 +28,10 @@ from regenhance_data.detectors.map_recognition import fastestdet, heads, segment
 from regenhance_data.detectors.row_recognition import dense_rows, listed_rows
 from regenhance_data.errors import InputError
 
+RAW_DETR = (
+    "it is a DETR or RF-DETR without its decoding (centres and sizes as shares, and logits); export it with its "
+    "postprocessing, as labels, boxes and scores"
+)
 _TASKS = {"obb": "yolov8_obb", "segment": "yolov8_seg", "pose": "yolov8_pose"}
 
 
@@ -64,8 +71,11 @@ def _looks_like(probe: Probe) -> str:
     """What outputs of no layout look like, in words."""
     tensors = [tensor for _, tensor in probe.outputs.tensors]
     if len(tensors) == 1 and tensors[0].ndim == 2:
-        seven = ", which is a YOLO with its NMS in batch, corners, label and score; export it without NMS"
+        seven = ", which are detections after NMS (frame, corners, label, score); export it without NMS"
         return seven if tensors[0].shape[1] == 7 else ", which is a classification or embeds NMS"
+    (first, *more) = tensors or [torch.empty(0)]
+    if not more and not first.is_floating_point() and (first.ndim == 3 or (first.ndim == 4 and first.shape[1] == 1)):
+        return ", which is a map of class numbers: argmax has no gradient; export it with --output_op none"
     if len(probe.outputs.of_rank(4)) > 1:
         return ", which are maps of a detector's head; export it with its decoding"
     return ""
@@ -112,7 +122,7 @@ def _apart(probe: Probe) -> Iterator[Candidate]:
         return
     box, (_, corners) = boxes[0], named[boxes[0]][1]
     count = flat[box] // 4
-    others = [place for place in flat if place != box and probe.outputs.tensors[place][1].shape[1] == count]
+    others = [place for place in flat if place != box and count in probe.outputs.tensors[place][1].shape[1:3]]
     is_share = bool((corners.abs() <= 2).all())
     reading = Reading(LAYOUTS["detr"], is_share=is_share)
     corners_problem = "its boxes are not two corners each; export it with its decoding"
@@ -136,14 +146,34 @@ def _pair(probe: Probe, reading: Reading, problem: str) -> Iterator[Candidate]:
     scores = probe.outputs.tensors[reading.places[1]][1]
     if scores.ndim < 3 or not scores.is_floating_point():
         return
-    problem = problem or score_problem(unit_values(scores))
+    boxes = probe.outputs.tensors[reading.places[0]][1]
+    if scores.shape[1] != boxes.shape[1]:  # PP-YOLOE's [N, C, K]
+        scores, reading = scores.transpose(1, 2), replace(reading, rows_first=False)
+    no_sigmoid = score_problem(unit_values(scores))
+    if no_sigmoid and is_unit(boxes):
+        problem = RAW_DETR
+    problem = problem or no_sigmoid
     is_softmax = scores.shape[-1] > 1 and bool(((scores.sum(-1) - 1).abs() < SLACK).all())
     if is_softmax or probe.layout == "ultraface":
         read = replace(reading, layout=LAYOUTS["ultraface"], classes=scores.shape[-1] - 1)
-        yield Candidate(read, problem, is_hint=problem != NO_SIGMOID)
+        yield Candidate(read, problem, is_hint=problem not in (NO_SIGMOID, RAW_DETR))
     if not is_softmax or probe.layout == "boxes_scores":
         read = replace(reading, layout=LAYOUTS["boxes_scores"], classes=scores.shape[-1])
-        yield Candidate(read, problem, is_hint=problem != NO_SIGMOID)
+        yield Candidate(read, problem, is_hint=problem not in (NO_SIGMOID, RAW_DETR))
+
+
+def _rows_and_labels(probe: Probe) -> Iterator[Candidate]:
+    """Corners and score [N, K, 5], and labels [N, K], as mmdetection has them."""
+    tensors = [tensor for _, tensor in probe.outputs.tensors]
+    rows = next((place for place, one in enumerate(tensors) if one.ndim == 3 and one.shape[2] == 5), None)
+    if len(tensors) != 2 or rows is None:
+        return
+    found, labels = tensors[rows], tensors[1 - rows]
+    if labels.shape != found.shape[:2] or not found.is_floating_point() or not are_labels(labels.float().clamp(min=0)):
+        return
+    problem = "" if are_corners(found[..., :4]) or not found.any() else "its boxes are not two corners each"
+    problem = problem or score_problem(unit_values(found[..., 4:]))
+    yield Candidate(Reading(LAYOUTS["corners"], places=(rows, 1 - rows)), problem)
 
 
 def _final(probe: Probe) -> Iterator[Candidate]:
@@ -152,5 +182,5 @@ def _final(probe: Probe) -> Iterator[Candidate]:
 
 
 RECOGNISERS: tuple[Callable[[Probe], Iterator[Candidate]], ...] = (
-    *(_final, heads, _apart, dense_rows, listed_rows, fastestdet, segmentation),
+    *(_final, heads, _apart, _rows_and_labels, dense_rows, listed_rows, fastestdet, segmentation),
 )

@@ -185,6 +185,20 @@ OTHERS = {
         ),
         "YOLOv8 or YOLO11, raw maps:",
     ),
+    "PP-YOLOE's scores": (
+        lambda boxes, scores, nothing, maps: (
+            torch.cat([boxes[..., :2] - 8, boxes[..., :2] + 8], 2),
+            scores.transpose(1, 2),
+        ),
+        "boxes and scores:",
+    ),
+    "mmdetection's rows and labels": (
+        lambda boxes, scores, nothing, maps: (
+            torch.cat([boxes[..., :2] - 8, boxes[..., :2] + 8, scores.amax(2, keepdim=True)], 2),
+            scores.argmax(2),
+        ),
+        "corners, score, label:",
+    ),
     "YOLOv4's boxes": (
         lambda boxes, scores, nothing, maps: (
             one_to(HW, torch.cat([boxes[..., :2] - 8, boxes[..., :2] + 8], 2))[:, :, None],
@@ -209,6 +223,31 @@ def test_other_members_of_the_layouts_serve_too(tmp_path, kind):
     boxes, names = found_in(detector)
     assert names == ["red", "blue"]
     np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, [[28, 44], [60, 12]], atol=0.05)
+
+
+REFUSED = {
+    "class numbers": (
+        lambda boxes, scores, nothing, maps: maps[0].argmax(1),
+        "argmax has no gradient; export it with --output_op none",
+    ),
+    "one map of class numbers": (lambda boxes, scores, nothing, maps: maps[0].argmax(1, keepdim=True), "argmax has no"),
+    "raw DETR": (
+        lambda boxes, scores, nothing, maps: (one_to(HW, boxes)[:, :50], scores[:, :50].logit(1e-4)),
+        "it is a DETR or RF-DETR without its decoding",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_outputs_that_do_not_serve_are_refused_with_what_to_export(tmp_path, kind):
+    decode, message = REFUSED[kind]
+
+    class Other(Squares):
+        def _yolov8(self, *parts):
+            return decode(*parts)
+
+    with pytest.raises(InputError, match=message):
+        load(export(Other("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx"))
 
 
 def test_raw_maps_need_their_anchors(files):
@@ -354,7 +393,7 @@ def test_the_shared_cases_serve(case):
 @needs_data
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "words"), [("fastestdet", "FastestDet"), ("nanodet_m_416", "NanoDet"), ("ultraface_rfb_320", "SSD with")]
+    ("name", "words"), [("fastestdet", "FastestDet"), ("nanodet_m_416", "NanoDet"), ("ultraface_rfb_320", "SSD or")]
 )
 def test_the_shared_detectors_serve(name, words):
     assert load(DATA / "detectors" / f"{name}.onnx").settings.read_as.startswith(words)
