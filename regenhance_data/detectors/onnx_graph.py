@@ -1,8 +1,9 @@
 """ONNX files of detectors, read without torch: are they whole, what do they take, what do they say of themselves."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from regenhance_data.errors import InputError, one_line
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _CHANNELS = 3
+_MOST_NODES = 100_000  # of a graph whose functions are inlined; each may call others twice
 _CONSTANT_TYPES = {
     "value_float": np.float32,
     "value_floats": np.float32,
@@ -45,7 +47,8 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """The model in an ONNX file, not checked yet. InputError where it is none, or is a predictor of this kit."""
     try:
         model = onnx.load(path)
-        if model.functions:  # operators that the file defines itself, as PyTorch's newer exporter writes them
+        # operators that the file defines itself, as PyTorch's newer exporter writes them
+        if model.functions and _nodes_when_inlined(model) <= _MOST_NODES:
             model = inliner.inline_local_functions(model)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
@@ -55,6 +58,25 @@ def read_graph(path: Path) -> onnx.ModelProto:
             "importance is computed for"
         )
     return model
+
+
+def _nodes_when_inlined(model: onnx.ModelProto) -> float:
+    """How many nodes a graph has once its own functions are inlined; infinite where one calls itself."""
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    counts: dict[tuple[str, str], float] = {}
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> float:
+        total = 0.0
+        for node in nodes:
+            key = node.domain, node.op_type
+            if key in bodies and key not in counts:
+                counts[key] = inf  # until it is known: a function that is met again calls itself
+                counts[key] = count(bodies[key])
+            inner = [graph.node for a in node.attribute for graph in (a.g, *a.graphs)]
+            total += counts.get(key, 1) + sum(map(count, inner))
+        return total
+
+    return count(model.graph.node)
 
 
 def with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -371,3 +371,17 @@ def test_the_shared_hostile_file_is_refused():
 
 def test_operators_of_this_kit_have_a_domain_of_their_own():
     assert DOMAIN not in ("", "ai.onnx")
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_function_that_calls_itself_is_refused_in_one_line(tmp_path, is_nested):
+    model = onnx.load(with_functions(write_layout(tmp_path / "a.onnx", "yolov8"), tmp_path / "f.onnx", "Sigmoid"))
+    body = model.functions[0].node
+    call = helper.make_node(model.functions[0].name, list(body[0].input), ["again"], domain=model.functions[0].domain)
+    if is_nested:
+        branch = helper.make_graph([call], "branch", [], [helper.make_tensor_value_info("again", 1, None)])
+        call = helper.make_node("If", list(body[0].input), ["other"], then_branch=branch, else_branch=branch)
+    body.append(call)
+    onnx.save(model, tmp_path / "recursive.onnx")
+    with pytest.raises(InputError, match="recursive.onnx: "):
+        load_detector(DetectorSettings(spec=f"onnx:{tmp_path / 'recursive.onnx'}"))
