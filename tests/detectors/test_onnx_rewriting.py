@@ -383,5 +383,5 @@ def test_a_function_that_calls_itself_is_refused_in_one_line(tmp_path, is_nested
         call = helper.make_node("If", list(body[0].input), ["other"], then_branch=branch, else_branch=branch)
     body.append(call)
     onnx.save(model, tmp_path / "recursive.onnx")
-    with pytest.raises(InputError, match="recursive.onnx: "):
+    with pytest.raises(InputError, match=r"recursive\.onnx: "):
         load_detector(DetectorSettings(spec=f"onnx:{tmp_path / 'recursive.onnx'}"))
