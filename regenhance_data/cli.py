@@ -61,7 +61,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     args = parser.parse_args(argv)
     received = _end_on_signals(parser.prog)
     try:
-        main(args)
+        _run_main(main, args, received)
     except InputError as error:
         fail(parser.prog, str(error))
     except OSError as error:
@@ -81,6 +81,15 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
         print(f"{parser.prog}: interrupted{kept}", file=sys.stderr)
         raise SystemExit(128 + (received or [signal.SIGINT])[0]) from None
     raise SystemExit(0)
+
+
+def _run_main(main: Callable[[Any], None], args: Any, received: list[int]) -> None:
+    try:
+        main(args)
+    except Exception:
+        if received:  # libraries, as those that are being imported, make errors of their own of the interrupt
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _end_on_signals(program: str) -> list[int]:

@@ -24,6 +24,9 @@ WORK = {
     while True:
         try: begin(); time.sleep(100)
         except BaseException: pass""",
+    "in a library that makes an error of the interrupt": """
+    try: begin(); time.sleep(100)
+    except BaseException: raise ImportError("initialization failed")""",
     "waiting for a thread that never ends": """
     import threading; threading.Thread(target=time.sleep, args=(1000,)).start(); begin(); time.sleep(100)""",
 }
