@@ -24,7 +24,7 @@ from typing import Any
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from regenhance_data import cli, errors
+from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
@@ -156,6 +156,13 @@ def extraction(args: argparse.Namespace) -> list[str]:
     small = [height // SCALE if height >= ORIGINAL_HEIGHT_PX else height for height, _ in found]
     every = [-(-frames // args.max_frames) for _, frames in found]
     are_originals = all(height >= ORIGINAL_HEIGHT_PX for height, _ in found)
+    if not are_originals:
+        large = [clip for clip, (height, _) in zip(videos, found, strict=True) if height >= ORIGINAL_HEIGHT_PX]
+        why = f"; so are those of {', '.join(large)}: run them alone to use the originals" if large else ""
+        console.warn(
+            f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the built-in upscaler{why}. F1 says how "
+            "many detections it changes, not whether they become right"
+        )
     flags = ["--max_frames", str(args.max_frames)]
     flags += ["--keep_hr", "--jpeg_quality", "75"] if are_originals else []
     if len(videos) == 1:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from regenhance_data import plots
-from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.folder import SR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure
@@ -47,7 +47,7 @@ def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict:
         headline=html.escape(headline),
         data_text=_data_text(dataset, frame, evaluation),
         tiles=_tiles(evaluation),
-        **_curve_parts(evaluation),
+        **_curve_parts(evaluation, _hr_folder(dataset)),
         panels=_panels(dataset, frame, pair, oracle, predicted),
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
@@ -127,17 +127,17 @@ def _tiles(evaluation: EvaluationResult) -> str:
     )
 
 
-def _curve_parts(evaluation: EvaluationResult) -> dict[str, str]:
+def _curve_parts(evaluation: EvaluationResult, hr_folder: str) -> dict[str, str]:
     """The template's parts about the evaluation."""
     alt = f"{evaluation.metric_name} against the share of macroblocks enhanced"
     return {
-        "curve_text": _curve_text(evaluation),
+        "curve_text": _curve_text(evaluation, hr_folder),
         "curve_chart": page.chart(curves_figure(evaluation), alt),
         "curve_table": _curve_table(evaluation) + _clips_table(evaluation),
     }
 
 
-def _curve_text(evaluation: EvaluationResult) -> str:
+def _curve_text(evaluation: EvaluationResult, hr_folder: str) -> str:
     text = (
         f"{evaluation.metric_name} of the detector on composites of {evaluation.frames} test frames, against its "
         "results on the HR frames. A composite is the upsampled frame with the selected macroblocks taken from the HR "
@@ -146,6 +146,11 @@ def _curve_text(evaluation: EvaluationResult) -> str:
         "something on the upsampled frame."
     )
     truth = evaluation.truth
+    if not truth and hr_folder == SR_IMAGES:
+        text += (
+            " The HR frames are super-resolved: F1 says how many detections the upscaler changes, not whether they "
+            "become right."
+        )
     if truth:
         text += (
             f" Against the scene’s true boxes: {truth.none.text} with nothing enhanced, "
