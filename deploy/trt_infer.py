@@ -20,7 +20,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import refuse_unwritable, sha256
 
 if TYPE_CHECKING:
@@ -148,8 +148,7 @@ def infer(
             results[frame.video].add(frame, importance)
     except KeyboardInterrupt:
         of = f" of {total}" if total else ""
-        kept = kept_frames(results)
-        raise KeyboardInterrupt(f"kept {kept}{of} frames; give the command again to go on") from None
+        raise resumable(f"kept {kept_frames(results)}{of} frames") from None
     for number, result in enumerate(results):
         if number not in failed:
             result.finish()

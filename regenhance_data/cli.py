@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from regenhance_data.errors import InputError
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
-KIT = ("regenhance_data", "deploy", "tools")
+_OWN_PACKAGES = ("regenhance_data", "deploy", "tools")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +73,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
         raise
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not package or package in KIT:
+        if not package or package in _OWN_PACKAGES:
             raise
         fail(parser.prog, f"the Python package {package} is not installed in {sys.prefix}; run: make setup")
     except KeyboardInterrupt as error:

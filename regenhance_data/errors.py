@@ -1,4 +1,4 @@
-"""The error that a command answers with one line and exit code 2, and how other exceptions are quoted in it."""
+"""The error that a command answers with one line and exit code 2, how other exceptions are quoted, and interrupts."""
 
 
 class InputError(Exception):
@@ -12,3 +12,10 @@ def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> 
     """
     message = " ".join(str(error).split())
     return (message[-limit:] if from_end else message[:limit]) or type(error).__name__
+
+
+def resumable(kept: str) -> KeyboardInterrupt:
+    """An interrupt that tells what is `kept`, such as "kept 3 of 9 frames", of work that the same command goes on
+    with.
+    """
+    return KeyboardInterrupt(f"{kept}; give the command again to go on")

@@ -96,11 +96,8 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
 
 def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iterator[list[str]]:
     """The commands for one camera: what the predictor gains and takes there, and its overlay."""
-    out, data, onnx = (
-        camera_folder(args.save_dir, dataset, clip),
-        f"{args.save_dir}/dataset",
-        onnx_file(args, dataset, clip),
-    )
+    out, onnx = camera_folder(args.save_dir, dataset, clip), onnx_file(args, dataset, clip)
+    data = f"{args.save_dir}/dataset"
     of_clip = ["--clips", clip] if len(dataset.clips()) > 1 else []
     truth = [] if args.video or args.manifest else ["--truth", f"{out}/truth.json"]
     yield ["tools/evaluate.py", "--data", data, *of_clip, "--model", f"{onnx}", "--save_dir", f"{out}", *truth]
@@ -259,7 +256,7 @@ def run_stages(args: argparse.Namespace, inputs: str) -> None:
         try:
             run_stage(words)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{len(done)} stages are done; give the command again to go on") from None
+            raise errors.resumable(f"{len(done)} stages are done") from None
         seconds = round(time.monotonic() - started, 1)
         done.append({"command": command, "inputs": inputs, "seconds": seconds})
         write_json(args.save_dir / JOURNAL, done)

@@ -82,8 +82,7 @@ def extract_all(dataset: Dataset, sources: "Sequence[ClipSource]", overwrite: bo
                 console.warn(str(error))
             continue
         except KeyboardInterrupt:
-            kept = f"kept {number - len(refused)} of {len(sources)} clips"
-            raise KeyboardInterrupt(f"{kept}; give the command again to go on") from None
+            raise errors.resumable(f"kept {number - len(refused)} of {len(sources)} clips") from None
         record = dataset.record.clips[clip]
         height, width = record.origin_hw or (0, 0)
         print(f"{dataset.root}/origin_images/{clip}: {record.frames} frames of {width}x{height}")

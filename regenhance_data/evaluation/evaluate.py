@@ -13,7 +13,7 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, resumable
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores, objects_of
 from regenhance_data.evaluation.kept import FrameCounts, KeptCounts
 from regenhance_data.evaluation.record import METRIC_NAMES, EvaluationResult
@@ -93,8 +93,7 @@ def evaluate(
     except KeyboardInterrupt:
         if kept is None:
             raise
-        again = f"kept {len(known)} of {len(frames)} frames; give the command again to go on"
-        raise KeyboardInterrupt(again) from None
+        raise resumable(f"kept {len(known)} of {len(frames)} frames") from None
     return summarise(metric, [frame.clip for frame in frames], [known[frame] for frame in frames], list(models or ()))
 
 

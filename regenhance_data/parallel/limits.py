@@ -3,14 +3,13 @@
 import multiprocessing
 import os
 import resource
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 from regenhance_data.errors import InputError
+from regenhance_data.parallel.processes import new_processes_ignore_interrupts
 
 LIMIT_S = 120
 _MEMORY_SHARE = 0.5  # of the machine's
@@ -45,14 +44,8 @@ def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: fl
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, function, args), daemon=True)
-    # only this process handles Ctrl-C: the new one inherits that it is ignored. A thread cannot set handlers
-    is_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
-    try:
+    with new_processes_ignore_interrupts():
         process.start()
-    finally:
-        if is_main:
-            signal.signal(signal.SIGINT, handler)
     sender.close()
     try:
         if not receiver.poll(limit_s):

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -32,13 +33,25 @@ _worker: Worker[Any, Any] | None = None
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
     """The function's result, computed in a new process that ends afterwards. BrokenProcessPool if that one dies."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        # only this process handles Ctrl-C: the new one inherits that it is ignored
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
+        with new_processes_ignore_interrupts():
             waiting = pool.submit(function, *args)
-        finally:
-            signal.signal(signal.SIGINT, handler)
         return waiting.result()
+
+
+@contextmanager
+def new_processes_ignore_interrupts() -> Iterator[None]:
+    """Processes that are started within it inherit that Ctrl-C is ignored: only this one handles it.
+
+    No effect outside the main thread, where Python cannot set handlers.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def visible_gpus() -> list[str]:

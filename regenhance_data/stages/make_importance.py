@@ -19,7 +19,7 @@ from regenhance_data.dataset.staleness import (
 )
 from regenhance_data.detectors.loading import detector_record, load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, resumable
 from regenhance_data.importance.formulas import importance_map
 from regenhance_data.importance.frame_pairs import read_pair
 from regenhance_data.io.files import atomic_write
@@ -69,8 +69,7 @@ def make_importance(
             _join(renewal, clip, chunks)
         renewal.finish()
     except KeyboardInterrupt:
-        kept = total - count + done
-        raise KeyboardInterrupt(f"kept {kept} of {total} frames; give the command again to go on") from None
+        raise resumable(f"kept {total - count + done} of {total} frames") from None
     if any(too_large):
         tell(
             f"{sum(too_large)} detections are larger than --max_box_area {settings.max_box_area:g} of the frame and do "

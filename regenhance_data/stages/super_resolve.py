@@ -10,7 +10,7 @@ import numpy as np
 from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.staleness import Renewal, refuse_unknown_sr_images, start_sr_images, without_words
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
@@ -58,7 +58,7 @@ def super_resolve(
         renewal.finish()
     except KeyboardInterrupt:
         kept = len(frames) - sum(len(_missing(renewal, clip)) for clip in dataset.clips())
-        raise KeyboardInterrupt(f"kept {kept} of {len(frames)} frames; give the command again to go on") from None
+        raise resumable(f"kept {kept} of {len(frames)} frames") from None
     return len(frames), count
 
 

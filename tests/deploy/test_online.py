@@ -5,7 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -15,6 +14,7 @@ from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from tests.support.files import ROOT, encode, noise
 from tests.support.predictors import HEIGHT, WIDTH, write_red_predictor
+from tests.support.videos import cut_in_the_middle
 
 FRAMES = 12
 
@@ -29,14 +29,7 @@ def videos(tmp_path_factory):
     """Three videos of frames of the model's size, the second without a key frame's end: cut in the middle."""
     folder = tmp_path_factory.mktemp("videos")
     made = [encode(folder / f"{name}.mp4", noise(FRAMES, HEIGHT, WIDTH, seed)) for seed, name in enumerate("abc")]
-    cut = folder / "cut.mkv"
-    with av.open(str(made[1])) as source, av.open(str(cut), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    cut = cut_in_the_middle(made[1], folder / "cut.mkv")
     return [made[0], cut, made[2]]
 
 

@@ -34,6 +34,7 @@ from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.files import ROOT, encode, fill_dataset, noise
 from tests.support.predictors import write_predictor
+from tests.support.videos import cut_in_the_middle
 
 pytestmark = pytest.mark.slow  # a predictor is trained and exported first
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
@@ -319,14 +320,7 @@ def test_several_videos_share_batches_and_have_a_folder_each(made, tmp_path):
 
 def test_a_video_that_ends_in_the_middle_is_refused_unless_it_is_allowed(refused, made, tmp_path):
     video = encode(tmp_path / "whole.mp4", noise(30, HEIGHT, WIDTH), pixel_format="yuv444p")
-    cut = tmp_path / "cut.mkv"
-    with av.open(str(video)) as source, av.open(str(cut), "w") as target:  # Matroska: no index that a cut would lose
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(source.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    cut = cut_in_the_middle(video, tmp_path / "cut.mkv")
     where = ["--video", cut, "--save_dir", tmp_path / "out"]
     said = refused("deploy/trt_infer.py", "--model", made.blocks, *where)
     assert "cut.mkv: damaged or cut short" in said
