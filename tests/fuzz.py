@@ -576,7 +576,8 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
         place.mkdir(exist_ok=True)
         for number, name in enumerate(LOGS[:2], 1):
             os.dup2(os.open(place / name, os.O_CREAT | os.O_WRONLY | os.O_APPEND), number)
-        sys.stdout, sys.stderr = open(1, "w"), open(2, "w", errors="backslashreplace")  # noqa: SIM115
+        sys.stdout = open(1, "w")  # noqa: SIM115
+        sys.stderr = open(2, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115 - in lines, as by itself
         faulthandler.disable()  # that a signal ended it is seen from outside
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(limit_s)
