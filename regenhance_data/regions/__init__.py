@@ -1,1 +1,1 @@
-"""Macroblock arithmetic in NumPy: selection, coverage, composites, overlays, reuse."""
+"""Macroblock arithmetic in NumPy: selection, rectangles, atlas, cache, coverage, composites, overlays, reuse."""

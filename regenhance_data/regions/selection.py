@@ -1,6 +1,10 @@
 """Selection of macroblocks within a budget."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from regenhance_data.errors import InputError
 
 
 def count_within(budget: float, macroblocks: int) -> int:
@@ -16,9 +20,39 @@ def select_macroblocks(scores: np.ndarray, budget: float) -> np.ndarray:
     `budget` is the share of the macroblocks, in [0, 1]; `count_within` gives their number, 0 for less than half a
     macroblock. Equal scores are taken in a fixed pseudo-random order, so that flat maps favour no corner; NaN last.
     """
-    count = count_within(budget, scores.size)
-    tie_breaker = np.random.default_rng(0).permutation(scores.size)
-    order = np.lexsort((tie_breaker, -scores.ravel().astype(np.float64)))
-    selected = np.zeros(scores.size, bool)
-    selected[order[:count]] = True
-    return selected.reshape(scores.shape)
+    return select_across([scores], budget)[0]
+
+
+def select_across(
+    scores: Sequence[np.ndarray],
+    budget: float,
+    floor: float = 0.0,
+    excluded: Sequence[np.ndarray] | None = None,
+) -> list[np.ndarray]:
+    """The macroblocks with the highest scores of several frames within one budget: float [rows, cols] of each →
+    bool [rows, cols] of each.
+
+    budget: the share of the macroblocks of all frames, as for `select_macroblocks`, which this is for one frame.
+    floor: the share of its macroblocks that each frame gets at least, at most the budget: a camera with little to see
+    is never left out by the others. excluded: macroblocks that are not selected in any case, bool as the scores; what
+    they would have taken goes to others. InputError for a floor out of range.
+    """
+    if not 0 <= floor <= budget:
+        raise InputError(f"floor {floor:g}: expected a share from 0 to the budget ({budget:g})")
+    sizes = [some.size for some in scores]
+    ranked = np.concatenate([some.ravel() for some in scores]).astype(np.float64) if sizes else np.zeros(0)
+    free = ~np.concatenate([some.ravel() for some in excluded]) if excluded else np.ones(len(ranked), bool)
+    ties = np.random.default_rng(0).permutation(len(ranked))
+    ends = np.cumsum([0, *sizes])
+    is_floor = np.zeros(len(ranked), bool)
+    if floor:
+        for start, size in zip(ends[:-1].tolist(), sizes, strict=True):
+            here = slice(start, start + size)
+            order = np.lexsort((ties[here], -ranked[here], ~free[here]))
+            is_floor[start + order[: count_within(floor, size)]] = True
+    order = np.lexsort((ties, -ranked, ~is_floor, ~free))
+    selected = np.zeros(len(ranked), bool)
+    selected[order[: count_within(budget, len(ranked))]] = True
+    selected &= free
+    starts = ends[:-1].tolist()
+    return [selected[at : at + some.size].reshape(some.shape) for at, some in zip(starts, scores, strict=True)]
