@@ -10,8 +10,14 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli, console, errors
-from regenhance_data.dataset.folder import HR_IMAGES, Dataset
-from regenhance_data.dataset.next_steps import hr_frames_command, importance_command
+from regenhance_data.dataset.folder import HR_IMAGES, SR_IMAGES, Dataset
+from regenhance_data.dataset.next_steps import (
+    clips_without,
+    hr_frames_command,
+    importance_command,
+    listed_clips,
+    originals_manifest,
+)
 
 if TYPE_CHECKING:
     from regenhance_data.stages.extract import ExtractionSettings
@@ -94,16 +100,20 @@ def suggest_next(dataset: Dataset, sources: "Sequence[ClipSource]") -> None:
     with_hr = [source.clip for source in sources if source.settings.keep_hr]
     if with_hr:
         print(f"{dataset.root}/hr_images: the original HR frames at {dataset.scale} times that size")
-    without_hr = [clip for clip in dataset.clips() if not (dataset.root / HR_IMAGES / clip).is_dir()]
-    if with_hr and without_hr:
-        console.warn(
-            f"{dataset.root / HR_IMAGES}: has no frames of {', '.join(without_hr[:10])}; importance needs HR frames of "
-            "every clip in one folder, so keep_hr for all clips, or super-resolve all of them"
-        )
-    if with_hr and not without_hr:
-        cli.suggest(importance_command(dataset))
-    else:
+    without_hr = clips_without(dataset, HR_IMAGES)
+    if not dataset.keeps_hr:
         cli.suggest(hr_frames_command(dataset))
+        return
+    if not without_hr:
+        cli.suggest(importance_command(dataset))
+        return
+    console.warn(
+        f"{dataset.root / HR_IMAGES}: lacks HR frames of {listed_clips(without_hr)}; importance needs those of every "
+        f"clip in one folder: extract these with --keep_hr, or super-resolve all clips and give --clear {SR_IMAGES}"
+    )
+    if manifest := originals_manifest(dataset):
+        print(f"these clips need settings of their own; put this in YOUR_CLIPS.yaml:\n{manifest}", end="")
+    cli.suggest(hr_frames_command(dataset))
 
 
 if __name__ == "__main__":

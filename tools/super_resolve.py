@@ -8,7 +8,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli
-from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.folder import SR_IMAGES, Dataset
 from regenhance_data.dataset.next_steps import importance_command
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 from regenhance_data.stages.super_resolve import super_resolve
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
         frames, made = super_resolve(dataset, settings, args.batch_size, args.overwrite, executor)
     kept = "" if made == frames else f", {frames - made} of them existed already"
     print(f"{args.data}/sr_images: {frames} frames at {scale} times the LR size, by {args.model}{kept}")
-    cli.suggest(importance_command(dataset))
+    cli.suggest(importance_command(dataset, SR_IMAGES))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ _MAPPINGS = {"clips", "upscaler", "detector", "importance", "normaliser", "split
 class ClipRecord:
     """How a clip was extracted; None for what dataset.yaml does not record, or records with another type.
 
-    source: the video's file name. sha256: of its content. height to jpeg_quality: see `ExtractionSettings`. frames:
-    their number. frame_rate: extracted frames per second. source_rate: those of the video. source_hw, origin_hw:
-    (height, width) of the video and of the LR frames in pixels. read_as: what the file was taken for, for people.
+    source: the video's file name. path: as it was given. sha256: of its content. height to jpeg_quality: see
+    `ExtractionSettings`. frames: their number. frame_rate: extracted frames per second. source_rate: those of the
+    video. source_hw, origin_hw: (height, width) of the video and of the LR frames in pixels. read_as: what the file was
+    taken for, for people.
     """
 
     source: str | None = None
@@ -41,6 +42,7 @@ class ClipRecord:
     source_hw: tuple[int, int] | None = None
     origin_hw: tuple[int, int] | None = None
     read_as: str | None = None
+    path: str | None = None
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> "ClipRecord":
@@ -59,6 +61,7 @@ class ClipRecord:
             source_hw=_size(value.get("source_hw")),
             origin_hw=_size(value.get("origin_hw")),
             read_as=_typed(value, "read_as", str),
+            path=_typed(value, "path", str),
         )
 
     @property

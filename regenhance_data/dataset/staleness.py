@@ -59,7 +59,7 @@ def _image_digest(path: Path) -> str:
 # --- clips ---------------------------------------------------------------------------------------------------------
 def is_same_extraction(recorded: ClipRecord, wanted: ClipRecord) -> bool:
     """Whether both clips are made from the same video with the same settings, whatever came out."""
-    outcome: dict[str, Any] = {"frames": None, "frame_rate": None, "source_rate": None, "read_as": None}
+    outcome: dict[str, Any] = {"frames": None, "frame_rate": None, "source_rate": None, "read_as": None, "path": None}
     return replace(recorded, source_hw=None, origin_hw=None, **outcome) == wanted
 
 

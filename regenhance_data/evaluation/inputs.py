@@ -1,13 +1,13 @@
 """The inputs of an evaluation, from flags and dataset.yaml: frames, the folder of HR frames, the detector."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regenhance_data.console import tell
-from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame, hr_maker
+from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
+from regenhance_data.dataset.next_steps import refuse_missing_hr_frames
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
@@ -103,20 +103,10 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
     if dataset.record.detector is None and not hasattr(args, "spec"):
         raise InputError(f"{MISSING_DETECTOR}; give one of: {known_specs(KINDS)}")
     frames = frames[::every]
-    _refuse_missing_hr_frames(dataset, frames, hr_folder)
-    return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
-
-
-def _refuse_missing_hr_frames(dataset: Dataset, frames: Sequence[Frame], hr_folder: str) -> None:
-    """InputError now, not in the middle of the work, for missing HR frames and, of each clip, those of another size."""
-    missing = [path for frame in frames if not (path := dataset.path(hr_folder, frame)).is_file()]
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such HR frame ({len(missing)} of {len(frames)} are missing); make them with "
-            f"{hr_maker(hr_folder)}"
-        )
-    for frame in {frame.clip: frame for frame in frames}.values():
+    refuse_missing_hr_frames(dataset, frames, hr_folder)
+    for frame in {frame.clip: frame for frame in frames}.values():  # refuses those of another size
         read_pair(dataset, frame, hr_folder)
+    return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
 
 
 def read_inputs(args: argparse.Namespace, chosen: EvaluationFrames) -> EvaluationInputs:

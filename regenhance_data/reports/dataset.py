@@ -18,7 +18,7 @@ from regenhance_data import plots
 from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
-from regenhance_data.dataset.next_steps import hr_frames_command
+from regenhance_data.dataset.next_steps import hr_frames_command, importance_command
 from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.statistics import (
     ClipStatistics,
@@ -85,10 +85,8 @@ def _next_step(statistics: DatasetStatistics) -> str:
     elif statistics.has_importance:
         missing, command = "There are no labels yet. ", f"make_seg_dataset.py {data}"
     elif statistics.hr_folder:
-        missing, command = (
-            "There is no importance yet. ",
-            f"make_importance.py {data} --detector onnx:YOUR_DETECTOR.onnx",
-        )
+        words = importance_command(statistics.dataset, statistics.hr_folder)
+        missing, command = "There is no importance yet. ", shlex.join(words)
     else:
         missing, command = "There are no HR frames yet. ", shlex.join(hr_frames_command(statistics.dataset))
     return f"{missing}Next: <code>python tools/{html.escape(command.removeprefix('python tools/'))}</code>"

@@ -98,6 +98,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
             source_hw=written.source_hw,
             origin_hw=written.lr_hw,
             read_as=str(info),
+            path=str(video),
         )
         scales = {"scale": written.scale} if settings.keep_hr else {}
         dataset.save(clips=dataset.record.clips_with(clip, record), **scales)

@@ -10,6 +10,7 @@ import numpy as np
 from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.next_steps import refuse_missing_hr_frames
 from regenhance_data.dataset.records import ImportanceRecord
 from regenhance_data.dataset.staleness import (
     Renewal,
@@ -50,6 +51,7 @@ def make_importance(
     if not overwrite:
         refuse_unknown_importance(dataset)
     size = dataset.mb_size if mb_size is None else mb_size
+    refuse_missing_hr_frames(dataset, [frame for clip in dataset.clips() for frame in dataset.frames(clip)], hr_folder)
     record = ImportanceRecord(formula, hr_folder, dataset.scale, size)
     changes = {} if mb_size is None else {"mb_size": mb_size}
     renewal = start_importance(dataset, detector_record(settings), record, **changes)

@@ -54,8 +54,8 @@ def test_missing_originals_are_to_be_extracted_again(tmp_path):
     make_seg_dataset(dataset, gap=1)
     with pytest.raises(errors.InputError, match=r"hr_images: no such folder; make it with tools/extract.py --keep_hr$"):
         dataset.hr_folder()
-    assert hr_frames_command(dataset)[1:] == [
-        *("tools/extract.py", "--video", "a.mp4", "--data", str(dataset.root), "--height", "48", "--keep_hr")
+    assert hr_frames_command(dataset)[1:] == [  # clip b has settings of its own
+        *("tools/extract.py", "--manifest", "YOUR_CLIPS.yaml", "--data", str(dataset.root), "--overwrite")
     ]
     for frame in dataset.frames("a")[:5]:
         write_image(dataset.path("hr_images", frame), np.zeros((144, 240, 3), np.uint8))

@@ -56,7 +56,7 @@ def test_clips_that_do_not_exist_or_have_no_frame_are_refused(cameras, tmp_path)
 def test_what_is_missing_is_refused(cameras, tmp_path):
     path = cameras.path("hr_images", cameras.frames("yard")[1])
     path.rename(path.with_suffix(".bak"))
-    assert "no such HR frame (1 of 4 are missing); make them with" in refusal(evaluate, cameras, tmp_path)
+    assert "no such HR frame (1 of 4 are missing, of " in refusal(evaluate, cameras, tmp_path)
     path.with_suffix(".bak").rename(path)
     cameras.importance_path("yard").unlink()
     assert "yard.npz" in refusal(evaluate, cameras, tmp_path)

@@ -101,7 +101,7 @@ def test_a_missing_clear_frame_or_folder_is_refused(dataset, detector):
     with pytest.raises(errors.InputError, match=r"sr_images: no such folder; make it with tools/super_resolve.py"):
         dataset.hr_folder("sr_images")
     (dataset.root / "hr_images" / "b" / "000001.png").unlink()
-    with pytest.raises(errors.InputError, match=r"b/000001.png: no such image"):
+    with pytest.raises(errors.InputError, match=r"b/000001.png: no such HR frame \(1 of 6 are missing, of b\)"):
         make_importance(dataset, detector.settings, "product", "hr_images")
 
 
