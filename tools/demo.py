@@ -173,12 +173,12 @@ def extraction(args: argparse.Namespace) -> list[str]:
 
 
 def probe(video: Path) -> tuple[int, int]:
-    """(height in pixels, number of frames) of a video, by reading it."""
+    """(height of the first frame in pixels, number of frames) of a video, by reading it."""
     from regenhance_data.io.video import read_video
 
     height = frames = 0
     for frame in read_video(video):
-        height, frames = frame.shape[0], frames + 1
+        height, frames = height or frame.shape[0], frames + 1
     return height, frames
 
 

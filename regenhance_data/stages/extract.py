@@ -21,6 +21,8 @@ from regenhance_data.io.images import encode_jpeg, write_image
 from regenhance_data.io.video import inspect_video, read_timed
 from regenhance_data.parallel.threads import bounded_map
 
+_USUAL_SCALES = (2, 3, 4)  # of HR frames, to suggest
+
 
 @dataclass(frozen=True)
 class ExtractionSettings:
@@ -203,23 +205,21 @@ def _lr_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, i
 def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path) -> int:
     scale = round(source_hw[0] / lr_hw[0])
     hr_hw = (scale * lr_hw[0], scale * lr_hw[1])
-    if scale < 2:
-        raise InputError(
-            f"{video}: --keep_hr needs a video at least twice as high as the LR frame, "
-            f"it has {source_hw[0]} lines and --height gives {lr_hw[0]}"
-        )
-    if dataset.record.clips and dataset.record.recorded_scale not in (None, scale):
+    known = dataset.record.recorded_scale if dataset.record.clips else None
+    if known not in (None, scale):
         height = source_hw[0] // dataset.scale
         raise InputError(
             f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give --height {height}, or "
             f"'height: {height}' for this clip in a --manifest, or use another dataset"
         )
-    if hr_hw[0] > source_hw[0]:
-        warn(
-            f"{video}: the HR frames are {scale} x {lr_hw[0]} = {hr_hw[0]} pixels high, more than "
-            f"the video's {source_hw[0]}; give a --height that divides it, such as {source_hw[0] // scale}"
+    if scale < 2 or hr_hw[0] > source_hw[0]:
+        scales = [number for number in ((known,) if known else _USUAL_SCALES) if source_hw[0] >= number]
+        heights = " or ".join(f"--height {source_hw[0] // number} (scale {number})" for number in scales)
+        raise InputError(
+            f"{video}: has {source_hw[0]} lines, {source_hw[0] / lr_hw[0]:.3g} times the LR frames' {lr_hw[0]}; "
+            f"--keep_hr needs a whole multiple, at least 2; give {heights or 'a larger video'}"
         )
-    elif hr_hw != source_hw:
+    if hr_hw != source_hw:
         tell(
             f"{video}: the HR frames are scaled from {_size(source_hw)} to {_size(hr_hw)}, {scale} times the LR "
             f"frames' {_size(lr_hw)}; a --height that divides {source_hw[0]} keeps the pixels"

@@ -1,13 +1,14 @@
 """What extraction says about a video, and records of it."""
 
 import argparse
+import importlib
 
 import numpy as np
 import pytest
 
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.stages import extract as stage
-from tests.support.files import content, encode, noise
+from tests.support.files import ROOT, content, encode, noise
 from tests.support.videos import encode_as, joined
 from tools import extract as command
 
@@ -63,6 +64,42 @@ def test_originals_that_must_be_scaled_are_told(run, tmp_path):
     flags = ("--data", tmp_path / "d", "--height", 120, "--keep_hr")
     assert "scaled from 634×362 to 630×360, 3 times" in run("tools/extract.py", "--video", odd, *flags).stdout
     assert "are scaled" not in run("tools/extract.py", "--video", even, *flags).stdout
+
+
+@pytest.mark.parametrize(
+    ("lines", "height", "heights"),
+    [
+        (
+            540,
+            360,
+            "has 540 lines, 1.5 times the LR frames' 360; --keep_hr needs a whole multiple, at least 2; give "
+            "--height 270 (scale 2) or --height 180 (scale 3) or --height 135 (scale 4)",
+        ),
+        (100, 36, "has 100 lines, 2.78 times the LR frames' 36; "),
+        (64, 360, "give --height 32 (scale 2) or --height 21 (scale 3) or --height 16 (scale 4)"),
+    ],
+)
+def test_originals_are_never_enlarged(run, refused, tmp_path, lines, height, heights):
+    video = encode(tmp_path / "v.mp4", noise(1, lines, 96))
+    flags = ("tools/extract.py", "--video", video, "--data", tmp_path / "d", "--keep_hr", "--height")
+    line = refused(*flags, height)
+    assert heights in line
+    assert not (tmp_path / "d").exists()
+    run(*flags, lines // 3)
+    assert Dataset(tmp_path / "d").scale == 3
+
+
+@pytest.mark.parametrize("lines", [484, 500, 540])
+def test_the_demo_takes_originals_of_any_height(run, tmp_path, monkeypatch, lines):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    demo = importlib.import_module("demo")
+    video = encode(tmp_path / "v.mp4", noise(2, lines, 96))
+    args = demo.make_parser().parse_args(["--video", str(video)])
+    args.video = [video]
+    run("tools/extract.py", "--data", tmp_path / "d", *demo.extraction(args))
+    dataset = Dataset(tmp_path / "d")
+    assert dataset.scale == 3
+    assert dataset.read("hr_images", dataset.frames("v")[0]).shape[0] == lines // 3 * 3
 
 
 def test_an_interrupted_run_says_which_clips_it_kept(tmp_path, monkeypatch):
