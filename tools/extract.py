@@ -87,12 +87,22 @@ def extract_all(dataset: Dataset, sources: "Sequence[ClipSource]", overwrite: bo
             if len(sources) > 1:
                 console.warn(str(error))
             continue
-        except KeyboardInterrupt:
-            raise errors.resumable(f"kept {number - len(refused)} of {len(sources)} clips") from None
+        except KeyboardInterrupt as error:
+            raise interrupted(error, sources, number, len(refused)) from None
         record = dataset.record.clips[clip]
         height, width = record.origin_hw or (0, 0)
         print(f"{dataset.root}/origin_images/{clip}: {record.frames} frames of {width}x{height}")
     return refused
+
+
+def interrupted(
+    error: KeyboardInterrupt, sources: "Sequence[ClipSource]", number: int, refused: int
+) -> KeyboardInterrupt:
+    """What is told after an interrupt of clip `number`, whose `error` says which frames are kept, if it is known."""
+    clips = f"kept {number - refused} of {len(sources)} clips"
+    if not str(error):
+        return errors.resumable(clips)
+    return error if len(sources) == 1 else KeyboardInterrupt(f"{clips}; of {sources[number].clip}, {error}")
 
 
 def suggest_next(dataset: Dataset, sources: "Sequence[ClipSource]") -> None:

@@ -27,7 +27,7 @@ from regenhance_data.dataset.importance_file import ImportanceFile, read_importa
 from regenhance_data.dataset.records import DatasetRecord
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.split_lists import read_pairs
-from regenhance_data.dataset.staging import finish_publishing
+from regenhance_data.dataset.staging import discard_staged, finish_publishing, staging_folder
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import locked, write_text, write_yaml
@@ -128,6 +128,8 @@ class Dataset:
         folders = [self.root / images for images in IMAGES]
         for partial in (path for folder in (self.root, *folders) for path in folder.glob(f"{PARTIAL}*")):
             shutil.rmtree(partial)
+        if not any(path.is_dir() for path in (self.root / staging_folder(LR_FRAMES)).glob("*")):
+            discard_staged(self.root, LR_FRAMES)  # it holds no frames to go on with
         for folder in folders:
             for clip in self.clips():
                 remove_unfinished(folder / clip)

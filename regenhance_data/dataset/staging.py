@@ -5,6 +5,9 @@
 
 One rename decides which files count. The next run finishes a replacement that was killed, so at any moment either the
 old files are complete or the new ones.
+
+The frames of a clip are made in origin_images/.new/ too: LR frames in origin_images/.new/origin_images/, HR frames in
+origin_images/.new/hr_images/. tools/extract.py renames these folders when the clip is complete.
 """
 
 import os

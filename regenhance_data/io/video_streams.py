@@ -82,7 +82,8 @@ _QUARTER_TURNS = (
 class VideoInfo:
     """What a file is taken for. stream: its index. coded_hw: before it is turned upright. frame_rate: in frames/s.
 
-    left_aside: the other streams with pictures, each described.
+    frames: their number by the file's header, None where it does not say. left_aside: the other streams with pictures,
+    each described.
     """
 
     stream: int
@@ -91,6 +92,7 @@ class VideoInfo:
     frame_rate: float
     orientation: Orientation
     pixel_aspect: Fraction
+    frames: int | None
     left_aside: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -227,6 +229,7 @@ def described(path: Path, container: Any, stream: Any, frame: av.VideoFrame) -> 
         frame_rate=measured_rate(path, stream),
         orientation=Orientation.of(frame),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
+        frames=stream.frames or None,
         left_aside=tuple(
             f"stream {other.index} ({'attached picture' if _is_attached(other) else 'other track'}, {_size(other)})"
             for other in others

@@ -3,22 +3,26 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from regenhance_data import __version__
 from regenhance_data.console import progress, tell, warn
-from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, PARTIAL, Dataset, clip_id, former_clip_id
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, clip_id, former_clip_id
 from regenhance_data.dataset.records import ClipRecord
+from regenhance_data.dataset.staging import discard_staged, stage, staging_folder
 from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
 from regenhance_data.dataset.warnings import size_difference
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import encode_jpeg, write_image
 from regenhance_data.io.video import inspect_video, read_timed
+from regenhance_data.io.video_streams import VideoInfo
 from regenhance_data.parallel.threads import bounded_map
 
 _USUAL_SCALES = (2, 3, 4)  # of HR frames, to suggest
@@ -57,7 +61,8 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
 
     An existing clip from the same file and settings is kept, or rewritten if frames are missing. One from another file
     or other settings is refused unless `overwrite`, which also removes everything made from its frames. The id is
-    `clip`, or that of the same video in a dataset of an earlier kit. InputError as `read_video`.
+    `clip`, or that of the same video in a dataset of an earlier kit. After an interrupt or a kill the same call goes on
+    with the frames that are whole; another one removes them. InputError as `read_video`.
     """
     info = inspect_video(video)  # refuses a file that is not a video
     tell(f"{video}: read as {info}")
@@ -79,39 +84,54 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
                 "give --overwrite to replace it, or rename the video"
             )
     _refuse_copy(dataset, clip, video, made_by)
-    partial = {folder: dataset.root / folder / f"{PARTIAL}{clip}" for folder in (LR_FRAMES, HR_IMAGES)}
-    for folder in partial.values():
-        shutil.rmtree(folder, ignore_errors=True)
+    stage(dataset.root, LR_FRAMES, {"kit_version": __version__, "clip": clip, **made_by.to_dict()})
+    new = {folder: dataset.root / staging_folder(LR_FRAMES) / folder for folder in (LR_FRAMES, HR_IMAGES)}
     try:
-        written = _write_frames(dataset, video, settings, partial)
-        if clip in dataset.clips():  # the old clip stays until the new frames are complete
-            if not is_same:
-                dataset.save(clips=dataset.record.clips_without(clip))
-                remove_derived(dataset, clip)
-            shutil.rmtree(dataset.root / LR_FRAMES / clip)
-        if partial[HR_IMAGES].exists():
-            shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
-            os.replace(partial[HR_IMAGES], dataset.root / HR_IMAGES / clip)
-        record = replace(
-            made_by,
-            frames=written.frames,
-            frame_rate=_frame_rate(settings, info.frame_rate, written),
-            source_rate=round(info.frame_rate, 6),
-            source_hw=written.source_hw,
-            origin_hw=written.lr_hw,
-            read_as=str(info),
-            path=str(video),
-        )
-        scales = {"scale": written.scale} if settings.keep_hr else {}
-        dataset.save(clips=dataset.record.clips_with(clip, record), **scales)
-        # last: a clip exists once its folder does, and then it has its record
-        os.replace(partial[LR_FRAMES], dataset.root / LR_FRAMES / clip)
-    finally:
-        for folder in partial.values():
-            shutil.rmtree(folder, ignore_errors=True)
-            if folder.parent.is_dir() and not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
+        written = _write_frames(dataset, video, settings, new, _promised(info, settings))
+    except InputError:
+        _discard(dataset)
+        raise
+    record = replace(
+        made_by,
+        frames=written.frames,
+        frame_rate=_frame_rate(settings, info.frame_rate, written),
+        source_rate=round(info.frame_rate, 6),
+        source_hw=written.source_hw,
+        origin_hw=written.lr_hw,
+        read_as=str(info),
+        path=str(video),
+    )
+    if clip in dataset.clips():  # the old clip stays until the new frames are complete
+        if not is_same:
+            dataset.save(clips=dataset.record.clips_without(clip))
+            remove_derived(dataset, clip)
+        shutil.rmtree(dataset.root / LR_FRAMES / clip)
+    if settings.keep_hr:
+        shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
+        (dataset.root / HR_IMAGES).mkdir(exist_ok=True)
+        shutil.move(new[HR_IMAGES], dataset.root / HR_IMAGES / clip)  # which may be a link to another disk
+    scales = {"scale": written.scale} if settings.keep_hr else {}
+    dataset.save(clips=dataset.record.clips_with(clip, record), **scales)
+    # last: a clip exists once its folder does, and then it has its record
+    os.replace(new[LR_FRAMES], dataset.root / LR_FRAMES / clip)
+    _discard(dataset)
     return clip
+
+
+def _discard(dataset: Dataset) -> None:
+    """Remove the folder of new frames, and origin_images/ where that is empty."""
+    discard_staged(dataset.root, LR_FRAMES)
+    folder = dataset.root / LR_FRAMES
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _promised(info: VideoInfo, settings: ExtractionSettings) -> int | None:
+    """How many frames will be extracted, None where it is not known."""
+    if info.frames is None or settings.fps is not None:
+        return None
+    frames = -(-info.frames // settings.every)
+    return min(frames, settings.max_frames or frames)
 
 
 def _refuse_copy(dataset: Dataset, clip: str, video: Path, made_by: ClipRecord) -> None:
@@ -132,12 +152,15 @@ class _Written:
     other_sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
 
 
-def _write_frames(dataset: Dataset, video: Path, settings: ExtractionSettings, folders: dict[str, Path]) -> _Written:
+def _write_frames(
+    dataset: Dataset, video: Path, settings: ExtractionSettings, folders: Mapping[str, Path], total: int | None
+) -> _Written:
+    """Write the frames of a video that `folders` lack; what is there is whole. An interrupt tells how many are kept."""
     written = _Written()
 
     def jobs() -> Iterator[tuple[Path, np.ndarray, tuple[int, int], int | None]]:
         frames = read_timed(video, settings.fps, settings.every)
-        for index, (time_s, image) in enumerate(progress(frames, video.name, settings.max_frames)):
+        for index, (time_s, image) in enumerate(progress(frames, video.name, total or settings.max_frames)):
             if index == settings.max_frames:
                 return
             hw = (image.shape[0], image.shape[1])
@@ -148,12 +171,18 @@ def _write_frames(dataset: Dataset, video: Path, settings: ExtractionSettings, f
             written.frames, written.last_s = index + 1, time_s
             written.other_sizes[hw] += hw != written.source_hw
             lr_hw, scale, name = written.lr_hw, written.scale, f"{index:06d}.png"
-            yield folders[LR_FRAMES] / name, image, lr_hw, settings.jpeg_quality
-            if settings.keep_hr:
+            if not (folders[LR_FRAMES] / name).exists():
+                yield folders[LR_FRAMES] / name, image, lr_hw, settings.jpeg_quality
+            if settings.keep_hr and not (folders[HR_IMAGES] / name).exists():
                 yield folders[HR_IMAGES] / name, image, (lr_hw[0] * scale, lr_hw[1] * scale), None
 
-    for _ in bounded_map(_write_resized, jobs()):
-        pass
+    try:
+        with closing(bounded_map(_write_resized, jobs())) as done:
+            for _ in done:
+                pass
+    except KeyboardInterrupt:
+        of_total = f" of {total}" if total else ""
+        raise resumable(f"kept {_whole_frames(folders, settings)}{of_total} frames") from None
     if changed := +written.other_sizes:
         folder = "LR and HR frames" if settings.keep_hr else "LR frames"
         warn(
@@ -162,6 +191,12 @@ def _write_frames(dataset: Dataset, video: Path, settings: ExtractionSettings, f
             "scaled to the size of the first frame's; cut the recording there for a clip of each size"
         )
     return written
+
+
+def _whole_frames(folders: Mapping[str, Path], settings: ExtractionSettings) -> int:
+    """How many frames are written, with their HR frames where these are kept."""
+    parts = (LR_FRAMES, HR_IMAGES) if settings.keep_hr else (LR_FRAMES,)
+    return len(set.intersection(*({path.name for path in folders[part].glob("[0-9]*.png")} for part in parts)))
 
 
 def _frame_rate(settings: ExtractionSettings, source_rate: float, written: _Written) -> float:

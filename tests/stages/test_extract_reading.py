@@ -1,7 +1,7 @@
 """What extraction says about a video, and records of it."""
 
-import argparse
 import importlib
+import re
 
 import numpy as np
 import pytest
@@ -102,26 +102,74 @@ def test_the_demo_takes_originals_of_any_height(run, tmp_path, monkeypatch, line
     assert dataset.read("hr_images", dataset.frames("v")[0]).shape[0] == lines // 3 * 3
 
 
-def test_an_interrupted_run_says_which_clips_it_kept(tmp_path, monkeypatch):
-    videos = [encode(tmp_path / f"{name}.mp4", noise(3, 32, 48, seed=ord(name))) for name in "abc"]
+@pytest.fixture
+def interrupted(monkeypatch):
+    """interrupted("--video", …): what an extraction says that is interrupted at its 20th frame of a video."""
     read = stage.read_timed
 
     def read_until_interrupted(video, *arguments):
-        for time_s, image in read(video, *arguments):
-            if video == videos[1] and time_s > 0.05:
+        for number, pair in enumerate(read(video, *arguments), 1):
+            if number == 20:
                 raise KeyboardInterrupt
-            yield time_s, image
+            yield pair
 
-    monkeypatch.setattr(stage, "read_timed", read_until_interrupted)
-    words = ["--video", *map(str, videos), "--data", str(tmp_path / "d"), "--height", "16"]
-    args: argparse.Namespace = command.make_parser().parse_args(words)
-    with pytest.raises(KeyboardInterrupt, match="kept 1 of 3 clips; give the command again to go on"):
-        command.main(args)
+    def run_interrupted(*words):
+        args = command.make_parser().parse_args([str(word) for word in words])
+        with monkeypatch.context() as patch:
+            patch.setattr(stage, "read_timed", read_until_interrupted)
+            with pytest.raises(KeyboardInterrupt) as caught:
+                command.main(args)
+        return str(caught.value)
+
+    return run_interrupted
+
+
+def test_an_interrupted_run_says_which_clips_it_kept(run, interrupted, tmp_path):
+    videos = [encode(tmp_path / f"{name}.mp4", noise(n, 32, 48, seed=n)) for name, n in (("a", 3), ("b", 24))]
+    flags = ("--video", *videos, "--data", tmp_path / "d", "--height", 16)
+    said = interrupted(*flags)
+    assert re.fullmatch("kept 1 of 2 clips; of b, kept 1?[0-9] of 24 frames; give the command again to go on", said)
     assert Dataset(tmp_path / "d").clips() == ["a"]
+    run("tools/extract.py", *flags)
+    assert Dataset(tmp_path / "d").clips() == ["a", "b"]
     assert not list((tmp_path / "d").rglob(".*"))
-    monkeypatch.setattr(stage, "read_timed", read)
-    command.main(args)
-    assert Dataset(tmp_path / "d").clips() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "flags", "of_total"),
+    [(".mp4", (), " of 40"), (".mp4", ("--every", 2, "--max_frames", 30), " of 20"), (".mkv", (), "")],
+)
+def test_an_interrupted_clip_goes_on_with_the_frames_that_are_whole(
+    run, interrupted, tmp_path, suffix, flags, of_total
+):
+    video = encode(tmp_path / f"v{suffix}", noise(40, 96, 96))
+    words = ("--video", video, "--height", 32, "--keep_hr", *flags, "--data")
+    run("tools/extract.py", *words, tmp_path / "whole")
+    said = interrupted(*words, tmp_path / "d")
+    kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d").rglob("0*.png") if "hr_" in str(path)}
+    assert said == f"kept {len(kept)}{of_total} frames; give the command again to go on"
+    assert 0 < len(kept) < 20
+    dataset = Dataset(tmp_path / "d")
+    assert (dataset.clips(), (dataset.root / "hr_images").exists()) == ([], False)
+    (half,) = dataset.root.glob("origin_images/.new/hr_images/000000.png")
+    half.with_name(".writing-7-000039.png").write_bytes(b"half")
+    run("tools/extract.py", *words, dataset.root)
+    assert content(dataset.root) == content(tmp_path / "whole")
+    assert kept == {name: (dataset.root / "hr_images" / "v" / name).stat().st_mtime_ns for name in kept}
+
+
+def test_other_settings_or_no_frames_begin_anew(run, interrupted, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(24, 32, 48))
+    words = ("--video", video, "--data", tmp_path / "d", "--height")
+    interrupted(*words, 16)
+    assert list((tmp_path / "d" / "origin_images").glob(".new/*/*.png"))
+    run("tools/extract.py", *words, 8)
+    dataset = Dataset(tmp_path / "d")
+    assert {dataset.read("origin_images", frame).shape for frame in dataset.frames("v")} == {(8, 12, 3)}
+    (dataset.root / "origin_images" / ".new").mkdir()  # what a kill at the last step leaves
+    (dataset.root / "origin_images" / ".new" / "plan.json").write_text("{}")
+    run("tools/extract.py", *words, 8)
+    assert not list(dataset.root.rglob(".*"))
 
 
 def test_a_name_that_is_no_text_is_told_all_the_same(run, tmp_path):
