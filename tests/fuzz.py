@@ -359,7 +359,7 @@ def interrupted_work(rng: random.Random) -> Words:
         Path("save/dataset").write_text("")  # which ends the next stage
         shutil.move(spoil_either(rng, seed("stages.json"), spoil_text, ODD_JSON), "save")
         return DEMO
-    shutil.move(spoil_either(rng, seed(".evaluated-frames.jsonl"), spoil_text, ODD_JSON), "save")
+    shutil.move(spoil_either(rng, seed(".evaluate.jsonl"), spoil_text, ODD_JSON), "save")
     return [*EVALUATE, "--save_dir", "save"]
 
 
@@ -455,11 +455,11 @@ def make_seeds(folder: Path) -> None:
 
 def keep_counts() -> None:
     """What an interrupted evaluation leaves."""
-    kept = importlib.import_module("regenhance_data.evaluation.kept")
-    remove, kept.KeptCounts.remove = kept.KeptCounts.remove, lambda self: None
+    kept = importlib.import_module("regenhance_data.io.journal")
+    remove, kept.Journal.remove = kept.Journal.remove, lambda self: None
     if command([*EVALUATE, "--save_dir", "."]):
         raise SystemExit("an evaluation makes no seed")
-    kept.KeptCounts.remove = remove
+    kept.Journal.remove = remove
 
 
 def keep_stages() -> None:

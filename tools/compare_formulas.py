@@ -12,6 +12,7 @@ from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
 from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
 from regenhance_data.io.files import write_json, write_text
+from regenhance_data.io.journal import journal
 
 EXAMPLES = """
 python tools/compare_formulas.py --data my_dataset --detector builtin --every 5 --save_dir runs/formulas
@@ -43,15 +44,26 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
     formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
     inputs = read_inputs(args, read_frames(args))
-    from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table  # PyTorch
-
-    result = compare_formulas(
-        inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, formulas, args.budgets, args.greedy
+    # these import PyTorch
+    from regenhance_data.evaluation.formula_comparison import (
+        ComparedFrame,
+        compare_formulas,
+        formulas_table,
+        searched_frames,
     )
-    result["settings"] = inputs.settings.to_dict()
-    text = formulas_table(result)
-    write_json(args.save_dir / "formulas.json", result)
-    write_text(args.save_dir / "formulas.txt", text + "\n")
+    from regenhance_data.evaluation.kept import frame_key, inputs_digest
+
+    dataset, frames, settings = inputs.dataset, inputs.frames, inputs.settings
+    more = [formulas, [frame_key(frame) for frame in searched_frames(frames, args.greedy)]]
+    same = inputs_digest(dataset, frames, settings, args.budgets, {}, more=more)
+    with journal(args.save_dir, "compare_formulas", same, ComparedFrame.to_json, ComparedFrame.from_json) as kept:
+        result = compare_formulas(
+            dataset, frames, inputs.detector, inputs.hr_folder, formulas, args.budgets, args.greedy, kept
+        )
+        result["settings"] = settings.to_dict()
+        text = formulas_table(result)
+        write_json(args.save_dir / "formulas.json", result)
+        write_text(args.save_dir / "formulas.txt", text + "\n")
     print(text)
     print(f"{args.save_dir}/formulas.json, formulas.txt: {len(inputs.frames)} frames")
     if result["none"] is None:

@@ -17,7 +17,8 @@ from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import EvaluationFrames, add_input_arguments, read_frames, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
-from regenhance_data.io.files import locked, refuse_missing, sha256
+from regenhance_data.io.files import refuse_missing, sha256
+from regenhance_data.io.journal import journal
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
@@ -95,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
     inputs = read_inputs(args, chosen)
     # these import PyTorch
     from regenhance_data.evaluation.evaluate import evaluate
-    from regenhance_data.evaluation.kept import KEPT_FILE, KeptCounts, inputs_digest
+    from regenhance_data.evaluation.kept import FrameCounts, inputs_digest
     from regenhance_data.evaluation.truth import read_truth
 
     dataset, frames = inputs.dataset, inputs.frames
@@ -113,14 +114,12 @@ def main(args: argparse.Namespace) -> None:
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
         for curve, path in named(args.model or []).items()
     }
-    with locked(args.save_dir / ".evaluate.lock"):
-        same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth)
-        kept = KeptCounts(args.save_dir / KEPT_FILE, same)
+    same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth)
+    with journal(args.save_dir, "evaluate", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
         result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth, kept)
         result = replace(result, names=display_names(args.model or []))
         settings = EvaluationSettings(**vars(inputs.settings), models=models)
         write_results(args.save_dir, EvaluationRecord(result, settings))
-        kept.remove()
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
         cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])

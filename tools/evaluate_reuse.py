@@ -10,7 +10,9 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
 from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
-from regenhance_data.io.files import refuse_missing, write_json
+from regenhance_data.evaluation.record import EvaluatedModel
+from regenhance_data.io.files import refuse_missing, sha256, write_json
+from regenhance_data.io.journal import journal
 from regenhance_data.regions.reuse import ReusePolicy
 
 EXAMPLES = """
@@ -50,14 +52,22 @@ def main(args: argparse.Namespace) -> None:
     chosen.refuse_unless_fitting(args.model, predictor.input_hw)
     inputs = read_inputs(args, chosen)
     # these import PyTorch and matplotlib
+    from regenhance_data.evaluation.kept import FrameCounts, frame_key, inputs_digest
     from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
     from regenhance_data.plots import save_figure
 
-    result = evaluate_reuse(
-        inputs.dataset, inputs.frames, inputs.detector, inputs.hr_folder, args.budget, predictor.predict_one, policies
-    )
-    write_json(args.save_dir / "reuse.json", result)
-    save_figure(reuse_figure(result), args.save_dir / "reuse")
+    dataset, frames, settings = inputs.dataset, inputs.frames, inputs.settings
+    model = EvaluatedModel(str(args.model), sha256(args.model) if args.model.is_file() else "", predictor.backend)
+    # what a policy does on a frame depends on the frames before it
+    more = [{name: vars(policy) for name, policy in policies.items()}, [frame_key(frame) for frame in frames]]
+    same = inputs_digest(dataset, frames, settings, [args.budget], {"predictor": model}, more=more)
+    with journal(args.save_dir, "evaluate_reuse", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
+        result = evaluate_reuse(
+            *(dataset, frames, inputs.detector, inputs.hr_folder),
+            *(args.budget, predictor.predict_one, policies, kept),
+        )
+        write_json(args.save_dir / "reuse.json", result)
+        save_figure(reuse_figure(result), args.save_dir / "reuse")
     print(reuse_table(result))
     print(f"{args.save_dir}/reuse.json, reuse.png, reuse.svg: {result['frames']} frames")
 

@@ -1,6 +1,6 @@
 """How much of the detector's accuracy is recovered when only a share of the macroblocks is enhanced."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.console import progress, tell
+from regenhance_data.console import progress
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
-from regenhance_data.errors import InputError, resumable
+from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores, objects_of
-from regenhance_data.evaluation.kept import FrameCounts, KeptCounts
+from regenhance_data.evaluation.kept import FrameCounts, frame_key, keyed
 from regenhance_data.evaluation.record import METRIC_NAMES, EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
 from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
+from regenhance_data.io.journal import Journal, go_on
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
 from regenhance_data.parallel.threads import bounded_map
@@ -57,7 +58,7 @@ def evaluate(
     budgets: Sequence[float] = BUDGETS,
     models: Mapping[str, Predict] | None = None,
     truth: Mapping[int, Detections] | None = None,
-    kept: KeptCounts | None = None,
+    kept: Journal[FrameCounts] | None = None,
 ) -> EvaluationResult:
     """F1 (for segmentation mIoU) of the detector on composites, against its results on the HR frames, over `frames`.
 
@@ -74,12 +75,9 @@ def evaluate(
         raise InputError("--truth: is of one clip, these frames are of several")
     metric = metric_of(detector)
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
-    known = {frame: counts for frame in frames if kept and (counts := kept.get(frame))}
-    missing = [frame for frame in frames if frame not in known]
-    if known:
-        tell(f"kept {len(known)} of {len(frames)} frames of an interrupted run")
-    pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)
-    try:
+
+    def count(missing: Sequence[Frame]) -> Iterator[FrameCounts]:
+        pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)
         for frame, pair in zip(missing, progress(pairs, "evaluate", len(missing)), strict=True):
             path = dataset.path(LR_FRAMES, frame)
             maps = _random_maps(frame, pair.grid.shape)
@@ -87,14 +85,11 @@ def evaluate(
             maps["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, path, "its importance file")]
             for name, predict in (models or {}).items():
                 maps[name] = [_checked(predict(pair.lr), pair, path, f"the model of '{name}'")]
-            known[frame] = _count_frame(detector, metric, pair, maps, budgets, truth, frame)
-            if kept:
-                kept.add(frame, known[frame])
-    except KeyboardInterrupt:
-        if kept is None:
-            raise
-        raise resumable(f"kept {len(known)} of {len(frames)} frames") from None
-    return summarise(metric, [frame.clip for frame in frames], [known[frame] for frame in frames], list(models or ()))
+            yield _count_frame(detector, metric, pair, maps, budgets, truth, frame)
+
+    known = go_on(kept, keyed(frames), count)
+    counts = [known[frame_key(frame)] for frame in frames]
+    return summarise(metric, [frame.clip for frame in frames], counts, list(models or ()))
 
 
 def _count_frame(

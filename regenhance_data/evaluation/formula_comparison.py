@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ from regenhance_data.evaluation.bootstrap import (
     bootstrap_scores,
     objects_of,
 )
+from regenhance_data.evaluation.kept import counts_from_json, counts_to_json, frame_key, keyed
 from regenhance_data.evaluation.selections import detect_composites, select_for_curves
 from regenhance_data.importance.formulas import importance_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
+from regenhance_data.io.journal import Journal, go_on
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.regions.composite import composite
@@ -36,6 +38,28 @@ REMEASURED = 8
 Value = Callable[[Sequence[np.ndarray]], list[float]]  # selections bool [rows, cols] → the value of each
 
 
+class ComparedFrame(NamedTuple):
+    """A frame's counts, those with the curve `greedy` where it was searched, and {formula: milliseconds}."""
+
+    counts: Counts
+    searched: Counts | None
+    times_ms: dict[str, float]
+
+    def to_json(self) -> Any:
+        """A value that JSON can hold; `ComparedFrame.from_json` is its inverse."""
+        return [counts_to_json(self.counts), counts_to_json(self.searched), self.times_ms]
+
+    @classmethod
+    def from_json(cls, value: Any) -> "ComparedFrame":
+        counts, searched, times_ms = value
+        return cls(counts_from_json(counts), None if searched is None else counts_from_json(searched), times_ms)
+
+
+def searched_frames(frames: Sequence[Frame], greedy: int) -> list[Frame]:
+    """The `greedy` frames, evenly spread, that are searched."""
+    return [frames[round(index)] for index in np.linspace(0, len(frames) - 1, min(greedy, len(frames)))]
+
+
 def compare_formulas(
     dataset: Dataset,
     frames: Sequence[Frame],
@@ -44,6 +68,7 @@ def compare_formulas(
     formulas: Sequence[str],
     budgets: Sequence[float],
     greedy: int = 0,
+    kept: Journal[ComparedFrame] | None = None,
 ) -> dict[str, Any]:
     """F1 of the detector on composites whose macroblocks each formula selects, against its results on the HR frames.
 
@@ -59,31 +84,29 @@ def compare_formulas(
     greedy: the same as `curves`, on the searched frames alone, with the curve `greedy`: the best selection of the
     search or of any formula within the budget; None without a search.
 
-    InputError without frames and for a detector without boxes.
+    kept: where the results of each frame are kept. InputError without frames and for a detector without boxes.
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to compare on; choose another --split or a smaller --every")
     if detector.task != "detection":
         raise InputError(f"--detector {detector.settings.spec}: is for {detector.task}; formulas are compared by F1")
-    searched = {round(index) for index in np.linspace(0, len(frames) - 1, min(greedy, len(frames)))}
-    counts: list[Counts] = []
-    counts_of_searched: list[Counts] = []
-    times_ms: dict[str, list[float]] = {formula: [] for formula in formulas}
-    pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), frames)
-    for index, pair in enumerate(progress(pairs, "compare", len(frames))):
-        maps = {formula: [_timed_map(detector, pair, formula, times_ms[formula])] for formula in formulas}
-        selections = select_for_curves(maps, budgets, pair.grid.shape)
-        found = detect_composites(detector, pair, [selected for (selected,) in selections.values()])
-        reference = found[selections[ALL_ENHANCED][0].tobytes()]
-        counts.append({p: count_matches(found[some.tobytes()], reference) for p, (some,) in selections.items()})
-        if index in searched:
-            counts_of_searched.append(counts[-1] | _search(detector, pair, reference, counts[-1]))
+    searched = set(searched_frames(frames, greedy))
+
+    def compare(missing: Sequence[Frame]) -> Iterator[ComparedFrame]:
+        pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)
+        for frame, pair in zip(missing, progress(pairs, "compare", len(missing)), strict=True):
+            yield _compare_frame(detector, pair, formulas, budgets, frame in searched)
+
+    known = go_on(kept, keyed(frames), compare)
+    compared = [known[frame_key(frame)] for frame in frames]
+    counts = [of_frame.counts for of_frame in compared]
+    counts_of_searched = [of_frame.searched for of_frame in compared if of_frame.searched is not None]
     return {
         "metric": "f1",
         "frames": len(frames),
         "frames_with_objects": sum(objects_of(of_frame[ALL_ENHANCED]) > 0 for of_frame in counts),
         **bootstrap_scores(counts).to_dict(),
-        "ms": {formula: float(np.median(values)) for formula, values in times_ms.items()},
+        "ms": {formula: float(np.median([some.times_ms[formula] for some in compared])) for formula in formulas},
         "difference": {
             formula: {"mean": difference.json_value(), "interval_95": difference.json_interval()}
             for formula, difference in bootstrap_differences(counts, formulas).items()
@@ -94,11 +117,21 @@ def compare_formulas(
     }
 
 
-def _timed_map(detector: Detector, pair: FramePair, formula: str, times_ms: list[float]) -> np.ndarray:
-    started = time.perf_counter()
-    importance = importance_map(detector, pair, formula)[0]
-    times_ms.append(1000 * (time.perf_counter() - started))
-    return importance
+def _compare_frame(
+    detector: Detector, pair: FramePair, formulas: Sequence[str], budgets: Sequence[float], is_searched: bool
+) -> ComparedFrame:
+    maps: dict[str, list[np.ndarray]] = {}
+    times_ms: dict[str, float] = {}
+    for formula in formulas:
+        started = time.perf_counter()
+        maps[formula] = [importance_map(detector, pair, formula)[0]]
+        times_ms[formula] = 1000 * (time.perf_counter() - started)
+    selections = select_for_curves(maps, budgets, pair.grid.shape)
+    found = detect_composites(detector, pair, [selected for (selected,) in selections.values()])
+    reference = found[selections[ALL_ENHANCED][0].tobytes()]
+    counts = {point: count_matches(found[some.tobytes()], reference) for point, (some,) in selections.items()}
+    searched = counts | _search(detector, pair, reference, counts) if is_searched else None
+    return ComparedFrame(counts, searched, times_ms)
 
 
 def greedy_selections(value_of: Value, shape: tuple[int, int], steps: int) -> Iterator[np.ndarray]:

@@ -1,11 +1,5 @@
-"""The counts of frames that are evaluated already, in a file until the evaluation is complete.
+"""The counts of the frames that are evaluated already: what a journal keeps of them, and what they depend on."""
 
-A run that was interrupted or killed goes on where it was. The first line of the file identifies the inputs of the
-evaluation, each further line holds the counts of one frame and a digest; a line that was not written to its end, or was
-changed, is dropped.
-"""
-
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,9 +11,7 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import fingerprint
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint
 from regenhance_data.evaluation.record import EvaluatedModel, InputSettings
-from regenhance_data.io.files import digest, sha256, write_text
-
-KEPT_FILE = ".evaluated-frames.jsonl"  # in the folder of the results
+from regenhance_data.io.files import digest, sha256
 
 
 class FrameCounts(NamedTuple):
@@ -28,41 +20,34 @@ class FrameCounts(NamedTuple):
     against_hr: Counts
     against_truth: Counts | None
 
+    def to_json(self) -> Any:
+        """A value that JSON can hold; `FrameCounts.from_json` is its inverse."""
+        return [counts_to_json(self.against_hr), counts_to_json(self.against_truth)]
 
-class KeptCounts:
-    """The counts in `path` of an evaluation of these `inputs` (`inputs_digest`); those of other inputs are dropped."""
+    @classmethod
+    def from_json(cls, value: Any) -> "FrameCounts":
+        against_hr, against_truth = value
+        return cls(counts_from_json(against_hr), None if against_truth is None else counts_from_json(against_truth))
 
-    def __init__(self, path: Path, inputs: str) -> None:
-        self._path, self._inputs = path, inputs
-        self._known = _read(path, inputs)
-        self._is_started = False
 
-    def get(self, frame: Frame) -> FrameCounts | None:
-        return self._known.get(_key(frame))
+def counts_to_json(counts: Counts | None) -> Any:
+    """A value that JSON can hold: `counts_from_json` is the inverse."""
+    return None if counts is None else [[*point, values.tolist()] for point, values in counts.items()]
 
-    def add(self, frame: Frame, counts: FrameCounts) -> None:
-        """Keep the counts of one more frame."""
-        if not self._is_started:  # anew, so that no torn line stays within the file
-            lines = [json.dumps({"inputs": self._inputs}), *(self._line(*item) for item in self._known.items())]
-            write_text(self._path, "".join(f"{line}\n" for line in lines))
-            self._is_started = True
-        self._known[_key(frame)] = counts
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(self._line(_key(frame), counts) + "\n")
-        except OSError as error:
-            error.filename = str(self._path)  # a failed write names no file
-            raise
 
-    def _line(self, key: str, counts: FrameCounts) -> str:
-        listed = [
-            None if some is None else [[*point, values.tolist()] for point, values in some.items()] for some in counts
-        ]
-        return json.dumps([key, *listed, digest([self._inputs, key, *listed])])
+def counts_from_json(value: Any) -> Counts:
+    """The counts that `counts_to_json` made a plain value of."""
+    return {CurvePoint(str(curve), float(budget)): np.array(values, float) for curve, budget, values in value}
 
-    def remove(self) -> None:
-        """Remove the file: the evaluation is complete."""
-        self._path.unlink(missing_ok=True)
+
+def keyed(frames: Sequence[Frame]) -> dict[str, Frame]:
+    """{the name of a frame in a journal: the frame}."""
+    return {frame_key(frame): frame for frame in frames}
+
+
+def frame_key(frame: Frame) -> str:
+    """The name of a frame in a journal."""
+    return f"{frame.clip}/{frame.name}"
 
 
 def inputs_digest(
@@ -71,9 +56,13 @@ def inputs_digest(
     settings: InputSettings,
     budgets: Sequence[float],
     models: Mapping[str, EvaluatedModel],
-    truth: Path | None,
+    truth: Path | None = None,
+    more: Any = None,
 ) -> str:
-    """Identifies everything that the counts of a frame depend on, besides which frames are evaluated."""
+    """Identifies everything that the counts of a frame depend on, besides which frames are evaluated.
+
+    more: what else they depend on, a plain value.
+    """
     clips = {}
     for clip in sorted({frame.clip for frame in frames}):
         folders = [folder for folder in (LR_FRAMES, settings.hr_folder) if (dataset.root / folder / clip).is_dir()]
@@ -83,41 +72,9 @@ def inputs_digest(
     what = {name: value for name, value in settings.to_dict().items() if name not in ("data", "split", "every")}
     run = {curve: [model.sha256 or _folder_digest(Path(model.model)), model.backend] for curve, model in models.items()}
     boxes = sha256(truth) if truth else None
-    return digest([__version__, what, list(budgets), run, boxes, clips])
+    return digest([__version__, what, list(budgets), run, boxes, clips, more])
 
 
 def _folder_digest(folder: Path) -> str:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return digest([[str(path.relative_to(folder)), sha256(path)] for path in files])
-
-
-def _key(frame: Frame) -> str:
-    return f"{frame.clip}/{frame.name}"
-
-
-def _read(path: Path, inputs: str) -> dict[str, FrameCounts]:
-    """The counts of each frame in the file; {} where there is none, or one of other inputs."""
-    try:
-        first, *lines = path.read_bytes().splitlines() or [b""]
-    except FileNotFoundError:
-        return {}
-    if _value(first) != {"inputs": inputs}:
-        return {}
-    known: dict[str, FrameCounts] = {}
-    for line in lines:
-        match _value(line):
-            case [key, against_hr, against_truth, mark] if mark == digest([inputs, key, against_hr, against_truth]):
-                known[key] = FrameCounts(_counts(against_hr), None if against_truth is None else _counts(against_truth))
-    return known
-
-
-def _value(line: bytes) -> Any:
-    """What a line holds; None where it is no JSON."""
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _counts(listed: Any) -> Counts:
-    return {CurvePoint(str(curve), float(budget)): np.array(values, float) for curve, budget, values in listed}

@@ -13,7 +13,9 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.detectors.base import Detector
 from regenhance_data.evaluation.curves import CurveStyle
 from regenhance_data.evaluation.evaluate import Predict, evaluate
+from regenhance_data.evaluation.kept import FrameCounts, keyed
 from regenhance_data.evaluation.record import METRIC_NAMES
+from regenhance_data.io.journal import Journal
 from regenhance_data.regions.reuse import ReusePolicy
 
 DEFAULT_FRAME_RATE = 25.0  # of a clip without a frame rate in dataset.yaml
@@ -31,28 +33,33 @@ def evaluate_reuse(
     budget: float,
     predict: Predict,
     policies: Mapping[str, ReusePolicy],
+    kept: Journal[FrameCounts] | None = None,
 ) -> dict[str, Any]:
     """F1 (for segmentation mIoU) at `budget` for each of the `policies`, in one run over the same frames.
 
     {'metric', 'frames', 'frames_with_objects', 'seconds', 'budget', 'none', 'all', 'oracle', 'policies': {name:
     {'predictions', 'predictions_per_s', 'score', 'interval_95'}}}. Every clip starts with a prediction. Frames of a
     clip that are not in `frames` are skipped: those before and after count as neighbours. Scores are None where no
-    frame has a reference object.
+    frame has a reference object. `kept`: as `evaluate` takes it; the model predicts every frame all the same.
     """
     ordered = sorted(frames, key=lambda frame: (frame.clip, frame.number))
-    maps: dict[str, list[np.ndarray]] = {name: [] for name in policies}
+    maps: dict[str, dict[Frame, np.ndarray]] = {name: {} for name in policies}
     predictions = dict.fromkeys(policies, 0)
     for _, group in groupby(ordered, key=lambda frame: frame.clip):
         started = {name: policy.start() for name, policy in policies.items()}
+        carried: dict[str, np.ndarray] = {}
         for frame in group:
             image = dataset.read(LR_FRAMES, frame)
             predicted = predict(image)
             for name, reuse in started.items():
-                maps[name].append(predicted if reuse.is_due(image) else maps[name][-1])
+                if reuse.is_due(image):
+                    carried[name] = predicted
+                maps[name][frame] = carried[name]
         for name, reuse in started.items():
             predictions[name] += reuse.predicted
-    models: dict[str, Predict] = {name: _replay(carried) for name, carried in maps.items()}
-    result = evaluate(dataset, ordered, detector, hr_folder, [budget], models)
+    missing = [frame for key, frame in keyed(ordered).items() if kept is None or key not in kept.known]
+    models: dict[str, Predict] = {name: _replay([of[frame] for frame in missing]) for name, of in maps.items()}
+    result = evaluate(dataset, ordered, detector, hr_folder, [budget], models, kept=kept)
     seconds = sum(1 / _frame_rate(dataset, frame.clip) for frame in ordered)
     curves = {name: points[budget] for name, points in result.scores.curves.items()}
     return {
