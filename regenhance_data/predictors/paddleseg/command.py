@@ -200,7 +200,8 @@ def _predict(args: argparse.Namespace) -> None:
     config.refuse_cut_macroblocks(mb_size)
     if colours is not None and len(colours) < config.num_classes:
         raise InputError(f"--custom_color: has {len(colours)} colours, there are {config.num_classes} levels")
-    predict(_trained(args, config), config, pictures, args.save_dir, mb_size, args.budget, colours)
+    model, weights = _trained(args, config), args.model_path
+    predict(model, weights, config, pictures, args.save_dir, mb_size, args.budget, colours)
     print(
         f"{len(pictures)} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look "
         f"at), {args.save_dir}/pseudo_color_prediction (levels)"

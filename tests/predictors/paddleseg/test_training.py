@@ -36,7 +36,7 @@ from regenhance_data.predictors.paddleseg.optimizer_step import OptimizerStep
 from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_label
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import losses, paddleseg
-from tests.support.files import ROOT, fill_dataset
+from tests.support.files import ROOT, content, fill_dataset
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -229,6 +229,29 @@ def test_val_says_what_a_good_figure_is_and_writes_only_where_it_is_told(flags, 
     assert "than a map that never changes (" in said
     assert "0.09 a random order" in said
     assert not list((tmp_path / "empty").iterdir())
+
+
+def test_predictions_that_stopped_go_on_where_they_were(flags, dataset, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path / "run") == 0
+    pictures, out = tmp_path / "pictures", tmp_path / "out"
+    shutil.copytree(dataset.root / "origin_images", pictures)
+    words = ("predict", "--config", MB_NANO, "--model_path", tmp_path / "run" / "iter_2" / "model.pdparams")
+    words += ("--image_path", pictures)
+    assert paddleseg(*words, "--save_dir", tmp_path / "whole") == 0
+    fifth = pictures / "a" / "000005.png"
+    whole = fifth.read_bytes()
+    fifth.write_bytes(whole[:50])
+    assert paddleseg(*words, "--save_dir", out) == 2
+    fifth.write_bytes(whole)
+    (out / "added_prediction" / "a" / "000002.jpg").unlink()
+    (pictures / "a" / "000003.png").touch()
+    capsys.readouterr()
+    shutil.copytree(out, tmp_path / "other")
+    assert paddleseg(*words, "--save_dir", out) == 0
+    assert "kept 3 of 24 pictures of an interrupted run" in capsys.readouterr().out
+    assert content(out) == content(tmp_path / "whole")
+    assert paddleseg(*words, "--save_dir", tmp_path / "other", "--budget", 0.3) == 0
+    assert "interrupted" not in capsys.readouterr().out
 
 
 @pytest.mark.slow
