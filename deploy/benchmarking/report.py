@@ -39,6 +39,7 @@ _COLUMNS = {
 }
 
 _TEXT_COLUMNS = 5  # the first ones; numbers follow
+_STATISTICS = "engine ms and frame ms are medians, frames/s counts the time of all calls, slow ones included"
 
 
 def environment(threads: int | None) -> dict[str, Any]:
@@ -80,8 +81,8 @@ def _processor() -> str:
 
 
 def benchmark_table(rows: Sequence[Row]) -> str:
-    """The rows as aligned text."""
-    return text_table(_cells(rows), _TEXT_COLUMNS)
+    """The rows as aligned text, and what the numbers are."""
+    return f"{text_table(_cells(rows), _TEXT_COLUMNS)}\n{_STATISTICS}"
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -101,6 +102,8 @@ def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> No
         f"Python {where['python']}, {packages}.",
         "",
         *("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *body)),
+        "",
+        f"{_STATISTICS[:1].upper()}{_STATISTICS[1:]}.",
     ]
     write_text(path, "\n".join(lines) + "\n")
 
@@ -133,14 +136,9 @@ def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
     )
     axes.grid(axis="x", color=plots.GRID_COLOUR, linewidth=0.8)
     front = pareto_front(rows)
-    axes.plot(
-        [row["frame_ms_median"] for row in front],
-        [row["f1_at_10"] for row in front],
-        color=plots.GREY,
-        drawstyle="steps-post",
-        zorder=1,
-        label="Pareto front",
-    )
+    if len(front) > 1:  # of one row there is no line
+        points = [[row[key] for row in front] for key in ("frame_ms_median", "f1_at_10")]
+        axes.plot(*points, color=plots.GREY, drawstyle="steps-post", zorder=1, label="Pareto front")
     _draw_rows(axes, rows, (plots.BLUE, *plots.FURTHER_COLOURS, plots.BLACK, plots.PINK))
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

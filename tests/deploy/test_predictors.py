@@ -21,7 +21,7 @@ from deploy.backends.registry import CPU_BACKENDS as BACKENDS
 from deploy.backends.registry import load_predictor
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.benchmarking import cases, measure
-from deploy.benchmarking.report import benchmark_table, pareto_front
+from deploy.benchmarking.report import benchmark_table, pareto_front, write_pareto_plot
 from deploy.benchmarking.settings import BenchmarkSettings
 from deploy.export import parity
 from regenhance_data.dataset.importance_file import read_importance
@@ -447,6 +447,14 @@ def test_the_pareto_front_has_what_nothing_beats():
     rows = [{"frame_ms_median": ms, "f1_at_10": f1} for ms, f1 in points]
     front = [(row["frame_ms_median"], row["f1_at_10"]) for row in pareto_front(rows)]
     assert front == [(1, 0.8), (3, 0.9)]
+
+
+def test_one_row_has_no_pareto_front_in_the_plot(tmp_path):
+    about = {"precision": "fp32", "backend": "openvino", "weights": "trained"}
+    rows = [{"model": name, "frame_ms_median": ms, "f1_at_10": ms / 10, **about} for name, ms in (("a", 1), ("b", 2))]
+    for count in (1, 2):
+        write_pareto_plot(tmp_path / "plot", rows[:count])
+        assert ("Pareto front" in (tmp_path / "plot.svg").read_text()) == (count == 2)
 
 
 def test_running_a_predictor_needs_neither_torch_nor_paddle():
