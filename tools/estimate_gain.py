@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
     add("--video_is", choices=("auto", "original", "lr"), default="auto", help="what the video's frames are taken for")
     add("--scale", type=int, help="factor from LR to HR size (default: 3, or the dataset's)")
+    add("--jpeg_quality", type=int, help="compress shrunk originals as JPEG, as a camera would")
     add("--frames", type=int, default=30, help="frames to look at, at least 20 for a verdict")
     add("--save_dir", type=Path, help="for estimate.json, estimate.png and .svg (default: print only)")
     add_detector_arguments(parser)
@@ -121,7 +122,11 @@ def frames_and_upscaler(
         is_lr = is_lr_video(args)
         scale = args.scale or SCALE
         settings = upscaler_settings(args, args.upscaler or ("builtin" if is_lr else None), scale)
-        return frames_of_video(args.video, args.frames, scale, is_lr), settings
+        if is_lr and args.jpeg_quality is not None:
+            raise errors.InputError(
+                f"--jpeg_quality: {args.video} has LR frames, which are compressed already; omit it"
+            )
+        return frames_of_video(args.video, args.frames, scale, is_lr, args.jpeg_quality), settings
     if args.scale not in (None, dataset.scale):
         raise errors.InputError(f"--scale {args.scale}: {args.data} has the scale {dataset.scale}; omit the flag")
     folders = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
@@ -148,6 +153,8 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")
     if args.frames < 1:
         raise errors.InputError(f"--frames {args.frames}: expected at least 1")
+    if args.jpeg_quality is not None and not (args.video and 1 <= args.jpeg_quality <= 100):
+        raise errors.InputError(f"--jpeg_quality {args.jpeg_quality}: expected 1 to 100, with --video")
     dataset = Dataset.open(args.data) if args.data else None
     recorded = dataset.record.detector if dataset else None
     if recorded is None and not hasattr(args, "spec"):
@@ -171,6 +178,7 @@ def main(args: argparse.Namespace) -> None:
         "video": args.video and str(args.video),
         "data": args.data and str(args.data),
         "scale": scale,
+        "jpeg_quality": args.jpeg_quality,
         "upscaler": upscaler and upscaler.spec,
         "detector": detector_record(detector.settings),
     }
@@ -183,6 +191,7 @@ def main(args: argparse.Namespace) -> None:
     if args.video and estimate.frames_with_objects and estimate.verdict.answer != NOT_WORTH_IT:
         flags = ["--height", estimate.lr_height]
         flags += ["--keep_hr"] if estimate.reference == "originals" and not estimate.is_upscaled else []
+        flags += ["--jpeg_quality", args.jpeg_quality] if args.jpeg_quality is not None else []
         cli.suggest(["python", "tools/extract.py", "--video", args.video, "--data", "my_dataset", *flags])
 
 

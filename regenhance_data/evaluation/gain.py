@@ -30,6 +30,7 @@ from regenhance_data.evaluation.bootstrap import (
 from regenhance_data.evaluation.evaluate import metric_of
 from regenhance_data.evaluation.record import CANNOT_TELL, METRIC_NAMES, NOT_WORTH_IT, Estimate, Scores, Verdict
 from regenhance_data.evaluation.verdict import LEAST_GAIN, side_of, too_little
+from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import sample_frames
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.upscalers.loading import load_upscaler
@@ -98,10 +99,13 @@ class GainEstimate:
         }
 
 
-def frames_of_video(video: Path, count: int, scale: int, is_lr: bool) -> Iterator[GainFrame]:
+def frames_of_video(
+    video: Path, count: int, scale: int, is_lr: bool, jpeg_quality: int | None = None
+) -> Iterator[GainFrame]:
     """About `count` frames spread over a video: as LR frames if `is_lr`, else as originals, shrunk by `scale`.
 
-    InputError for a file that is no video, and for one too small to be shrunk.
+    jpeg_quality: compress shrunk frames as JPEG, as a camera would. InputError for a file that is no video, and for one
+    too small to be shrunk.
     """
     for image in sample_frames(video, count):
         height, width = image.shape[:2]
@@ -115,7 +119,8 @@ def frames_of_video(video: Path, count: int, scale: int, is_lr: bool) -> Iterato
                 "a smaller --scale or a larger video"
             )
         original = cv2.resize(image, (lr_hw[1] * scale, lr_hw[0] * scale), interpolation=cv2.INTER_AREA)
-        yield GainFrame(cv2.resize(original, lr_hw[::-1], interpolation=cv2.INTER_AREA), original, None)
+        lr = cv2.resize(original, lr_hw[::-1], interpolation=cv2.INTER_AREA)
+        yield GainFrame(lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality), original, None)
 
 
 def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:

@@ -32,3 +32,9 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """An RGB image, uint8 [H, W, 3], as the bytes of a JPEG of the given quality (1 to 100)."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def jpeg_compressed(image: np.ndarray, quality: int) -> np.ndarray:
+    """An RGB image as it is after JPEG compression, uint8 [H, W, 3] both."""
+    jpeg = np.frombuffer(encode_jpeg(image, quality), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

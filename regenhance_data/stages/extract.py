@@ -20,7 +20,7 @@ from regenhance_data.dataset.staleness import clip_is_complete, is_same_extracti
 from regenhance_data.dataset.warnings import size_difference
 from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import sha256
-from regenhance_data.io.images import encode_jpeg, write_image
+from regenhance_data.io.images import jpeg_compressed, write_image
 from regenhance_data.io.video import inspect_video, read_timed
 from regenhance_data.io.video_streams import VideoInfo
 from regenhance_data.parallel.threads import bounded_map
@@ -224,8 +224,7 @@ def _write_resized(job: tuple[Path, np.ndarray, tuple[int, int], int | None]) ->
         shrinks = hw[0] <= image.shape[0]
         image = cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     if jpeg_quality is not None:
-        jpeg = np.frombuffer(encode_jpeg(image, jpeg_quality), np.uint8)
-        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        image = jpeg_compressed(image, jpeg_quality)
     write_image(path, image)
 
 

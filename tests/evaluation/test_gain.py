@@ -90,12 +90,13 @@ def test_a_video_too_small_to_be_shrunk_is_refused(tmp_path):
 @pytest.mark.slow
 def test_the_command_writes_json_and_plot_and_says_what_comes_next(video, detector_file, tmp_path, capsys):
     words = ["--video", video, "--detector", f"onnx:{detector_file}", "--video_is", "original", "--save_dir", tmp_path]
+    words += ["--jpeg_quality", 75]
     command.main(command.make_parser().parse_args([str(word) for word in words]))
     out = capsys.readouterr().out
     written = json.loads((tmp_path / "estimate.json").read_text())
     assert written["verdict"]["text"] in out
     assert "taken as originals" in out
-    assert "--height 64 --keep_hr" in out
+    assert "--height 64 --keep_hr --jpeg_quality 75" in out
     assert (tmp_path / "estimate.png").stat().st_size > 5000
 
 
