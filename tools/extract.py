@@ -46,6 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, help="take only every n-th of those frames")
     parser.add_argument("--max_frames", type=int, help="maximum number of frames of a clip")
     parser.add_argument("--keep_hr", action="store_true", help="also write hr_images/, the original HR frames")
+    parser.add_argument(
+        "--mixed_sizes", action="store_true", help="no warning where the clips' LR frames differ in size"
+    )
     parser.add_argument("--jpeg_quality", type=int, help="compress LR frames as JPEG first, as a camera would")
     parser.add_argument("--overwrite", action="store_true", help="replace clips made from other videos or settings")
     return parser
@@ -66,7 +69,7 @@ def main(args: argparse.Namespace) -> None:
     sources = clip_sources(args, settings)
     with Dataset.writing(args.data, new=True) as dataset:
         refused = extract_all(dataset, sources, args.overwrite)
-    if warning := size_warning(dataset):
+    if (warning := size_warning(dataset)) and not args.mixed_sizes:
         console.warn(warning)
     if refused:
         several = f"{len(refused)} of {len(sources)} clips were refused ({refused[0]}); fix them or leave them out"

@@ -197,3 +197,5 @@ def test_clips_of_two_sizes_are_told_at_once(run, recordings, tmp_path):
         *("tools/extract.py", "--manifest", recordings / "two.yaml", "--height", "32", "--data", tmp_path / "square")
     ).stderr
     assert "no height makes these shapes equal" in told
+    expected = run("tools/extract.py", "--manifest", recordings / "two.yaml", "--data", tmp_path / "x", "--mixed_sizes")
+    assert "sizes" not in expected.stderr
