@@ -145,7 +145,7 @@ def videos_of(args: argparse.Namespace) -> dict[str, Path]:
 def extraction(args: argparse.Namespace) -> list[str]:
     """The flags of tools/extract.py. Several videos differ in their settings: these go to a manifest."""
     if args.manifest:
-        return ["--manifest", str(args.manifest), "--max_frames", str(args.max_frames)]
+        return ["--manifest", str(args.manifest), "--mixed_sizes", "--max_frames", str(args.max_frames)]
     if not args.video:
         return f"--height 180 --video {args.save_dir}/{STREET}.mp4".split()
     videos = videos_of(args)
@@ -169,7 +169,7 @@ def extraction(args: argparse.Namespace) -> list[str]:
         for (clip, video), height, step in zip(videos.items(), small, every, strict=True)
     ]
     write_yaml(args.save_dir / "cameras.yaml", {"clips": clips})
-    return ["--manifest", f"{args.save_dir}/cameras.yaml", *flags]
+    return ["--manifest", f"{args.save_dir}/cameras.yaml", "--mixed_sizes", *flags]
 
 
 def probe(video: Path) -> tuple[int, int]:
@@ -233,18 +233,20 @@ def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]
     return entries[: [*is_same, False].index(False)]
 
 
-def run_stages(args: argparse.Namespace, inputs: str) -> None:
+def run_stages(args: argparse.Namespace, inputs: str) -> float:
     """Run every stage but those that an earlier run finished with the same inputs and the same commands before them.
+    Returns the seconds that those took.
 
     Where not even the first one is, the results of the earlier run are removed: they are of other videos, or of another
     version of the kit.
     """
-    earlier, done = earlier_stages(args, inputs), list[dict[str, Any]]()
+    earlier, done, earlier_s = earlier_stages(args, inputs), list[dict[str, Any]](), 0.0
     for words in stages(args):
         command = command_line(words)
         print(f"\n$ {command}", flush=True)
         if len(done) < len(earlier) and earlier[len(done)].get("command") == command:
             print("  done by an earlier run")
+            earlier_s += earlier[len(done)]["seconds"]
             done.append(earlier[len(done)])
             continue
         earlier = []
@@ -256,10 +258,11 @@ def run_stages(args: argparse.Namespace, inputs: str) -> None:
         try:
             run_stage(words)
         except KeyboardInterrupt:
-            raise errors.resumable(f"{len(done)} stages are done") from None
+            raise errors.resumable("1 stage is done" if len(done) == 1 else f"{len(done)} stages are done") from None
         seconds = round(time.monotonic() - started, 1)
         done.append({"command": command, "inputs": inputs, "seconds": seconds})
         write_json(args.save_dir / JOURNAL, done)
+    return earlier_s
 
 
 def check_inputs(args: argparse.Namespace) -> None:
@@ -285,10 +288,10 @@ def main(args: argparse.Namespace) -> None:
     args.video = given_videos(args.video)
     check_inputs(args)
     began = time.monotonic()
-    run_stages(args, fingerprint(args))
+    earlier_s = run_stages(args, fingerprint(args))
     from deploy.backends.registry import load_predictor
     from regenhance_data.reports.cameras import write_index  # matplotlib
-    from regenhance_data.reports.demo import write_report
+    from regenhance_data.reports.demo import training_verdict, write_report
 
     dataset = Dataset.open(args.save_dir / "dataset")
     folders = {clip: camera_folder(args.save_dir, dataset, clip) for clip in dataset.clips()}
@@ -298,9 +301,11 @@ def main(args: argparse.Namespace) -> None:
         summaries[clip] = write_report(folder, args.save_dir, dataset, clip, predictor.predict_one)
     if len(folders) > 1:
         write_index(args.save_dir, dataset, folders)
-    minutes = (time.monotonic() - began) / 60
+    took = f"{(time.monotonic() - began) / 60:.1f} minutes"
+    took += f", and {earlier_s / 60:.1f} of the stages done earlier" if earlier_s else ""
     summary = "\n".join(f"{clip}: {text}" if len(folders) > 1 else text for clip, text in summaries.items())
-    print(f"\n{summary}\n\n{args.save_dir}/report.html is ready ({minutes:.1f} minutes): open it in a browser")
+    summary += f"\n{training_verdict(args.save_dir)}"
+    print(f"\n{summary}\n\n{args.save_dir}/report.html is ready ({took}): open it in a browser")
 
 
 def given_videos(words: list[str] | None) -> list[Path]:

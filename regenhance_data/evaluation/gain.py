@@ -182,7 +182,7 @@ def estimate_gain(
         is_upscaled,
         scores,
         gain,
-        Verdict.of(CANNOT_TELL, reason) if reason else _verdict(scores, gain, has_original, is_upscaled),
+        Verdict(CANNOT_TELL, reason) if reason else _verdict(scores, gain, has_original, is_upscaled),
         ignored if not any(objects) else 0,
         lr_height,
     )
@@ -214,10 +214,10 @@ def _verdict(scores: Scores, gain: Estimate, has_original: bool, is_upscaled: bo
     if not has_original:
         text += ", against the upscaler's own frames"
     if answer == CANNOT_TELL:
-        text += f", which may be less than {LEAST_GAIN}; use more --frames"
-    elif answer == NOT_WORTH_IT and has_original and is_upscaled and 1 - scores.none.value >= LEAST_GAIN:
+        return Verdict(answer, f"{text}, which may be less than {LEAST_GAIN}", "use more --frames")
+    if answer == NOT_WORTH_IT and has_original and is_upscaled and 1 - scores.none.value >= LEAST_GAIN:
         text += f"; the originals would gain {1 - scores.none.value:.3f}, so try another --upscaler"
-    return Verdict.of(answer, text)
+    return Verdict(answer, text)
 
 
 def gain_table(estimate: GainEstimate) -> str:

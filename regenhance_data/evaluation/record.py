@@ -100,19 +100,28 @@ WORTH_IT, NOT_WORTH_IT, CANNOT_TELL = "worth it", "not worth it", "cannot tell"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether enhancement is worth it. answer: WORTH_IT, NOT_WORTH_IT or CANNOT_TELL. text: it and its reason."""
+    """Whether enhancement is worth it. answer: WORTH_IT, NOT_WORTH_IT or CANNOT_TELL. advice: what would help to tell,
+    in the words of the flags of the command that asks; "" for none.
+    """
 
     answer: str
-    text: str
+    reason: str
+    advice: str = ""
 
-    @classmethod
-    def of(cls, answer: str, reason: str) -> "Verdict":
-        return cls(answer, f"{answer}: {reason}")
+    @property
+    def text(self) -> str:
+        """The answer, its reason and the advice, in one line."""
+        return f"{self.answer}: {self.reason}" + (f"; {self.advice}" if self.advice else "")
+
+    def to_dict(self) -> dict[str, str]:
+        """The verdict in evaluation.json; `Verdict.from_dict` is its inverse."""
+        return {"answer": self.answer, "text": self.text, "advice": self.advice}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Verdict":
-        """KeyError or TypeError where `content` is anything else than the fields."""
-        return cls(str(content["answer"]), str(content["text"]))
+        """KeyError, TypeError or AttributeError where `content` is anything else than `to_dict` returns."""
+        answer, text, advice = str(content["answer"]), str(content["text"]), str(content.get("advice", ""))
+        return cls(answer, text.removeprefix(f"{answer}: ").removesuffix(f"; {advice}"), advice)
 
 
 @dataclass(frozen=True)
@@ -155,8 +164,8 @@ class EvaluationResult:
         more: dict[str, Any] = {} if self.truth is None else {"truth": self.truth.to_dict()}
         if self.verdict:
             more["frames_with_objects"], more["objects"] = self.frames_with_objects, self.objects
-            more["verdict"] = asdict(self.verdict)
-            more["verdicts"] = {curve: asdict(verdict) for curve, verdict in self.verdicts.items()}
+            more["verdict"] = self.verdict.to_dict()
+            more["verdicts"] = {curve: verdict.to_dict() for curve, verdict in self.verdicts.items()}
             if not self.says_something:
                 more["reason"] = self.verdict.text
         if self.clips:

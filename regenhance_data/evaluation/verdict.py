@@ -32,19 +32,19 @@ def judge(frames: Sequence[Counts], clips: Sequence[str], score: Score, metric_n
     """The verdict on a curve from the counts of each frame; clips: the clip of each."""
     reason = too_little(frames, metric_name)
     if reason:
-        return Verdict.of(CANNOT_TELL, f"{reason}; use --split all, a smaller --every or more video")
+        return Verdict(CANNOT_TELL, reason, "use --split all, a smaller --every or more video")
     budget = verdict_budget([point.budget for point in frames[0] if point.curve == curve])
     gain, share = bootstrap_gain(frames, CurvePoint(curve, budget), blocks_of(clips), score)
     none = score(np.sum([frame[NOTHING_ENHANCED] for frame in frames], axis=0))
     answer = side_of(gain, LEAST_GAIN)
     if answer != WORTH_IT:
-        return Verdict.of(answer, gain_text(float(none), gain, answer))
+        return Verdict(answer, gain_text(float(none), gain, answer), "use more frames" if answer == CANNOT_TELL else "")
     answer = side_of(share, LEAST_SHARE)
     only = "only " if answer == NOT_WORTH_IT else ""
     low, high = share.interval_95
     brings = f"bring {only}{100 * share.value:.0f} % of the gain ({low:.2f}–{high:.2f})"
     text = f"{100 * budget:g} % of the macroblocks {brings}"
-    return Verdict.of(answer, text + ("; evaluate more frames" if answer == CANNOT_TELL else ""))
+    return Verdict(answer, text, "use more frames" if answer == CANNOT_TELL else "")
 
 
 def verdict_budget(budgets: Sequence[float]) -> float:
@@ -77,5 +77,5 @@ def gain_text(none: float, gain: Estimate, answer: str) -> str:
     low, high = gain.interval_95
     return (
         f"{none:.3f} with nothing enhanced, and enhancing everything gains {gain.value:.3f} ({low:.2f}–{high:.2f}), "
-        f"which may be less than {LEAST_GAIN}; use more frames"
+        f"which may be less than {LEAST_GAIN}"
     )

@@ -8,13 +8,17 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.evaluation.curves import curves_figure
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
 from regenhance_data.reports import page
+from regenhance_data.reports.demo import training_verdict, verdict_text
 
 BUDGET = 0.1  # of the table
 CURVES = ("random", "predictor", "oracle")
 
 
 def write_index(demo: Path, dataset: Dataset, folders: Mapping[str, Path]) -> None:
-    """Write `demo`/report.html from the evaluation.json in each clip's folder. InputError when one is missing."""
+    """Write `demo`/report.html from the evaluation.json in each clip's folder and predictor/val.json in `demo`.
+
+    InputError when one is missing.
+    """
     results = {clip: read_evaluation(folder / "evaluation.json").result for clip, folder in folders.items()}
     links = {clip: f"{folder.relative_to(demo)}/report.html" for clip, folder in folders.items()}
     head = ["camera", "LR frames", "test frames", "nothing enhanced"]
@@ -25,6 +29,7 @@ def write_index(demo: Path, dataset: Dataset, folders: Mapping[str, Path]) -> No
         demo / "report.html",
         f"{len(results)} cameras, one predictor",
         "cameras_template.html",
+        training_verdict=html.escape(training_verdict(demo)),
         metric=html.escape(next(iter(results.values())).metric_name),
         table=f'<div class="scroll"><table><tr>{names}</tr>{rows}</table></div>',
         cameras="".join(_camera(clip, links[clip], result) for clip, result in results.items()),
@@ -44,9 +49,8 @@ def _row(dataset: Dataset, clip: str, target: str, result: EvaluationResult) -> 
 
 
 def _camera(clip: str, target: str, result: EvaluationResult) -> str:
-    verdict = html.escape(result.verdict.text) if result.verdict else ""
     alt = f"{result.metric_name} of {clip} against the share of macroblocks enhanced"
     return (
-        f"<section><h2>{_link(clip, target)}</h2><p>{verdict[:1].upper()}{verdict[1:]}</p>"
+        f"<section><h2>{_link(clip, target)}</h2><p>{html.escape(verdict_text(result))}</p>"
         f"{page.chart(curves_figure(result), alt)}</section>"
     )

@@ -4,6 +4,7 @@ import html
 import json
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.reports import page
 
 BUDGET = 0.1  # of the headline
+MORE_FRAMES = "use a larger --max_frames or a longer video"  # the demo has no other flags for it
 MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
 
 
@@ -52,6 +54,7 @@ def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict:
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
         video=_video(folder / "overlay.mp4", dataset, clip),
+        training_verdict=html.escape(training_verdict(demo)),
         training_text=_training_text(read_json(demo / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(demo / "predictor" / "train_log.json")),
         levels_chart=page.levels_chart(dataset.record.level_pixels),
@@ -85,8 +88,22 @@ def _most_important_frame(dataset: Dataset, clip: str) -> tuple[Frame, np.ndarra
 
 
 def _headline(evaluation: EvaluationResult) -> str:
-    verdict = f"{evaluation.verdict.text[:1].upper()}{evaluation.verdict.text[1:]}. " if evaluation.verdict else ""
-    return verdict + _recovery(evaluation)
+    verdict = verdict_text(evaluation)
+    return f"{verdict}. {_recovery(evaluation)}" if verdict else _recovery(evaluation)
+
+
+def verdict_text(evaluation: EvaluationResult) -> str:
+    """The verdict as a sentence without its full stop, with the demo's own advice; "" in files of older versions."""
+    if evaluation.verdict is None:
+        return ""
+    advice = evaluation.verdict.advice and MORE_FRAMES
+    text = replace(evaluation.verdict, advice=advice).text
+    return text[:1].upper() + text[1:]
+
+
+def training_verdict(demo: Path) -> str:
+    """What `paddleseg val` said of the predictor. InputError without predictor/val.json in `demo`."""
+    return f"On the validation block: {read_json(demo / 'predictor' / 'val.json')['verdict']}."
 
 
 def _recovery(evaluation: EvaluationResult) -> str:

@@ -107,6 +107,7 @@ def test_without_objects_scores_are_null_and_the_file_is_read_again():
     assert written["recovered"]["predictor"]["0.1"] is None
     assert "says nothing" in written["reason"]
     assert EvaluationResult.from_dict(written).to_dict() == written
+    assert EvaluationResult.from_dict(written).verdict == verdict([frame(0, 0, 0)] * 3)
 
 
 @pytest.fixture(scope="module")

@@ -79,6 +79,7 @@ def test_a_second_run_does_nothing_twice(demo, run):
     before = model.stat().st_mtime_ns
     result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
     assert result.stdout.count("done by an earlier run") == len(STAGES)
+    assert re.search(r"ready \(\d+\.\d minutes, and \d+\.\d of the stages done earlier\)", result.stdout)
     assert model.stat().st_mtime_ns == before
 
 
@@ -116,13 +117,12 @@ def cameras(run, tmp_path_factory):
     detector = write_detector(folder / "squares.onnx", "yolov8", (480, 640))
     flags = ["--video", f"{gate} {yard}", "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
     out = folder / "demo"
-    run("tools/demo.py", "--save_dir", out, *flags)
-    return out, flags
+    return out, flags, run("tools/demo.py", "--save_dir", out, *flags)
 
 
 @pytest.mark.slow
 def test_the_demo_takes_videos_and_a_detector_of_ones_own(cameras):
-    out, _ = cameras
+    out, _, _ = cameras
     dataset = Dataset.open(out / "dataset")
     assert dataset.scale == 3
     assert dataset.read("hr_images", dataset.frames("gate")[0]).shape == (480, 639, 3)  # 3 times 160x213
@@ -132,7 +132,7 @@ def test_the_demo_takes_videos_and_a_detector_of_ones_own(cameras):
 
 @pytest.mark.slow
 def test_each_camera_has_a_report_and_a_page_links_them(cameras):
-    out, _ = cameras
+    out, _, _ = cameras
     index = Sources()
     index.feed((out / "report.html").read_text())
     assert [source for source in index.found if not source.startswith("data:")] == [
@@ -149,8 +149,23 @@ def test_each_camera_has_a_report_and_a_page_links_them(cameras):
 
 
 @pytest.mark.slow
+def test_the_demo_ends_with_what_its_commands_found_and_advice_for_its_own_flags(cameras):
+    out, _, result = cameras
+    assert result.stderr.count("LR frames have 2 sizes") == 1
+    validation = json.loads((out / "predictor" / "val.json").read_text())["verdict"]
+    ends = result.stdout.rpartition("\n$ ")[2]
+    for said in (ends, *((out / name / "report.html").read_text() for name in ("", "gate", "yard"))):
+        assert f"On the validation block: {validation}." in said
+        assert "--every" not in said.partition("Commands")[0]
+    evaluation = json.loads((out / "yard" / "evaluation.json").read_text())["verdict"]
+    assert evaluation["advice"] in result.stdout
+    assert "yard: Cannot tell: " in ends
+    assert "; use a larger --max_frames or a longer video" in ends
+
+
+@pytest.mark.slow
 def test_a_dataset_that_the_demo_did_not_make_is_left_alone(cameras, refused):
-    out, flags = cameras
+    out, flags, _ = cameras
     (out / "stages.json").unlink()
     assert "the demo did not make" in refused("tools/demo.py", "--save_dir", out, *flags)
 
