@@ -30,11 +30,17 @@ _LEAST_CORRELATION = 0.5
 _LEAST_COLOUR_ERROR = 0.05  # swapped channels differ little where a frame is nearly grey
 _SHIFTS_PX = range(-8, 9)  # networks that align corners shift by less than one LR pixel
 _LEAST_SHIFT_PX = 2
+# Networks for white = 255 have biases that spoil frames in 0..1: 4 times the error and more. Those for 1 can lose
+# theirs in 0..255 unseen. Where the results are the same, as without biases, either range is right. On dark frames the
+# biases count in either range.
+_NEARER, _AS_NEAR, _LEAST_ERROR_PX, _SAME_PX = 3.0, 2.0, 2.0, 0.25
+_SOUND_ERROR, _LEAST_MEAN = 0.1, 40.0
 
 
 def refuse_unlike_result(settings: UpscalerSettings, upscaler: TiledUpscaler, frames: Iterable[np.ndarray]) -> None:
-    """InputError where results of the upscaler are unlike the LR frames, uint8 [h, w, 3]; it names the flag that mends
-    it, if one does. Of `frames`, the first with enough contrast are tried.
+    """InputError where results of the upscaler are unlike the LR frames, uint8 [h, w, 3], or its range of pixels is
+    another than the given one; it names the flag that mends it, if one does. Of `frames`, the first with enough
+    contrast are tried.
     """
     crops = list(_crops(frames))
     if not crops:
@@ -43,10 +49,43 @@ def refuse_unlike_result(settings: UpscalerSettings, upscaler: TiledUpscaler, fr
     wanted, made = _all_coarse(crops, crops), _all_coarse(results, crops)
     found = _fault(wanted, made) or _shift(crops, results)
     if not found:
+        _refuse_other_range(settings, crops, wanted, made)
         return
     mend = _mend(settings, crops, wanted, _error(wanted, made))
     advice = f"give {mend}" if mend else "no flag mends it: export it with its pre- and post-processing inside"
     raise InputError(f"{settings.argument or settings.spec}: its result is unlike the LR frame ({found}); {advice}")
+
+
+def _refuse_other_range(
+    settings: UpscalerSettings, crops: list[np.ndarray], wanted: list[np.ndarray], made: list[np.ndarray]
+) -> None:
+    """InputError where a result is like the frame, but the other range of pixels is the network's."""
+    other = _other_white(settings)
+    coarse = _coarse_results(replace(settings, pixel_range=other), crops) if settings.kind.has_pixel_range else None
+    if coarse is None:
+        return
+    error, of_other = _error(wanted, made), _error(wanted, coarse)
+    error_px, apart_px = _apart(made, wanted), _apart(made, coarse)
+    is_nearer = of_other * _NEARER < error and error_px > _LEAST_ERROR_PX
+    is_as_near = settings.white == 255 and of_other < min(error * _AS_NEAR, _SOUND_ERROR) and apart_px > _SAME_PX
+    if (is_nearer or is_as_near) and max(float(image.mean()) for image in wanted) > _LEAST_MEAN:
+        said = "nearer" if of_other < error else "as near"
+        raise InputError(
+            f"{settings.argument}: white is {other:g} in this network, not {settings.white:g} (its result is {said} to "
+            f"the LR frame then); give --pixel_range {other:g}"
+        )
+
+
+def _other_white(settings: UpscalerSettings) -> float:
+    return 1 if settings.white == 255 else 255
+
+
+def _coarse_results(settings: UpscalerSettings, crops: list[np.ndarray]) -> list[np.ndarray] | None:
+    """None where the upscaler does not run with these settings."""
+    with suppress(InputError):
+        upscaler = load_upscaler(settings)
+        return _all_coarse([upscaler(crop[None])[0] for crop in crops], crops)
+    return None
 
 
 def _fault(wanted: list[np.ndarray], made: list[np.ndarray]) -> str:
@@ -125,6 +164,11 @@ def _error(wanted: list[np.ndarray], made: list[np.ndarray]) -> float:
     return min(float(np.sqrt(np.mean((one - other) ** 2))) / max(float(one.std()), 1e-6) for one, other in pairs)
 
 
+def _apart(images: list[np.ndarray], others: list[np.ndarray]) -> float:
+    """Mean absolute difference in values of 0..255; of several crops, the greatest."""
+    return max(float(np.abs(one - other).mean()) for one, other in zip(images, others, strict=True))
+
+
 def _correlation(wanted: list[np.ndarray], made: list[np.ndarray]) -> float:
     """Pearson's, 0 for a result without contrast; of several crops, the greatest."""
 
@@ -138,16 +182,14 @@ def _correlation(wanted: list[np.ndarray], made: list[np.ndarray]) -> float:
 def _mend(settings: UpscalerSettings, crops: list[np.ndarray], wanted: list[np.ndarray], error: float) -> str:
     """The flags with which the result is most like the frames, "" where none makes it so."""
     kind = settings.kind
-    ranges = (settings.white, 1 if settings.white == 255 else 255) if kind.has_pixel_range else (None,)
+    ranges = (settings.white, _other_white(settings)) if kind.has_pixel_range else (None,)
     orders = (RGB, BGR, f"{RGB}-{BGR}") if kind.argument else (RGB,)
     best, flags = min(error / 2, _MOST_ERROR), ""
     for pixel_range, order in product(ranges, orders):
         channel_order = order if order != RGB else None
-        with suppress(InputError):
-            upscaler = load_upscaler(replace(settings, pixel_range=pixel_range, channel_order=channel_order))
-            found = _error(wanted, _all_coarse([upscaler(crop[None])[0] for crop in crops], crops))
-            if found < best * 0.9:  # a simpler mend comes first
-                best, flags = found, _flags(settings, pixel_range, channel_order)
+        made = _coarse_results(replace(settings, pixel_range=pixel_range, channel_order=channel_order), crops)
+        if made and (found := _error(wanted, made)) < best * 0.9:  # a simpler mend comes first
+            best, flags = found, _flags(settings, pixel_range, channel_order)
     return flags
 
 

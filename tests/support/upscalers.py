@@ -122,3 +122,31 @@ def write_changed(path, change, scale=2, white=1.0):
     """`Changed` as TorchScript."""
     torch.jit.trace(Changed(change, scale, white), torch.rand(1, 3, 64, 64) * white, check_trace=False).save(path)
     return path
+
+
+class Biased(nn.Module):
+    """Repeats pixels times a factor plus a bias; takes exactly `channels`."""
+
+    def __init__(self, channels, factor, bias):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1, groups=channels)
+        nn.init.constant_(self.conv.weight, factor)
+        nn.init.constant_(self.conv.bias, bias)
+
+    def forward(self, x):
+        return self.conv(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def write_biased(path, kind, channels, factor, bias):
+    """`Biased` as TorchScript, or the same as an ONNX graph."""
+    if kind == "torchscript":
+        torch.jit.trace(Biased(channels, factor, bias), torch.rand(1, channels, 64, 64), check_trace=False).save(path)
+        return path
+    model = onnx.load(write_repeating(path, ("n", channels, "h", "w")))
+    for name, value in (("factor", factor), ("bias", bias)):
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    model.graph.node[-1].output[0] = "repeated"
+    model.graph.node.append(helper.make_node("Mul", ["repeated", "factor"], ["times"]))
+    model.graph.node.append(helper.make_node("Add", ["times", "bias"], ["y"]))
+    onnx.save(model, path)
+    return path

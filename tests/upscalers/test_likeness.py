@@ -10,8 +10,10 @@ from regenhance_data.io.images import write_image
 from regenhance_data.upscalers.likeness import refuse_unlike_result
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
-from tests.support.files import content, noise
-from tests.support.upscalers import write_changed
+from tests.support.files import ROOT, content, noise
+from tests.support.upscalers import write_biased, write_changed
+
+SHARED = ROOT.parent / "shared" / "data" / "upscalers"
 
 
 def street():
@@ -93,6 +95,28 @@ def test_the_other_range_is_named_where_it_mends(white, tmp_path):
     check(spec, DAY, pixel_range=white)
     with pytest.raises(errors.InputError, match=rf"; give --pixel_range {white:g}$"):
         check(spec, DAY, pixel_range=256 - white)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("white", [1, 255])
+@pytest.mark.parametrize("kind", ["onnx", "torchscript"])
+def test_a_network_whose_biases_belong_to_one_range_is_refused_the_other(kind, channels, white, tmp_path):
+    """In 0..255 a bias of 0.03 is lost, in 0..1 one of 0.1 shows; the result is like the frame in both."""
+    factor, bias = (0.94, 0.03) if white == 1 else (1.0, 0.1)
+    spec = f"{kind}:{write_biased(tmp_path / 'a.net', kind, channels, factor, bias)}"
+    for frames in (DAY, NIGHT, GREY):
+        check(spec, frames, pixel_range=white)
+    for frames in (DAY, GREY):
+        with pytest.raises(errors.InputError, match=rf"a.net: .*; give --pixel_range {white}$"):
+            check(spec, frames, pixel_range=256 - white)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared upscalers are not here")
+def test_a_public_network_of_luma_is_held_to_its_range():
+    spec = f"onnx:{SHARED / 'luma_x3.onnx'}"
+    check(spec, DAY[:1], 3)
+    with pytest.raises(errors.InputError, match=r"luma_x3.onnx: white is 1 in this network, .*; give --pixel_range 1$"):
+        check(spec, DAY[:1], 3, pixel_range=255)
 
 
 def test_bgr_weights_are_given_their_order_where_it_is_needed(tmp_path):
