@@ -17,6 +17,7 @@ import numpy as np
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, LR_FRAMES, Dataset, clip_id
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.io.files import others_like
 from regenhance_data.parallel.threads import bounded_map
 
 EXAMPLES = """
@@ -58,7 +59,9 @@ def clips(args: argparse.Namespace) -> Iterator[tuple[str, Path, Iterator[np.nda
 def check_inputs(args: argparse.Namespace) -> None:
     """InputError where the model or the frames are missing, before PyTorch is imported, which takes seconds."""
     if not args.model.is_file():
-        raise errors.InputError(f"{args.model}: no such model; train one with tools/train_accmodel.py")
+        raise errors.InputError(
+            f"{args.model}: no such model{others_like(args.model)}; train one with tools/train_accmodel.py"
+        )
     if args.video and not args.video.exists():
         raise errors.InputError(f"{args.video}: no such video")
     if args.data:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.contract import is_described
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_json, sha256
+from regenhance_data.io.files import others_like, read_json, sha256
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_sidecar(engine: Path) -> Sidecar:
     """Read an engine's sidecar, without TensorRT. InputError when it is missing, broken or of another engine."""
     path = sidecar_path(engine)
     if not engine.is_file():
-        raise InputError(f"{engine}: no such engine; build one with deploy/onnx2trt.py")
+        raise InputError(f"{engine}: no such engine{others_like(engine)}; build one with deploy/onnx2trt.py")
     if not path.is_file():
         raise InputError(f"{path}: is missing, which describes {engine.name}; build it again with onnx2trt.py")
     try:

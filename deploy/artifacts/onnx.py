@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from deploy.contract import INPUT, OUTPUT, is_described
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import others_like
 from regenhance_data.io.onnx_files import Demand, content_problem, control_flow, demand_of
 
 
@@ -43,7 +44,7 @@ class OnnxPredictor:
 def read_onnx(path: Path) -> OnnxPredictor:
     """Read a predictor's ONNX file. InputError for a file that is not a predictor of this kit."""
     if not path.is_file():
-        raise InputError(f"{path}: no such predictor; make one with deploy/export_onnx.py")
+        raise InputError(f"{path}: no such predictor{others_like(path)}; make one with deploy/export_onnx.py")
     content = path.read_bytes()
     try:
         model = onnx.load_model_from_string(content)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regenhance_data.detectors.kinds import KINDS, DetectorKind, kinds_of_file
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import others_like
 from regenhance_data.kinds import kind_of, known_specs
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _checked_kind(settings: DetectorSettings) -> DetectorKind:
     if kind.argument == "PATH":
         path = Path(_argument(settings))
         if not path.is_file():
-            raise InputError(f"{path}: no such file; give --detector {kind.spec} a detector's file")
+            raise InputError(f"{path}: no such file{others_like(path)}; give --detector {kind.spec} a detector's file")
         if not path.stat().st_size:
             raise InputError(f"{path}: is empty; export or copy the detector again")
     return kind

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import yaml
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once
 
+_MOST_NAMED = 12
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
 _MOST_BITS = 1024  # Python refuses to print an integer of thousands of digits
 _BROKEN_YAML = (
@@ -211,7 +213,19 @@ def write_yaml(path: Path, value: dict[str, Any]) -> None:
 def refuse_missing(path: Path, what: str = "file") -> None:
     """InputError, before anything slow begins, where a path that a user gave does not exist."""
     if not path.exists():
-        raise InputError(f"{path}: no such {what}")
+        raise InputError(f"{path}: no such {what}{others_like(path)}")
+
+
+def others_like(path: Path) -> str:
+    """For an error about a file that is missing: "; FOLDER has A, B" of the files of its kind there, the most alike
+    first; "" where there is none.
+    """
+    try:
+        names = sorted(file.name for file in path.parent.iterdir() if path.suffix and file.suffix == path.suffix)
+    except OSError:
+        return ""
+    alike = get_close_matches(path.name, names, n=_MOST_NAMED, cutoff=0)
+    return f"; {path.parent} has {', '.join(alike)}" + (" …" if len(names) > len(alike) else "") if alike else ""
 
 
 def sha256(path: Path) -> str:

@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import others_like
 from regenhance_data.kinds import kind_of, known_specs
 from regenhance_data.upscalers.base import BGR, RGB, UnknownNetworkError
 from regenhance_data.upscalers.kinds import KINDS, UpscalerKind, kinds_of_file
@@ -81,7 +82,9 @@ class UpscalerSettings:
         if kind.argument == "PATH":
             path = Path(self.argument)
             if not path.is_file():
-                raise InputError(f"{path}: no such file; give --model {kind.spec} the upscaler's file")
+                raise InputError(
+                    f"{path}: no such file{others_like(path)}; give --model {kind.spec} the upscaler's file"
+                )
             if not path.stat().st_size:
                 raise InputError(f"{path}: is empty")
         return kind

@@ -10,7 +10,7 @@ from torch import nn
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io import torch_weights
-from regenhance_data.io.files import atomic_write
+from regenhance_data.io.files import atomic_write, others_like
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
 
 KIND = "regenhance-kit accmodel"
@@ -32,7 +32,7 @@ def save_accmodel(model: AccModel, path: Path) -> None:
 def load_accmodel(path: Path) -> AccModel:
     """The model of `save_accmodel`, on the GPU if there is one. Runs no code; InputError for other files."""
     if not path.is_file():
-        raise InputError(f"{path}: no such model; train one with tools/train_accmodel.py")
+        raise InputError(f"{path}: no such model{others_like(path)}; train one with tools/train_accmodel.py")
     content = torch_weights.read_checkpoint(path)
     threshold, mb_size, state = (content.get(key) for key in ("threshold", "mb_size", "state"))
     if (

@@ -9,7 +9,8 @@ import numpy as np
 from regenhance_data import __version__
 from regenhance_data.dataset.levels import MOST_LEVELS
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import atomic_write, read_yaml, write_yaml
+from regenhance_data.io.file_kinds import kind_of_content
+from regenhance_data.io.files import atomic_write, others_like, read_yaml, write_yaml
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, OPTIMIZER, AVERAGE = "model.pdparams", "model.pdopt", "model.pdema"
 RECORD = "predictor.yaml"
+_EXPECTED = f"expected one that a training wrote, like best_model/{WEIGHTS}"
 
 
 def checkpoint_folders(save_dir: Path) -> list[Path]:
@@ -33,7 +35,7 @@ def complete_checkpoints(save_dir: Path) -> list[Path]:
 def refuse_missing_weights(path: Path) -> None:
     """InputError where there is no such file."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; train a predictor with 'paddleseg train'")
+        raise InputError(f"{path}: no such file{others_like(path)}; train a predictor with 'paddleseg train'")
 
 
 def read_paddle_state(path: Path) -> dict[str, Any]:
@@ -42,9 +44,13 @@ def read_paddle_state(path: Path) -> dict[str, Any]:
     try:
         state = restricted_load(path, ARRAYS)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: is not a Paddle checkpoint ({one_line(error)})") from None
+        kind = kind_of_content(path)
+        found = f"is {kind}, not a Paddle checkpoint" if kind else f"is not a Paddle checkpoint ({one_line(error)})"
+        raise InputError(f"{path}: {found}; {_EXPECTED}") from None
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise InputError(f"{path}: is not a Paddle checkpoint (it holds a {type(state).__name__}, not named arrays)")
+        raise InputError(
+            f"{path}: is not a Paddle checkpoint (it holds a {type(state).__name__}, not named arrays); {_EXPECTED}"
+        )
     return state
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import read_yaml
+from regenhance_data.io.files import others_like, read_yaml
 
+CONFIGS = Path("paddleseg_configs")
 MOST_BYTES, MOST_BASES, MOST_VALUES = 1 << 20, 50, 10_000
 
 
@@ -44,7 +45,7 @@ def _refuse_unreadable(path: Path) -> None:
     try:
         about = path.stat()
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: no such file{others_like(path) or others_like(CONFIGS / path.name)}") from None
     except (OSError, ValueError) as error:  # a loop of links; a null character
         raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
     if not stat.S_ISREG(about.st_mode):

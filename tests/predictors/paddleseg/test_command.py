@@ -1,11 +1,13 @@
 import json
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from paddleseg.cvlibs import Config, manager
 from PIL import Image
@@ -14,6 +16,7 @@ from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import paddleseg
 from tests.support.files import ROOT, fill_dataset
+from tests.support.upscalers import write_repeating
 
 CONFIGS = sorted(path for path in (ROOT / "paddleseg_configs").glob("*.yml") if path.stem != "mb_nano")
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
@@ -165,11 +168,38 @@ def test_checkpoints_that_run_code_or_do_not_fit_are_refused(trained, dataset, t
     for what, state in broken_states(tmp_path, good).items():
         path.write_bytes(pickle.dumps(state))
         assert "model.pdparams" in refusal("val", *flags), what
-    path.write_bytes(b"no pickle")
-    assert "not a Paddle checkpoint" in refusal("val", *flags)
+    path.write_bytes(pickle.dumps(good)[:-9])
+    assert "is not a Paddle checkpoint (" in refusal("val", *flags)
     path.unlink()
     assert "no such file" in refusal("val", *flags)
     assert not (tmp_path / "owned").exists()
+
+
+def test_a_file_of_another_kind_is_called_what_it_is(dataset, tmp_path, refusal):
+    path = tmp_path / "iter_1" / "model.pdparams"
+    path.parent.mkdir()
+    about = ("--config", MB_NANO, "--dataset_root", dataset.root, "--save_dir", tmp_path)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "a.pth")
+    contents = {
+        "an ONNX file": write_repeating(tmp_path / "a.onnx").read_bytes(),
+        "a PyTorch file": (tmp_path / "a.pth").read_bytes(),
+        "a text": b"iters: 4\n",
+    }
+    for kind, content in contents.items():
+        path.write_bytes(content)
+        said = f"model.pdparams: is {kind}, not a Paddle checkpoint; expected .*best_model/model.pdparams$"
+        assert re.search(said, refusal("val", *about, "--model_path", path))
+    assert re.search("is a text,", refusal("train", *about, "--resume_model", path.parent))
+    assert re.search("is a text,", refusal("predict", *about, "--model_path", path, "--image_path", dataset.root))
+
+
+def test_a_missing_file_is_refused_with_those_that_are_there(tmp_path, refusal):
+    line = refusal("val", "--config", ROOT / "paddleseg_configs" / "nano.yml", "--model_path", "x")
+    assert re.search(r"nano.yml: no such file; .*paddleseg_configs has mb_nano.yml, .*pp_liteseg_stdc1.yml", line)
+    for name in ("one.pdparams", "two.pdparams", "other.onnx"):
+        (tmp_path / name).touch()
+    line = refusal("val", "--config", MB_NANO, "--model_path", tmp_path / "tow.pdparams")
+    assert f"tow.pdparams: no such file; {tmp_path} has two.pdparams, one.pdparams; train" in line
 
 
 @pytest.mark.parametrize(
