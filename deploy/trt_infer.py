@@ -115,7 +115,8 @@ def main(args: argparse.Namespace) -> None:
     reused = f" ({due} predicted, the rest reused)" if due < count else ""
     rate = count / (time.monotonic() - started)
     work = "decoding" if args.no_overlay else "decoding and drawing"
-    print(f"{count} frames with {predictor.backend}{reused}, {rate:.1f} a second with {work}")
+    if count:
+        print(f"{count} frames with {predictor.backend}{reused}, {rate:.1f} a second with {work}")
     for folder in (folder for number, folder in enumerate(where) if number not in failed):
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
     if failed:

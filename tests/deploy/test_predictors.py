@@ -330,12 +330,13 @@ def test_a_video_that_ends_in_the_middle_is_refused_unless_it_is_allowed(refused
     assert 0 < len(importance) < 30
 
 
-def test_a_video_of_another_aspect_is_refused_and_nothing_is_written(made, tmp_path):
+def test_a_video_of_another_aspect_is_refused_and_nothing_is_written(made, tmp_path, capsys):
     video = encode(tmp_path / "camera.mp4", noise(2, 64, 64))
     words = ["--model", str(made.blocks), "--video", str(video), "--save_dir", str(tmp_path / "out")]
     with pytest.raises(InputError, match="another aspect ratio"):
         trt_infer.main(trt_infer.make_parser().parse_args(words))
     assert not list((tmp_path / "out").glob("*"))
+    assert " 0 frames" not in f" {capsys.readouterr().out}"
 
 
 def evaluation_of(path, backend="openvino", metric="f1"):
