@@ -197,6 +197,7 @@ def main(args: argparse.Namespace) -> None:
 
 def write_results(args: argparse.Namespace, estimate: "GainEstimate", settings: dict[str, object]) -> None:
     """Print the table and the verdict; with --save_dir, write estimate.json and a plot."""
+    from regenhance_data.detectors.diagnosis import warn_of_empty_frames
     from regenhance_data.evaluation.gain import gain_figure, gain_table
     from regenhance_data.plots import save_figure
 
@@ -207,18 +208,18 @@ def write_results(args: argparse.Namespace, estimate: "GainEstimate", settings: 
         write_json(args.save_dir / "estimate.json", {**estimate.to_dict(), "settings": settings})
         save_figure(gain_figure(estimate, (args.video or args.data).stem), args.save_dir / "estimate")
         print(f"{args.save_dir}/estimate.json, estimate.png, estimate.svg")
-    if not estimate.frames_with_objects:
-        print(nothing_found(estimate))
+    empty = estimate.frames - estimate.frames_with_objects
+    warn_of_empty_frames(empty, estimate.frames, lambda: where_to_look(estimate))
     print(estimate.verdict.text)
 
 
-def nothing_found(estimate: "GainEstimate") -> str:
-    """What to look at where the detector finds nothing."""
+def where_to_look(estimate: "GainEstimate") -> str:
+    """What to look at where the detector finds nothing in most frames."""
     if estimate.ignored:
         return f"the detector finds {estimate.ignored} boxes that are too large to count; give --max_box_area 1"
     return (
-        "the detector finds nothing: look at --classes, --score_threshold, --max_box_area and, for a file, "
-        "--channel_order and --pixel_range"
+        "if they show objects, look at --classes, --score_threshold, --max_box_area and, for a file, --channel_order "
+        "and --pixel_range"
     )
 
 

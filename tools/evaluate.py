@@ -95,9 +95,11 @@ def main(args: argparse.Namespace) -> None:
     predictors = load_predictors(args, chosen)  # before the detector, which takes longer
     inputs = read_inputs(args, chosen)
     # these import PyTorch
+    from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
     from regenhance_data.evaluation.evaluate import evaluate
     from regenhance_data.evaluation.kept import FrameCounts, inputs_digest
     from regenhance_data.evaluation.truth import read_truth
+    from regenhance_data.stages.make_importance import sampled_hr_frames
 
     dataset, frames = inputs.dataset, inputs.frames
     if without_words(inputs.settings.detector) != without_words(dataset.record.detector or {}):
@@ -120,6 +122,11 @@ def main(args: argparse.Namespace) -> None:
         result = replace(result, names=display_names(args.model or []))
         settings = EvaluationSettings(**vars(inputs.settings), models=models)
         write_results(args.save_dir, EvaluationRecord(result, settings))
+    warn_of_empty_frames(
+        result.frames - (result.frames_with_objects or 0),
+        result.frames,
+        lambda: why_nothing(inputs.detector.settings, sampled_hr_frames(dataset, inputs.hr_folder, frames)),
+    )
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
         cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])

@@ -7,7 +7,7 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from regenhance_data import cli, console, errors
+from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.detectors.arguments import add_detector_arguments
@@ -15,7 +15,6 @@ from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detec
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA, FORMULAS, POINTS, WITH_POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 
-MOST_EMPTY = 0.9  # of the frames; where more have no detection, the likely cause is told
 EXAMPLES = """
 python tools/make_importance.py --data my_dataset --detector builtin
 python tools/make_importance.py --data my_dataset --detector onnx:yolox_nano.onnx --classes person car bus truck
@@ -56,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
         # loaded here too: a bad one is refused at once, and its settings then include its task
         settings = load_given_detector(args, dataset, MISSING_DETECTOR).settings
         # these import PyTorch
-        from regenhance_data.detectors.diagnosis import why_nothing
+        from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
         from regenhance_data.stages.make_importance import make_importance, sampled_hr_frames
 
         hr_folder = dataset.hr_folder(args.clear)
@@ -65,9 +64,7 @@ def main(args: argparse.Namespace) -> None:
         )
     kept = "" if made == frames else f", {frames - made} of them existed already"
     print(f"{args.data}/importance: {frames} frames{kept}; {empty / frames:.1%} of them without a detection (all zero)")
-    if empty > MOST_EMPTY * frames:
-        few = "no frame has a detection" if empty == frames else f"{empty} of {frames} frames have no detection"
-        console.warn(f"{few}: {why_nothing(settings, sampled_hr_frames(dataset, hr_folder))}")
+    warn_of_empty_frames(empty, frames, lambda: why_nothing(settings, sampled_hr_frames(dataset, hr_folder)))
     cli.suggest(["python", "tools/make_seg_dataset.py", "--data", args.data])
 
 

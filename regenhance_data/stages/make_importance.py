@@ -85,9 +85,9 @@ def _is_complete(renewal: Renewal, clip: str) -> bool:
     return importance_is_complete(renewal.dataset, clip, renewal.folder(clip))
 
 
-def sampled_hr_frames(dataset: Dataset, hr_folder: str) -> np.ndarray:
-    """Some HR frames of the size of the first, spread over the dataset: uint8 [n, H, W, 3] RGB."""
-    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+def sampled_hr_frames(dataset: Dataset, hr_folder: str, frames: Sequence[Frame] = ()) -> np.ndarray:
+    """Some HR frames of the size of the first, spread over `frames` (all of the dataset): uint8 [n, H, W, 3] RGB."""
+    frames = frames or [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     chosen = frames[:: max(len(frames) // SAMPLED_FRAMES, 1)][:SAMPLED_FRAMES]
     images = [dataset.read(hr_folder, frame) for frame in chosen]
     return np.stack([image for image in images if image.shape == images[0].shape])

@@ -70,7 +70,7 @@ def test_boxes_that_are_only_too_large_are_counted(detector):
         detector.settings = before
     assert estimate.frames_with_objects == 0
     assert estimate.ignored > 0
-    assert "--max_box_area 1" in command.nothing_found(estimate)
+    assert "--max_box_area 1" in command.where_to_look(estimate)
 
 
 def test_a_dataset_is_sampled_over_all_its_clips(detector, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from regenhance_data import errors
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance, write_importance
-from regenhance_data.detectors.diagnosis import why_nothing
+from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.files import read_yaml
 from regenhance_data.io.images import write_image
@@ -140,6 +140,26 @@ def test_where_nothing_is_found_the_likely_cause_is_named(dataset, detector_file
     frames = sampled_hr_frames(dataset, "hr_images")
     assert frames.shape == (6, *HR_HW, 3)
     assert re.search(cause, why_nothing(DetectorSettings(f"onnx:{detector_file}", **settings), frames))
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"classes": ("blue",)}, r"--classes leaves out \d+ of \d+ detections in 9 frames: red, blue"),
+        ({"score_threshold": 0.7}, r"in 9 frames .* it finds 1, with --score_threshold 0.35 \d+$"),
+        ({}, r"so most frames have nothing to find"),
+    ],
+)
+def test_where_little_is_found_the_likely_cause_is_named(detector_file, capsys, settings, cause):
+    dim = tuple(np.array(RED) * 5 // 8)
+    shown = [squares(*HR_HW, (32, 16 * n, dim)) for n in range(4)] + [squares(*HR_HW, (8, 16, BLUE))]
+    frames = np.stack([*shown, *[squares(*HR_HW)] * 4])
+    reason = why_nothing(DetectorSettings(f"onnx:{detector_file}", **settings), frames)
+    assert re.search(cause, reason)
+    warn_of_empty_frames(5, 10, lambda: reason)
+    assert not capsys.readouterr().err
+    warn_of_empty_frames(8, 10, lambda: reason)
+    assert f"8 of 10 frames have no detection: {reason}" in capsys.readouterr().err
 
 
 def test_classes_that_leave_everything_out_are_named(dataset, detector_file):
