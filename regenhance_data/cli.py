@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from regenhance_data.errors import InputError
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
+_last_words: list[Callable[[], str]] = []
 _OWN_PACKAGES = ("regenhance_data", "deploy", "tools")
 
 
@@ -110,10 +112,13 @@ def _end_on_signals(program: str) -> list[int]:
         while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
             pass
         time.sleep(GRACE_S)
-        os.write(2, f"{program}: interrupted\n".encode())  # sys.stderr may be locked
-        for process in multiprocessing.active_children():
-            process.kill()
-        os._exit(128 + number)
+        try:
+            kept = "".join(f": {say()}" for say in _last_words)
+            os.write(2, f"{program}: interrupted{kept}\n".encode())  # sys.stderr may be locked
+            for process in multiprocessing.active_children():
+                process.kill()
+        finally:
+            os._exit(128 + number)
 
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -122,6 +127,16 @@ def _end_on_signals(program: str) -> list[int]:
         signal.signal(number, interrupt)
     threading.Thread(target=end_later, daemon=True).start()
     return received
+
+
+@contextmanager
+def last_words(say: Callable[[], str]) -> Iterator[None]:
+    """Let a command that is ended inside the block, GRACE_S after a signal, tell what is kept: `say()`, in a thread."""
+    _last_words.append(say)
+    try:
+        yield
+    finally:
+        _last_words.remove(say)
 
 
 def fail(program: str, message: str) -> NoReturn:

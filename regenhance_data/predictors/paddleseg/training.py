@@ -18,6 +18,7 @@ import numpy as np
 import paddle
 from tqdm import tqdm
 
+from regenhance_data import cli
 from regenhance_data.errors import InputError
 from regenhance_data.predictors.paddleseg.batches import Batch, Batches, PreparedFrames
 from regenhance_data.predictors.paddleseg.checkpoints import (
@@ -114,8 +115,8 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     is_shown = step.is_first and sys.stderr.isatty()
     bar = tqdm(total=iters, desc="train", initial=settings.start, unit="iter", disable=not is_shown, leave=False)
     model.train()
-    stopping = stop_signals(exit_on_second=step.processes == 1, last_words=lambda: _given_up(settings))
-    with bar, closing(_batches(config, training, settings, step)) as batches, stopping as signals:
+    stopping, words = stop_signals(exit_on_second=step.processes == 1), cli.last_words(lambda: _given_up(settings))
+    with bar, closing(_batches(config, training, settings, step)) as batches, words, stopping as signals:
         for iteration in range(settings.start + 1, iters + 1):
             lr = float(optimizer.get_lr())
             loss = step.run(list(islice(batches, settings.accumulate_steps)), settings.seed + iteration)
