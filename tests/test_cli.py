@@ -43,8 +43,10 @@ def started(work: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize(
+    ("work", "number", "code"),
+    [(work, *((signal.SIGINT, 130), (signal.SIGTERM, 143))[place % 2]) for place, work in enumerate(WORK)],
+)
 def test_a_signal_ends_a_command_whatever_it_does(work, number, code):
     process = started(WORK[work])
     began = time.monotonic()
