@@ -43,11 +43,33 @@ def read_importance_file(path: Path, clip: str, clips: Sequence[str]) -> Maps:
     InputError for files that are missing, broken or of another kind, for importance that is NaN, infinite or negative,
     and for clips that the file does not contain.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give --importance a .npz, .npy, .pth or pickle")
-    maps = _read(path, path.stat().st_mtime_ns)
+    maps = _maps_of(path)
     importance, numbers = maps[_video_of(path, clip, clips, list(maps))]
     return checked_importance(path, importance), numbers
+
+
+def importance_read_as(path: Path) -> str:
+    """What a file is taken for, in words: its frames, grids, numbers and keys. InputError as `read_importance_file`."""
+    maps = _maps_of(path)
+    arrays = [importance for importance, _ in maps.values()]
+    grids, types = ({f"{a.shape[1]}x{a.shape[2]}" for a in arrays}, {str(a.dtype) for a in arrays})
+    least, most = min(float(a.min()) for a in arrays), max(float(a.max()) for a in arrays)
+    videos = sorted(repr(video)[:60] for video in maps if video is not None)
+    numbers = next(iter(maps.values()))[1]
+    if videos:
+        keys = f"keys (video, frame) of {', '.join(videos[:10])}{', …' if len(videos) > 10 else ''}"
+    else:
+        keys = "frames in order" if numbers is None else f"keys {numbers.min()} to {numbers.max()}"
+    return (
+        f"importance of {sum(map(len, arrays))} frames: {' and '.join(sorted(grids))} macroblocks, "
+        f"{' and '.join(sorted(types))}, {least:.3g}..{most:.3g}, {keys}"
+    )
+
+
+def _maps_of(path: Path) -> dict[str | None, Maps]:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give --importance a .npz, .npy, .pth or pickle")
+    return _read(path, path.stat().st_mtime_ns)
 
 
 # cached: every clip of a dataset reads its part of one file

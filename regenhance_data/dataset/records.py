@@ -82,7 +82,7 @@ class ImportanceRecord:
     """How importance was made; None for what dataset.yaml does not record.
 
     formula, hr_folder (of the HR frames; key `clear`), scale, mb_size: of tools/make_importance.py. file: the name of
-    the file that tools/make_seg_dataset.py imported instead.
+    the file that tools/make_seg_dataset.py imported instead. read_as: what that was taken for, for people.
     """
 
     formula: str | None = None
@@ -90,6 +90,7 @@ class ImportanceRecord:
     scale: int | None = None
     mb_size: int | None = None
     file: str | None = None
+    read_as: str | None = None
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> "ImportanceRecord":
@@ -99,6 +100,7 @@ class ImportanceRecord:
             scale=_typed(value, "scale", int),
             mb_size=_typed(value, "mb_size", int),
             file=_typed(value, "file", str),
+            read_as=_typed(value, "read_as", str),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def start_importance(
 
 
 def without_words(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a detector without what only describes it (`read_as`): nothing is made from that."""
+    """A record without what only describes it (`read_as`): nothing is made from that."""
     return {key: value for key, value in record.items() if key != "read_as"}
 
 
@@ -170,7 +170,9 @@ def refuse_stale_importance(dataset: Dataset, clip: str) -> None:
 def _importance_digest(dataset: Dataset, clip: str, detector: Mapping[str, Any], importance: ImportanceRecord) -> str:
     hr_folder = str(importance.hr_folder)
     hr_frames = fingerprint(dataset, hr_folder, clip) if (dataset.root / hr_folder / clip).is_dir() else None
-    return digest([without_words(detector), importance.to_dict(), fingerprint(dataset, LR_FRAMES, clip), hr_frames])
+    return digest(
+        [without_words(detector), without_words(importance.to_dict()), fingerprint(dataset, LR_FRAMES, clip), hr_frames]
+    )
 
 
 def _stale(dataset: Dataset, part: str, digests: Mapping[str, str]) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from regenhance_data.console import progress, warn
+from regenhance_data.console import progress, tell, warn
 from regenhance_data.dataset.folder import LABELS, PARTIAL, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.importance_import import importance_read_as
 from regenhance_data.dataset.importance_source import ImportanceSource, importance_source
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import Kind, Normaliser, to_levels
@@ -50,6 +51,9 @@ def make_seg_dataset(
     to_levels(np.zeros(0), levels)
     if not 1 <= mb_size <= MOST_MB_SIZE or (gap is not None and gap < 0):
         raise InputError(f"--mb_size {mb_size} --gap {gap}: expected 1 to {MOST_MB_SIZE}, and at least 0")
+    if importance_file is not None:
+        read_as = importance_read_as(importance_file)
+        tell(f"{importance_file}: read as {read_as}")
     sources = {clip: importance_source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
     gaps = {clip: _gap(dataset, clip, gap) for clip in sources}
     gap = gap if len(set(gaps.values())) != 1 else next(iter(gaps.values()))
@@ -65,7 +69,7 @@ def make_seg_dataset(
     # everything new is there: from here to the end the old files are replaced
     dataset.remove_lists()
     if importance_file is not None:
-        _import_importance(dataset, importance_file, sources)
+        _import_importance(dataset, ImportanceRecord(file=importance_file.name, read_as=read_as), sources)
     _replace_labels(dataset, sources)
     for name in SPLITS:
         dataset.write_split(name, split[name])
@@ -157,9 +161,8 @@ def _training_cells(sources: Mapping[str, ImportanceSource], training: set[Frame
     return np.concatenate(fitted)
 
 
-def _import_importance(dataset: Dataset, file: Path, sources: Mapping[str, ImportanceSource]) -> None:
-    """Copy importance from `file` to importance/, and record that it comes from there."""
-    record = ImportanceRecord(file=file.name)
+def _import_importance(dataset: Dataset, record: ImportanceRecord, sources: Mapping[str, ImportanceSource]) -> None:
+    """Copy importance to importance/ from the file of the `record`, and record that it comes from there."""
     dataset.save(importance=record.to_dict(), made=made_without_importance(dataset.record))
     for clip, source in sources.items():
         ((numbers, maps),) = source.blocks()

@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays
 
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import write_importance
-from regenhance_data.dataset.importance_import import read_importance_file
+from regenhance_data.dataset.importance_import import importance_read_as, read_importance_file
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
@@ -53,6 +53,7 @@ def test_every_kind_of_file_gives_the_maps_that_were_written(tmp_path):
     files = saved(tmp_path, MAPS)
     assert len(files) == 13
     for file in files:
+        assert importance_read_as(file).startswith("importance of 5 frames: 3x4 macroblocks, float32, 0"), file
         importance, numbers = read_importance_file(file, "any", ["any"])
         np.testing.assert_array_equal(importance, MAPS, err_msg=file.name)
         assert importance.dtype == np.float32
@@ -268,3 +269,19 @@ def test_importance_of_another_grid_is_refused(tmp_path, refused):
     np.save(tmp_path / "maps.npy", MAPS)
     line = refused("tools/make_seg_dataset.py", "--data", dataset.root, "--importance", tmp_path / "maps.npy")
     assert "importance on a grid of 3x4, 93x70 frames with --mb_size 16 have 5x6" in line
+
+
+def test_what_imported_importance_is_taken_for_is_told_and_recorded(tmp_path, capsys):
+    dataset = fill_dataset(tmp_path / "data", {"a": 20, "b": 20})
+    maps = {(f"{clip}.mp4", i): dataset.importance(clip)[i] * 0 + i / 8 for clip in "ab" for i in range(20)}
+    file = tmp_path / "truth.pickle"
+    file.write_bytes(pickle.dumps({key: {"saliency": values} for key, values in maps.items()}))
+    read_as = "importance of 40 frames: 5x6 macroblocks, float32, 0..2.38, keys (video, frame) of 'a.mp4', 'b.mp4'"
+    assert make_seg_dataset(dataset, file, gap=1)
+    assert f"{file}: read as {read_as}\n" in capsys.readouterr().out
+    recorded = Dataset(dataset.root).record.importance
+    assert (recorded.file, recorded.read_as) == ("truth.pickle", read_as)
+    assert not make_seg_dataset(Dataset(dataset.root), file, gap=1)
+    np.save(tmp_path / "maps.npy", np.zeros((2, 3, 4), np.int16))
+    words = "importance of 2 frames: 3x4 macroblocks, int16, 0..0, frames in order"
+    assert importance_read_as(tmp_path / "maps.npy") == words
