@@ -12,14 +12,13 @@ from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.filtering import MOST_CANDIDATES
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.torch_weights import default_device
 
 # Frames that go through the network in one batch: enough to fill a GPU with 1080p frames, while two CPU cores gain
 # nothing from more than one frame and each costs memory.
 BATCH = 4
-# Candidates with the highest scores that NMS compares: its cost grows with their square, and a street has some hundred.
-MOST_CANDIDATES = 10_000
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,12 @@ class Detector(ABC):
 
     def tensor(self, frames: np.ndarray) -> torch.Tensor:
         """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W] on the detector's device."""
-        channels_first = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        return self.pixels(torch.from_numpy(np.ascontiguousarray(frames)).to(self.device))
+
+    def pixels(self, frames: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, 3] RGB → float32 [N, 3, H, W]."""
         # not channels_last: contiguous was as fast or faster for every detector measured on a CPU
-        return channels_first.to(torch.float32, memory_format=torch.contiguous_format)
+        return frames.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
 
     def counted_classes(self) -> list[int]:
         """The indices in `class_names` of the classes that count."""

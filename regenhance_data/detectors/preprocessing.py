@@ -168,7 +168,7 @@ class Network:
         return f"{self._fixed_hw[1]}x{self._fixed_hw[0]}" if self._fixed_hw else "any size"
 
     def __call__(self, frames: torch.Tensor) -> tuple[Outputs, "Fit"]:
-        fit = Fit.of((frames.shape[2], frames.shape[3]), self._fixed_hw, self._multiple)
+        fit = Fit.of((int(frames.shape[2]), int(frames.shape[3])), self._fixed_hw, self._multiple)
         inputs, run = self._inputs(frames, fit), self._probed.source.run
         if self._probed.batches:
             return Outputs.of(run(inputs)), fit

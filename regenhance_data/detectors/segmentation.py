@@ -1,6 +1,7 @@
 """Detectors of the task segmentation: a class for every pixel."""
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -32,11 +33,16 @@ class Segmenter(Detector):
         """The class of each pixel: uint8 [N, H, W, 3] RGB → N maps uint8 [H, W]."""
         maps: list[np.ndarray] = []
         for start in range(0, len(frames), BATCH):
-            logits = self.logits(self.tensor(frames[start : start + BATCH]))
-            for one in logits:  # one at a time: logits at the frame's size are large
-                full = functional.interpolate(one[None], frames.shape[1:3], mode="bilinear", align_corners=False)
-                maps.append(full[0].argmax(0).byte().cpu().numpy())
+            batch = self.tensor(frames[start : start + BATCH])
+            maps += [one.cpu().numpy() for one in self.class_maps(batch)]
         return maps
+
+    def class_maps(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The class of each pixel, uint8 [H, W] for each of the frames float32 [N, 3, H, W] RGB 0..255."""
+        hw = int(frames.shape[2]), int(frames.shape[3])
+        for one in self.logits(frames):  # one at a time: logits at the frame's size are large
+            full = functional.interpolate(one[None], hw, mode="bilinear", align_corners=False)
+            yield full[0].argmax(0).byte()
 
     def accuracy(self, hr: torch.Tensor) -> Objective:
         logits = self.logits(hr)
