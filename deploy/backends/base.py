@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, LifoQueue
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -15,6 +15,25 @@ from regenhance_data.grid import MacroblockGrid
 
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
 BatchRunner = Callable[[np.ndarray], np.ndarray]
+Runner = TypeVar("Runner")
+
+
+class Pool(Generic[Runner]):
+    """Runners that any number of threads use, each one thread at a time. make: a new one."""
+
+    def __init__(self, make: Callable[[], Runner]) -> None:
+        self._make = make
+        self._idle: LifoQueue[Runner] = LifoQueue()
+
+    @contextmanager
+    def leased(self) -> Iterator[Runner]:
+        """One of them, for this thread alone."""
+        try:
+            runner = self._idle.get_nowait()
+        except Empty:
+            runner = self._make()
+        yield runner
+        self._idle.put(runner)  # not after an error, which may leave it in any state
 
 
 class Predictor:
@@ -39,7 +58,7 @@ class Predictor:
         self.input_hw, self.batch, self.is_dynamic = input_hw, batch, is_dynamic
         self.metadata = metadata
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
-        self._idle: LifoQueue[BatchRunner] = LifoQueue()
+        self._runners = Pool(self._batch_runner)
 
     @property
     def out_hw(self) -> tuple[int, int]:
@@ -54,15 +73,6 @@ class Predictor:
         """The engine call alone, on one batch that is bound before, for measurements: uint8 BGR [batch, H, W, 3]."""
         raise NotImplementedError
 
-    @contextmanager
-    def _leased(self) -> Iterator[BatchRunner]:
-        try:
-            run = self._idle.get_nowait()
-        except Empty:
-            run = self._batch_runner()
-        yield run
-        self._idle.put(run)  # not after an error, which may leave it in any state
-
     def predict(self, frames_bgr: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1]. InputError for another frame size."""
         if frames_bgr.dtype != np.uint8 or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != (*self.input_hw, 3):
@@ -76,7 +86,7 @@ class Predictor:
             part = frames_bgr[start : start + self.batch]
             missing = 0 if self.is_dynamic else self.batch - len(part)
             full = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.uint8)]) if missing else part
-            with self._leased() as run:
+            with self._runners.leased() as run:
                 importance = run(np.ascontiguousarray(full))[: len(part)]
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         return np.concatenate(done).astype(np.float32)
@@ -87,7 +97,7 @@ class Predictor:
 
     def check(self) -> None:
         """Run a batch of black frames. InputError where it fails, or the output has another shape or is not finite."""
-        with engine_errors(self.source, "run"), self._leased() as run:
+        with engine_errors(self.source, "run"), self._runners.leased() as run:
             found = run(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
         expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():

@@ -1,6 +1,6 @@
 """Predictors in ONNX Runtime."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,36 @@ from deploy.contract import INPUT, OUTPUT
 from regenhance_data.errors import InputError
 
 
+def session_of(
+    content: bytes, backend: Backend, settings: EngineSettings, provider_options: Mapping[str, dict[str, Any]]
+) -> Any:
+    """A session for a graph in the backend's execution provider. InputError where there is none.
+
+    provider_options: by the name of a provider, in addition to those that keep float32 exact.
+    """
+    import onnxruntime
+
+    if backend.provider not in onnxruntime.get_available_providers():
+        raise InputError(
+            f"--backend {backend.name}: this ONNX Runtime has no {backend.provider}; "
+            f"pip install {backend.distributions[0]}"
+        )
+    # float32 is what was compared, not its rounding to TF32
+    given = {"CUDAExecutionProvider": {"use_tf32": 0}, **provider_options}
+    names = [backend.provider]
+    if backend.provider == "TensorrtExecutionProvider":
+        names.append("CUDAExecutionProvider")  # runs the operators that TensorRT does not
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions
+    options.intra_op_num_threads = settings.threads or 0
+    session = onnxruntime.InferenceSession(content, options, providers=[(name, given.get(name, {})) for name in names])
+    if session.get_providers()[0] != backend.provider:  # it falls back silently
+        raise InputError(
+            f"--backend {backend.name}: {backend.provider} does not start; are a GPU and its libraries installed?"
+        )
+    return session
+
+
 class OnnxRuntimePredictor(Predictor):
     """ONNX Runtime with one of its execution providers; sessions serve any number of threads."""
 
@@ -23,32 +53,10 @@ class OnnxRuntimePredictor(Predictor):
         batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
         self._device = backend.device
-        provider_options: dict[str, dict[str, Any]] = {
-            # float32 is what was compared, not its rounding to TF32
-            "CUDAExecutionProvider": {"use_tf32": 0},
-            # pairs of QuantizeLinear and DequantizeLinear have to be allowed; half types are taken as they are
-            "TensorrtExecutionProvider": {"trt_int8_enable": True} if file.metadata["precision"] == "int8" else {},
-        }
-        names = [backend.provider]
-        if backend.provider == "TensorrtExecutionProvider":
-            names.append("CUDAExecutionProvider")  # runs the operators that TensorRT does not
+        # pairs of QuantizeLinear and DequantizeLinear have to be allowed; half types are taken as they are
+        int8 = {"trt_int8_enable": True} if file.metadata["precision"] == "int8" else {}
         with engine_errors(path, "load"):
-            import onnxruntime
-
-            if backend.provider not in onnxruntime.get_available_providers():
-                raise InputError(
-                    f"--backend {backend.name}: this ONNX Runtime has no {backend.provider}; "
-                    f"pip install {backend.distributions[0]}"
-                )
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4  # errors come as exceptions
-            options.intra_op_num_threads = settings.threads or 0
-            providers = [(name, provider_options.get(name, {})) for name in names]
-            self._session = onnxruntime.InferenceSession(file.content, options, providers=providers)
-        if self._session.get_providers()[0] != backend.provider:  # it falls back silently
-            raise InputError(
-                f"--backend {backend.name}: {backend.provider} does not start; are a GPU and its libraries installed?"
-            )
+            self._session = session_of(file.content, backend, settings, {"TensorrtExecutionProvider": int8})
 
     def _batch_runner(self) -> BatchRunner:
         return lambda frames: self._session.run([OUTPUT], {INPUT: frames})[0]

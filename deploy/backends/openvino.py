@@ -13,6 +13,21 @@ from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
 
 
+def compiled(content: bytes, settings: EngineSettings) -> Any:
+    """A graph on the CPU, ready for infer requests."""
+    import openvino
+
+    # By default, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
+    # was exported and compared as float32 runs as float32.
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    # one stream has the lowest latency; several share the cores and have a higher throughput
+    options |= {"NUM_STREAMS": settings.streams} if settings.streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
+    if settings.threads:
+        options["INFERENCE_NUM_THREADS"] = settings.threads
+    core = openvino.Core()
+    return core.compile_model(core.read_model(content, b""), "CPU", options)
+
+
 class OpenVinoPredictor(Predictor):
     """OpenVINO on the CPU; each thread has an infer request of its own."""
 
@@ -21,18 +36,8 @@ class OpenVinoPredictor(Predictor):
         try_first(file, backend.name, settings)
         batch = batch_size_of(path, file.batch, settings.batch_size)
         super().__init__(backend, path, file.input_hw, batch, file.batch == 0, file.metadata)
-        # By default, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
-        # was exported and compared as float32 runs as float32.
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        # one stream has the lowest latency; several share the cores and have a higher throughput
-        options |= {"NUM_STREAMS": settings.streams} if settings.streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
-        if settings.threads:
-            options["INFERENCE_NUM_THREADS"] = settings.threads
         with engine_errors(path, "load"):
-            import openvino
-
-            core = openvino.Core()
-            self._compiled = core.compile_model(core.read_model(file.content, b""), "CPU", options)
+            self._compiled = compiled(file.content, settings)
 
     def _batch_runner(self) -> BatchRunner:
         request = self._compiled.create_infer_request()

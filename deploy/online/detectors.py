@@ -1,0 +1,108 @@
+"""Detectors at run time: in OpenVINO or ONNX Runtime where they can be one graph, else in PyTorch."""
+
+from dataclasses import fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from deploy.artifacts.detector import OnnxDetector, exported_detector
+from deploy.backends.detector import ExportedDetector, engine_for
+from regenhance_data.console import warn
+from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.loading import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+
+TORCH = "torch"
+# settings that apply after the graph, so that an exported detector takes others too
+_AFTER_THE_GRAPH = ("score_threshold", "classes", "max_box_area", "iou_threshold")
+
+
+class OnlineDetector(Protocol):
+    """A detector at run time. Threads may share one.
+
+    task: 'detection' or 'segmentation'. read_as: what it is, in words. engine: what runs it. batch: frames that go
+    through at once; `detect` takes any number.
+    """
+
+    task: str
+    class_names: tuple[str, ...]
+    read_as: str
+    engine: str
+    batch: int
+
+    def detect(self, frames: np.ndarray) -> list[Any]:
+        """Frames uint8 [N, H, W, 3] RGB → N Detections; for the task `segmentation`, N class maps uint8 [H, W]."""
+
+
+class TorchDetector:
+    """A detector as importance uses it, with what `OnlineDetector` says of it."""
+
+    engine = TORCH
+
+    def __init__(self, detector: Any, batch: int) -> None:
+        self.task, self.class_names, self.batch = detector.task, detector.class_names, batch
+        self.read_as = detector.settings.read_as or detector.settings.spec
+        self.detect = detector.detect
+
+
+def load_online_detector(
+    detector: str | Path | DetectorSettings,
+    frame_hw: tuple[int, int],
+    engine: str = "auto",
+    threads: int | None = None,
+    batch: int = 1,
+) -> OnlineDetector:
+    """A detector for HR frames of size `frame_hw` (height, width).
+
+    detector: a spec (KIND:ARGUMENT), its settings, or a file of deploy/export_detector.py, which needs no PyTorch and
+    has its own batch and, where the given settings are the defaults, its own thresholds and classes. engine: 'auto',
+    a backend that runs ONNX, or 'torch'; 'auto' is PyTorch on a GPU, else the first installed backend, and PyTorch
+    where the detector cannot be one graph. threads: of the engine, None for its own choice; PyTorch has those of the
+    process. InputError for a detector that does not load, and for an exported one of another frame size.
+    """
+    settings = detector if isinstance(detector, DetectorSettings) else DetectorSettings(str(detector))
+    if file := exported_detector(settings.spec):
+        return ExportedDetector(_fitting(file, settings, frame_hw), engine_for(engine), threads)
+    name = engine if engine == TORCH else engine_for(engine)
+    offline = load_detector(settings)
+    if name == TORCH or (engine == "auto" and offline.device.type != "cpu"):
+        return TorchDetector(offline, batch)
+    # these need PyTorch; what is exported before does not
+    export = import_module("deploy.export.detector")
+    graphs = import_module("regenhance_data.detectors.onnx_export")
+    try:
+        graph = graphs.DetectorGraph(offline, frame_hw)
+        made = export.exported(graph, batch)
+        export.compare(made, graph, export.noise_frames(frame_hw)[:1], [name], threads)
+    except InputError as error:
+        if engine != "auto":
+            raise
+        warn(f"{error}; it runs in PyTorch, which is slower")
+        return TorchDetector(offline, batch)
+    return ExportedDetector(made, name, threads)
+
+
+def _fitting(file: OnnxDetector, given: DetectorSettings, frame_hw: tuple[int, int]) -> OnnxDetector:
+    """The exported detector with the settings that are given for it. InputError where it has to be exported again."""
+    if file.frame_hw != frame_hw:
+        (height, width), (own_height, own_width) = frame_hw, file.frame_hw
+        raise InputError(
+            f"{file.source}: is for frames of {own_width}x{own_height}, these have {width}x{height}; export it again "
+            f"with --frame_size {height} {width}"
+        )
+    default = DetectorSettings(given.spec)
+    differing = [f.name for f in fields(given) if getattr(given, f.name) != getattr(default, f.name)]
+    changes = {name: getattr(given, name) for name in differing if name in _AFTER_THE_GRAPH}
+    fixed = [n for n in differing if n not in (*changes, "task", "read_as") and _other(file.settings, given, n)]
+    if fixed:
+        raise InputError(f"{file.source}: is exported with another {fixed[0]}; export it again with this one")
+    for name in changes.get("classes", ()):
+        class_number(name, file.class_names)
+    return replace(file, settings=replace(file.settings, **changes))
+
+
+def _other(one: DetectorSettings, other: DetectorSettings, name: str) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
