@@ -43,6 +43,7 @@ class Detector(ABC):
 
     task = "detection"
     class_names: tuple[str, ...]
+    script: torch.nn.Module | None = None  # the TorchScript module that it calls, which a trace has to know
     too_large = 0  # detections dropped for their area, since the detector was loaded
 
     def __init__(self, settings: DetectorSettings) -> None:

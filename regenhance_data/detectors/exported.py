@@ -161,7 +161,7 @@ class FileSegmenter(Segmenter):
         if self._is_probability:
             output = output.clamp(min=torch.finfo(output.dtype).tiny).log()
         rows, cols = (
-            max(round(size * inner / outer), 1)
+            max(round(int(size) * inner / outer), 1)
             for size, inner, outer in zip(output.shape[2:], fit.inner_hw, fit.outer_hw, strict=True)
         )
         return output[..., :rows, :cols]

@@ -6,11 +6,13 @@ The inputs of its network, the network and the decoding of its outputs are in th
 
 import warnings
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from onnx2torch.utils import common
 
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
 from regenhance_data.detectors.filtering import BOXES, CLASSES, FRAMES, LABELS, SCORES
@@ -20,6 +22,8 @@ from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.leftovers import temporary_folder
 
 OPSET = 17
+# Where onnx2torch's modules look for the opset of an export: once torchvision is imported, PyTorch's has none.
+common.symbolic_helper = SimpleNamespace(_export_onnx_opset_version=OPSET)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class DetectorGraph:
             assert isinstance(detector, BoxDetector)
             self.rows = _rows_of(detector, frame_hw)
             self._module = _BoxGraph(detector, self.rows)
+        self._module.add_module("script", detector.script)
 
     def onnx(self, batch: int) -> onnx.ModelProto:
         """The graph for so many frames at once. InputError where it cannot be traced."""
@@ -64,7 +69,10 @@ class DetectorGraph:
             path = folder / "detector.onnx"
             try:
                 shapes = [made.shape for made in self._module(example)]
-                torch.onnx.export(self._module, (example,), str(path), **options)
+                module = self._module
+                if self.detector.script is not None:  # the exporter's own trace refuses modules of TorchScript
+                    module = torch.jit.trace(module, (example,), check_trace=False)
+                torch.onnx.export(module, (example,), str(path), **options)
             except RUN_ERRORS as error:
                 raise _refusal(self.detector, one_line(error)) from None
             model = onnx.load(path)

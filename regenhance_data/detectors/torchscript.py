@@ -38,7 +38,9 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
     metadata = _metadata(extra[NAMES_FILE])
     if not metadata.names:
         metadata = replace(metadata, names=_names_of_rcnn(module))
-    return load_exported(Source(path, run, None, metadata), settings)
+    detector = load_exported(Source(path, run, None, metadata), settings)
+    detector.script = module
+    return detector
 
 
 def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:

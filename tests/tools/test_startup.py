@@ -63,6 +63,8 @@ def test_help_imports_no_heavy_library(command):
         ("export_onnx --config CONFIG --random_weights --input_size 48 64 --input_scale 0.3 --save_dir out", "0.3"),
         ("export_onnx --config no.txt --random_weights --input_size 48 64 --save_dir out", "no.txt: "),
         ("export_onnx --config CONFIG --model_path no.pdparams --dataset_root DATA --save_dir out", "no such file"),
+        ("export_detector --detector magic --frame_size 64 96 --save_dir out", "no such detector"),
+        ("export_detector --detector builtin --save_dir out", "--frame_size or --video is missing"),
         ("onnx2trt --onnx no.onnx --dry_run", "no.onnx: "),
         ("benchmark --models no.onnx --save_dir out", "no.onnx: no such file"),
         ("benchmark --models all --backends magic --save_dir out", "--backends magic"),
