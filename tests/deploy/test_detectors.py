@@ -129,6 +129,7 @@ def test_numpy_finds_what_the_filter_of_importance_finds(count):
     np.testing.assert_array_equal(not_suppressed(boxes, scores[:, 0], labels, 0.45), kept.numpy())
 
 
+@pytest.mark.slow
 def test_what_is_no_graph_runs_in_pytorch_and_says_so(tmp_path, capsys):
     from tests.detectors.test_torchscript import write_ssd
 
@@ -152,6 +153,7 @@ def exported(run, tmp_path_factory):
     return folder / f"source_{HW[1]}x{HW[0]}.onnx", source, result.stdout
 
 
+@pytest.mark.slow
 def test_an_exported_detector_runs_without_torch(exported, tmp_path):
     path, source, said = exported
     assert f"wrote {path}" in said
@@ -175,6 +177,7 @@ print(online.batch, online.read_as, [online.class_names[label] for label in foun
     assert_same(load_online_detector(f"onnx:{path}", HW, "onnxruntime").detect(FRAMES), expected)
 
 
+@pytest.mark.slow
 def test_settings_after_the_graph_can_be_changed_and_others_not(exported):
     path, _, _ = exported
     blue = load_online_detector(DetectorSettings(str(path), classes=("blue",), score_threshold=0.5), HW)
@@ -189,6 +192,7 @@ def test_settings_after_the_graph_can_be_changed_and_others_not(exported):
         load_online_detector(path, HW, "magic")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["detector", "class_names", "first_label", "port", "weights"])
 def test_damaged_files_are_refused(exported, tmp_path, key):
     model = onnx.load(exported[0])
@@ -205,7 +209,8 @@ def test_damaged_files_are_refused(exported, tmp_path, key):
         load_online_detector(path, HW)
 
 
-def test_bad_flags_are_refused(refused, exported, tmp_path):
+@pytest.mark.slow
+def test_bad_flags_are_refused(refused, tmp_path):
     words = ["deploy/export_detector.py", "--save_dir", tmp_path / "out"]
     assert "--detector is missing" in refused(*words, "--frame_size", 64, 96)
     assert "--frame_size or --video is missing" in refused(*words, "--detector", "builtin")
