@@ -89,4 +89,4 @@ def write_detector(path: Path, graph: "DetectorGraph", batch: int, frames: np.nd
         words = ", ".join(f"{name} {value:.1e}" for name, value in measured.items())
         print(f"{engine:12s} differs from PyTorch by {words} at most, on {len(frames)} frames")
     height, width = file.frame_hw
-    print(f"wrote {path} ({file.batch} frames of {width}x{height} at once), {report_path}")
+    print(f"wrote {path} (frames of {width}x{height}, {file.batch} at once), {report_path}")
