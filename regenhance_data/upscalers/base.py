@@ -22,25 +22,27 @@ class UnknownNetworkError(InputError):
 class UpscalingNetwork(ABC):
     """Makes frames `scale` times as large: uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3], of any size.
 
-    source: its file, for errors. name, pixels: what it was taken for and what it takes, for users. overlap: LR pixels
-    on each side that a pixel of the result depends on, as far as is known. multiple: both sides of the input are padded
-    (mirrored) to a multiple of it. fixed_hw: the only size that the network takes, None where it takes any. batches:
-    whether several frames go through it together; else they go one by one, also where a frame's bits would depend on
-    its batch. channel_order: of input and output (see `UpscalerSettings`).
+    source: its file, for errors. name, pixels: what it was taken for and what it takes, for users. known_halo_px: LR
+    pixels on each side that a pixel of the result depends on, None where that is not known. overlap: what tiles take
+    for it. multiple: both sides of the input are padded (mirrored) to a multiple of it. fixed_hw: the only size that
+    the network takes, None where it takes any. batches: whether several frames go through it together; else they go one
+    by one, also where a frame's bits would depend on its batch. channel_order: of input and output (see
+    `UpscalerSettings`).
     """
 
     def __init__(
         self,
         source: str,
         scale: int,
-        overlap: int = OVERLAP,
+        overlap: int | None = None,
         multiple: int = 1,
         fixed_hw: tuple[int, int] | None = None,
         batches: bool = False,
         name: str = "network",
         pixels: str = RGB,
     ) -> None:
-        self.source, self.scale, self.overlap, self.multiple = source, scale, overlap, multiple
+        self.source, self.scale, self.multiple, self.known_halo_px = source, scale, multiple, overlap
+        self.overlap = OVERLAP if overlap is None else overlap
         self.fixed_hw, self.batches, self.name, self.pixels = fixed_hw, batches, name, pixels
         self.channel_order = RGB
 
@@ -57,6 +59,10 @@ class UpscalingNetwork(ABC):
     @abstractmethod
     def run(self, frames: np.ndarray) -> np.ndarray:
         """As the call, for frames of a size that needs no padding."""
+
+    def values(self, frames: np.ndarray) -> np.ndarray:
+        """What `run` makes its pixels from, before they are rounded, where there is such: [N, h·scale, w·scale, …]."""
+        return self.run(frames)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         height, width = frames.shape[1:3]
@@ -91,20 +97,23 @@ class FloatNetwork(UpscalingNetwork):
         self._function, self._channels = function, channels
 
     def run(self, frames: np.ndarray) -> np.ndarray:
-        return self._run_luma(frames) if self._channels == 1 else self._run_rgb(frames)
+        return self.values(frames).clip(0, 255).round().astype(np.uint8)
 
-    def _run_rgb(self, frames: np.ndarray) -> np.ndarray:
-        made = self._made(frames.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255))
-        return made.clip(0, 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    def values(self, frames: np.ndarray) -> np.ndarray:
+        """float32 [N, h·scale, w·scale, 3] RGB, 0..255 and beyond."""
+        return self._luma_values(frames) if self._channels == 1 else self._rgb_values(frames)
 
-    def _run_luma(self, frames: np.ndarray) -> np.ndarray:
+    def _rgb_values(self, frames: np.ndarray) -> np.ndarray:
+        return self._made(frames.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)).transpose(0, 2, 3, 1)
+
+    def _luma_values(self, frames: np.ndarray) -> np.ndarray:
         planes = [cv2.cvtColor(frame.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb) for frame in frames]
         made = self._made(np.stack([plane[None, ..., 0] for plane in planes]))
         result = []
         for plane, luma in zip(planes, made.clip(0, 255) / np.float32(255), strict=True):
             chroma = cv2.resize(plane[..., 1:], luma.shape[:0:-1], interpolation=cv2.INTER_CUBIC)
             result.append(cv2.cvtColor(np.dstack([luma[0], chroma]), cv2.COLOR_YCrCb2RGB))
-        return (np.stack(result) * 255).clip(0, 255).round().astype(np.uint8)
+        return np.stack(result) * 255
 
     def _made(self, given: np.ndarray) -> np.ndarray:
         made = self._function(given)

@@ -24,16 +24,46 @@ class TorchNetwork(UpscalingNetwork):
         **about: Any,
     ) -> None:
         super().__init__(source, scale, pixels=pixels_of(3, white), **about)
-        self._function, self._depth = function, 255 / white
+        self.function, self.white = function, white
         self._dtype = torch.float16 if half else torch.float32
 
     def run(self, frames: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            given = torch.from_numpy(frames).to(default_device()).permute(0, 3, 1, 2).to(self._dtype) / self._depth
-            made = self._function(given)
-            self.refuse_unless_finite(bool(made.isfinite().all()))
-            pixels = (made.float() * self._depth).clamp(0, 255).round().byte()
-            return pixels.permute(0, 2, 3, 1).cpu().numpy()
+            return self._made(frames).clamp(0, 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def values(self, frames: np.ndarray) -> np.ndarray:
+        """float32 [N, h·scale, w·scale, 3] RGB, 0..255 and beyond."""
+        with torch.inference_mode():
+            return self._made(frames).permute(0, 2, 3, 1).cpu().numpy()
+
+    def _made(self, frames: np.ndarray) -> torch.Tensor:
+        depth = 255 / self.white
+        given = torch.from_numpy(frames).to(default_device()).permute(0, 3, 1, 2).to(self._dtype) / depth
+        made = self.function(given)
+        self.refuse_unless_finite(bool(made.isfinite().all()))
+        return made.float() * depth
+
+
+class TorchLumaNetwork(FloatNetwork):
+    """A function on tensors [N, 1, h, w] of one device and type, luma from 0 to `white`, as a network on frames."""
+
+    def __init__(
+        self,
+        function: Callable[[torch.Tensor], torch.Tensor],
+        source: str,
+        scale: int,
+        white: float,
+        half: bool = False,
+        **about: Any,
+    ) -> None:
+        super().__init__(self._run, 1, source, scale, pixels=pixels_of(1, white), **about)
+        self.function, self.white = function, white
+        self._dtype = torch.float16 if half else torch.float32
+
+    def _run(self, luma: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            given = torch.from_numpy(luma * np.float32(self.white)).to(default_device(), self._dtype)
+            return (self.function(given).float() * (255 / self.white)).cpu().numpy()
 
 
 def torch_network(
@@ -45,17 +75,9 @@ def torch_network(
     half: bool = False,
     **about: Any,
 ) -> UpscalingNetwork:
-    """`TorchNetwork` for 3 channels; for 1, the same of a function on luma [N, 1, h, w] from 0 to `white`."""
-    if channels == 3:
-        return TorchNetwork(function, source, scale, white, half, **about)
-    dtype = torch.float16 if half else torch.float32
-
-    def run(luma: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            made = function(torch.from_numpy(luma * np.float32(white)).to(default_device(), dtype))
-            return (made.float() * (255 / white)).cpu().numpy()
-
-    return FloatNetwork(run, 1, source, scale, pixels=pixels_of(1, white), **about)
+    """`TorchNetwork` for 3 channels, `TorchLumaNetwork` for 1."""
+    kind = TorchNetwork if channels == 3 else TorchLumaNetwork
+    return kind(function, source, scale, white, half, **about)
 
 
 def resolve_half(asked: bool | None, supported: bool, source: str) -> bool:

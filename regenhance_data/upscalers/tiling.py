@@ -58,14 +58,14 @@ class TiledUpscaler:
     """
 
     def __init__(self, network: UpscalingNetwork, tile_px: int | None = None) -> None:
-        self._network, self._tile_px = network, tile_px
+        self.network, self._tile_px = network, tile_px
         self._one_by_one = not network.batches
         self._is_short = self._has_warned = False
 
     @property
     def read_as(self) -> str:
         """What the upscaler's file was taken for, on one line."""
-        return self._network.read_as
+        return self.network.read_as
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         while True:
@@ -89,15 +89,15 @@ class TiledUpscaler:
             self._one_by_one = True
             return
         side_px = min(self._tile_px or math.inf, max(frames.shape[1:3]))
-        if self._network.fixed_hw or side_px <= SMALLEST_TILE_PX:
+        if self.network.fixed_hw or side_px <= SMALLEST_TILE_PX:
             raise InputError(
-                f"{self._network.source}: too little memory even for small tiles; free some, or use a smaller network"
+                f"{self.network.source}: too little memory even for small tiles; free some, or use a smaller network"
             )
         self._tile_px = max(math.ceil(side_px / 2), SMALLEST_TILE_PX)
 
     def _upscaled(self, frames: np.ndarray) -> np.ndarray:
         count, height, width = frames.shape[:3]
-        scale = self._network.scale
+        scale = self.network.scale
         made = np.empty((count, height * scale, width * scale, 3), np.uint8)
         at_once = 1 if self._one_by_one else count
         for rows in self._spans(height, 0):
@@ -105,14 +105,14 @@ class TiledUpscaler:
                 window = frames[:, rows.first : rows.last, cols.first : cols.last]
                 for begin in range(0, count, at_once):
                     part = slice(begin, begin + at_once)
-                    tile = self._network(np.ascontiguousarray(window[part]))
+                    tile = self.network(np.ascontiguousarray(window[part]))
                     made[part, _kept(rows, scale), _kept(cols, scale)] = tile[
                         :, _kept(rows, scale, rows.first), _kept(cols, scale, cols.first)
                     ]
         return made
 
     def _spans(self, length: int, axis: int) -> list[Span]:
-        network = self._network
+        network = self.network
         if network.fixed_hw:
             return fixed_spans(length, network.fixed_hw[axis], network.overlap)
         return spans(length, self._tile_px or length, network.overlap, math.lcm(network.multiple, _ALIGNED_PX))
