@@ -35,13 +35,15 @@ class UpscalerKind(Kind):
 
     Its module has `load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork` and `identity(argument: str) ->
     str | None`, the sha256 of the weights (None without weights). precisions: what --precision can choose besides auto.
-    fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range applies. recognises:
-    whether a file may be of this kind, for "did you mean".
+    fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range applies. is_torch:
+    whether PyTorch runs it, so that it can be exported to ONNX. recognises: whether a file may be of this kind, for
+    "did you mean".
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16")
     fp16_hint: str = ""
     has_pixel_range: bool = False
+    is_torch: bool = False
     recognises: Callable[[Path], bool] | None = None
 
 
@@ -49,11 +51,18 @@ _ROOM = "regenhance_data.upscalers"
 KINDS: dict[str, UpscalerKind] = {
     kind.name: kind
     for kind in (
-        UpscalerKind("builtin", f"{_ROOM}.builtin", precisions=("fp32",)),
+        UpscalerKind("builtin", f"{_ROOM}.builtin", precisions=("fp32",), is_torch=True),
         UpscalerKind("bicubic", f"{_ROOM}.bicubic", precisions=()),
-        UpscalerKind("edsr", f"{_ROOM}.edsr", "PATH", recognises=_is_checkpoint),
-        UpscalerKind("spandrel", f"{_ROOM}.spandrel", "PATH", recognises=_is_checkpoint),
-        UpscalerKind("torchscript", f"{_ROOM}.torchscript", "PATH", has_pixel_range=True, recognises=_is_torchscript),
+        UpscalerKind("edsr", f"{_ROOM}.edsr", "PATH", is_torch=True, recognises=_is_checkpoint),
+        UpscalerKind("spandrel", f"{_ROOM}.spandrel", "PATH", is_torch=True, recognises=_is_checkpoint),
+        UpscalerKind(
+            "torchscript",
+            f"{_ROOM}.torchscript",
+            "PATH",
+            has_pixel_range=True,
+            is_torch=True,
+            recognises=_is_torchscript,
+        ),
         UpscalerKind(
             "onnx",
             f"{_ROOM}.onnx",

@@ -1,5 +1,6 @@
 """How an upscaler of any kind is loaded and recorded."""
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,16 @@ from regenhance_data.upscalers.base import RGB, UnknownNetworkError, UpscalingNe
 from regenhance_data.upscalers.settings import UpscalerSettings, advice
 from regenhance_data.upscalers.tiling import TiledUpscaler, is_out_of_memory
 
+Loader = Callable[[str, UpscalerSettings], UpscalingNetwork]  # as `load` of a kind's module
 
-def load_upscaler(settings: UpscalerSettings) -> TiledUpscaler:
+
+def load_upscaler(settings: UpscalerSettings, load: Loader | None = None) -> TiledUpscaler:
     """The upscaler of the settings, tried on a small frame. InputError for files that are no upscaler, and for a
     scale that is not the network's.
+
+    load: instead of that of the settings' kind, as for another engine.
     """
-    network = _network(settings)
+    network = _network(settings, load or import_module(settings.kind.module).load)
     if network.scale != settings.scale:
         raise InputError(
             f"--scale {settings.scale}: {network.source} makes frames {network.scale} times as large, no others"
@@ -25,11 +30,10 @@ def load_upscaler(settings: UpscalerSettings) -> TiledUpscaler:
     return TiledUpscaler(network, settings.tile_px)
 
 
-def _network(settings: UpscalerSettings) -> UpscalingNetwork:
+def _network(settings: UpscalerSettings, load: Loader) -> UpscalingNetwork:
     """The network of the settings; where its kind refuses a file, the error names the kinds that read it."""
-    module = import_module(settings.kind.module)
     try:
-        network: UpscalingNetwork = module.load(settings.argument, settings)
+        network = load(settings.argument, settings)
     except InputError as error:
         path = Path(settings.argument)
         hint = advice(path, [settings.kind]) if settings.argument else ""

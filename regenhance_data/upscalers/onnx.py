@@ -1,6 +1,8 @@
-"""Upscalers from ONNX files, run by ONNX Runtime: on the GPU where it has its CUDA provider, else on the CPU."""
+"""Upscalers from ONNX files, run by ONNX Runtime: on the GPU where it has its CUDA provider, else on the CPU; or by
+another engine.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ _TYPES = {
     "tensor(uint8)": np.uint8,
 }
 _NAME = "ONNX network"
+HALO_KEY = "halo_px"  # metadata of files that this kit exports: the exact halo, in LR pixels
+Run = Callable[[np.ndarray], Sequence[Any]]  # a graph's input → its outputs
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
@@ -40,26 +44,40 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
 
     InputError for a file that is missing or no such graph.
     """
+    return load_in(argument, settings, 1)  # one worker per core: see parallel/executors.py
+
+
+def load_in(
+    argument: str, settings: UpscalerSettings, threads: int, engine: Callable[[Path], Run] | None = None
+) -> UpscalingNetwork:
+    """As `load`. threads: of ONNX Runtime for each frame, 0 for all cores. engine: opens the file and runs it from then
+    on, after ONNX Runtime has tried it.
+    """
     with nullcontext() if len(_providers()) > 1 else limited_memory():
-        return _load(argument, settings)
+        graph = _Graph(Path(argument), settings.white, threads)
+        network = _network(argument, graph)
+    if engine is not None:
+        graph.outputs = engine(Path(argument))
+    return network
 
 
-def _load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
-    graph = _Graph(Path(argument), settings.white)
+def _network(argument: str, graph: "_Graph") -> UpscalingNetwork:
     fixed = [side for side in graph.sides if isinstance(side, int)]
     if len(fixed) == 1:
         raise InputError(f"{argument}: fixes only one side of its input ({graph.sides}); export it with both or none")
     if fixed and max(fixed) > _MOST_SIDE_PX:
         raise InputError(f"{argument}: takes inputs of {fixed[1]}x{fixed[0]}, larger than any frame; export it again")
-    about: dict[str, Any] = {"name": _NAME}
+    about: dict[str, Any] = {"name": _NAME, "overlap": graph.halo_px}
     if fixed:
         height, width = fixed
         scale, channels = graph.fixed_scale(height, width)
         about |= {"overlap": min(OVERLAP, min(fixed) // 4), "fixed_hw": (height, width)}
     else:
         scale, about["multiple"], channels = probe(graph, argument, graph.channels)
-    pixels = pixels_of(channels, graph.white_in)
-    return FloatNetwork(graph, channels, argument, scale, pixels=pixels, **about)
+    about["pixels"] = pixels_of(channels, graph.white_in)
+    if graph.makes_pixels:
+        return _PixelNetwork(graph, argument, scale, **about)
+    return FloatNetwork(graph, channels, argument, scale, **about)
 
 
 def identity(argument: str) -> str:
@@ -67,16 +85,32 @@ def identity(argument: str) -> str:
     return sha256(Path(argument))
 
 
+class _PixelNetwork(UpscalingNetwork):
+    """A graph on frames as they are: uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3]."""
+
+    def __init__(self, graph: "_Graph", source: str, scale: int, **about: Any) -> None:
+        super().__init__(source, scale, **about)
+        self._graph = graph
+
+    def run(self, frames: np.ndarray) -> np.ndarray:
+        [made] = self._graph.outputs(frames)
+        return np.asarray(made)
+
+
 class _Graph:
     """float32 [N, C, h, w] in 0..1 → float32 [N, C, h·scale, w·scale] in 0..255, by a graph on frames [N, C, h, w] or
     [N, h, w, C], RGB or luma, from 0 to `white` (integers: to 255); of its outputs, the largest.
 
-    channels: the numbers that C can be. sides: height and width, a name where the graph takes any.
+    channels: the numbers that C can be. sides: height and width, a name where the graph takes any. halo_px: the exact
+    halo that the file tells, if it does. makes_pixels: whether it takes and makes uint8 [N, h, w, 3]. outputs: runs it.
     """
 
-    def __init__(self, path: Path, white: float) -> None:
-        self._limit_s = _run_limit_s(path)
-        self._path, self._session = path, _session(path)
+    outputs: Run
+
+    def __init__(self, path: Path, white: float, threads: int) -> None:
+        self._limit_s, self.halo_px = _read(path)
+        self._path, self._session = path, _session(path, threads)
+        self.outputs = self._run
         self._white = white
         self._input, kind, shape = self._read_input()
         self._dtype = _TYPES[kind]
@@ -84,6 +118,8 @@ class _Graph:
         self._is_nhwc = shape[3] in (1, 3) and shape[1] not in (1, 3)
         batch, channels, *self.sides = [shape[axis] for axis in (0, 3, 1, 2)] if self._is_nhwc else shape
         self.channels: Sequence[int] = (channels,) if isinstance(channels, int) else (3, 1)
+        made = [(output.type, output.shape[3:]) for output in self._session.get_outputs()]
+        self.makes_pixels = self._is_nhwc and kind == "tensor(uint8)" and made == [(kind, [3])] and channels == 3
         if isinstance(batch, int) and batch not in (-1, 0, 1):
             raise InputError(f"{path}: takes {batch} frames at once; export it with one, or with a dynamic batch")
 
@@ -93,12 +129,16 @@ class _Graph:
             given = given.round()
         if self._is_nhwc:
             given = given.transpose(0, 2, 3, 1)
-        inputs = {self._input: np.ascontiguousarray(given, self._dtype)}
-        outputs = run_within(self._session, None, inputs, self._path, self._limit_s)
-        self._limit_s = None  # it has run
+        outputs = self.outputs(np.ascontiguousarray(given, self._dtype))
         made = [self._as_nchw(output, frames.shape[1]) for output in outputs]
         larger = [array for array in made if scale_of(frames.shape, array)]
         return max(larger, key=lambda array: array.size, default=made[0])
+
+    def _run(self, given: np.ndarray) -> Sequence[Any]:
+        """The outputs in ONNX Runtime."""
+        outputs = run_within(self._session, None, {self._input: given}, self._path, self._limit_s)
+        self._limit_s = None  # it has run
+        return outputs
 
     def fixed_scale(self, height: int, width: int) -> tuple[int, int]:
         """(scale, channels) of a graph that takes one size. InputError where it does not upscale."""
@@ -146,8 +186,10 @@ class _Graph:
         )
 
 
-def _run_limit_s(path: Path) -> float | None:
-    """The limit of a first run, as in `check_network`. InputError for a file that is damaged or asks for too much."""
+def _read(path: Path) -> tuple[float | None, int | None]:
+    """(the limit of a first run, as in `check_network`, the exact halo where the file tells it). InputError for a file
+    that is damaged or asks for too much.
+    """
     try:
         model = onnx.load(path)
     except Exception as error:  # protobuf, onnx and broken files raise many kinds
@@ -155,7 +197,9 @@ def _run_limit_s(path: Path) -> float | None:
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
     sides = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in given}
-    return check_network(path, model, sides)
+    halo = next((entry.value for entry in model.metadata_props if entry.key == HALO_KEY), "")
+    is_number = halo.isascii() and halo.isdigit() and len(halo) < len(str(_MOST_SIDE_PX))
+    return check_network(path, model, sides), int(halo) if is_number else None
 
 
 def _providers() -> list[str]:
@@ -163,10 +207,10 @@ def _providers() -> list[str]:
     return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = 1  # one worker per core: see parallel/executors.py
+    options.intra_op_num_threads = threads
     providers = _providers()
     try:
         # with only the CPU there is no fallback; ONNX Runtime would print that it tries one

@@ -27,6 +27,7 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
         raise InputError(f"{path}: is a {name}, which upscales neither RGB images nor luma")
     half = resolve_half(settings.half, found.supports_half, str(path))
     found.eval().to(default_device(), torch.float16 if half else torch.float32)
+    found.model.requires_grad_(False)
     about: dict[str, Any] = {"multiple": found.size_requirements.multiple_of, "batches": runs_batches(), "name": name}
     return torch_network(found, channels[0], str(path), found.scale, 1.0, half, **about)
 

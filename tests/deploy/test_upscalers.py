@@ -1,0 +1,158 @@
+"""Upscalers exported to ONNX: the pixels of PyTorch, whole and in regions, in each engine."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from deploy import export_upscaler
+from deploy.online.upscalers import load_online_upscaler
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.rectangles import cover
+from regenhance_data.upscalers.edsr import Edsr
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.receptive_field import Halo, exact_halo
+from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.files import noise
+from tests.support.upscalers import write_changed, write_script
+
+pytestmark = pytest.mark.torch
+ENGINES = ("openvino", "onnxruntime")
+FRAMES = np.stack(noise(2, 45, 70))
+
+
+def write_edsr(path):
+    torch.manual_seed(0)
+    torch.save(Edsr(4, 1, 2).state_dict(), path)
+    return path
+
+
+def write_compact(path, channels):
+    from spandrel.architectures.Compact.__arch.SRVGG import SRVGGNetCompact
+
+    torch.manual_seed(0)
+    network = SRVGGNetCompact(num_in_ch=channels, num_out_ch=channels, num_feat=8, num_conv=2, upscale=2)
+    torch.save(network.state_dict(), path)
+    return path
+
+
+class Bessel(nn.Module):
+    def forward(self, x):
+        return torch.special.bessel_j0(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+def write_bessel(path):
+    torch.jit.script(Bessel()).save(path)
+    return path
+
+
+# what makes the spec and the flags, and what the file is read as
+SPECS = {
+    "builtin": (lambda _: ("builtin", 3, {}), "RGB 0..255"),
+    "edsr": (lambda folder: (f"edsr:{write_edsr(folder / 'up.pt')}", 2, {}), "RGB 0..255"),
+    "spandrel": (lambda folder: (f"spandrel:{write_compact(folder / 'up.pth', 3)}", 2, {}), "RGB 0..255"),
+    "spandrel of luma": (lambda folder: (f"spandrel:{write_compact(folder / 'up.pth', 1)}", 2, {}), "luma 0..1"),
+    "torchscript on blocks, other order": (
+        lambda folder: (
+            f"torchscript:{write_script(folder / 'up.ts', multiple=4)}",
+            2,
+            {"channel_order": "RGB-BGR"},
+        ),
+        "multiples of 4",
+    ),
+    "torchscript of another range": (
+        lambda folder: (
+            f"torchscript:{write_changed(folder / 'up.ts', 'smoother', white=255.0)}",
+            2,
+            {"pixel_range": 255},
+        ),
+        "RGB 0..255",
+    ),
+}
+
+
+def export(spec, scale, folder, **more):
+    """The exported file's settings."""
+    flags = [word for name, value in more.items() for word in (f"--{name}", value)]
+    words = ["--model", spec, "--scale", scale, "--save_dir", folder, *flags]
+    export_upscaler.main(export_upscaler.make_parser().parse_args([str(word) for word in words]))
+    [path] = folder.glob("*.onnx")
+    return UpscalerSettings(f"onnx:{path}", scale)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_an_exported_upscaler_makes_the_pixels_of_pytorch_in_each_engine(name, tmp_path, capsys):
+    make, read_as = SPECS[name]
+    spec, scale, more = make(tmp_path)
+    exported = export(spec, scale, tmp_path / "made", **more)
+    original = load_upscaler(UpscalerSettings(spec, scale, **more))
+    assert f"halo: {exact_halo(original.network).px} LR pixels" in capsys.readouterr().out
+    [report_path] = (tmp_path / "made").glob("*.parity.json")
+    report = json.loads(report_path.read_text())
+    assert set(report["engines"]) == set(ENGINES)
+    for upscaler in (load_upscaler(exported), *(load_online_upscaler(exported, engine) for engine in ENGINES)):
+        assert read_as in upscaler.read_as
+        assert exact_halo(upscaler.network) == Halo(report["halo_px"], "known")
+        assert np.abs(upscaler(FRAMES).astype(int) - original(FRAMES)).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory):
+    return export("builtin", 3, tmp_path_factory.mktemp("builtin"))
+
+
+@pytest.mark.parametrize("mode", ["regions", "atlas"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_regions_in_each_engine_have_the_whole_frames_pixels(builtin, engine, mode):
+    upscaler = load_online_upscaler(builtin, engine, threads=1)
+    enhancer = RegionEnhancer(upscaler, mode)
+    assert (enhancer.mode, enhancer.halo_px) == (mode, 7)
+    [lr], grid = noise(1, 61, 93), MacroblockGrid(61, 93)
+    hr = upscaler(lr[None])[0]
+    for at in range(grid.areas.size):
+        selected = np.arange(grid.areas.size).reshape(grid.shape) == at
+        upsampled = np.zeros_like(hr)
+        enhancer.enhance_into(upsampled, lr, cover(selected, grid, enhancer.halo_px))
+        pasted = grid.scaled(3).spread(selected)
+        assert np.abs(upsampled[pasted].astype(int) - hr[pasted]).max() <= 1
+
+
+def test_the_file_has_the_form_that_is_promised(builtin):
+    model = onnx.load(builtin.argument)
+    assert [entry.version for entry in model.opset_import] == [17]
+    shapes = [[dim.dim_param or dim.dim_value for dim in v.type.tensor_type.shape.dim] for v in model.graph.input]
+    assert shapes == [["n", "h", "w", 3]]
+    assert {entry.key: entry.value for entry in model.metadata_props}["halo_px"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda folder: "bicubic",
+            "--model bicubic: cannot be exported; there are: builtin, edsr:PATH, spandrel:PATH, ",
+        ),
+        (lambda folder: f"torchscript:{write_bessel(folder / 'up.ts')}", "up.ts: PyTorch cannot export it to ONNX"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_and_leaves_no_file(make, says, tmp_path):
+    with pytest.raises(InputError, match=says) as refusal:
+        export(make(tmp_path), 2, tmp_path / "made")
+    assert "\n" not in str(refusal.value)
+    assert not [*(tmp_path / "made").glob("*.onnx")]
+
+
+def test_an_engine_that_does_not_run_an_upscaler_is_refused(builtin):
+    for given, engine, says in (
+        ("builtin", "openvino", r"builtin: --engine openvino runs onnx:FILE alone; write one with deploy/export_"),
+        (builtin, "torch", "--engine torch runs no ONNX file"),
+        (builtin, "magic", "--engine magic: expected auto"),
+    ):
+        with pytest.raises(InputError, match=says):
+            load_online_upscaler(given, engine)
+    assert load_online_upscaler("builtin").network.scale == load_online_upscaler(builtin).network.scale
