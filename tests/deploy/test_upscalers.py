@@ -1,6 +1,7 @@
 """Upscalers exported to ONNX: the pixels of PyTorch, whole and in regions, in each engine."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -120,6 +121,19 @@ def test_regions_in_each_engine_have_the_whole_frames_pixels(builtin, engine, mo
         enhancer.enhance_into(upsampled, lr, cover(selected, grid, enhancer.halo_px))
         pasted = grid.scaled(3).spread(selected)
         assert np.abs(upsampled[pasted].astype(int) - hr[pasted]).max() <= 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_share_an_enhancer(builtin, engine):
+    enhancer = RegionEnhancer(load_online_upscaler(builtin, engine, threads=1))
+    frames, selected = noise(12, 61, 93), np.indices((4, 6)).sum(0) % 4 == 0
+    regions = cover(selected, MacroblockGrid(61, 93), enhancer.halo_px)
+    expected = [enhancer.enhance(lr, regions) for lr in frames]
+    with ThreadPoolExecutor(4) as threads:
+        found = [*threads.map(lambda lr: enhancer.enhance(lr, regions), frames)]
+    for made, one in zip(found, expected, strict=True):
+        for hr, wanted in zip(made, one, strict=True):
+            np.testing.assert_array_equal(hr, wanted)
 
 
 def test_the_file_has_the_form_that_is_promised(builtin):
