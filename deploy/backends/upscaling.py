@@ -23,8 +23,8 @@ def load_onnx_upscaler(settings: UpscalerSettings, engine: str, threads: int | N
     """The upscaler of an `onnx:` spec in one of ENGINES. threads: for each frame, None for all cores.
 
     Regions have many sizes, and neither engine compiles the graph anew for one, so sizes are not rounded to a few. With
-    the built-in upscaler on one core, OpenVINO took 1 to 2 ms more for the first region of a size, and 0.4 ms for each
-    call, as much as 300 LR pixels; ONNX Runtime nothing of both, but twice as long for each pixel.
+    the built-in upscaler on one core, OpenVINO took 1 to 2 ms more for the first region of a size, and at most 0.4 ms
+    for each call, as much as 300 LR pixels; ONNX Runtime neither, but twice as long for each pixel.
     InputError as `load_upscaler`, and for an engine that is not installed.
     """
     if engine not in installed_backends():
