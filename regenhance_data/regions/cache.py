@@ -7,6 +7,7 @@ import numpy as np
 
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.composite import copy_macroblocks
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,3 @@ class MacroblockCache:
     def paste(self, frame: np.ndarray, usable: np.ndarray) -> None:
         """Put the enhanced pixels of macroblocks, bool [rows, cols], into an upsampled frame uint8 [H, W, 3]."""
         copy_macroblocks(self._hr, frame, usable, self._hr_grid)
-
-
-def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> None:
-    """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another; grid: of these frames."""
-    mb_size = grid.mb_size
-    steps = np.diff(np.pad(selected, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    ends = np.nonzero(steps == -1)[1]
-    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        here = slice(row * mb_size, (row + 1) * mb_size), slice(start * mb_size, end * mb_size)
-        target[here] = source[here]

@@ -1,9 +1,12 @@
 """Upsampled frames, and composites: upsampled frames whose selected macroblocks are those of the HR frame."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.rectangles import Rectangle, Region, runs
 
 
 def composite(hr: np.ndarray, upsampled: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
@@ -18,3 +21,29 @@ def upsample_frame(lr: np.ndarray, scale: int) -> np.ndarray:
     """The LR frame interpolated (bilinear) by `scale`: uint8 [H, W, 3] → uint8 [H·scale, W·scale, 3]."""
     height, width = lr.shape[:2]
     return cv2.resize(lr, (width * scale, height * scale), interpolation=cv2.INTER_LINEAR)
+
+
+def paste_regions(
+    frame: np.ndarray,
+    regions: Sequence[Region],
+    enhanced: Sequence[np.ndarray],
+    selected: np.ndarray,
+    mb_size: int,
+) -> None:
+    """Put the selected macroblocks, bool [rows, cols], of enhanced regions into an upsampled frame uint8 [H, W, 3].
+
+    enhanced: the HR pixels of each region's `inner` rectangle. mb_size: of a macroblock, in HR pixels.
+    """
+    for region, pixels in zip(regions, enhanced, strict=True):
+        top, left = region.cells.top * mb_size, region.cells.left * mb_size
+        height, width = pixels.shape[:2]
+        target = frame[top : top + height, left : left + width]
+        copy_macroblocks(pixels, target, selected[region.cells.slices], MacroblockGrid(height, width, mb_size))
+
+
+def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> None:
+    """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another; grid: of these frames."""
+    mb_size = grid.mb_size
+    for cells in runs(selected):
+        here = Rectangle(*cells).scaled(mb_size).slices
+        target[here] = source[here]

@@ -1,12 +1,16 @@
-"""Importance drawn over a frame: a heat map, and the outline of the selected macroblocks."""
+"""What is drawn over a frame: importance as a heat map, the outline of the selected macroblocks, detections."""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
+from regenhance_data.detections import Detections
 from regenhance_data.grid import MacroblockGrid
 
 HEATMAP_OPACITY = 0.6  # of the most important macroblock: the frame below stays visible
 OUTLINE_RGB = (0, 255, 120)  # a green that the heat map's colours (inferno) do not contain
+_BOX_COLOURS = ((255, 176, 0), (100, 170, 255), (255, 120, 170), (190, 140, 255), (255, 240, 90), (255, 110, 60))
 
 
 def draw_heatmap(frame: np.ndarray, importance: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
@@ -20,9 +24,28 @@ def draw_heatmap(frame: np.ndarray, importance: np.ndarray, grid: MacroblockGrid
     return (frame * (1 - weight) + inferno * weight).round().astype(np.uint8)
 
 
-def draw_outline(frame: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
+def draw_outline(
+    frame: np.ndarray, selected: np.ndarray, grid: MacroblockGrid, rgb: tuple[int, int, int] = OUTLINE_RGB
+) -> np.ndarray:
     """Draw a line around the selected regions, inside them: uint8 RGB [H, W, 3], bool [rows, cols] → uint8 RGB."""
     thickness = max(1, grid.mb_size // 16)
     inside = grid.spread(selected).astype(np.uint8)
     core = cv2.erode(inside, np.ones((2 * thickness + 1,) * 2, np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return np.where((inside > core)[:, :, None], np.array(OUTLINE_RGB, np.uint8), frame)
+    return np.where((inside > core)[:, :, None], np.array(rgb, np.uint8), frame)
+
+
+def draw_boxes(frame: np.ndarray, found: Detections, class_names: Sequence[str]) -> np.ndarray:
+    """Draw detections with their classes and scores over a frame of their size: uint8 RGB [H, W, 3] → the same."""
+    drawn = np.ascontiguousarray(frame).copy()
+    size = max(0.4, frame.shape[0] / 1600)
+    thickness = max(1, round(2 * size))
+    for box, score, label in zip(found.boxes.round().astype(int).tolist(), found.scores, found.labels, strict=True):
+        left, top, right, bottom = box
+        colour = _BOX_COLOURS[int(label) % len(_BOX_COLOURS)]
+        cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
+        text = f"{class_names[int(label)]} {score:.2f}"
+        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
+        base = top - below if top > height + below else bottom + height + below
+        cv2.rectangle(drawn, (left, base - height - 2), (left + width, base + below), colour, cv2.FILLED)
+        cv2.putText(drawn, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), thickness, cv2.LINE_AA)
+    return drawn

@@ -65,7 +65,7 @@ def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int, call_px: int
     pixels that are enhanced in it. Runs of macroblocks in a row are joined, two rectangles at a time, those first that
     save most, as long as their common rectangle is not dearer than both. grid: of the LR frame, like halo_px.
     """
-    boxes = _joined(_runs(selected), grid, halo_px, call_px)
+    boxes = _joined(runs(selected), grid, halo_px, call_px)
     inner, outer = _pixels(boxes, grid, 0), _pixels(boxes, grid, halo_px)
     return [
         Region(*(Rectangle(*row) for row in rows))
@@ -78,8 +78,8 @@ def enhanced_area(regions: Sequence[Region]) -> int:
     return sum(region.outer.area for region in regions)
 
 
-def _runs(selected: np.ndarray) -> np.ndarray:
-    """The runs of selected macroblocks in each row, int64 [n, 4]: top, left, bottom, right."""
+def runs(selected: np.ndarray) -> np.ndarray:
+    """The runs of selected macroblocks, bool [rows, cols], in each row: int64 [n, 4], top, left, bottom, right."""
     steps = np.diff(np.pad(selected, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)
     return np.stack([rows, starts, rows + 1, ends], axis=1)

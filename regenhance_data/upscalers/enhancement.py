@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from regenhance_data.console import warn
-from regenhance_data.regions.atlas import pack
+from regenhance_data.regions.atlas import pack_densely
 from regenhance_data.regions.rectangles import Rectangle, Region
 from regenhance_data.upscalers.receptive_field import exact_halo
 from regenhance_data.upscalers.tiling import TiledUpscaler
@@ -17,7 +17,7 @@ class RegionEnhancer:
     """Enhances the regions of LR frames. Threads may share one where they may share the upscaler.
 
     mode: 'regions' calls the upscaler for each region, which is best on a CPU. 'atlas' packs all regions into one
-    picture as wide as the frame, for engines that gain from few large calls; those at the frame's border are enhanced
+    picture, for engines that gain from few large calls; those at the frame's border are enhanced
     on their own, since there the network sees the border. 'whole' enhances the whole frame and cuts the regions out.
     All give the same pixels where the halo is the exact one. halo_px: LR pixels around a region that the upscaler sees,
     for `cover`; None takes the exact halo (see `exact_halo`). An upscaler that has none, or takes one frame size only,
@@ -58,11 +58,6 @@ class RegionEnhancer:
             for region, one, is_one in zip(regions, seen, is_packed, strict=True)
         ]
 
-    def enhance_into(self, upsampled: np.ndarray, lr: np.ndarray, regions: Sequence[Region]) -> None:
-        """Enhance the regions, and paste their HR pixels into the upsampled frame, uint8 [h·scale, w·scale, 3]."""
-        for region, hr in zip(regions, self.enhance(lr, regions), strict=True):
-            upsampled[region.inner.scaled(self.scale).slices] = hr
-
     def _made(self, lr: np.ndarray, seen: Rectangle) -> np.ndarray:
         return self._upscaler(np.ascontiguousarray(lr[seen.slices])[None])[0]
 
@@ -74,12 +69,12 @@ class RegionEnhancer:
             return []
         unit, scale = self._multiple, self.scale
         sizes = [(rectangle.height // unit, rectangle.width // unit) for rectangle in seen]
-        rows, corners = pack(sizes, lr.shape[1] // unit)
+        rows, columns, corners = pack_densely(sizes)
         places = [
             Rectangle(top * unit, left * unit, top * unit + rectangle.height, left * unit + rectangle.width)
             for (top, left), rectangle in zip(corners, seen, strict=True)
         ]
-        atlas = np.zeros((1, rows * unit, lr.shape[1] // unit * unit, 3), np.uint8)
+        atlas = np.zeros((1, rows * unit, columns * unit, 3), np.uint8)
         for place, rectangle in zip(places, seen, strict=True):
             atlas[0][place.slices] = lr[rectangle.slices]
         hr = self._upscaler(atlas)[0]
@@ -87,9 +82,7 @@ class RegionEnhancer:
 
     def _inner(self, hr: np.ndarray, region: Region, seen: Rectangle) -> np.ndarray:
         """The inner rectangle's part of the HR pixels of the rectangle that the upscaler has seen."""
-        top, left, bottom, right = region.inner
-        inside = Rectangle(top - seen.top, left - seen.left, bottom - seen.top, right - seen.left)
-        return hr[inside.scaled(self.scale).slices]
+        return hr[region.inner.within(seen).scaled(self.scale).slices]
 
     def _aligned(self, outer: Rectangle, height: int, width: int) -> Rectangle:
         """The rectangle grown to where the network's blocks begin and end in the whole frame."""

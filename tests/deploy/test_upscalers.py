@@ -13,6 +13,7 @@ from deploy import export_upscaler
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.composite import paste_regions
 from regenhance_data.regions.rectangles import cover
 from regenhance_data.upscalers.edsr import Edsr
 from regenhance_data.upscalers.enhancement import RegionEnhancer
@@ -118,7 +119,8 @@ def test_regions_in_each_engine_have_the_whole_frames_pixels(builtin, engine, mo
     for at in range(grid.areas.size):
         selected = np.arange(grid.areas.size).reshape(grid.shape) == at
         upsampled = np.zeros_like(hr)
-        enhancer.enhance_into(upsampled, lr, cover(selected, grid, enhancer.halo_px))
+        regions = cover(selected, grid, enhancer.halo_px)
+        paste_regions(upsampled, regions, enhancer.enhance(lr, regions), selected, 48)
         pasted = grid.scaled(3).spread(selected)
         assert np.abs(upsampled[pasted].astype(int) - hr[pasted]).max() <= 1
 

@@ -10,8 +10,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.atlas import pack, pack_densely
-from regenhance_data.regions.cache import CachePolicy, MacroblockCache, copy_macroblocks
-from regenhance_data.regions.composite import composite
+from regenhance_data.regions.cache import CachePolicy, MacroblockCache
+from regenhance_data.regions.composite import composite, copy_macroblocks, paste_regions
 from regenhance_data.regions.rectangles import cover, enhanced_area
 from regenhance_data.regions.selection import count_within, select_across, select_macroblocks
 
@@ -179,3 +179,13 @@ def test_copied_macroblocks_are_those_of_the_composite(case):
     expected = composite(source, target, selected, grid)
     copy_macroblocks(source, target, selected, grid)
     np.testing.assert_array_equal(target, expected)
+
+
+@given(MASKS, st.integers(0, 5), st.integers(1, 3))
+def test_pasted_regions_are_the_composite(case, halo_px, scale):
+    grid, selected = case
+    hr_grid = grid.scaled(scale)
+    hr, frame = np.random.default_rng(0).integers(0, 256, (2, hr_grid.height, hr_grid.width, 3), np.uint8)
+    expected, regions = composite(hr, frame, selected, hr_grid), cover(selected, grid, halo_px)
+    paste_regions(frame, regions, [hr[one.inner.scaled(scale).slices] for one in regions], selected, hr_grid.mb_size)
+    np.testing.assert_array_equal(frame, expected)

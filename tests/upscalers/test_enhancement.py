@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.composite import paste_regions
 from regenhance_data.regions.rectangles import cover
 from regenhance_data.upscalers.base import UpscalingNetwork
 from regenhance_data.upscalers.edsr import Edsr
@@ -86,7 +87,9 @@ def assert_whole_frames_pixels(enhancer, lr, selected, hr):
     """Inside the selection the HR frame's pixels, but for rounding; outside, the frame is as it was."""
     grid = MacroblockGrid(*lr.shape[:2])
     upsampled = np.full_like(hr, 99)
-    enhancer.enhance_into(upsampled, lr, cover(selected, grid, enhancer.halo_px))
+    regions = cover(selected, grid, enhancer.halo_px)
+    hr_grid = grid.scaled(enhancer.scale)
+    paste_regions(upsampled, regions, enhancer.enhance(lr, regions), selected, hr_grid.mb_size)
     pasted = grid.scaled(enhancer.scale).spread(selected)
     assert (upsampled[~pasted] == 99).all()
     differences = np.abs(upsampled[pasted].astype(int) - hr[pasted])
