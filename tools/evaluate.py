@@ -110,7 +110,8 @@ def main(args: argparse.Namespace) -> None:
         console.warn(
             f"{len(frames)} frames are few, so intervals are wide; use --split all, a smaller --every or more video"
         )
-    truth = read_truth(args.truth, inputs.detector) if args.truth else None
+    found_by = inputs.detector
+    truth = read_truth(args.truth, found_by.settings, found_by.task, found_by.class_names) if args.truth else None
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
     models = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)

@@ -7,27 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.detections import Detections
-from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 
 
-def read_truth(path: Path, detector: Detector) -> dict[int, Detections]:
+def read_truth(path: Path, settings: DetectorSettings, task: str, class_names: Sequence[str]) -> dict[int, Detections]:
     """True boxes by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
-    Boxes are in pixels of the HR frame; labels are indices into "classes", which the detector must know by name. Boxes
-    of classes outside the detector's settings are left out. InputError where the file is anything else, and for a
-    detector that finds no boxes.
+    Boxes are in pixels of the HR frame; labels are indices into "classes", which the detector, of these settings, task
+    and class names, must know by name. Boxes of classes outside its settings are left out. InputError where the file is
+    anything else, and for a detector that finds no boxes.
     """
-    if detector.task != "detection":
-        raise InputError(
-            f"{path}: true boxes are for detection, --detector {detector.settings.spec} is for {detector.task}"
-        )
+    if task != "detection":
+        raise InputError(f"{path}: true boxes are for detection, --detector {settings.spec} is for {task}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         names = [str(name) for name in content["classes"]]
-        numbers = np.array([class_number(name, detector.class_names) for name in names], np.int64)
-        counted = [class_number(name, detector.class_names) for name in detector.settings.classes or names]
+        numbers = np.array([class_number(name, class_names) for name in names], np.int64)
+        counted = [class_number(name, class_names) for name in settings.classes or names]
         truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise InputError(

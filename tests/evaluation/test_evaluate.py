@@ -269,7 +269,8 @@ def test_a_broken_evaluation_is_refused(tmp_path, changed):
 def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file):
     path = tmp_path / "truth.json"
     path.write_text('{"classes": ["blue", "red"], "frames": {"3": [[1, 2, 3, 4, 0], [5, 6, 7, 8, 1]], "4": []}}')
-    truth = read_truth(path, load_detector(DetectorSettings(f"onnx:{detector_file}", classes=("red",))))
+    detector = load_detector(DetectorSettings(f"onnx:{detector_file}", classes=("red",)))
+    truth = read_truth(path, detector.settings, detector.task, detector.class_names)
     assert (truth[3].boxes.tolist(), truth[3].labels.tolist()) == ([[5, 6, 7, 8]], [0])
     assert len(truth[4].boxes) == 0
 
@@ -295,7 +296,7 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
 def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(errors.InputError):
-        read_truth(tmp_path / "truth.json", detector)
+        read_truth(tmp_path / "truth.json", detector.settings, detector.task, detector.class_names)
 
 
 def test_importance_that_does_not_fit_the_frames_is_refused(tmp_path, detector):
