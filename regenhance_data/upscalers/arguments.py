@@ -1,14 +1,17 @@
 """Command-line flags for an upscaler."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from regenhance_data.errors import InputError
 from regenhance_data.kinds import known_specs
 from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import CHANNEL_ORDERS, PRECISIONS, UpscalerSettings
 
 
 def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags that `upscaler_settings_from` reads."""
+    """The flags that `upscaler_settings_from` reads, for commands whose model is the upscaler."""
     group = parser.add_argument_group("upscaler")
     add = group.add_argument
     add("--model", required=True, metavar="SPEC", help=f"the upscaler: {known_specs(KINDS)}")
@@ -22,3 +25,32 @@ def add_upscaler_arguments(parser: argparse.ArgumentParser) -> None:
 def upscaler_settings_from(args: argparse.Namespace, scale: int) -> UpscalerSettings:
     """The settings that the flags of `add_upscaler_arguments` give."""
     return UpscalerSettings(args.model, scale, args.tile_size, args.precision, args.pixel_range, args.channel_order)
+
+
+def add_upscaler_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that `given_upscaler` reads, for commands that have a detector or a predictor too."""
+    group = parser.add_argument_group("upscaler")
+    add = group.add_argument
+    add("--upscaler", required=True, metavar="SPEC", help=known_specs(KINDS))
+    add("--upscaler_pixel_range", type=float, metavar="WHITE", help="white in the upscaler's file, 1 or 255")
+    add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
+
+
+def given_upscaler(args: argparse.Namespace, scale: int) -> UpscalerSettings:
+    """The settings that the flags of `add_upscaler_flags` give. InputError, in their words, for what cannot be."""
+    with in_words_of_upscaler_flags():
+        return UpscalerSettings(
+            args.upscaler, scale, pixel_range=args.upscaler_pixel_range, channel_order=args.upscaler_channel_order
+        )
+
+
+@contextmanager
+def in_words_of_upscaler_flags() -> Iterator[None]:
+    """An InputError about an upscaler, which other commands take as --model, names the flags that are meant here."""
+    try:
+        yield
+    except InputError as error:
+        renamed = str(error).replace("--model", "--upscaler")
+        for flag in ("pixel_range", "channel_order"):
+            renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
+        raise InputError(renamed) from None

@@ -1,0 +1,105 @@
+"""The frames that strategies are compared on: of a dataset, or of videos."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deploy.backends.base import fit_frame
+from deploy.online.cameras import Camera, CameraFrame
+from deploy.online.strategies import ComparedFrame
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
+from regenhance_data.errors import InputError
+from regenhance_data.io.images import encode_jpeg, read_image
+from regenhance_data.io.video import read_timed
+
+JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compresses them
+
+
+def frames_of_dataset(
+    dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int
+) -> Iterator[ComparedFrame]:
+    """The frames of each clip in order, with their originals and their importance where there are any.
+
+    InputError for an original of another size, and for importance of another grid.
+    """
+    for clip, some in frames.items():
+        oracle = dataset.importance(clip) if dataset.importance_path(clip).is_file() else {}
+        for frame in some:
+            lr = dataset.read(LR_FRAMES, frame)
+            original = read_image(dataset.path(HR_IMAGES, frame)) if has_originals else None
+            height, width = lr.shape[:2]
+            if original is not None and original.shape[:2] != (height * dataset.scale, width * dataset.scale):
+                raise InputError(
+                    f"{dataset.path(HR_IMAGES, frame)}: is not {dataset.scale} times as large as its LR frame of "
+                    f"{width}x{height}; extract the clip again"
+                )
+            importance = oracle.get(frame.number)
+            expected = -(-height // mb_size), -(-width // mb_size)
+            if importance is not None and importance.shape != expected:
+                raise InputError(f"{dataset.importance_path(clip)}: is not of {expected[0]}x{expected[1]} macroblocks")
+            yield ComparedFrame(CameraFrame(clip, frame.number, 0.0, lr, lr), original, importance)
+
+
+def frames_of_videos(
+    cameras: Sequence[Camera], lr_hw: tuple[int, int], scale: int, are_originals: bool, every: int, most: int | None
+) -> Iterator[ComparedFrame]:
+    """Every `every`-th frame of videos, at most `most` of each: as LR frames, or as originals, from which LR frames are
+    made by shrinking and JPEG compression. InputError for another aspect ratio than that of the LR frames.
+    """
+    hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
+    for camera in cameras:
+        for number, (time_s, rgb) in enumerate(islice(read_timed(camera.source, every=every), most)):
+            original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
+            lr = fit_frame(rgb, lr_hw, camera.source) if original is None else shrunk(original, scale)
+            yield ComparedFrame(CameraFrame(camera.id, number * every, time_s, lr, lr), original, None)
+
+
+def shrunk(original: np.ndarray, scale: int) -> np.ndarray:
+    """The LR frame of an original, uint8 [H·scale, W·scale, 3] RGB → [H, W, 3], with the marks of JPEG compression."""
+    height, width = original.shape[:2]
+    small = cv2.resize(original, (width // scale, height // scale), interpolation=cv2.INTER_AREA)
+    encoded = np.frombuffer(encode_jpeg(small, JPEG_QUALITY), np.uint8)
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def chosen_frames(
+    dataset: Dataset, split: str, clips: Sequence[str] | None, most: int | None
+) -> dict[str, list[Frame]]:
+    """{clip: its frames of a split ("all": all), at most the first `most`}. InputError for what is not there."""
+    unknown = [clip for clip in clips or () if clip not in dataset.clips()]
+    if unknown:
+        raise InputError(f"--clips {' '.join(unknown)}: {dataset.root} has no such clip; there are: {_listed(dataset)}")
+    frames = (
+        [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+        if split == "all"
+        else dataset.split_frames(split)
+    )
+    found: dict[str, list[Frame]] = {}
+    for frame in frames:
+        if not clips or frame.clip in clips:
+            found.setdefault(frame.clip, []).append(frame)
+    if not found:
+        raise InputError(f"{dataset.root}: no frame of {split}.txt is chosen; use --split all")
+    return {clip: some[:most] for clip, some in found.items()}
+
+
+def one_size(dataset: Dataset, clips: Sequence[str]) -> tuple[int, int]:
+    """The size of the LR frames of these clips, (height, width). InputError where they have several."""
+    sizes = {clip: (grid.height, grid.width) for clip in clips for grid in [dataset.grid(clip)]}
+    if len(set(sizes.values())) > 1:
+        listed = ", ".join(f"{clip} {width}x{height}" for clip, (height, width) in sizes.items())
+        raise InputError(f"{dataset.root}: frames have several sizes ({listed}); give --clips those of one size")
+    return next(iter(sizes.values()))
+
+
+def _listed(dataset: Dataset) -> str:
+    return ", ".join(dataset.clips())
+
+
+def frame_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a video's frames in pixels. InputError for a file without frames."""
+    _, first = next(read_timed(path))
+    return first.shape[0], first.shape[1]

@@ -1,0 +1,269 @@
+"""Accuracy against throughput of the strategies, measured in turn on the same frames."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from deploy.online.strategies import CACHED, EVERY_NTH, REGIONS, ComparedFrame, Outcome, Strategy
+from regenhance_data import plots
+from regenhance_data.console import text_table
+from regenhance_data.evaluation.bootstrap import (
+    ALL_ENHANCED,
+    NOTHING_ENHANCED,
+    Counts,
+    CurvePoint,
+    blocks_of,
+    bootstrap_gain,
+    bootstrap_scores,
+)
+from regenhance_data.evaluation.record import (
+    CANNOT_TELL,
+    METRIC_NAMES,
+    NOT_WORTH_IT,
+    WORTH_IT,
+    Estimate,
+    Scores,
+    Verdict,
+)
+from regenhance_data.evaluation.verdict import LEAST_GAIN, gain_text, side_of, too_little
+from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.segmentation import count_pixels, miou
+
+ENOUGH = 0.98  # of whole-frame super-resolution's score, from which a cheaper strategy is as good
+STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
+ORIGINALS, TRUTH, UPSCALED = "the original HR frames", "true boxes", "whole-frame super-resolution"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A strategy in the table. name: as users read it. ms: the median of each stage for a frame; total_ms: the mean
+    of all stages together. enhanced: share of the macroblocks that are enhanced anew, seen: of the pixels that
+    super-resolution sees.
+    """
+
+    point: CurvePoint
+    name: str
+    score: Estimate
+    ms: Mapping[str, float]
+    total_ms: float
+    enhanced: float
+    seen: float
+
+    @property
+    def fps(self) -> float:
+        """Frames a second, one after the other, all stages in turn."""
+        return 1000 / self.total_ms
+
+    @property
+    def fps_if_free(self) -> float:
+        """The same if super-resolution took no time (Amdahl)."""
+        return 1000 / max(self.total_ms - self.ms["enhance"], 1e-9)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result: `reference` says what the detections were held against."""
+
+    metric: str
+    reference: str
+    frames: int
+    clips: tuple[str, ...]
+    rows: tuple[Row, ...]
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of evaluate_online.json without its settings; null where a score says nothing."""
+        rows = [
+            {
+                "strategy": row.name,
+                "curve": row.point.curve,
+                "budget": row.point.budget,
+                self.metric: row.score.json_value(),
+                "interval_95": row.score.json_interval(),
+                "frames_per_second": round(row.fps, 3),
+                "frames_per_second_if_enhancement_were_free": round(row.fps_if_free, 3),
+                "ms": {stage: round(ms, 3) for stage, ms in row.ms.items()},
+                "newly_enhanced": round(row.enhanced, 4),
+                "pixels_super_resolved": round(row.seen, 4),
+            }
+            for row in self.rows
+        ]
+        about = {"metric": self.metric, "reference": self.reference, "frames": self.frames, "clips": list(self.clips)}
+        return {**about, "verdict": self.verdict.to_dict(), "rows": rows}
+
+
+@dataclass
+class Measured:
+    """What is measured frame by frame. clips: the clip of each frame."""
+
+    counts: list[Counts] = field(default_factory=list)
+    clips: list[str] = field(default_factory=list)
+    outcomes: dict[CurvePoint, list[Outcome]] = field(default_factory=dict)
+
+
+def measure(
+    frames: Iterable[ComparedFrame],
+    strategies_of: Callable[[], Mapping[CurvePoint, Strategy]],
+    show: Callable[[ComparedFrame], None],
+    refer: Callable[[ComparedFrame], Any],
+    count: Callable[[Any, Any], np.ndarray],
+) -> Measured:
+    """Run all strategies on each frame, in an order that turns from frame to frame, so that none is always first.
+
+    strategies_of: new ones, for each clip. show: called with each frame before them. refer: the reference in a frame,
+    None where it is what whole-frame super-resolution gives. count: (found, reference) → counts.
+    """
+    measured, clip, found = Measured(), None, dict[CurvePoint, Strategy]()
+    for number, compared in enumerate(frames):
+        show(compared)
+        if clip != compared.frame.camera:
+            clip, found = compared.frame.camera, dict(strategies_of())
+        points = list(found)
+        turn = number % len(points)
+        outcomes = {point: found[point](compared.frame) for point in points[turn:] + points[:turn]}
+        reference = refer(compared)
+        reference = outcomes[ALL_ENHANCED].found if reference is None else reference
+        measured.counts.append({point: count(outcomes[point].found, reference) for point in points})
+        measured.clips.append(compared.frame.camera)
+        for point in points:
+            kept = outcomes[point]._replace(found=None)  # memory does not grow with what is found
+            measured.outcomes.setdefault(point, []).append(kept)
+    return measured
+
+
+def counting(task: str, classes: int) -> tuple[str, Callable[[Any, Any], np.ndarray], Callable[..., np.ndarray]]:
+    """(key of METRIC_NAMES, count, score) for a detector's task."""
+    if task == "segmentation":
+        return "miou", partial(count_pixels, classes=range(classes)), miou
+    return "f1", count_matches, f1
+
+
+def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], reference: str) -> Comparison:
+    """The table and the verdict of all frames."""
+    scores = bootstrap_scores(measured.counts, score)
+    rows = tuple(_row(point, _estimate(scores, point), outcomes) for point, outcomes in measured.outcomes.items())
+    clips = tuple(dict.fromkeys(measured.clips))
+    verdict = _verdict(rows, measured, score, METRIC_NAMES[metric], reference)
+    return Comparison(metric, reference, len(measured.counts), clips, rows, verdict)
+
+
+def _row(point: CurvePoint, estimate: Estimate, outcomes: Sequence[Outcome]) -> Row:
+    stages = {stage: float(np.median([one.ms.get(stage, 0.0) for one in outcomes])) for stage in STAGES}
+    total = float(np.mean([sum(one.ms.values()) for one in outcomes]))
+    if point.curve == EVERY_NTH:  # its frames differ by design
+        stages = {stage: float(np.mean([one.ms.get(stage, 0.0) for one in outcomes])) for stage in STAGES}
+    enhanced, seen = (float(np.mean([getattr(one, name) for one in outcomes])) for name in ("enhanced", "seen"))
+    return Row(point, _name(point), estimate, stages, total, enhanced, seen)
+
+
+def _name(point: CurvePoint) -> str:
+    fixed = {NOTHING_ENHANCED: "nothing enhanced", ALL_ENHANCED: "whole-frame super-resolution"}
+    if point in fixed:
+        return fixed[point]
+    if point.curve == EVERY_NTH:
+        return f"every {max(round(1 / point.budget), 1)}th frame whole"
+    return f"{point.curve}, {point.budget:.0%}" if point.budget else point.curve
+
+
+def _estimate(scores: Scores, point: CurvePoint) -> Estimate:
+    if point == NOTHING_ENHANCED:
+        return scores.none
+    return scores.all if point == ALL_ENHANCED else scores.curves[point.curve][point.budget]
+
+
+def _verdict(
+    rows: Sequence[Row], measured: Measured, score: Callable[..., np.ndarray], name: str, reference: str
+) -> Verdict:
+    reason = too_little(measured.counts, name)
+    if reason:
+        return Verdict(CANNOT_TELL, reason, "use more frames")
+    of = {row.point: row for row in rows}
+    none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
+    gain, _ = bootstrap_gain(measured.counts, ALL_ENHANCED, blocks_of(measured.clips), score)
+    answer = side_of(gain, LEAST_GAIN)
+    against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
+    if answer == NOT_WORTH_IT:
+        text = f"enhancement does not help this detector on this video: {name} {none.score.value:.3f} with nothing "
+        return Verdict(answer, f"{text}enhanced, {whole.score.value:.3f} with whole-frame super-resolution{against}")
+    if answer == CANNOT_TELL:
+        return Verdict(answer, gain_text(none.score.value, gain, answer), "use more frames")
+    ours = [row for row in rows if row.point.curve in (REGIONS, CACHED)]
+    good = [row for row in ours if row.score.value >= ENOUGH * whole.score.value]
+    best = max(good, key=lambda row: row.fps) if good else max(ours, key=lambda row: row.score.value, default=None)
+    if best is None:
+        return Verdict(answer, f"whole-frame super-resolution gains {gain.value:.3f} of {name}{against}")
+    share = best.score.value / whole.score.value
+    text = (
+        f"{best.name} has {share:.0%} of the {name} of whole-frame super-resolution ({best.score.value:.3f} of "
+        f"{whole.score.value:.3f}{against}; {none.score.value:.3f} with nothing enhanced) at "
+        f"{best.fps / whole.fps:.1f} times its frames a second"
+    )
+    return Verdict(WORTH_IT if good else CANNOT_TELL, text + ("" if good else "; a larger budget may reach all of it"))
+
+
+def comparison_table(result: Comparison) -> str:
+    """The rows, with the milliseconds of each stage."""
+    head = ["strategy", METRIC_NAMES[result.metric], "95 %", "frames/s", "if SR were free", "enhanced", "seen", *STAGES]
+    lines = [head]
+    for row in result.rows:
+        low, high = row.score.interval_95
+        lines.append(
+            [
+                row.name,
+                f"{row.score.value:.3f}",
+                f"{low:.2f}–{high:.2f}",
+                f"{row.fps:.2f}",
+                f"{row.fps_if_free:.2f}",
+                f"{row.enhanced:.1%}",
+                f"{row.seen:.1%}",
+                *(f"{row.ms[stage]:.1f}" for stage in STAGES),
+            ]
+        )
+    free = (
+        f"{METRIC_NAMES[result.metric]} against {result.reference}; milliseconds of each stage, one frame after the "
+        "other; 'if SR were free': what remains if the enhancement took no time"
+    )
+    return f"{text_table(lines)}\n{free}"
+
+
+def front(rows: Sequence[Row]) -> list[Row]:
+    """The rows that no other beats in both score and frames a second, from the slowest on."""
+    known = [row for row in rows if not np.isnan(row.score.value)]
+    return sorted(
+        (
+            row
+            for row in known
+            if not any(other.score.value > row.score.value and other.fps > row.fps for other in known)
+        ),
+        key=lambda row: row.fps,
+    )
+
+
+_LOOKS = {
+    NOTHING_ENHANCED.curve: (plots.GREY, "s"),
+    ALL_ENHANCED.curve: (plots.BLACK, "s"),
+    REGIONS: (plots.BLUE, "o"),
+    CACHED: (plots.ORANGE, "o"),
+}
+
+
+def comparison_figure(result: Comparison) -> Figure:
+    """Score over frames a second: a marker for each row, a line through those of one strategy, the Pareto front."""
+    figure, axes = plots.new_plot((8, 4.6), "frames a second", f"{METRIC_NAMES[result.metric]}, {result.reference}")
+    colours = iter(plots.FURTHER_COLOURS * 2)
+    for curve in dict.fromkeys(row.point.curve for row in result.rows):
+        rows = sorted((row for row in result.rows if row.point.curve == curve), key=lambda row: row.point.budget)
+        colour, marker = _LOOKS.get(curve) or (next(colours), "^")
+        x, y = [row.fps for row in rows], [row.score.value for row in rows]
+        label = _name(rows[0].point) if len(rows) == 1 else curve
+        axes.plot(x, y, marker=marker, linestyle="-" if len(rows) > 1 else "", color=colour, markersize=6, label=label)
+    best = front(result.rows)
+    x, y = [row.fps for row in best], [row.score.value for row in best]
+    axes.plot(x, y, color=plots.TEXT_COLOUR, linewidth=6, alpha=0.15, zorder=0, label="Pareto front")
+    axes.set_xlim(left=0)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
+    return figure

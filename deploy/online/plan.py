@@ -1,0 +1,42 @@
+"""What the loop does with each frame, fixed before it starts."""
+
+from dataclasses import dataclass, field
+
+from regenhance_data.errors import InputError
+from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.reuse import ReusePolicy
+
+MODES = ("regions", "atlas", "whole", "none")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings that every stage of the loop reads.
+
+    budget: the share of the macroblocks of all cameras together that are enhanced anew in a round, in [0, 1]. floor:
+    of its own macroblocks, what each camera gets at least. mode: how: region by region, packed in an atlas, the whole
+    frame (all macroblocks, whatever the budget), or none. halo_px: LR pixels around a region that the upscaler sees;
+    None: as many as its pixels depend on. reuse: when importance is predicted anew. detect_every: only every n-th frame
+    of a camera is enhanced and searched. cache: when enhanced macroblocks are used again. InputError for values out of
+    range.
+    """
+
+    budget: float = 0.1
+    floor: float = 0.0
+    mode: str = "regions"
+    halo_px: int | None = None
+    reuse: ReusePolicy = field(default_factory=ReusePolicy)
+    detect_every: int = 1
+    cache: CachePolicy = field(default_factory=CachePolicy)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.budget <= 1:
+            raise InputError(f"--budget {self.budget:g}: expected a share of the macroblocks, from 0 to 1")
+        if not 0 <= self.floor <= self.budget:
+            raise InputError(f"--floor {self.floor:g}: expected a share from 0 to the budget ({self.budget:g})")
+        if self.mode not in MODES:
+            raise InputError(f"--mode {self.mode}: expected one of {', '.join(MODES)}")
+        if self.halo_px is not None and self.halo_px < 0:
+            raise InputError(f"--halo {self.halo_px}: expected pixels, 0 or more")
+        if self.detect_every < 1:
+            raise InputError(f"--detect_every {self.detect_every}: expected at least 1")

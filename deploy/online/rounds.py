@@ -1,0 +1,189 @@
+"""The loop: rounds of one frame of each camera through prediction, selection, enhancement and detection."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from deploy.online.cameras import CameraFrame
+from deploy.online.plan import Plan
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.parallel.threads import ahead
+from regenhance_data.regions.cache import MacroblockCache
+from regenhance_data.regions.composite import paste_regions, upsample_frame
+from regenhance_data.regions.rectangles import Region, cover, enhanced_area
+from regenhance_data.regions.reuse import ClipReuse
+from regenhance_data.regions.selection import select_across
+
+_AHEAD = 2  # rounds that wait between two stages
+Importance = Callable[[Sequence[CameraFrame]], np.ndarray]  # of frames of one size, float32 [N, rows, cols]
+
+
+class Enhances(Protocol):
+    """As RegionEnhancer (see regenhance_data/upscalers/enhancement.py)."""
+
+    mode: str
+    halo_px: int
+    scale: int
+
+    def enhance(self, lr: np.ndarray, regions: Sequence[Region]) -> list[np.ndarray]:
+        """The HR pixels of each region's inner rectangle."""
+
+
+class Detects(Protocol):
+    """As Detector: Detections, or class maps, of frames uint8 [N, H, W, 3] RGB."""
+
+    def detect(self, frames: np.ndarray) -> list[Any]: ...
+
+
+@dataclass
+class EnhancedFrame:
+    """What the loop made of one frame of a camera.
+
+    importance: float32 [rows, cols]. selected, cached: macroblocks that were enhanced anew, and that were kept from
+    earlier frames, bool [rows, cols]. image: what the detector sees, uint8 RGB [H, W, 3] of the HR size. area: LR
+    pixels that super-resolution saw. found: what the detector found in it. plain, found_plain: the frame with nothing
+    enhanced and what is found there, only where both are compared.
+    """
+
+    frame: CameraFrame
+    importance: np.ndarray
+    selected: np.ndarray
+    cached: np.ndarray
+    image: np.ndarray
+    area: int = 0
+    found: Any = None
+    plain: np.ndarray | None = None
+    found_plain: Any = None
+
+
+@dataclass
+class Round:
+    """One frame of each camera, and the milliseconds that each stage took for all of them."""
+
+    frames: list[CameraFrame]
+    done: list[EnhancedFrame] = field(default_factory=list)
+    ms: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Adds the time of the block to a stage."""
+        started = time.perf_counter()
+        yield
+        self.ms[stage] = self.ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
+
+
+class Loop:
+    """Detections in the frames of cameras, of which only some macroblocks are enhanced, by a plan.
+
+    grid: of the LR frames. importance: predicts it; not called in the modes 'whole' and 'none'. compares: whether the
+    detector also runs on the frames with nothing enhanced. A loop is for one run, and keeps what it knows of a camera.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        grid: MacroblockGrid,
+        importance: Importance,
+        enhancer: Enhances,
+        detector: Detects,
+        compares: bool = False,
+    ) -> None:
+        self._plan, self._grid, self._hr_grid = plan, grid, grid.scaled(enhancer.scale)
+        self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
+        self._reuses: dict[str, ClipReuse] = {}
+        self._last: dict[str, np.ndarray] = {}
+        self._caches: dict[str, MacroblockCache] = {}
+
+    def run(self, rounds: Iterable[list[CameraFrame]]) -> Iterator[Round]:
+        """The rounds, in order, each stage in a thread of its own."""
+        stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
+        found: Iterable[Round] = map(Round, rounds)
+        for stage in stages:
+            found = map(stage, ahead(found, _AHEAD))
+        return iter(ahead(found, _AHEAD))
+
+    def step(self, frames: list[CameraFrame]) -> Round:
+        """One round after the other, each stage on its own: for measurements."""
+        return self.detect(self.enhance(self.predict(Round(frames))))
+
+    def predict(self, one: Round) -> Round:
+        """Fill in the importance of frames that are due; others keep the last one of their camera."""
+        with one.timed("predict"):
+            due = [frame for frame in one.frames if self._is_due(frame)]
+            for frame, importance in zip(due, self._importance(due) if due else (), strict=True):
+                self._last[frame.camera] = importance
+        nothing = np.zeros(self._grid.shape, np.float32)
+        for frame in one.frames:
+            empty = np.zeros(self._grid.shape, bool)
+            importance = self._last.get(frame.camera, nothing)
+            one.done.append(EnhancedFrame(frame, importance, empty, empty, frame.lr))
+        return one
+
+    def _is_due(self, frame: CameraFrame) -> bool:
+        if self._plan.mode in ("whole", "none"):
+            return False
+        return self._reuses.setdefault(frame.camera, self._plan.reuse.start()).is_due(frame.lr)
+
+    def enhance(self, one: Round) -> Round:
+        """Fill in the images, with the selected macroblocks enhanced and those pasted that are kept."""
+        with one.timed("upsample"):
+            for item in one.done:
+                item.image = upsample_frame(item.frame.lr, self._enhancer.scale)
+                item.plain = item.image.copy() if self._compares else None
+        with one.timed("select"):
+            self._select(one)
+        for item in one.done:
+            with one.timed("select"):
+                halo = self._enhancer.halo_px if self._enhancer.mode != "whole" else 0
+                regions = cover(item.selected, self._grid, halo)
+                item.area = min(enhanced_area(regions), self._grid.height * self._grid.width)
+                if self._enhancer.mode == "whole" and regions:
+                    item.area = self._grid.height * self._grid.width
+            with one.timed("enhance"):
+                pixels = self._enhancer.enhance(item.frame.lr, regions)
+            with one.timed("paste"):
+                paste_regions(item.image, regions, pixels, item.selected, self._hr_grid.mb_size)
+                if item.cached.any():
+                    self._cache_of(item).paste(item.image, item.cached)
+                if self._keeps:
+                    self._cache_of(item).add(item.frame.lr, item.image, item.selected)
+        return one
+
+    def _select(self, one: Round) -> None:
+        if self._plan.mode in ("whole", "none"):
+            for item in one.done:
+                item.selected = np.full(self._grid.shape, self._plan.mode == "whole")
+            return
+        for item in one.done:
+            if self._keeps:
+                item.cached = self._cache_of(item).usable(item.frame.lr)
+        maps, kept = [item.importance for item in one.done], [item.cached for item in one.done]
+        selected = select_across(maps, self._plan.budget, self._plan.floor, kept)
+        for item, some in zip(one.done, selected, strict=True):
+            item.selected = some
+
+    @property
+    def _keeps(self) -> bool:
+        return self._plan.cache.threshold > 0 and self._plan.mode in ("regions", "atlas")
+
+    def _cache_of(self, item: EnhancedFrame) -> MacroblockCache:
+        camera = item.frame.camera
+        if camera not in self._caches:
+            self._caches[camera] = MacroblockCache(self._grid, self._enhancer.scale, self._plan.cache)
+        return self._caches[camera]
+
+    def detect(self, one: Round) -> Round:
+        """Fill in what the detector finds."""
+        with one.timed("detect"):
+            found = self._detector.detect(np.stack([item.image for item in one.done]))
+        for item, some in zip(one.done, found, strict=True):
+            item.found = some
+        if self._compares:
+            plain = [item.plain for item in one.done if item.plain is not None]
+            for item, some in zip(one.done, self._detector.detect(np.stack(plain)), strict=True):
+                item.found_plain = some
+        return one

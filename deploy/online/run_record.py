@@ -1,0 +1,87 @@
+"""run.json: what a run of the loop did, how long each stage took, and how much it enhanced."""
+
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from deploy.online.durations import Durations
+from deploy.online.plan import Plan
+from deploy.online.rounds import Round
+from regenhance_data.grid import MacroblockGrid
+
+STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
+
+
+class RunRecord:
+    """Counts the rounds of a run; memory does not depend on their number."""
+
+    def __init__(self, plan: Plan, grid: MacroblockGrid, about: Mapping[str, Any]) -> None:
+        self._plan, self._grid, self._about = plan, grid, dict(about)
+        self._durations = {stage: Durations() for stage in (*STAGES, "write")}
+        self._frames: dict[str, int] = {}
+        self._enhanced = self._cached = self._area = self._selected_px = 0
+        self._found: dict[str, int] = {}
+        self._started = time.monotonic()
+
+    def add(self, one: Round) -> None:
+        """One more round, after all of its stages."""
+        for stage, ms in one.ms.items():
+            self._durations[stage].add(ms / len(one.frames))
+        for item in one.done:
+            camera = item.frame.camera
+            self._frames[camera] = self._frames.get(camera, 0) + 1
+            self._found[camera] = self._found.get(camera, 0) + len(getattr(item.found, "boxes", ()))
+            self._enhanced += int(item.selected.sum())
+            self._cached += int(item.cached.sum())
+            self._area += item.area
+            self._selected_px += int(self._grid.areas[item.selected].sum())
+
+    @property
+    def frames(self) -> int:
+        """How many frames of all cameras are done."""
+        return sum(self._frames.values())
+
+    @property
+    def detections(self) -> int:
+        """How many boxes were found."""
+        return sum(self._found.values())
+
+    def summary(self, failed: Mapping[str, Exception], interrupted: bool) -> dict[str, Any]:
+        """The content of run.json, in plain values. ms: of one frame."""
+        seconds = time.monotonic() - self._started
+        macroblocks = self.frames * self._grid.rows * self._grid.cols
+        stages = {
+            name: {"p50_ms": _rounded(some.percentile(0.5)), "p95_ms": _rounded(some.percentile(0.95))}
+            for name, some in self._durations.items()
+        }
+        return {
+            **self._about,
+            "plan": asdict(self._plan),
+            "frames": self.frames,
+            "seconds": round(seconds, 3),
+            "frames_per_second": _rounded(self.frames / seconds if seconds else None),
+            "stages": stages,
+            "newly_enhanced": _share(self._enhanced, macroblocks),
+            "cache_hits": _share(self._cached, macroblocks),
+            "amplification": _share(self._area, self._selected_px),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "cameras": {
+                camera: {
+                    "frames": self._frames.get(camera, 0),
+                    "detections": self._found.get(camera, 0),
+                    "error": str(failed[camera]) if camera in failed else None,
+                }
+                for camera in dict.fromkeys([*self._frames, *failed])
+            },
+            "interrupted": interrupted,
+        }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

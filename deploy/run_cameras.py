@@ -1,0 +1,168 @@
+"""Run the loop on cameras: detections in every frame, with only the chosen macroblocks super-resolved.
+
+Each round takes the next frame of every camera: the predictor finds the important macroblocks, the budget goes to the
+best of all cameras, these are enhanced and pasted over the interpolated frame, and the detector runs on the result.
+Enhanced macroblocks are kept for as long as the camera sees the same in them. Writes detections.jsonl (a line for each
+frame, boxes in pixels of the camera's own frames), the same as COCO and MOT text, a video of each camera with boxes and
+outlines, and run.json: frames a second, milliseconds of each stage, how much was enhanced.
+"""
+
+import argparse
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from deploy.backends.registry import load_predictor, local_backends
+from deploy.online.arguments import add_plan_arguments, plan_from
+from regenhance_data import cli, console
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import refuse_missing, refuse_unwritable, sha256
+from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
+
+if TYPE_CHECKING:
+    from deploy.backends.base import Predictor
+    from deploy.online.cameras import Camera
+    from deploy.online.plan import Plan
+    from deploy.online.rounds import Loop
+    from deploy.online.run_record import RunRecord
+
+EXAMPLES = """
+python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
+python deploy/run_cameras.py --video A.mp4 B.mp4 --predictor P.onnx --upscaler onnx:SR.onnx --detector onnx:D.onnx \\
+    --budget 0.05 --floor 0.02 --no_video --save_dir S
+python deploy/run_cameras.py --cameras C.yaml --predictor P.onnx --upscaler builtin --detector builtin --save_dir S
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    sources = parser.add_mutually_exclusive_group(required=True)
+    sources.add_argument("--video", nargs="+", type=Path, help="video files, each a camera")
+    sources.add_argument("--cameras", type=Path, help="a YAML file: cameras: [{source: gate.mp4, id: gate}, …]")
+    parser.add_argument(
+        "--predictor", type=Path, required=True, help="M.onnx or M.engine; frames are resized to what it takes"
+    )
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--max_frames", type=int, help="number of frames of each camera (default: all)")
+    parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
+    parser.add_argument("--threads", type=int, help="threads of each engine (default: its own choice)")
+    parser.add_argument("--no_video", action="store_true", help="write no annotated videos")
+    parser.add_argument("--compare", action="store_true", help="show the frame with nothing enhanced beside it too")
+    add_upscaler_flags(parser)
+    add_plan_arguments(parser)
+    add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    for name in ("max_frames", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    if not hasattr(args, "spec"):
+        raise InputError("--detector is missing; see --help for the kinds")
+    plan = plan_from(args)
+    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    refuse_unwritable(args.save_dir, "--save_dir")
+    from deploy.online.cameras import cameras_of_videos, read_cameras
+    from regenhance_data.io.video import inspect_video
+
+    cameras = read_cameras(args.cameras) if args.cameras else cameras_of_videos(args.video)
+    infos = {camera.id: inspect_video(camera.source) for camera in cameras}
+    for camera in cameras:
+        console.tell(f"{camera.id}: {camera.source}: read as {infos[camera.id]}")
+    predictor = load_predictor(args.predictor, args.backend, args.threads)
+    loop, names, about = make_loop(args, plan, predictor)
+    rates = {} if args.no_video else {key: info.frame_rate / plan.detect_every for key, info in infos.items()}
+    about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
+    run(args, plan, cameras, predictor, loop, names, about, rates)
+
+
+def make_loop(
+    args: argparse.Namespace, plan: "Plan", predictor: "Predictor"
+) -> "tuple[Loop, tuple[str, ...], dict[str, Any]]":
+    """The loop, the names of the detector's classes, and what ran it for run.json. InputError for parts that do not
+    fit together.
+    """
+    from deploy.online.cameras import importance_by
+    from deploy.online.detectors import load_online_detector
+    from deploy.online.rounds import Loop
+    from deploy.online.upscalers import load_online_upscaler
+    from regenhance_data.upscalers.enhancement import RegionEnhancer
+
+    scale = int(predictor.metadata["scale"])
+    with in_words_of_upscaler_flags():
+        upscaler = load_online_upscaler(given_upscaler(args, scale), threads=args.threads)
+    enhancer = RegionEnhancer(upscaler, "whole" if plan.mode == "none" else plan.mode, plan.halo_px)
+    hr_grid = predictor.grid.scaled(scale)
+    detector = load_online_detector(detector_settings_from(args), (hr_grid.height, hr_grid.width), threads=args.threads)
+    console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
+    about = {
+        "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
+        "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": enhancer.halo_px},
+        "detector": {"spec": args.spec, "read_as": detector.read_as, "engine": detector.engine},
+        "lr_size": [predictor.grid.width, predictor.grid.height],
+        "hr_size": [hr_grid.width, hr_grid.height],
+        "mode": plan.mode if plan.mode == "none" else enhancer.mode,
+    }
+    compares = args.compare and not args.no_video
+    loop = Loop(plan, predictor.grid, importance_by(predictor), enhancer, detector, compares)
+    return loop, detector.class_names, about
+
+
+def run(
+    args: argparse.Namespace,
+    plan: "Plan",
+    cameras: "list[Camera]",
+    predictor: "Predictor",
+    loop: "Loop",
+    names: tuple[str, ...],
+    about: dict[str, Any],
+    rates: dict[str, float],
+) -> None:
+    """Run all rounds and write their results; what is done is kept after an interrupt."""
+    from deploy.online.cameras import rounds
+    from deploy.online.outputs import RunOutputs
+    from deploy.online.results import promised_frames
+    from deploy.online.run_record import RunRecord
+
+    failed: dict[str, InputError] = {}
+    record = RunRecord(plan, predictor.grid, about)
+    hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
+    total = promised_frames([camera.source for camera in cameras], args.max_frames)
+    found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
+    with RunOutputs(args.save_dir, record, names, hr_grid, rates) as outputs:
+        interrupted = False
+        try:
+            expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))
+            for one in console.progress(found, "run", expected, "round"):
+                outputs.add(one)
+        except KeyboardInterrupt:
+            interrupted = True
+        written = outputs.finish(failed, interrupted)
+    if interrupted:
+        raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
+    report(record, written, args)
+    if failed:
+        others = "; the others are done" if len(failed) < len(cameras) else ""
+        raise InputError("; ".join(map(str, failed.values())) + others)
+
+
+def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:
+    """Print what a run did."""
+    about = record.summary({}, False)
+    shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
+    print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
+    if not record.detections and not (args.save_dir / "class_maps").exists():
+        console.warn(
+            f"--detector {args.spec}: found nothing in {record.frames} frames; lower --score_threshold, give other "
+            "--classes, or look at the annotated video"
+        )
+    print("wrote " + ", ".join(map(str, written)))
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

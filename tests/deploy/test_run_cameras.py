@@ -1,0 +1,234 @@
+"""The loop on video files, with a small predictor and detector and bicubic upscaling."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from deploy import run_cameras
+from deploy.backends.registry import load_predictor
+from deploy.online.cameras import Camera, importance_by, rounds
+from deploy.online.durations import Durations
+from deploy.online.plan import Plan
+from deploy.online.rounds import Loop
+from regenhance_data.detectors.loading import load_detector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.composite import composite, upsample_frame
+from regenhance_data.regions.selection import select_macroblocks
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.cameras import square_frames
+from tests.support.detectors import write_detector
+from tests.support.files import ROOT, encode, noise
+from tests.support.predictors import write_predictor
+from tests.support.videos import cut_in_the_middle
+
+HEIGHT, WIDTH, FRAMES = 64, 96, 10
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A predictor of brightness and a detector of squares on frames twice as large."""
+    folder = tmp_path_factory.mktemp("parts")
+    predictor = write_predictor(folder / "predictor.onnx", (HEIGHT, WIDTH))
+    return predictor, write_detector(folder / "detector.onnx", "yolox", (2 * HEIGHT, 2 * WIDTH))
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    return [
+        encode(folder / f"{name}.mp4", square_frames(FRAMES, HEIGHT, WIDTH, seed=seed))
+        for seed, name in enumerate(("gate", "yard"))
+    ]
+
+
+def run(parts, videos, save_dir, *flags, source="--video"):
+    predictor, detector = parts
+    words = [source, *videos, "--predictor", predictor, "--upscaler", "bicubic", "--detector", f"onnx:{detector}"]
+    words += ["--save_dir", save_dir, "--max_box_area", 1, *flags]
+    run_cameras.main(run_cameras.make_parser().parse_args([str(word) for word in words]))
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "detections.jsonl").read_text().splitlines()]
+
+
+def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, videos, tmp_path):
+    run(parts, videos, tmp_path, "--compare")
+    found = lines(tmp_path)
+    assert [(line["camera"], line["frame"]) for line in found] == [
+        (camera, frame) for frame in range(FRAMES) for camera in ("gate", "yard")
+    ]
+    count = sum(len(line["detections"]) for line in found)
+    assert count
+    for line in found:
+        assert line["size"] == [WIDTH, HEIGHT]
+        for one in line["detections"]:
+            left, top, right, bottom = one["box"]
+            assert 0 <= left < right <= WIDTH
+            assert 0 <= top < bottom <= HEIGHT
+    coco = json.loads((tmp_path / "detections.coco.json").read_text())
+    assert (len(coco["images"]), len(coco["annotations"])) == (2 * FRAMES, count)
+    assert {one["category_id"] for one in coco["annotations"]} <= {one["id"] for one in coco["categories"]}
+    rows = [row for name in ("gate", "yard") for row in (tmp_path / "mot" / f"{name}.txt").read_text().splitlines()]
+    assert len(rows) == count
+    assert all(len(row.split(",")) == 10 for row in rows)
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["frames"] == 2 * FRAMES
+    assert about["newly_enhanced"] == pytest.approx(0.1, abs=0.03)
+    assert {name: one["detections"] for name, one in about["cameras"].items()} == {
+        camera: sum(len(line["detections"]) for line in found if line["camera"] == camera)
+        for camera in ("gate", "yard")
+    }
+    for camera in ("gate", "yard"):
+        with av.open(str(tmp_path / f"{camera}.mp4")) as container:
+            shapes = [frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)]
+        assert shapes == [(2 * HEIGHT, 4 * WIDTH, 3)] * FRAMES  # none | ours
+
+
+def test_two_runs_write_the_same_detections(parts, videos, tmp_path):
+    for name in ("one", "two"):
+        run(parts, videos, tmp_path / name, "--no_video", "--every", 3)
+    for name in ("detections.jsonl", "detections.coco.json", "mot/gate.txt"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_video_that_breaks_costs_only_its_own_rest(parts, videos, tmp_path):
+    whole = encode(tmp_path / "whole.mp4", noise(30, HEIGHT, WIDTH))
+    cut = cut_in_the_middle(whole, tmp_path / "cut.mkv")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"broken\.mp4"):
+        run(parts, [broken, videos[1]], tmp_path / "none", "--no_video")
+    run(parts, [cut, videos[1]], tmp_path / "out", "--no_video", "--budget", 1)
+    run(parts, [videos[1]], tmp_path / "alone", "--no_video", "--budget", 1)
+    of = {name: [line for line in lines(tmp_path / "out") if line["camera"] == name] for name in ("cut", "yard")}
+    assert 0 < len(of["cut"]) < 30
+    assert of["yard"] == lines(tmp_path / "alone")
+
+
+def test_a_camera_of_another_aspect_ratio_is_refused_and_the_others_go_on(parts, videos, tmp_path):
+    other = encode(tmp_path / "square.mp4", square_frames(3, 64, 64))
+    with pytest.raises(InputError, match=r"square\.mp4: has 64x64 frames, the model takes 96x64.*the others are done"):
+        run(parts, [other, videos[1]], tmp_path / "out", "--no_video")
+    assert {line["camera"] for line in lines(tmp_path / "out")} == {"yard"}
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["cameras"]["square"]["frames"] == 0
+
+
+def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path):
+    config = tmp_path / "cameras.yaml"
+    config.write_text(f"cameras:\n  - {{source: {videos[0]}, id: north}}\n  - {{source: {videos[1]}}}\n")
+    run(parts, [config], tmp_path / "out", "--no_video", "--max_frames", 2, source="--cameras")
+    assert [line["camera"] for line in lines(tmp_path / "out")] == ["north", "yard"] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("cameras: []", "has no cameras"),
+        ("cameras: [gate.mp4]", "camera 1 has no source"),
+        ("cameras: [{source: a.mp4, fsp: 3}]", "camera 1 has the key 'fsp'"),
+        ("cameras: [{source: a/x.mp4}, {source: b/x.mp4}]", "two cameras are called x"),
+    ],
+)
+def test_a_wrong_list_of_cameras_is_one_line(parts, tmp_path, content, words):
+    config = tmp_path / "cameras.yaml"
+    config.write_text(content)
+    with pytest.raises(InputError, match=words):
+        run(parts, [config], tmp_path / "out", source="--cameras")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--budget", 1.5], "--budget 1.5: expected a share"),
+        (["--budget", 0.1, "--floor", 0.2], "--floor 0.2: expected a share from 0 to the budget"),
+        (["--detect_every", 0], "--detect_every 0"),
+        (["--cache_threshold", -1], "--cache_threshold"),
+        (["--halo", -1], "--halo -1"),
+        (["--max_frames", 0], "--max_frames 0"),
+        (["--upscaler", "builtin"], "×3|scale"),
+    ],
+)
+def test_wrong_flags_and_pairings_are_one_line(parts, videos, tmp_path, flags, words):
+    with pytest.raises(InputError, match=words):
+        run(parts, videos, tmp_path / "out", "--no_video", *flags)
+
+
+def test_a_detector_that_finds_nothing_is_told(parts, videos, tmp_path, capsys):
+    run(parts, videos, tmp_path, "--no_video", "--score_threshold", 1, "--max_frames", 2)
+    assert "found nothing in 4 frames; lower --score_threshold" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_done(parts, videos, tmp_path):
+    long = encode(tmp_path / "long.mp4", square_frames(FRAMES, HEIGHT, WIDTH) * 60)
+    predictor, detector = parts
+    words = ["--video", long, "--predictor", predictor, "--upscaler", "bicubic", "--detector", f"onnx:{detector}"]
+    words += ["--save_dir", tmp_path / "out"]
+    command = [sys.executable, "deploy/run_cameras.py", *map(str, words)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        path = tmp_path / "out" / "detections.jsonl"
+        while not (path.is_file() and path.stat().st_size > 2000) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    count = len(lines(tmp_path / "out"))
+    assert f"interrupted: kept what was found in {count} frames" in said
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert about["interrupted"]
+    assert count - 1 <= about["frames"] <= count  # it may come while a frame is written
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"detections.coco.json", "mot", "long.mp4"}
+
+
+@pytest.mark.parametrize("mode", ["regions", "atlas"])
+def test_the_loop_composes_what_offline_evaluation_composes(parts, videos, mode):
+    predictor = load_predictor(parts[0])
+    upscaler = load_upscaler(UpscalerSettings("bicubic", 2))
+    detector = load_detector(DetectorSettings(f"onnx:{parts[1]}"))
+    plan = Plan(budget=0.2, mode=mode, cache=CachePolicy(threshold=0))
+    loop = Loop(plan, predictor.grid, importance_by(predictor), RegionEnhancer(upscaler, mode), detector)
+    for one in loop.run(rounds([Camera("gate", videos[0])], predictor.input_hw, 1, None, {})):
+        (item,) = one.done
+        lr = item.frame.lr
+        selected = select_macroblocks(predictor.predict_one(lr), 0.2)
+        np.testing.assert_array_equal(item.selected, selected)
+        expected = composite(upscaler(lr[None])[0], upsample_frame(lr, 2), selected, predictor.grid.scaled(2))
+        np.testing.assert_array_equal(item.image, expected)
+
+
+def test_on_a_still_picture_the_cache_enhances_everything_in_the_end(parts, tmp_path):
+    still = encode(tmp_path / "still.mp4", square_frames(1, HEIGHT, WIDTH) * 20)
+    predictor = load_predictor(parts[0])
+    upscaler = load_upscaler(UpscalerSettings("bicubic", 2))
+    detector = load_detector(DetectorSettings(f"onnx:{parts[1]}"))
+    loop = Loop(Plan(budget=0.1), predictor.grid, importance_by(predictor), RegionEnhancer(upscaler), detector)
+    for one in loop.run(rounds([Camera("gate", still)], predictor.input_hw, 1, None, {})):
+        (item,) = one.done
+    np.testing.assert_array_equal(item.image, upscaler(item.frame.lr[None])[0])
+    assert not item.selected.any()
+
+
+def test_importance_is_kept_between_due_frames_and_frames_between_detections_are_left_out(parts, videos, tmp_path):
+    run(parts, videos[:1], tmp_path, "--no_video", "--detect_every", 4)
+    assert [line["frame"] for line in lines(tmp_path)] == [0, 4, 8]
+
+
+def test_percentiles_of_durations_are_right_within_one_percent():
+    durations, some = Durations(), np.random.default_rng(0).lognormal(2, 1, 5000)
+    for value in some:
+        durations.add(value)
+    for share in (0.5, 0.95):
+        assert durations.percentile(share) == pytest.approx(np.quantile(some, share), rel=0.02)
+    assert Durations().percentile(0.5) is None
