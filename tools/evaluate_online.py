@@ -1,0 +1,221 @@
+"""What region enhancement costs and brings at run time, beside every alternative: accuracy against throughput.
+
+On each frame, in turn: nothing enhanced, whole-frame super-resolution, the same on every n-th frame, slices of the
+upsampled frame, boxes found in a first pass, difference, random, the predictor's regions without and with the cache of
+enhanced macroblocks, and the oracle. Accuracy is measured against detections on the original HR frames, or --truth,
+where there are any, else against those of whole-frame super-resolution; the table says which. Difference and oracle
+need what a running camera does not have.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from deploy.backends.registry import load_predictor, local_backends
+from deploy.online.arguments import add_plan_arguments, plan_from
+from regenhance_data import cli, console
+from regenhance_data.dataset.folder import HR_IMAGES, Dataset
+from regenhance_data.dataset.split import SPLITS
+from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import refuse_missing, refuse_unwritable, write_json
+from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
+
+if TYPE_CHECKING:
+    from deploy.backends.base import Predictor
+    from deploy.online.comparison import Comparison
+    from deploy.online.detectors import OnlineDetector
+    from deploy.online.strategies import ComparedFrame, Parts
+    from regenhance_data.detections import Detections
+
+EXAMPLES = """
+python tools/evaluate_online.py --data my_dataset --predictor P.onnx --upscaler builtin --save_dir runs/online
+python tools/evaluate_online.py --data D --predictor P.onnx --upscaler onnx:SR.onnx --budgets 0.05 0.1 0.2 --save_dir S
+python tools/evaluate_online.py --data D --split all --clips gate --upscaler edsr:EDSR.pt --save_dir S
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="dataset folder; its frames are taken one after the other")
+    source.add_argument("--video", nargs="+", type=Path, help="videos instead, from 480 lines on as originals")
+    add("--predictor", type=Path, help="the predictor's file (default: baselines alone)")
+    add_upscaler_flags(parser)
+    add("--save_dir", type=Path, required=True, help="for evaluate_online.json, .png and .svg")
+    add("--budgets", nargs="+", type=float, default=(0.05, 0.1, 0.2), help="shares of macroblocks, instead of --budget")
+    add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
+    add("--split", choices=(*SPLITS, "all"), default="test", help="which frames of --data")
+    add("--clips", nargs="+", metavar="CLIP", help="only these clips of --data (default: all)")
+    add("--sample", type=int, default=1, help="take only every n-th frame of --video")
+    add("--max_frames", type=int, help="the first frames of each clip (default: all)")
+    add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
+    add("--threads", type=int, help="threads of each engine (default: its own choice)")
+    add_plan_arguments(parser)
+    add_detector_arguments(parser)
+    return parser
+
+
+@dataclass(frozen=True)
+class Material:
+    """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`."""
+
+    frames: "Iterable[ComparedFrame]"
+    total: int | None
+    lr_hw: tuple[int, int]
+    scale: int
+    mb_size: int
+    knows: list[str]
+    recorded: Mapping[str, Any] | None = None  # settings of a detector
+
+
+def material_of_dataset(args: argparse.Namespace) -> Material:
+    """The frames of --data. InputError for frames that are not there, or of several sizes."""
+    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size
+    from deploy.online.strategies import DIFFERENCE, ORACLE
+
+    dataset = Dataset.open(args.data)
+    chosen = chosen_frames(dataset, args.split, args.clips, args.max_frames)
+    if args.truth and len(chosen) > 1:
+        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
+    has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
+    lr_hw = one_size(dataset, list(chosen))
+    frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size)
+    knows = [DIFFERENCE] * has_originals + [ORACLE] * has_oracle
+    total = sum(map(len, chosen.values()))
+    return Material(frames, total, lr_hw, dataset.scale, dataset.mb_size, knows, dataset.record.detector)
+
+
+def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") -> Material:
+    """The frames of --video: originals, or LR frames, by their height. InputError for a video without frames."""
+    from deploy.online.cameras import cameras_of_videos
+    from deploy.online.compared_frames import frame_size, frames_of_videos
+    from deploy.online.strategies import DIFFERENCE
+
+    cameras = cameras_of_videos(args.video)
+    sizes = [frame_size(camera.source) for camera in cameras]
+    are_originals = min(height for height, _ in sizes) >= ORIGINAL_HEIGHT_PX
+    what = "originals; LR frames are made of them" if are_originals else "LR frames"
+    console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")
+    scale = int(predictor.metadata["scale"]) if predictor else SCALE
+    height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
+    lr_hw = predictor.input_hw if predictor else (height, width)
+    frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.sample, args.max_frames)
+    return Material(frames, None, lr_hw, scale, MB_SIZE, [DIFFERENCE] * are_originals)
+
+
+def main(args: argparse.Namespace) -> None:
+    check(args)
+    predictor = load_predictor(args.predictor, args.backend, args.threads) if args.predictor else None
+    material = material_of_dataset(args) if args.data else material_of_videos(args, predictor)
+    if predictor and predictor.input_hw != material.lr_hw:
+        (height, width), (rows, cols) = predictor.input_hw, material.lr_hw
+        raise InputError(
+            f"{args.predictor}: takes frames of {width}x{height}, these are {cols}x{rows}; export it for them"
+        )
+    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure
+    from deploy.online.strategies import DIFFERENCE, strategies
+
+    shown: list[ComparedFrame] = []
+    parts, detector, about = make_parts(args, material, predictor, lambda: shown[-1])
+    truth = read_truth_of(args, detector)
+    has_originals = DIFFERENCE in material.knows
+    metric, count, score = counting(detector.task, len(detector.class_names))
+
+    def refer(compared: "ComparedFrame") -> Any:
+        shown[:-1] = []
+        if truth is not None:
+            return truth[compared.frame.number]
+        return None if compared.original is None else detector.detect(compared.original[None])[0]
+
+    is_boxes = detector.task == "detection"
+    frames = console.progress(material.frames, "evaluate", material.total)
+    measured = measure(
+        frames, lambda: strategies(parts, args.budgets, material.knows, is_boxes), shown.append, refer, count
+    )
+    reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
+    write_results(args.save_dir, compare(measured, metric, score, reference), about)
+
+
+def check(args: argparse.Namespace) -> None:
+    """InputError now for flags out of range and files that are missing."""
+    if not all(0 < budget < 1 for budget in args.budgets):
+        raise InputError("--budgets: expected shares between 0 and 1")
+    for name in ("max_frames", "threads", "sample"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    if args.video and (args.truth or args.clips):
+        raise InputError("--truth and --clips are for --data; with --video the reference is the detector's own result")
+    for path, what in ((args.predictor, "predictor; make one with deploy/export_onnx.py"), (args.truth, "file")):
+        if path:
+            refuse_missing(path, what)
+    refuse_unwritable(args.save_dir, "--save_dir")
+
+
+def read_truth_of(args: argparse.Namespace, detector: "OnlineDetector") -> "Mapping[int, Detections] | None":
+    """The true boxes of --truth."""
+    if not args.truth:
+        return None
+    from regenhance_data.evaluation.truth import read_truth
+
+    return read_truth(args.truth, detector_settings_from(args), detector.task, detector.class_names)
+
+
+def make_parts(
+    args: argparse.Namespace,
+    material: Material,
+    predictor: "Predictor | None",
+    current: "Callable[[], ComparedFrame]",
+) -> "tuple[Parts, OnlineDetector, dict[str, Any]]":
+    """What strategies are made of, the detector, and the settings for the record."""
+    from deploy.online.cameras import importance_by
+    from deploy.online.detectors import load_online_detector
+    from deploy.online.strategies import Parts
+    from deploy.online.upscalers import load_online_upscaler
+    from regenhance_data.upscalers.enhancement import RegionEnhancer
+
+    settings = detector_settings_from(args, material.recorded)
+    grid = MacroblockGrid(*material.lr_hw, material.mb_size)
+    hr_grid = grid.scaled(material.scale)
+    with in_words_of_upscaler_flags():
+        upscaler = load_online_upscaler(given_upscaler(args, material.scale), threads=args.threads)
+    detector = load_online_detector(settings, (hr_grid.height, hr_grid.width), threads=args.threads)
+    plan = plan_from(args)
+    regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
+    predict = importance_by(predictor) if predictor else None
+    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict, current)
+    about = {
+        "predictor": predictor and {"file": str(args.predictor), "engine": predictor.backend},
+        "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": regions.halo_px},
+        "detector": {"spec": settings.spec, "read_as": detector.read_as, "engine": detector.engine},
+        "lr_size": [grid.width, grid.height],
+        "plan": asdict(plan),
+    }
+    console.tell(f"upscaler {upscaler.read_as}; detector {detector.read_as} in {detector.engine}")
+    return parts, detector, about
+
+
+def write_results(folder: Path, result: "Comparison", about: dict[str, Any]) -> None:
+    """Write evaluate_online.json and the plot; print the table and the verdict."""
+    from deploy.online.comparison import comparison_figure, comparison_table
+    from regenhance_data.plots import save_figure
+
+    write_json(folder / "evaluate_online.json", {**result.to_dict(), "settings": about})
+    save_figure(comparison_figure(result), folder / "evaluate_online")
+    print(comparison_table(result))
+    print(f"{folder}/evaluate_online.json, .png, .svg: {result.frames} frames of {', '.join(result.clips)}")
+    print(result.verdict.text)
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
