@@ -43,6 +43,7 @@ ROOT = Path(__file__).resolve().parent.parent
 KIT_FOLDERS = ("regenhance_data", "tools", "deploy", "paddleseg_configs")
 JOURNAL = "stages.json"  # the finished stages, in the demo's folder
 CONFIG = os.path.relpath(ROOT / "paddleseg_configs/mb_nano.yml")
+COMPARED_FRAMES, SHOWN_FRAMES = 30, 100  # of the loop: by evaluate_online, and in its video
 STREET = "camera"  # the clip of the built-in street
 
 
@@ -56,6 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
     videos.add_argument("--manifest", type=Path, help="your own cameras, as tools/extract.py --manifest takes them")
     parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
+    parser.add_argument(
+        "--upscaler", default="builtin", help="as --model of tools/super_resolve.py, which lists the kinds"
+    )
     parser.add_argument("--max_frames", type=int, default=360, help="frames of each camera, evenly over its video")
     parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
     parser.add_argument("--restart", action="store_true", help="run every stage again")
@@ -78,10 +82,9 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
     dataset = Dataset.open(out / "dataset")
     has_originals = all(record.keep_hr for record in dataset.record.clips.values())
     if not has_originals:
-        yield f"tools/super_resolve.py --data {data} --model builtin".split()
-    detector = ["--detector", args.detector, *(["--classes", *args.classes] if args.classes else [])]
+        yield ["tools/super_resolve.py", "--data", data, "--model", args.upscaler]
     hr_folder = "hr_images" if has_originals else "sr_images"
-    yield ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector]
+    yield ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector_flags(args)]
     yield f"tools/make_seg_dataset.py --data {data}".split()
     yield f"tools/check_dataset.py --data {data}".split()
     train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite"
@@ -105,6 +108,16 @@ def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iter
     yield [*benchmark.split(), "--save_dir", f"{out}"]
     infer = f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split()
     yield [*infer, str(videos_of(args)[clip])]
+    loop = ["--predictor", f"{onnx}", "--upscaler", args.upscaler, "--save_dir", f"{out}/loop", "--max_frames"]
+    compared = ["--data", data, "--clips", clip, *loop, str(COMPARED_FRAMES), "--budgets", "0.1", *truth]
+    yield ["tools/evaluate_online.py", *compared]
+    run = ["--video", str(videos_of(args)[clip]), *loop, str(SHOWN_FRAMES), "--compare", *detector_flags(args)]
+    yield ["deploy/run_cameras.py", *run]
+
+
+def detector_flags(args: argparse.Namespace) -> list[str]:
+    """The flags of the detector."""
+    return ["--detector", args.detector, *(["--classes", *args.classes] if args.classes else [])]
 
 
 def lr_sizes(dataset: Dataset) -> set[tuple[int, int] | None]:
@@ -292,13 +305,15 @@ def main(args: argparse.Namespace) -> None:
     from deploy.backends.registry import load_predictor
     from regenhance_data.reports.cameras import write_index  # matplotlib
     from regenhance_data.reports.demo import training_verdict, write_report
+    from regenhance_data.reports.loop import loop_verdict
 
     dataset = Dataset.open(args.save_dir / "dataset")
     folders = {clip: camera_folder(args.save_dir, dataset, clip) for clip in dataset.clips()}
     summaries = {}
     for clip, folder in folders.items():
         predictor = load_predictor(onnx_file(args, dataset, clip))
-        summaries[clip] = write_report(folder, args.save_dir, dataset, clip, predictor.predict_one)
+        headline = write_report(folder, args.save_dir, dataset, clip, predictor.predict_one)
+        summaries[clip] = f"{headline}\nThe loop: {loop_verdict(folder / 'loop')}"
     if len(folders) > 1:
         write_index(args.save_dir, dataset, folders)
     took = f"{(time.monotonic() - began) / 60:.1f} minutes"

@@ -23,6 +23,7 @@ from regenhance_data.io.files import read_json
 from regenhance_data.regions.overlay import OUTLINE_RGB, draw_heatmap, draw_outline
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.reports import page
+from regenhance_data.reports.loop import loop_parts
 
 BUDGET = 0.1  # of the headline
 MORE_FRAMES = "use a larger --max_frames or a longer video"  # the demo has no other flags for it
@@ -32,7 +33,7 @@ MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
 def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict: Predict) -> str:
     """Write `folder`/report.html on one clip, from the files of the demo's stages; return its headline as plain text.
 
-    Reads evaluation.json, benchmark.json and overlay.mp4 in `folder`; stages.json, predictor/val.json and
+    Reads evaluation.json, benchmark.json, overlay.mp4 and loop/ in `folder`; stages.json, predictor/val.json and
     predictor/train_log.json in `demo`, the demo's own folder; and the dataset. InputError when one is missing.
     """
     evaluation = read_evaluation(folder / "evaluation.json").result
@@ -54,6 +55,7 @@ def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict:
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
         video=_video(folder / "overlay.mp4", dataset, clip),
+        **loop_parts(folder / "loop"),
         training_verdict=html.escape(training_verdict(demo)),
         training_text=_training_text(read_json(demo / "predictor" / "val.json")),
         training_chart=_training_chart(read_json(demo / "predictor" / "train_log.json")),

@@ -13,8 +13,10 @@ from regenhance_data.io.files import write_json
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode, noise
 
+pytestmark = pytest.mark.timeout(900)  # on a busy machine
 STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
 STAGES += ["paddleseg train", "paddleseg val", "export_onnx", "evaluate", "benchmark", "trt_infer"]
+STAGES += ["evaluate_online", "run_cameras"]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +53,7 @@ def test_the_report_is_one_file_that_needs_no_network(demo):
     sources = Sources()
     sources.feed(text)
     assert all(source.startswith("data:") for source in sources.found)
-    assert sum(source.startswith("data:image/svg") for source in sources.found) == 3
+    assert sum(source.startswith("data:image/svg") for source in sources.found) == 4
     assert {"video", "canvas", "table"} <= sources.tags
     assert not re.search(r"\$[a-z_]+", re.sub(r"data:[^\"']+", "", text))  # no place of the template left unfilled
     assert not re.search(r"https?://", re.sub(r"data:[^\"']+", "", text))
