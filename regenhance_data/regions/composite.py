@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.regions.rectangles import Rectangle, Region, runs
+from regenhance_data.regions.rectangles import Region, runs
 
 
 def composite(hr: np.ndarray, upsampled: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> np.ndarray:
@@ -44,6 +44,8 @@ def paste_regions(
 def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> None:
     """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another; grid: of these frames."""
     mb_size = grid.mb_size
-    for cells in runs(selected):
-        here = Rectangle(*cells).scaled(mb_size).slices
-        target[here] = source[here]
+    if selected.all():
+        target[:] = source
+        return
+    for top, left, bottom, right in (runs(selected) * mb_size).tolist():
+        target[top:bottom, left:right] = source[top:bottom, left:right]

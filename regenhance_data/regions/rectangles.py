@@ -80,7 +80,9 @@ def enhanced_area(regions: Sequence[Region]) -> int:
 
 def runs(selected: np.ndarray) -> np.ndarray:
     """The runs of selected macroblocks, bool [rows, cols], in each row: int64 [n, 4], top, left, bottom, right."""
-    steps = np.diff(np.pad(selected, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    padded = np.zeros((selected.shape[0], selected.shape[1] + 2), np.int8)
+    padded[:, 1:-1] = selected
+    steps = padded[:, 1:] - padded[:, :-1]
     (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)
     return np.stack([rows, starts, rows + 1, ends], axis=1)
 
