@@ -14,9 +14,9 @@ from regenhance_data.regions.composite import copy_macroblocks
 class CachePolicy:
     """When an enhanced macroblock is used again.
 
-    threshold: as long as its LR pixels differ from those that were enhanced by less than this, in the mean, of 255; 0:
-    never. max_age: for so many frames at most. scene_change: unless all pixels of the frame differ from those of the
-    last one by this, in the mean, of 255. InputError for values out of range.
+    threshold: as long as the LR pixels of none of its quarters differ from those that were enhanced by this, in the
+    mean, of 255; 0: never. max_age: for so many frames at most. scene_change: unless all pixels of the frame differ
+    from those of the last one by this, in the mean, of 255. InputError for values out of range.
     """
 
     threshold: float = 3.0
@@ -39,6 +39,8 @@ class MacroblockCache:
     def __init__(self, grid: MacroblockGrid, scale: int, policy: CachePolicy) -> None:
         self.policy = policy
         self._grid, self._hr_grid = grid, grid.scaled(scale)
+        part = grid.mb_size // 2 if grid.mb_size % 2 == 0 else grid.mb_size
+        self._parts = MacroblockGrid(grid.height, grid.width, part)
         self._lr = np.zeros((grid.height, grid.width, 3), np.uint8)  # at the time of enhancement
         self._hr = np.zeros((grid.height * scale, grid.width * scale, 3), np.uint8)
         self._ages = np.full(grid.shape, -1)  # in frames; -1: not kept
@@ -62,14 +64,20 @@ class MacroblockCache:
         return holds
 
     def _change(self, lr: np.ndarray) -> np.ndarray:
-        """The mean difference of each macroblock to what was enhanced, of 255, float [rows, cols]."""
-        grid, (rows, cols) = self._grid, self._grid.shape
-        below, right = rows * grid.mb_size - grid.height, cols * grid.mb_size - grid.width
+        """How far each macroblock is from what was enhanced, of 255, float [rows, cols]: the greatest mean difference
+        of its quarters, since a small new object changes the mean of all of it little.
+        """
+        grid, parts = self._grid, self._parts
+        below, right = parts.rows * parts.mb_size - parts.height, parts.cols * parts.mb_size - parts.width
         difference = cv2.absdiff(lr, self._lr).astype(np.float32)
         if below or right:
             difference = cv2.copyMakeBorder(difference, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        means = cv2.resize(difference, (cols, rows), interpolation=cv2.INTER_AREA).mean(-1)
-        return means * (grid.mb_size**2 / grid.areas)
+        means = cv2.resize(difference, parts.shape[::-1], interpolation=cv2.INTER_AREA).mean(-1)
+        means = means.reshape(parts.shape) * (parts.mb_size**2 / parts.areas)
+        times = grid.mb_size // parts.mb_size
+        whole = np.zeros((grid.rows * times, grid.cols * times), np.float32)
+        whole[: parts.rows, : parts.cols] = means
+        return whole.reshape(grid.rows, times, grid.cols, times).max((1, 3))
 
     def add(self, lr: np.ndarray, hr: np.ndarray, selected: np.ndarray) -> None:
         """Keep the selected macroblocks, bool [rows, cols], of an LR frame and of the frame with their HR pixels."""

@@ -33,9 +33,9 @@ def select_across(
     bool [rows, cols] of each.
 
     budget: the share of the macroblocks of all frames, as for `select_macroblocks`, which this is for one frame.
-    floor: the share of its macroblocks that each frame gets at least, at most the budget: a camera with little to see
-    is never left out by the others. excluded: macroblocks that are not selected in any case, bool as the scores; what
-    they would have taken goes to others. InputError for a floor out of range.
+    floor: the share of its macroblocks, rounded down to whole ones, that each frame gets at least; at most the budget.
+    So a camera with little to see is not left out by the others. excluded: macroblocks that are not selected in any
+    case, bool as the scores; what they would have taken goes to others. InputError for a floor out of range.
     """
     if not 0 <= floor <= budget:
         raise InputError(f"floor {floor:g}: expected a share from 0 to the budget ({budget:g})")
@@ -49,7 +49,7 @@ def select_across(
         for start, size in zip(ends[:-1].tolist(), sizes, strict=True):
             here = slice(start, start + size)
             order = np.lexsort((ties[here], -ranked[here], ~free[here]))
-            is_floor[start + order[: count_within(floor, size)]] = True
+            is_floor[start + order[: int(floor * size)]] = True
     order = np.lexsort((ties, -ranked, ~is_floor, ~free))
     selected = np.zeros(len(ranked), bool)
     selected[order[: count_within(budget, len(ranked))]] = True

@@ -58,6 +58,15 @@ class RegionEnhancer:
             for region, one, is_one in zip(regions, seen, is_packed, strict=True)
         ]
 
+    def pixels_seen(self, regions: Sequence[Region], lr_hw: tuple[int, int]) -> int:
+        """How many LR pixels the upscaler sees for these regions of a frame (height, width); of an atlas, without what
+        is left empty.
+        """
+        whole = lr_hw[0] * lr_hw[1]
+        if self.mode == "whole":
+            return whole if regions else 0
+        return min(sum(self._aligned(region.outer, *lr_hw).area for region in regions), whole)
+
     def _made(self, lr: np.ndarray, seen: Rectangle) -> np.ndarray:
         return self._upscaler(np.ascontiguousarray(lr[seen.slices])[None])[0]
 

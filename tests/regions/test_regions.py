@@ -92,10 +92,8 @@ def test_one_budget_goes_to_the_highest_scores_of_all_frames_after_the_floor_of_
     assert [some.shape for some in selected] == [some.shape for some in scores]
     count = count_within(budget, sum(sizes))
     assert sum(some.sum() for some in selected) == count
-    floors = [count_within(floor, size) for size in sizes]
-    if sum(floors) <= count:
-        for mask, least in zip(selected, floors, strict=True):
-            assert mask.sum() >= least
+    for mask, size in zip(selected, sizes, strict=True):
+        assert mask.sum() >= int(floor * size)
     chosen = np.concatenate([some[mask] for some, mask in zip(scores, selected, strict=True)])
     left = [some[~mask] for some, mask in zip(scores, selected, strict=True)]
     if not floor and chosen.size:
@@ -146,6 +144,19 @@ def test_a_macroblock_is_dropped_when_it_changed_since_it_was_enhanced_however_s
         lr[:16, :16] += 1
         counts.append(int(cache.usable(lr).sum()))
     assert counts == [6, 6, 5, 5]
+
+
+def test_a_small_new_object_is_not_covered_by_what_was_enhanced_before():
+    grid = MacroblockGrid(40, 56)
+    lr = np.full((40, 56, 3), 100, np.uint8)
+    cache = MacroblockCache(grid, 2, CachePolicy(threshold=3))
+    cache.add(lr, np.zeros((80, 112, 3), np.uint8), np.ones(grid.shape, bool))
+    lr = lr.copy()
+    lr[21:25, 34:38] += 45  # 4x4 pixels, in the mean of the macroblock 2.8
+    lr[37:40, 0:3] += 45  # in a partial macroblock
+    expected = np.ones(grid.shape, bool)
+    expected[1, 2] = expected[2, 0] = False
+    np.testing.assert_array_equal(cache.usable(lr), expected)
 
 
 def test_a_change_of_scene_empties_the_cache():
