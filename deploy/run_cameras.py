@@ -89,24 +89,25 @@ def make_loop(
     """
     from deploy.online.cameras import importance_by
     from deploy.online.detectors import load_online_detector
-    from deploy.online.rounds import Loop
+    from deploy.online.rounds import Loop, NoEnhancer
     from deploy.online.upscalers import load_online_upscaler
     from regenhance_data.upscalers.enhancement import RegionEnhancer
 
     scale = int(predictor.metadata["scale"])
     with in_words_of_upscaler_flags():
-        upscaler = load_online_upscaler(given_upscaler(args, scale), threads=args.threads)
-    enhancer = RegionEnhancer(upscaler, "whole" if plan.mode == "none" else plan.mode, plan.halo_px)
+        settings = given_upscaler(args, scale)
+        upscaler = None if plan.mode == "none" else load_online_upscaler(settings, threads=args.threads)
+    enhancer = RegionEnhancer(upscaler, plan.mode, plan.halo_px) if upscaler else NoEnhancer(scale)
     hr_grid = predictor.grid.scaled(scale)
     detector = load_online_detector(detector_settings_from(args), (hr_grid.height, hr_grid.width), threads=args.threads)
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
-        "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": enhancer.halo_px},
+        "upscaler": {"spec": args.upscaler, "read_as": upscaler and upscaler.read_as, "halo_px": enhancer.halo_px},
         "detector": {"spec": args.spec, "read_as": detector.read_as, "engine": detector.engine},
         "lr_size": [predictor.grid.width, predictor.grid.height],
         "hr_size": [hr_grid.width, hr_grid.height],
-        "mode": plan.mode if plan.mode == "none" else enhancer.mode,
+        "mode": enhancer.mode,
     }
     compares = args.compare and not args.no_video
     loop = Loop(plan, predictor.grid, importance_by(predictor), enhancer, detector, compares)

@@ -33,6 +33,18 @@ class Enhances(Protocol):
         """The HR pixels of each region's inner rectangle."""
 
 
+@dataclass
+class NoEnhancer:
+    """In place of an enhancer where a plan enhances nothing."""
+
+    scale: int
+    mode: str = "none"
+    halo_px: int = 0
+
+    def enhance(self, lr: np.ndarray, regions: Sequence[Region]) -> list[np.ndarray]:
+        return []
+
+
 class Detects(Protocol):
     """As Detector: Detections, or class maps, of frames uint8 [N, H, W, 3] RGB."""
 

@@ -1,6 +1,7 @@
 """Command-line flags for an upscaler."""
 
 import argparse
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -53,4 +54,4 @@ def in_words_of_upscaler_flags() -> Iterator[None]:
         renamed = str(error).replace("--model", "--upscaler")
         for flag in ("pixel_range", "channel_order"):
             renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
-        raise InputError(renamed) from None
+        raise InputError(re.sub(r"^--scale (\d+):", r"--upscaler: scale \1 is needed,", renamed)) from None

@@ -157,12 +157,34 @@ def test_a_wrong_list_of_cameras_is_one_line(parts, tmp_path, content, words):
         (["--cache_threshold", -1], "--cache_threshold"),
         (["--halo", -1], "--halo -1"),
         (["--max_frames", 0], "--max_frames 0"),
-        (["--upscaler", "builtin"], "×3|scale"),
+        (["--upscaler", "builtin"], "--upscaler: scale 2 is needed, builtin makes frames 3 times as large"),
     ],
 )
 def test_wrong_flags_and_pairings_are_one_line(parts, videos, tmp_path, flags, words):
     with pytest.raises(InputError, match=words):
         run(parts, videos, tmp_path / "out", "--no_video", *flags)
+
+
+def test_modes_enhance_regions_the_whole_frame_or_nothing(parts, videos, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no network")
+    about = {}
+    for mode, upscaler in (
+        ("regions", "bicubic"),
+        ("atlas", "bicubic"),
+        ("whole", "bicubic"),
+        ("none", f"onnx:{broken}"),
+    ):
+        flags = ("--no_video", "--max_frames", 3, "--mode", mode, "--upscaler", upscaler)
+        run(parts, videos, tmp_path / mode, *flags)
+        about[mode] = json.loads((tmp_path / mode / "run.json").read_text())
+        assert about[mode]["mode"] == mode
+        assert len(lines(tmp_path / mode)) == 6
+    assert lines(tmp_path / "atlas") == lines(tmp_path / "regions")
+    shares = {mode: (one["newly_enhanced"], one["amplification"]) for mode, one in about.items()}
+    assert (shares["whole"], shares["none"]) == ((1, 1), (0, None))
+    with pytest.raises(InputError, match=r"broken\.onnx"):  # which no other mode can do without
+        run(parts, videos, tmp_path / "out", "--no_video", "--upscaler", f"onnx:{broken}")
 
 
 def test_a_detector_that_finds_nothing_is_told(parts, videos, tmp_path, capsys):
