@@ -18,6 +18,7 @@ from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap
 from regenhance_data.evaluation.kept import FrameCounts, frame_key, keyed
 from regenhance_data.evaluation.record import METRIC_NAMES, EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
+from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
@@ -101,11 +102,10 @@ def _count_frame(
     truth: Mapping[int, Detections] | None,
     frame: Frame,
 ) -> FrameCounts:
-    if truth is not None and frame.number not in truth:
-        raise InputError(f"--truth: has no entry for frame {frame.number}; add it, [] for a frame without boxes")
+    true = None if truth is None else true_boxes(truth, frame.number)
     selections, found = _select_and_detect(detector, pair, maps, budgets)
     against_hr = _count(metric, selections, found, found[selections[ALL_ENHANCED][0].tobytes()])
-    return FrameCounts(against_hr, None if truth is None else _count(metric, selections, found, truth[frame.number]))
+    return FrameCounts(against_hr, None if true is None else _count(metric, selections, found, true))
 
 
 def summarise(

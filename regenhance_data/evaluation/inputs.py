@@ -1,9 +1,10 @@
 """The inputs of an evaluation, from flags and dataset.yaml: frames, the folder of HR frames, the detector."""
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regenhance_data.console import tell
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
@@ -100,13 +101,20 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
     if without:
         raise InputError(f"--clips {' '.join(without)}: no frame of it is in {args.split}.txt; use --split all")
     hr_folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
-    if dataset.record.detector is None and not hasattr(args, "spec"):
-        raise InputError(f"{MISSING_DETECTOR}; give one of: {known_specs(KINDS)}")
+    refuse_without_detector(args, dataset.record.detector)
     frames = frames[::every]
     refuse_missing_hr_frames(dataset, frames, hr_folder)
     for frame in {frame.clip: frame for frame in frames}.values():  # refuses those of another size
         read_pair(dataset, frame, hr_folder)
     return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
+
+
+def refuse_without_detector(
+    args: argparse.Namespace, recorded: Mapping[str, Any] | None, missing: str = MISSING_DETECTOR
+) -> None:
+    """InputError, with the words of `missing`, where neither --detector nor dataset.yaml gives a detector."""
+    if recorded is None and not hasattr(args, "spec"):
+        raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
 
 
 def read_inputs(args: argparse.Namespace, chosen: EvaluationFrames) -> EvaluationInputs:
@@ -136,8 +144,8 @@ def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str
     from regenhance_data.detectors.loading import load_detector
 
     recorded = dataset.record.detector
-    if missing and recorded is None and not hasattr(args, "spec"):
-        raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
+    if missing:
+        refuse_without_detector(args, recorded, missing)
     detector = load_detector(detector_settings_from(args, recorded))
     tell_detector(detector)
     return detector

@@ -1,7 +1,7 @@
 """True boxes from a JSON file."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,13 @@ def read_truth(path: Path, settings: DetectorSettings, task: str, class_names: S
             f"{path}: is not a valid file of true boxes ({type(error).__name__}: {error}); see --help"
         ) from None
     return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
+
+
+def true_boxes(truth: Mapping[int, Detections], number: int) -> Detections:
+    """Those of a frame. InputError where the file has no entry for it."""
+    if number not in truth:
+        raise InputError(f"--truth: has no entry for frame {number}; add it, [] for a frame without boxes")
+    return truth[number]
 
 
 def _true_boxes(rows: np.ndarray, numbers: np.ndarray) -> Detections:
