@@ -18,13 +18,14 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from deploy.backends.registry import load_predictor, local_backends
-from deploy.online.arguments import add_plan_arguments, plan_from
+from deploy.online.arguments import add_region_arguments, plan_from
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import refuse_missing, refuse_unwritable, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
@@ -52,15 +53,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--predictor", type=Path, help="the predictor's file (default: baselines alone)")
     add_upscaler_flags(parser)
     add("--save_dir", type=Path, required=True, help="for evaluate_online.json, .png and .svg")
-    add("--budgets", nargs="+", type=float, default=(0.05, 0.1, 0.2), help="shares of macroblocks, instead of --budget")
+    add("--budgets", nargs="+", type=float, default=(0.05, 0.1, 0.2), help="shares of macroblocks")
     add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
     add("--split", choices=(*SPLITS, "all"), default="test", help="which frames of --data")
     add("--clips", nargs="+", metavar="CLIP", help="only these clips of --data (default: all)")
-    add("--sample", type=int, default=1, help="take only every n-th frame of --video")
+    add("--sample", type=int, default=1, help="take only every n-th frame of each clip")
     add("--max_frames", type=int, help="the first frames of each clip (default: all)")
     add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     add("--threads", type=int, help="threads of each engine (default: its own choice)")
-    add_plan_arguments(parser)
+    add_region_arguments(parser, ("regions", "atlas"))
     add_detector_arguments(parser)
     return parser
 
@@ -84,7 +85,7 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     from deploy.online.strategies import DIFFERENCE, ORACLE
 
     dataset = Dataset.open(args.data)
-    chosen = chosen_frames(dataset, args.split, args.clips, args.max_frames)
+    chosen = chosen_frames(dataset, args.split, args.clips, args.sample, args.max_frames)
     if args.truth and len(chosen) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
@@ -118,24 +119,23 @@ def main(args: argparse.Namespace) -> None:
     check(args)
     predictor = load_predictor(args.predictor, args.backend, args.threads) if args.predictor else None
     material = material_of_dataset(args) if args.data else material_of_videos(args, predictor)
-    if predictor and predictor.input_hw != material.lr_hw:
-        (height, width), (rows, cols) = predictor.input_hw, material.lr_hw
-        raise InputError(
-            f"{args.predictor}: takes frames of {width}x{height}, these are {cols}x{rows}; export it for them"
-        )
+    refuse_without_detector(args, material.recorded)
+    if predictor:
+        refuse_unless_fitting(args.predictor, predictor, material)
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure
     from deploy.online.strategies import DIFFERENCE, strategies
+    from regenhance_data.evaluation.truth import true_boxes
 
     shown: list[ComparedFrame] = []
     parts, detector, about = make_parts(args, material, predictor, lambda: shown[-1])
     truth = read_truth_of(args, detector)
     has_originals = DIFFERENCE in material.knows
-    metric, count, score = counting(detector.task, len(detector.class_names))
+    metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
 
     def refer(compared: "ComparedFrame") -> Any:
         shown[:-1] = []
         if truth is not None:
-            return truth[compared.frame.number]
+            return true_boxes(truth, compared.frame.number)
         return None if compared.original is None else detector.detect(compared.original[None])[0]
 
     is_boxes = detector.task == "detection"
@@ -162,13 +162,29 @@ def check(args: argparse.Namespace) -> None:
     refuse_unwritable(args.save_dir, "--save_dir")
 
 
+def refuse_unless_fitting(path: Path, predictor: "Predictor", material: Material) -> None:
+    """InputError for a predictor of other frames, macroblocks or another scale than what it is compared on."""
+    (height, width), (own_height, own_width) = material.lr_hw, predictor.input_hw
+    if predictor.input_hw != material.lr_hw:
+        raise InputError(
+            f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; "
+            f"use deploy/export_onnx.py --input_size {height} {width}"
+        )
+    own = int(predictor.metadata["scale"]), predictor.grid.mb_size
+    if own != (material.scale, material.mb_size):
+        raise InputError(
+            f"{path}: is for scale {own[0]} and macroblocks of {own[1]} pixels, the frames have scale {material.scale} "
+            f"and {material.mb_size} pixels; give a predictor that was trained on them"
+        )
+
+
 def read_truth_of(args: argparse.Namespace, detector: "OnlineDetector") -> "Mapping[int, Detections] | None":
     """The true boxes of --truth."""
     if not args.truth:
         return None
     from regenhance_data.evaluation.truth import read_truth
 
-    return read_truth(args.truth, detector_settings_from(args), detector.task, detector.class_names)
+    return read_truth(args.truth, detector.settings, detector.task, detector.class_names)
 
 
 def make_parts(
@@ -213,7 +229,8 @@ def write_results(folder: Path, result: "Comparison", about: dict[str, Any]) -> 
     write_json(folder / "evaluate_online.json", {**result.to_dict(), "settings": about})
     save_figure(comparison_figure(result), folder / "evaluate_online")
     print(comparison_table(result))
-    print(f"{folder}/evaluate_online.json, .png, .svg: {result.frames} frames of {', '.join(result.clips)}")
+    of_clips = f" of {', '.join(result.clips)}" if any(result.clips) else ""
+    print(f"{folder}/evaluate_online.json, .png, .svg: {result.frames} frames{of_clips}")
     print(result.verdict.text)
 
 

@@ -1,6 +1,7 @@
 """Command-line flags for a plan."""
 
 import argparse
+from collections.abc import Sequence
 
 from deploy.online.plan import MODES, Plan
 from regenhance_data.regions.cache import CachePolicy
@@ -9,20 +10,26 @@ from regenhance_data.regions.reuse import ReusePolicy
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `plan_from` reads."""
-    add = parser.add_argument_group("plan").add_argument
+    add = add_region_arguments(parser, MODES).add_argument
+    add("--budget", type=float, default=Plan.budget, help="share of all cameras' macroblocks enhanced in a round")
+    add("--floor", type=float, default=Plan.floor, help="of its own macroblocks, what each camera gets at least")
+    add("--detect_every", type=int, default=Plan.detect_every, help="enhance and search only every n-th frame")
+
+
+def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) -> argparse._ArgumentGroup:
+    """Those flags that say how macroblocks are chosen and enhanced, whatever their number; the others have their
+    defaults. Returns their group.
+    """
+    parser.set_defaults(budget=Plan.budget, floor=Plan.floor, detect_every=Plan.detect_every)
+    group = parser.add_argument_group("plan")
+    add = group.add_argument
     cache = CachePolicy()
-    add("--budget", type=float, default=0.1, help="share of all cameras' macroblocks that are enhanced in a round")
-    add("--floor", type=float, default=0.0, help="of its own macroblocks, what each camera gets at least")
-    add(
-        "--mode",
-        choices=MODES,
-        default="regions",
-        help="what is super-resolved: regions one by one, regions packed in an atlas, the whole frame, or nothing",
-    )
+    rest = ", the whole frame, or nothing" if "none" in modes else ""
+    how = f"what is super-resolved: regions one by one, regions packed in an atlas{rest}"
+    add("--mode", choices=modes, default=Plan.mode, help=how)
     add("--halo", type=int, metavar="PX", help="LR pixels around a region (default: what the network sees)")
     add("--every", type=int, help="predict importance on every n-th frame, and keep it in between (default: 1)")
     add("--change", type=float, help="predict when brightness changes by more than this share")
-    add("--detect_every", type=int, default=1, help="enhance and search only every n-th frame")
     add(
         "--cache_threshold",
         type=float,
@@ -30,6 +37,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep enhanced macroblocks while their pixels differ by less than this, of 255; 0: never",
     )
     add("--cache_age", type=int, default=cache.max_age, help="for so many frames at most")
+    return group
 
 
 def plan_from(args: argparse.Namespace) -> Plan:

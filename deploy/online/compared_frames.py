@@ -66,9 +66,9 @@ def shrunk(original: np.ndarray, scale: int) -> np.ndarray:
 
 
 def chosen_frames(
-    dataset: Dataset, split: str, clips: Sequence[str] | None, most: int | None
+    dataset: Dataset, split: str, clips: Sequence[str] | None, every: int, most: int | None
 ) -> dict[str, list[Frame]]:
-    """{clip: its frames of a split ("all": all), at most the first `most`}. InputError for what is not there."""
+    """{clip: every n-th of its frames of a split ("all": all), at most `most`}. InputError for what is not there."""
     unknown = [clip for clip in clips or () if clip not in dataset.clips()]
     if unknown:
         raise InputError(f"--clips {' '.join(unknown)}: {dataset.root} has no such clip; there are: {_listed(dataset)}")
@@ -81,9 +81,10 @@ def chosen_frames(
     for frame in frames:
         if not clips or frame.clip in clips:
             found.setdefault(frame.clip, []).append(frame)
-    if not found:
-        raise InputError(f"{dataset.root}: no frame of {split}.txt is chosen; use --split all")
-    return {clip: some[:most] for clip, some in found.items()}
+    without = [clip for clip in clips or dataset.clips() if clip not in found]
+    if without and (clips or not found):
+        raise InputError(f"{dataset.root}: {split}.txt has no frame of {' '.join(without) or 'it'}; use --split all")
+    return {clip: some[::every][:most] for clip, some in found.items()}
 
 
 def one_size(dataset: Dataset, clips: Sequence[str]) -> tuple[int, int]:

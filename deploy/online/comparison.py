@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from deploy.online.strategies import CACHED, EVERY_NTH, REGIONS, ComparedFrame, Outcome, Strategy
 from regenhance_data import plots
 from regenhance_data.console import text_table
+from regenhance_data.detectors.class_names import class_number
 from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
@@ -19,6 +20,7 @@ from regenhance_data.evaluation.bootstrap import (
     blocks_of,
     bootstrap_gain,
     bootstrap_scores,
+    objects_of,
 )
 from regenhance_data.evaluation.record import (
     CANNOT_TELL,
@@ -41,8 +43,8 @@ ORIGINALS, TRUTH, UPSCALED = "the original HR frames", "true boxes", "whole-fram
 @dataclass(frozen=True)
 class Row:
     """A strategy in the table. name: as users read it. ms: the median of each stage for a frame; total_ms: the mean
-    of all stages together. enhanced: share of the macroblocks that are enhanced anew, seen: of the pixels that
-    super-resolution sees.
+    of all stages together, free_ms: of all but super-resolution. enhanced: share of the macroblocks that are enhanced
+    anew, seen: of the pixels that super-resolution sees.
     """
 
     point: CurvePoint
@@ -50,6 +52,7 @@ class Row:
     score: Estimate
     ms: Mapping[str, float]
     total_ms: float
+    free_ms: float
     enhanced: float
     seen: float
 
@@ -61,7 +64,7 @@ class Row:
     @property
     def fps_if_free(self) -> float:
         """The same if super-resolution took no time (Amdahl)."""
-        return 1000 / max(self.total_ms - self.ms["enhance"], 1e-9)
+        return 1000 / max(self.free_ms, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,13 @@ def measure(
     return measured
 
 
-def counting(task: str, classes: int) -> tuple[str, Callable[[Any, Any], np.ndarray], Callable[..., np.ndarray]]:
-    """(key of METRIC_NAMES, count, score) for a detector's task."""
+def counting(
+    task: str, class_names: Sequence[str], counted: Sequence[str]
+) -> tuple[str, Callable[[Any, Any], np.ndarray], Callable[..., np.ndarray]]:
+    """(key of METRIC_NAMES, count, score) for a detector's task. counted: the classes that count, () for all."""
     if task == "segmentation":
-        return "miou", partial(count_pixels, classes=range(classes)), miou
+        classes = [class_number(name, class_names) for name in counted] or range(len(class_names))
+        return "miou", partial(count_pixels, classes=classes), miou
     return "f1", count_matches, f1
 
 
@@ -154,19 +160,18 @@ def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], r
 def _row(point: CurvePoint, estimate: Estimate, outcomes: Sequence[Outcome]) -> Row:
     stages = {stage: float(np.median([one.ms.get(stage, 0.0) for one in outcomes])) for stage in STAGES}
     total = float(np.mean([sum(one.ms.values()) for one in outcomes]))
+    free = total - float(np.mean([one.ms.get("enhance", 0.0) for one in outcomes]))
     if point.curve == EVERY_NTH:  # its frames differ by design
         stages = {stage: float(np.mean([one.ms.get(stage, 0.0) for one in outcomes])) for stage in STAGES}
     enhanced, seen = (float(np.mean([getattr(one, name) for one in outcomes])) for name in ("enhanced", "seen"))
-    return Row(point, _name(point), estimate, stages, total, enhanced, seen)
+    return Row(point, _name(point), estimate, stages, total, free, enhanced, seen)
 
 
 def _name(point: CurvePoint) -> str:
     fixed = {NOTHING_ENHANCED: "nothing enhanced", ALL_ENHANCED: "whole-frame super-resolution"}
     if point in fixed:
         return fixed[point]
-    if point.curve == EVERY_NTH:
-        return f"every {max(round(1 / point.budget), 1)}th frame whole"
-    return f"{point.curve}, {point.budget:.0%}" if point.budget else point.curve
+    return f"{point.curve}, {100 * point.budget:g}%" if point.budget else point.curve
 
 
 def _estimate(scores: Scores, point: CurvePoint) -> Estimate:
@@ -180,7 +185,9 @@ def _verdict(
 ) -> Verdict:
     reason = too_little(measured.counts, name)
     if reason:
-        return Verdict(CANNOT_TELL, reason, "use more frames")
+        has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in measured.counts)
+        lower = "lower --score_threshold, or give frames with objects"
+        return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
     gain, _ = bootstrap_gain(measured.counts, ALL_ENHANCED, blocks_of(measured.clips), score)
@@ -202,7 +209,9 @@ def _verdict(
         f"{whole.score.value:.3f}{against}; {none.score.value:.3f} with nothing enhanced) at "
         f"{best.fps / whole.fps:.1f} times its frames a second"
     )
-    return Verdict(WORTH_IT if good else CANNOT_TELL, text + ("" if good else "; a larger budget may reach all of it"))
+    if not good:
+        return Verdict(CANNOT_TELL, text, "a larger budget may reach all of it")
+    return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 
 
 def comparison_table(result: Comparison) -> str:
@@ -210,12 +219,11 @@ def comparison_table(result: Comparison) -> str:
     head = ["strategy", METRIC_NAMES[result.metric], "95 %", "frames/s", "if SR were free", "enhanced", "seen", *STAGES]
     lines = [head]
     for row in result.rows:
-        low, high = row.score.interval_95
         lines.append(
             [
                 row.name,
-                f"{row.score.value:.3f}",
-                f"{low:.2f}–{high:.2f}",
+                row.score.text,
+                row.score.interval_text,
                 f"{row.fps:.2f}",
                 f"{row.fps_if_free:.2f}",
                 f"{row.enhanced:.1%}",
@@ -231,16 +239,12 @@ def comparison_table(result: Comparison) -> str:
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that no other beats in both score and frames a second, from the slowest on."""
-    known = [row for row in rows if not np.isnan(row.score.value)]
-    return sorted(
-        (
-            row
-            for row in known
-            if not any(other.score.value > row.score.value and other.fps > row.fps for other in known)
-        ),
-        key=lambda row: row.fps,
-    )
+    """The rows that no faster one equals in score, from the slowest on."""
+    found: list[Row] = []
+    for row in sorted(rows, key=lambda row: (row.fps, row.score.value), reverse=True):
+        if row.score.is_known and (not found or row.score.value > found[-1].score.value):
+            found.append(row)
+    return found[::-1]
 
 
 _LOOKS = {
@@ -253,7 +257,8 @@ _LOOKS = {
 
 def comparison_figure(result: Comparison) -> Figure:
     """Score over frames a second: a marker for each row, a line through those of one strategy, the Pareto front."""
-    figure, axes = plots.new_plot((8, 4.6), "frames a second", f"{METRIC_NAMES[result.metric]}, {result.reference}")
+    score = f"{METRIC_NAMES[result.metric]} against {result.reference}"
+    figure, axes = plots.new_plot((8, 4.6), "frames a second", score)
     colours = iter(plots.FURTHER_COLOURS * 2)
     for curve in dict.fromkeys(row.point.curve for row in result.rows):
         rows = sorted((row for row in result.rows if row.point.curve == curve), key=lambda row: row.point.budget)
@@ -265,5 +270,7 @@ def comparison_figure(result: Comparison) -> Figure:
     x, y = [row.fps for row in best], [row.score.value for row in best]
     axes.plot(x, y, color=plots.TEXT_COLOUR, linewidth=6, alpha=0.15, zorder=0, label="Pareto front")
     axes.set_xlim(left=0)
+    if not best:
+        plots.note(axes, "no frame has a reference object")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8)
     return figure

@@ -23,10 +23,11 @@ _AFTER_THE_GRAPH = ("score_threshold", "classes", "max_box_area", "iou_threshold
 class OnlineDetector(Protocol):
     """A detector at run time. Threads may share one.
 
-    task: 'detection' or 'segmentation'. read_as: what it is, in words. engine: what runs it. batch: frames that go
-    through at once; `detect` takes any number.
+    settings: those that hold. task: 'detection' or 'segmentation'. read_as: what it is, in words. engine: what runs it.
+    batch: frames that go through at once; `detect` takes any number.
     """
 
+    settings: DetectorSettings
     task: str
     class_names: tuple[str, ...]
     read_as: str
@@ -43,7 +44,8 @@ class TorchDetector:
     engine = TORCH
 
     def __init__(self, detector: Any, batch: int) -> None:
-        self.task, self.class_names, self.batch = detector.task, detector.class_names, batch
+        self.settings, self.task, self.class_names = detector.settings, detector.task, detector.class_names
+        self.batch = batch
         self.read_as = detector.settings.read_as or detector.settings.spec
         self.detect = detector.detect
 
