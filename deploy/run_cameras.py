@@ -18,7 +18,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from deploy.online.arguments import add_plan_arguments, plan_from
 from regenhance_data import cli, console
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import refuse_missing, refuse_unwritable, sha256
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
@@ -64,6 +64,8 @@ def main(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     if not hasattr(args, "spec"):
         raise InputError("--detector is missing; see --help for the kinds")
+    if args.compare and args.no_video:
+        raise InputError("--compare shows two frames in a video; omit --no_video")
     plan = plan_from(args)
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     refuse_unwritable(args.save_dir, "--save_dir")
@@ -99,7 +101,9 @@ def make_loop(
         upscaler = None if plan.mode == "none" else load_online_upscaler(settings, threads=args.threads)
     enhancer = RegionEnhancer(upscaler, plan.mode, plan.halo_px) if upscaler else NoEnhancer(scale)
     hr_grid = predictor.grid.scaled(scale)
-    detector = load_online_detector(detector_settings_from(args), (hr_grid.height, hr_grid.width), threads=args.threads)
+    hr_hw = hr_grid.height, hr_grid.width
+    given = given_settings(args)
+    detector = load_online_detector(detector_settings_from(args), hr_hw, threads=args.threads, given=given)
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
@@ -109,8 +113,7 @@ def make_loop(
         "hr_size": [hr_grid.width, hr_grid.height],
         "mode": enhancer.mode,
     }
-    compares = args.compare and not args.no_video
-    loop = Loop(plan, predictor.grid, importance_by(predictor), enhancer, detector, compares)
+    loop = Loop(plan, predictor.grid, importance_by(predictor), enhancer, detector, args.compare)
     return loop, detector.class_names, about
 
 
@@ -154,13 +157,15 @@ def run(
 
 def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:
     """Print what a run did."""
+    from deploy.online.outputs import CLASS_MAPS
+
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
     print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
-    if not record.detections and not (args.save_dir / "class_maps").exists():
+    if not record.detections and not (args.save_dir / CLASS_MAPS).exists():
         console.warn(
-            f"--detector {args.spec}: found nothing in {record.frames} frames; lower --score_threshold, give other "
-            "--classes, or look at the annotated video"
+            f"--detector {args.spec}: found nothing in {record.frames} frames; lower --score_threshold, or give other "
+            "--classes"
         )
     print("wrote " + ", ".join(map(str, written)))
 

@@ -23,7 +23,7 @@ from regenhance_data import cli, console
 from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
-from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.grid import MacroblockGrid
@@ -205,7 +205,8 @@ def make_parts(
     hr_grid = grid.scaled(material.scale)
     with in_words_of_upscaler_flags():
         upscaler = load_online_upscaler(given_upscaler(args, material.scale), threads=args.threads)
-    detector = load_online_detector(settings, (hr_grid.height, hr_grid.width), threads=args.threads)
+    hr_hw = hr_grid.height, hr_grid.width
+    detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
     plan = plan_from(args)
     regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
     predict = importance_by(predictor) if predictor else None

@@ -1,5 +1,6 @@
 """Detectors at run time: in OpenVINO or ONNX Runtime where they can be one graph, else in PyTorch."""
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -56,18 +57,20 @@ def load_online_detector(
     engine: str = "auto",
     threads: int | None = None,
     batch: int = 1,
+    given: Collection[str] | None = None,
 ) -> OnlineDetector:
     """A detector for HR frames of size `frame_hw` (height, width).
 
     detector: a spec (KIND:ARGUMENT), its settings, or a file of deploy/export_detector.py, which needs no PyTorch and
-    has its own batch and, where the given settings are the defaults, its own thresholds and classes. engine: 'auto',
-    a backend that runs ONNX, or 'torch'; 'auto' is PyTorch on a GPU, else the first installed backend, and PyTorch
-    where the detector cannot be one graph. threads: of the engine, None for its own choice; PyTorch has those of the
-    process. InputError for a detector that does not load, and for an exported one of another frame size.
+    has its own batch, thresholds and classes. given: the names of the settings that replace those of such a file; None:
+    of those that are not the defaults. engine: 'auto', a backend that runs ONNX, or 'torch'; 'auto' is PyTorch on a
+    GPU, else the first installed backend, and PyTorch where the detector cannot be one graph. threads: of the engine,
+    None for its own choice; PyTorch has those of the process. InputError for a detector that does not load, and for an
+    exported one of another frame size.
     """
     settings = detector if isinstance(detector, DetectorSettings) else DetectorSettings(str(detector))
     if file := exported_detector(settings.spec):
-        return ExportedDetector(_fitting(file, settings, frame_hw), engine_for(engine), threads)
+        return ExportedDetector(_fitting(file, settings, frame_hw, given), engine_for(engine), threads)
     name = engine if engine == TORCH else engine_for(engine)
     offline = load_detector(settings)
     if name == TORCH or (engine == "auto" and offline.device.type != "cpu"):
@@ -87,7 +90,9 @@ def load_online_detector(
     return ExportedDetector(made, name, threads)
 
 
-def _fitting(file: OnnxDetector, given: DetectorSettings, frame_hw: tuple[int, int]) -> OnnxDetector:
+def _fitting(
+    file: OnnxDetector, given: DetectorSettings, frame_hw: tuple[int, int], names: Collection[str] | None
+) -> OnnxDetector:
     """The exported detector with the settings that are given for it. InputError where it has to be exported again."""
     if file.frame_hw != frame_hw:
         (height, width), (own_height, own_width) = frame_hw, file.frame_hw
@@ -97,8 +102,10 @@ def _fitting(file: OnnxDetector, given: DetectorSettings, frame_hw: tuple[int, i
         )
     default = DetectorSettings(given.spec)
     differing = [f.name for f in fields(given) if getattr(given, f.name) != getattr(default, f.name)]
-    changes = {name: getattr(given, name) for name in differing if name in _AFTER_THE_GRAPH}
-    fixed = [n for n in differing if n not in (*changes, "task", "read_as") and _other(file.settings, given, n)]
+    asked = differing if names is None else [f.name for f in fields(given) if f.name in names]
+    changes = {name: getattr(given, name) for name in asked if name in _AFTER_THE_GRAPH}
+    without = (*changes, "spec", "task", "read_as")
+    fixed = [name for name in asked if name not in without and _other(file.settings, given, name)]
     if fixed:
         raise InputError(f"{file.source}: is exported with another {fixed[0]}; export it again with this one")
     for name in changes.get("classes", ()):

@@ -1,19 +1,22 @@
 """What a run of the loop writes: detections, annotated videos, run.json."""
 
+import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from deploy.online.detection_files import COCO, LINES, MOT, DetectionLines, write_coco, write_mot
+from deploy.online.detection_files import DetectionFiles, remove_detections
 from deploy.online.rounds import EnhancedFrame, Round
 from deploy.online.run_record import RunRecord
+from regenhance_data.dataset.folder import clip_id
 from regenhance_data.detections import Detections
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import locked, write_json
+from regenhance_data.io.files import locked, read_json, write_json
 from regenhance_data.io.images import write_image
 from regenhance_data.io.video import VideoWriter
 from regenhance_data.regions.overlay import OUTLINE_RGB, draw_boxes, draw_outline
@@ -30,7 +33,8 @@ class RunOutputs:
         outputs.finish(failed)
 
     names: the detector's classes. hr_grid: of the HR frames. rates: frames a second of each camera's annotated video;
-    none for no videos. Without `finish`, as after an error, detections.jsonl alone is left, with whole lines.
+    none for no videos. What an earlier run wrote to the folder is removed first. Without `finish`, as after an error,
+    the lines that were written are left, and no run.json.
     """
 
     def __init__(
@@ -43,31 +47,31 @@ class RunOutputs:
     ) -> None:
         self._folder, self._record, self._names, self._grid = folder, record, names, hr_grid
         self._rates, self._videos = rates, dict[str, VideoWriter]()
-        self._is_detection = True
 
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
             opened.enter_context(locked(self._folder / ".run.lock"))
-            self._lines = DetectionLines(self._folder / LINES, self._names)
-            opened.callback(self._lines.close)
-            self._opened = opened.pop_all()
+            _remove_earlier(self._folder)
+            self._detections = DetectionFiles(self._folder, self._names)
+            opened.callback(self._detections.close)
+            self._opened = opened.enter_context(ExitStack())  # of the videos
+            self._all = opened.pop_all()
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._opened.__exit__(*error)
+        self._all.__exit__(*error)
 
     @property
     def frames(self) -> int:
         """How many frames have a line."""
-        return self._lines.count
+        return self._detections.count
 
     def add(self, one: Round) -> None:
         """Write one more round."""
         with one.timed("write"):
             for item in one.done:
-                self._lines.add(item)
+                self._detections.add(item)
                 if not isinstance(item.found, Detections):
-                    self._is_detection = False
                     path = self._folder / CLASS_MAPS / item.frame.camera / f"{item.frame.number:06d}.png"
                     write_image(path, item.found[..., None].repeat(3, axis=-1))
                 if self._rates:
@@ -95,17 +99,24 @@ class RunOutputs:
         return draw_boxes(picture, found, self._names) if isinstance(found, Detections) else picture.copy()
 
     def finish(self, failed: Mapping[str, Exception], interrupted: bool = False) -> list[Path]:
-        """Write what follows from all rounds; the files and folders that were written."""
-        self._lines.close()
-        written = [self._folder / LINES]
-        if self._is_detection:
-            write_coco(self._folder / LINES, self._folder / COCO, self._names)
-            write_mot(self._folder / LINES, self._folder / MOT)
-            written += [self._folder / COCO, self._folder / MOT]
-        else:
-            written.append(self._folder / CLASS_MAPS)
+        """Write what is still to be written; the files and folders of the run."""
+        self._opened.close()  # the videos first: what a run has most of
         write_json(self._folder / RUN, self._record.summary(failed, interrupted))
-        return [*written, *(self._folder / f"{camera}.mp4" for camera in self._videos), self._folder / RUN]
+        class_maps = [path for path in [self._folder / CLASS_MAPS] if path.is_dir()]
+        videos = [self._folder / f"{camera}.mp4" for camera in self._videos]
+        return [*self._detections.finish(), *class_maps, *videos, self._folder / RUN]
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove what an earlier run wrote, which its run.json names."""
+    with suppress(InputError):  # there is none
+        ran = read_json(folder / RUN)
+        for camera in ran["cameras"] if isinstance(ran, dict) and isinstance(ran.get("cameras"), dict) else ():
+            if clip_id(camera) == camera:
+                (folder / f"{camera}.mp4").unlink(missing_ok=True)
+    (folder / RUN).unlink(missing_ok=True)
+    shutil.rmtree(folder / CLASS_MAPS, ignore_errors=True)
+    remove_detections(folder)
 
 
 def _write_title(picture: np.ndarray, title: str) -> None:

@@ -14,7 +14,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import ahead
 from regenhance_data.regions.cache import MacroblockCache
 from regenhance_data.regions.composite import paste_regions, upsample_frame
-from regenhance_data.regions.rectangles import Region, cover, enhanced_area
+from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.reuse import ClipReuse
 from regenhance_data.regions.selection import select_across
 
@@ -32,6 +32,9 @@ class Enhances(Protocol):
     def enhance(self, lr: np.ndarray, regions: Sequence[Region]) -> list[np.ndarray]:
         """The HR pixels of each region's inner rectangle."""
 
+    def pixels_seen(self, regions: Sequence[Region], lr_hw: tuple[int, int]) -> int:
+        """How many LR pixels super-resolution sees for them."""
+
 
 @dataclass
 class NoEnhancer:
@@ -43,6 +46,9 @@ class NoEnhancer:
 
     def enhance(self, lr: np.ndarray, regions: Sequence[Region]) -> list[np.ndarray]:
         return []
+
+    def pixels_seen(self, regions: Sequence[Region], lr_hw: tuple[int, int]) -> int:
+        return 0
 
 
 class Detects(Protocol):
@@ -150,11 +156,8 @@ class Loop:
             self._select(one)
         for item in one.done:
             with one.timed("select"):
-                halo = self._enhancer.halo_px if self._enhancer.mode != "whole" else 0
-                regions = cover(item.selected, self._grid, halo)
-                item.area = min(enhanced_area(regions), self._grid.height * self._grid.width)
-                if self._enhancer.mode == "whole" and regions:
-                    item.area = self._grid.height * self._grid.width
+                regions = cover(item.selected, self._grid, self._enhancer.halo_px)
+                item.area = self._enhancer.pixels_seen(regions, (self._grid.height, self._grid.width))
             with one.timed("enhance"):
                 pixels = self._enhancer.enhance(item.frame.lr, regions)
             with one.timed("paste"):

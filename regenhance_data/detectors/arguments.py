@@ -79,12 +79,17 @@ def _add_file_arguments(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def given_settings(args: argparse.Namespace) -> set[str]:
+    """The names of the settings that flags give."""
+    return {f.name for f in fields(DetectorSettings) if hasattr(args, f.name)}
+
+
 def detector_settings_from(args: argparse.Namespace, recorded: Mapping[str, Any] | None = None) -> DetectorSettings:
     """The settings that the flags of `add_detector_arguments` give.
 
     Without --detector, flags change the `recorded` settings (dataset.yaml's `detector`), else the defaults.
     """
-    given = {f.name: getattr(args, f.name) for f in fields(DetectorSettings) if hasattr(args, f.name)}
+    given = {name: getattr(args, name) for name in given_settings(args)}
     if "classes" in given:
         names = [name.strip() for word in given["classes"] for name in word.split(",")]
         given["classes"] = [name for name in names if name]

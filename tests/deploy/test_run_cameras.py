@@ -22,6 +22,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.composite import composite, upsample_frame
+from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
@@ -157,6 +158,7 @@ def test_a_wrong_list_of_cameras_is_one_line(parts, tmp_path, content, words):
         (["--cache_threshold", -1], "--cache_threshold"),
         (["--halo", -1], "--halo -1"),
         (["--max_frames", 0], "--max_frames 0"),
+        (["--compare"], "--compare shows two frames in a video"),
         (["--upscaler", "builtin"], "--upscaler: scale 2 is needed, builtin makes frames 3 times as large"),
     ],
 )
@@ -242,9 +244,36 @@ def test_on_a_still_picture_the_cache_enhances_everything_in_the_end(parts, tmp_
     assert not item.selected.any()
 
 
-def test_importance_is_kept_between_due_frames_and_frames_between_detections_are_left_out(parts, videos, tmp_path):
+def test_frames_between_detections_are_left_out(parts, videos, tmp_path):
     run(parts, videos[:1], tmp_path, "--no_video", "--detect_every", 4)
     assert [line["frame"] for line in lines(tmp_path)] == [0, 4, 8]
+
+
+def test_importance_is_kept_between_due_frames(parts, videos):
+    predictor, asked = load_predictor(parts[0]), []
+    predict = importance_by(predictor)
+    upscaler = load_upscaler(UpscalerSettings("bicubic", 2))
+    detector = load_detector(DetectorSettings(f"onnx:{parts[1]}"))
+
+    def counted(frames):
+        asked.extend(frame.number for frame in frames)
+        return predict(frames)
+
+    loop = Loop(Plan(reuse=ReusePolicy(3)), predictor.grid, counted, RegionEnhancer(upscaler), detector)
+    found = loop.run(rounds([Camera("gate", videos[0])], predictor.input_hw, 1, None, {}))
+    maps = [one.done[0].importance for one in found]
+    assert asked == [0, 3, 6, 9]
+    for number, importance in enumerate(maps):
+        np.testing.assert_array_equal(importance, maps[number // 3 * 3])
+
+
+def test_a_second_run_leaves_nothing_of_the_first(parts, videos, tmp_path):
+    run(parts, videos, tmp_path / "again")
+    (tmp_path / "again" / "mine.mp4").write_bytes(b"not of the loop")
+    run(parts, videos[1:], tmp_path / "again", "--no_video")
+    run(parts, videos[1:], tmp_path / "once", "--no_video")
+    names = [sorted(path.name for path in (tmp_path / name).rglob("*")) for name in ("again", "once")]
+    assert names[0] == sorted([*names[1], "mine.mp4"])
 
 
 def test_percentiles_of_durations_are_right_within_one_percent():
