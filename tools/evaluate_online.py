@@ -81,7 +81,7 @@ class Material:
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
     """The frames of --data. InputError for frames that are not there, or of several sizes."""
-    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size
+    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size, refuse_missing_originals
     from deploy.online.strategies import DIFFERENCE, ORACLE
 
     dataset = Dataset.open(args.data)
@@ -89,6 +89,8 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     if args.truth and len(chosen) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
+    if has_originals:
+        refuse_missing_originals(dataset, chosen)
     has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
     lr_hw = one_size(dataset, list(chosen))
     frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size)

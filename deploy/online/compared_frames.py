@@ -87,6 +87,17 @@ def chosen_frames(
     return {clip: some[::every][:most] for clip, some in found.items()}
 
 
+def refuse_missing_originals(dataset: Dataset, chosen: Mapping[str, Sequence[Frame]]) -> None:
+    """InputError now, not in the middle of the work, where a frame has no original."""
+    paths = [dataset.path(HR_IMAGES, frame) for some in chosen.values() for frame in some]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{missing[0]}: no such HR frame ({len(missing)} of {len(paths)} are missing); extract its clip again with "
+            "--keep_hr, or give other --clips"
+        )
+
+
 def one_size(dataset: Dataset, clips: Sequence[str]) -> tuple[int, int]:
     """The size of the LR frames of these clips, (height, width). InputError where they have several."""
     sizes = {clip: (grid.height, grid.width) for clip in clips for grid in [dataset.grid(clip)]}

@@ -227,6 +227,10 @@ def test_wrong_sources_are_one_line(parts, tmp_path):
     with pytest.raises(InputError, match=r"broken\.mp4"):
         compare(parts, tmp_path / "out", "--video", broken)
     root = fill(tmp_path / "data", {"gate": lr_frames(1), "yard": lr_frames(1, 48, 64)}, hr_folder=None)
+    gap = fill(tmp_path / "gap", {"gate": lr_frames(2)}, "hr_images")
+    (gap / "hr_images" / "gate" / "000001.png").unlink()
+    with pytest.raises(InputError, match=r"hr_images/gate/000001\.png: no such HR frame \(1 of 2 are missing\)"):
+        compare(parts, tmp_path / "out", "--data", gap)
     with pytest.raises(InputError, match=r"frames have several sizes \(gate 96x64, yard 64x48\); give --clips"):
         compare(parts, tmp_path / "out", "--data", root)
     assert not (tmp_path / "out").exists()
