@@ -8,7 +8,7 @@ need what a running camera does not have.
 """
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.comparison import Comparison
     from deploy.online.detectors import OnlineDetector
-    from deploy.online.strategies import ComparedFrame, Parts
+    from deploy.online.strategies import KnownFrame, Parts
     from regenhance_data.detections import Detections
 
 EXAMPLES = """
@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
 class Material:
     """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`."""
 
-    frames: "Iterable[ComparedFrame]"
+    frames: "Iterable[KnownFrame]"
     total: int | None
     lr_hw: tuple[int, int]
     scale: int
@@ -114,7 +114,8 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
     lr_hw = predictor.input_hw if predictor else (height, width)
     frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.sample, args.max_frames)
-    return Material(frames, None, lr_hw, scale, MB_SIZE, [DIFFERENCE] * are_originals)
+    mb_size = predictor.grid.mb_size if predictor else MB_SIZE
+    return Material(frames, None, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -128,23 +129,19 @@ def main(args: argparse.Namespace) -> None:
     from deploy.online.strategies import DIFFERENCE, strategies
     from regenhance_data.evaluation.truth import true_boxes
 
-    shown: list[ComparedFrame] = []
-    parts, detector, about = make_parts(args, material, predictor, lambda: shown[-1])
+    parts, detector, about = make_parts(args, material, predictor)
     truth = read_truth_of(args, detector)
     has_originals = DIFFERENCE in material.knows
     metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
 
-    def refer(compared: "ComparedFrame") -> Any:
-        shown[:-1] = []
+    def refer(frame: "KnownFrame") -> Any:
         if truth is not None:
-            return true_boxes(truth, compared.frame.number)
-        return None if compared.original is None else detector.detect(compared.original[None])[0]
+            return true_boxes(truth, frame.number)
+        return None if frame.original is None else detector.detect(frame.original[None])[0]
 
     is_boxes = detector.task == "detection"
     frames = console.progress(material.frames, "evaluate", material.total)
-    measured = measure(
-        frames, lambda: strategies(parts, args.budgets, material.knows, is_boxes), shown.append, refer, count
-    )
+    measured = measure(frames, lambda: strategies(parts, args.budgets, material.knows, is_boxes), refer, count)
     reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
     write_results(args.save_dir, compare(measured, metric, score, reference), about)
 
@@ -193,7 +190,6 @@ def make_parts(
     args: argparse.Namespace,
     material: Material,
     predictor: "Predictor | None",
-    current: "Callable[[], ComparedFrame]",
 ) -> "tuple[Parts, OnlineDetector, dict[str, Any]]":
     """What strategies are made of, the detector, and the settings for the record."""
     from deploy.online.cameras import importance_by
@@ -212,7 +208,7 @@ def make_parts(
     plan = plan_from(args)
     regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
     predict = importance_by(predictor) if predictor else None
-    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict, current)
+    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict)
     about = {
         "predictor": predictor and {"file": str(args.predictor), "engine": predictor.backend},
         "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": regions.halo_px},

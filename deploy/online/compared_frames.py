@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 
 from deploy.backends.base import fit_frame
-from deploy.online.cameras import Camera, CameraFrame
-from deploy.online.strategies import ComparedFrame
+from deploy.online.cameras import Camera
+from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
 from regenhance_data.errors import InputError
-from regenhance_data.io.images import encode_jpeg, read_image
+from regenhance_data.io.images import jpeg_compressed, read_image
 from regenhance_data.io.video import read_timed
 
 JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compresses them
@@ -20,7 +20,7 @@ JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compre
 
 def frames_of_dataset(
     dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int
-) -> Iterator[ComparedFrame]:
+) -> Iterator[KnownFrame]:
     """The frames of each clip in order, with their originals and their importance where there are any.
 
     InputError for an original of another size, and for importance of another grid.
@@ -40,29 +40,33 @@ def frames_of_dataset(
             expected = -(-height // mb_size), -(-width // mb_size)
             if importance is not None and importance.shape != expected:
                 raise InputError(f"{dataset.importance_path(clip)}: is not of {expected[0]}x{expected[1]} macroblocks")
-            yield ComparedFrame(CameraFrame(clip, frame.number, 0.0, lr, lr), original, importance)
+            yield KnownFrame(clip, frame.number, 0.0, lr, lr, original, importance)
 
 
 def frames_of_videos(
     cameras: Sequence[Camera], lr_hw: tuple[int, int], scale: int, are_originals: bool, every: int, most: int | None
-) -> Iterator[ComparedFrame]:
+) -> Iterator[KnownFrame]:
     """Every `every`-th frame of videos, at most `most` of each: as LR frames, or as originals, from which LR frames are
-    made by shrinking and JPEG compression. InputError for another aspect ratio than that of the LR frames.
+    made by shrinking and JPEG compression. InputError for another aspect ratio than that of the LR frames, and for
+    originals that would have to be enlarged.
     """
     hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
     for camera in cameras:
         for number, (time_s, rgb) in enumerate(islice(read_timed(camera.source, every=every), most)):
+            if are_originals and rgb.shape[0] < hr_hw[0]:
+                raise InputError(
+                    f"{camera.source}: has {rgb.shape[0]} lines, originals for LR frames of {lr_hw[0]} lines at scale "
+                    f"{scale} need {hr_hw[0]}; give a video of more lines, or a predictor for smaller frames"
+                )
             original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
             lr = fit_frame(rgb, lr_hw, camera.source) if original is None else shrunk(original, scale)
-            yield ComparedFrame(CameraFrame(camera.id, number * every, time_s, lr, lr), original, None)
+            yield KnownFrame(camera.id, number * every, time_s, lr, lr, original)
 
 
 def shrunk(original: np.ndarray, scale: int) -> np.ndarray:
     """The LR frame of an original, uint8 [H·scale, W·scale, 3] RGB → [H, W, 3], with the marks of JPEG compression."""
-    height, width = original.shape[:2]
-    small = cv2.resize(original, (width // scale, height // scale), interpolation=cv2.INTER_AREA)
-    encoded = np.frombuffer(encode_jpeg(small, JPEG_QUALITY), np.uint8)
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    size_wh = original.shape[1] // scale, original.shape[0] // scale
+    return jpeg_compressed(cv2.resize(original, size_wh, interpolation=cv2.INTER_AREA), JPEG_QUALITY)
 
 
 def chosen_frames(

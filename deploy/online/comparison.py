@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deploy.online.strategies import CACHED, EVERY_NTH, REGIONS, ComparedFrame, Outcome, Strategy
+from deploy.online.rounds import STAGES
+from deploy.online.strategies import CACHED, EVERY_NTH, REGIONS, KnownFrame, Outcome, Strategy
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.detectors.class_names import class_number
@@ -36,7 +37,6 @@ from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
 
 ENOUGH = 0.98  # of whole-frame super-resolution's score, from which a cheaper strategy is as good
-STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
 ORIGINALS, TRUTH, UPSCALED = "the original HR frames", "true boxes", "whole-frame super-resolution"
 
 
@@ -109,29 +109,31 @@ class Measured:
 
 
 def measure(
-    frames: Iterable[ComparedFrame],
+    frames: Iterable[KnownFrame],
     strategies_of: Callable[[], Mapping[CurvePoint, Strategy]],
-    show: Callable[[ComparedFrame], None],
-    refer: Callable[[ComparedFrame], Any],
+    refer: Callable[[KnownFrame], Any],
     count: Callable[[Any, Any], np.ndarray],
 ) -> Measured:
     """Run all strategies on each frame, in an order that turns from frame to frame, so that none is always first.
 
-    strategies_of: new ones, for each clip. show: called with each frame before them. refer: the reference in a frame,
-    None where it is what whole-frame super-resolution gives. count: (found, reference) → counts.
+    strategies_of: new ones, for each clip; before the first, other ones run once, since first calls take longer. refer:
+    the reference in a frame, None where it is what whole-frame super-resolution gives. count: (found, reference) →
+    counts.
     """
     measured, clip, found = Measured(), None, dict[CurvePoint, Strategy]()
-    for number, compared in enumerate(frames):
-        show(compared)
-        if clip != compared.frame.camera:
-            clip, found = compared.frame.camera, dict(strategies_of())
+    for number, frame in enumerate(frames):
+        if clip is None:
+            for strategy in strategies_of().values():
+                strategy(frame)
+        if clip != frame.camera:
+            clip, found = frame.camera, dict(strategies_of())
         points = list(found)
         turn = number % len(points)
-        outcomes = {point: found[point](compared.frame) for point in points[turn:] + points[:turn]}
-        reference = refer(compared)
+        outcomes = {point: found[point](frame) for point in points[turn:] + points[:turn]}
+        reference = refer(frame)
         reference = outcomes[ALL_ENHANCED].found if reference is None else reference
         measured.counts.append({point: count(outcomes[point].found, reference) for point in points})
-        measured.clips.append(compared.frame.camera)
+        measured.clips.append(frame.camera)
         for point in points:
             kept = outcomes[point]._replace(found=None)  # memory does not grow with what is found
             measured.outcomes.setdefault(point, []).append(kept)

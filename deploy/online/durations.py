@@ -10,13 +10,11 @@ class Durations:
 
     def __init__(self) -> None:
         self._counts = np.zeros(_BINS, np.int64)
-        self.total_ms = 0.0
 
     def add(self, ms: float) -> None:
         """One more duration in milliseconds."""
         number = int(np.log(max(ms, _LEAST_MS) / _LEAST_MS) / np.log(_STEP))
         self._counts[min(number, _BINS - 1)] += 1
-        self.total_ms += ms
 
     def percentile(self, share: float) -> float | None:
         """The duration in milliseconds that this share of all stays below, within 1 %; None of none."""

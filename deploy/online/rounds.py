@@ -18,6 +18,7 @@ from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.reuse import ClipReuse
 from regenhance_data.regions.selection import select_across
 
+STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
 _AHEAD = 2  # rounds that wait between two stages
 Importance = Callable[[Sequence[CameraFrame]], np.ndarray]  # of frames of one size, float32 [N, rows, cols]
 

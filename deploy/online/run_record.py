@@ -8,10 +8,8 @@ from typing import Any
 
 from deploy.online.durations import Durations
 from deploy.online.plan import Plan
-from deploy.online.rounds import Round
+from deploy.online.rounds import STAGES, Round
 from regenhance_data.grid import MacroblockGrid
-
-STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
 
 
 class RunRecord:

@@ -1,7 +1,8 @@
 """Ways to get detections from LR frames: nothing enhanced, everything, or some of it, chosen in different ways."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -27,12 +28,12 @@ BOXES, SLICES, EVERY_NTH = "boxes, two passes", "slices", "every n-th frame whol
 REGIONS, CACHED = "predictor", "predictor + cache"
 
 
-class ComparedFrame(NamedTuple):
-    """A frame with what strategies may know of it: its original HR frame and its importance, None where unknown."""
+@dataclass(frozen=True)
+class KnownFrame(CameraFrame):
+    """A frame with what some strategies know of it: its original HR frame, and its importance; None where unknown."""
 
-    frame: CameraFrame
-    original: np.ndarray | None
-    importance: np.ndarray | None
+    original: np.ndarray | None = None
+    importance: np.ndarray | None = None
 
 
 class Outcome(NamedTuple):
@@ -57,7 +58,7 @@ class Parts:
     """What strategies are made of.
 
     plan: for those that select macroblocks. regions: enhances as the plan says; whole: whole frames. predict: the
-    predictor's importance, None without one. current: the frame that all strategies are at.
+    predictor's importance, None without one.
     """
 
     plan: Plan
@@ -66,7 +67,6 @@ class Parts:
     whole: Enhances
     detector: Detects
     predict: Importance | None
-    current: Callable[[], ComparedFrame]
 
     def loop(self, importance: Importance, enhancer: Enhances | None = None, **changes: Any) -> "LoopStrategy":
         """The loop with another plan."""
@@ -89,11 +89,11 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
     if DIFFERENCE in knows:
         ways[DIFFERENCE] = _difference(parts)
     if ORACLE in knows:
-        ways[ORACLE] = _oracle(parts)
+        ways[ORACLE] = _oracle
     if parts.predict:
         ways[REGIONS] = parts.predict
     for budget in budgets:
-        found[CurvePoint(EVERY_NTH, budget)] = EveryNth(parts, max(round(1 / budget), 1))
+        found[CurvePoint(EVERY_NTH, budget)] = EveryNth(parts, budget)
         for name, importance in ways.items():
             found[CurvePoint(name, budget)] = parts.loop(importance, budget=budget, cache=NO_CACHE)
         if parts.predict and parts.plan.cache.threshold:
@@ -116,16 +116,16 @@ class LoopStrategy:
 
 
 class EveryNth:
-    """Whole-frame super-resolution on every n-th frame, nothing on the others."""
+    """Whole-frame super-resolution on so many frames as the budget allows, evenly spread; nothing on the others."""
 
-    def __init__(self, parts: Parts, every: int) -> None:
+    def __init__(self, parts: Parts, budget: float) -> None:
         self._whole = parts.loop(_nothing, parts.whole, mode="whole")
         self._none = parts.loop(_nothing, mode="none")
-        self._every, self._count = every, 0
+        self._budget, self._count = budget, 0
 
     def __call__(self, frame: CameraFrame) -> Outcome:
-        is_due = self._count % self._every == 0
-        self._count += 1
+        before, self._count = self._count, self._count + 1
+        is_due = ceil(self._count * self._budget) > ceil(before * self._budget)
         return (self._whole if is_due else self._none)(frame)
 
 
@@ -183,15 +183,11 @@ def _random(grid: MacroblockGrid) -> Importance:
     )
 
 
-def _oracle(parts: Parts) -> Importance:
-    def oracle(frames: Sequence[CameraFrame]) -> np.ndarray:
-        importance = parts.current().importance
-        if importance is None:
-            (frame,) = frames
-            raise InputError(f"frame {frame.number} of {frame.camera} has no importance; run tools/make_importance.py")
-        return importance[None]
-
-    return oracle
+def _oracle(frames: Sequence[CameraFrame]) -> np.ndarray:
+    (frame,) = frames
+    if not isinstance(frame, KnownFrame) or frame.importance is None:
+        raise InputError(f"frame {frame.number} of {frame.camera} has no importance; run tools/make_importance.py")
+    return frame.importance[None]
 
 
 def _difference(parts: Parts) -> Importance:
@@ -199,8 +195,9 @@ def _difference(parts: Parts) -> Importance:
 
     def difference(frames: Sequence[CameraFrame]) -> np.ndarray:
         (frame,) = frames
-        original = parts.current().original
-        apart = cv2.absdiff(original, upsample_frame(frame.lr, parts.whole.scale))
+        assert isinstance(frame, KnownFrame)
+        assert frame.original is not None
+        apart = cv2.absdiff(frame.original, upsample_frame(frame.lr, parts.whole.scale))
         return hr_grid.mean(apart.astype(np.float32).mean(-1))[None]
 
     return difference
