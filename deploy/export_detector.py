@@ -11,10 +11,10 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
+
+import numpy as np
 
 from regenhance_data import cli
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from

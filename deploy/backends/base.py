@@ -19,19 +19,18 @@ Runner = TypeVar("Runner")
 
 
 class Pool(Generic[Runner]):
-    """Runners that any number of threads use, each one thread at a time. make: a new one."""
+    """Runners that any number of threads use, each one thread at a time."""
 
-    def __init__(self, make: Callable[[], Runner]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._idle: LifoQueue[Runner] = LifoQueue()
 
     @contextmanager
-    def leased(self) -> Iterator[Runner]:
-        """One of them, for this thread alone."""
+    def leased(self, make: Callable[[], Runner]) -> Iterator[Runner]:
+        """One of them, for this thread alone. make: a new one; not kept, so that what has the pool is freed at once."""
         try:
             runner = self._idle.get_nowait()
         except Empty:
-            runner = self._make()
+            runner = make()
         yield runner
         self._idle.put(runner)  # not after an error, which may leave it in any state
 
@@ -58,7 +57,7 @@ class Predictor:
         self.input_hw, self.batch, self.is_dynamic = input_hw, batch, is_dynamic
         self.metadata = metadata
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
-        self._runners = Pool(self._batch_runner)
+        self._runners: Pool[BatchRunner] = Pool()
 
     @property
     def out_hw(self) -> tuple[int, int]:
@@ -86,7 +85,7 @@ class Predictor:
             part = frames_bgr[start : start + self.batch]
             missing = 0 if self.is_dynamic else self.batch - len(part)
             full = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.uint8)]) if missing else part
-            with self._runners.leased() as run:
+            with self._runners.leased(self._batch_runner) as run:
                 importance = run(np.ascontiguousarray(full))[: len(part)]
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         return np.concatenate(done).astype(np.float32)
@@ -97,7 +96,7 @@ class Predictor:
 
     def check(self) -> None:
         """Run a batch of black frames. InputError where it fails, or the output has another shape or is not finite."""
-        with engine_errors(self.source, "run"), self._runners.leased() as run:
+        with engine_errors(self.source, "run"), self._runners.leased(self._batch_runner) as run:
             found = run(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
         expected = self.batch, *self.out_hw
         if found.shape != expected or not np.isfinite(found).all():

@@ -44,7 +44,8 @@ class ExportedDetector:
         self.read_as = file.settings.read_as or file.settings.spec
         self._counted = [class_number(name, file.class_names) for name in file.settings.classes]
         with engine_errors(file.source, "load"):
-            self._runners = Pool(_runner_maker(file, engine, EngineSettings(threads)))
+            self._make = _runner_maker(file, engine, EngineSettings(threads))
+        self._runners: Pool[Any] = Pool()
 
     def detect(self, frames: np.ndarray) -> list[Any]:
         """Frames uint8 [N, H, W, 3] RGB → N Detections; for the task `segmentation`, N class maps uint8 [H, W].
@@ -75,7 +76,7 @@ class ExportedDetector:
         for start in range(0, len(frames), self.batch):
             part = frames[start : start + self.batch]
             missing = np.zeros((self.batch - len(part), *part.shape[1:]), np.uint8)
-            with engine_errors(self.file.source, "run"), self._runners.leased() as run:
+            with engine_errors(self.file.source, "run"), self._runners.leased(self._make) as run:
                 made = run(np.ascontiguousarray(np.concatenate([part, missing]) if len(missing) else part))
             parts.append({name: values[: len(part)] for name, values in made.items()})
         if len(parts) == 1:

@@ -40,7 +40,7 @@ class PaddlePredictor(Predictor):
         is_dynamic = batch < 1
         size = batch_size_of(path, max(batch, 0), settings.batch_size)
         super().__init__(backend, path, (height, width), size, is_dynamic, {**metadata, "head": "macroblock"})
-        with engine_errors(path, "run"), self._runners.leased() as run:
+        with engine_errors(path, "run"), self._runners.leased(self._batch_runner) as run:
             shape = run(np.zeros((size, height, width, 3), np.uint8)).shape[1:]
         if shape != self.grid.shape:  # the network gives all pixels
             self.metadata["head"] = "pixels"
