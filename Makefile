@@ -28,7 +28,7 @@ $(STAMP):
 		{ echo "this kit needs Python 3.11 or 3.12; select one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,serving,cluster,dev]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,serving,online,cluster,dev]"
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg tensorrt-stubs
 	@touch $@
 

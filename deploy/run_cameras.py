@@ -26,6 +26,7 @@ from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscal
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.cameras import Camera
+    from deploy.online.outputs import RunOutputs
     from deploy.online.plan import Plan
     from deploy.online.rounds import Loop
     from deploy.online.run_record import RunRecord
@@ -51,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     parser.add_argument("--threads", type=int, help="threads of each engine (default: its own choice)")
     parser.add_argument("--no_video", action="store_true", help="write no annotated videos")
+    parser.add_argument("--track", action="store_true", help="follow objects from frame to frame")
     parser.add_argument("--compare", action="store_true", help="show the frame with nothing enhanced beside it too")
     add_upscaler_flags(parser)
     add_plan_arguments(parser)
@@ -70,17 +72,24 @@ def main(args: argparse.Namespace) -> None:
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     refuse_unwritable(args.save_dir, "--save_dir")
     from deploy.online.cameras import cameras_of_videos, read_cameras
+    from deploy.online.outputs import RunOutputs
+    from deploy.online.run_record import RunRecord
+    from deploy.online.tracking import Tracks
     from regenhance_data.io.video import inspect_video
 
     cameras = read_cameras(args.cameras) if args.cameras else cameras_of_videos(args.video)
     infos = {camera.id: inspect_video(camera.source) for camera in cameras}
     for camera in cameras:
         console.tell(f"{camera.id}: {camera.source}: read as {infos[camera.id]}")
+    rates = {key: info.frame_rate / plan.detect_every for key, info in infos.items()}
+    tracks = Tracks(rates) if args.track else None
     predictor = load_predictor(args.predictor, args.backend, args.threads)
     loop, names, about = make_loop(args, plan, predictor)
-    rates = {} if args.no_video else {key: info.frame_rate / plan.detect_every for key, info in infos.items()}
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
-    run(args, plan, cameras, predictor, loop, names, about, rates)
+    record = RunRecord(plan, predictor.grid, about)
+    hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
+    outputs = RunOutputs(args.save_dir, record, names, hr_grid, {} if args.no_video else rates, tracks)
+    run(args, plan, cameras, predictor, loop, outputs, record)
 
 
 def make_loop(
@@ -123,22 +132,17 @@ def run(
     cameras: "list[Camera]",
     predictor: "Predictor",
     loop: "Loop",
-    names: tuple[str, ...],
-    about: dict[str, Any],
-    rates: dict[str, float],
+    made: "RunOutputs",
+    record: "RunRecord",
 ) -> None:
     """Run all rounds and write their results; what is done is kept after an interrupt."""
     from deploy.online.cameras import rounds
-    from deploy.online.outputs import RunOutputs
     from deploy.online.results import promised_frames
-    from deploy.online.run_record import RunRecord
 
     failed: dict[str, InputError] = {}
-    record = RunRecord(plan, predictor.grid, about)
-    hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     total = promised_frames([camera.source for camera in cameras], args.max_frames)
     found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
-    with RunOutputs(args.save_dir, record, names, hr_grid, rates) as outputs:
+    with made as outputs:
         interrupted = False
         try:
             expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))

@@ -12,6 +12,7 @@ import numpy as np
 from deploy.online.detection_files import DetectionFiles, remove_detections
 from deploy.online.rounds import EnhancedFrame, Round
 from deploy.online.run_record import RunRecord
+from deploy.online.tracking import Tracks
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
@@ -33,8 +34,8 @@ class RunOutputs:
         outputs.finish(failed)
 
     names: the detector's classes. hr_grid: of the HR frames. rates: frames a second of each camera's annotated video;
-    none for no videos. What an earlier run wrote to the folder is removed first. Without `finish`, as after an error,
-    the lines that were written are left, and no run.json.
+    none for no videos. tracks: follows objects, where wanted. What an earlier run wrote to the folder is removed first.
+    Without `finish`, as after an error, the lines that were written are left, and no run.json.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class RunOutputs:
         names: Sequence[str],
         hr_grid: MacroblockGrid,
         rates: Mapping[str, float],
+        tracks: Tracks | None = None,
     ) -> None:
+        self._tracks = tracks
         self._folder, self._record, self._names, self._grid = folder, record, names, hr_grid
         self._rates, self._videos = rates, dict[str, VideoWriter]()
 
@@ -70,12 +73,13 @@ class RunOutputs:
         """Write one more round."""
         with one.timed("write"):
             for item in one.done:
-                self._detections.add(item)
+                tracks = self._tracks.assign(item) if self._tracks else None
+                self._detections.add(item, tracks)
                 if not isinstance(item.found, Detections):
                     path = self._folder / CLASS_MAPS / item.frame.camera / f"{item.frame.number:06d}.png"
                     write_image(path, item.found[..., None].repeat(3, axis=-1))
                 if self._rates:
-                    self._video_of(item.frame.camera).write(self._picture(item))
+                    self._video_of(item.frame.camera).write(self._picture(item, tracks))
         self._record.add(one)
 
     def _video_of(self, camera: str) -> VideoWriter:
@@ -84,10 +88,10 @@ class RunOutputs:
             self._videos[camera] = self._opened.enter_context(writer)
         return self._videos[camera]
 
-    def _picture(self, item: EnhancedFrame) -> np.ndarray:
+    def _picture(self, item: EnhancedFrame, tracks: Sequence[int | None] | None) -> np.ndarray:
         """Boxes, and outlines of what is enhanced; beside it the frame with nothing enhanced, where both are known."""
         outlined = draw_outline(item.image, item.cached, self._grid, KEPT_RGB)
-        ours = self._with_boxes(draw_outline(outlined, item.selected, self._grid, OUTLINE_RGB), item.found)
+        ours = self._with_boxes(draw_outline(outlined, item.selected, self._grid, OUTLINE_RGB), item.found, tracks)
         if item.plain is None:
             return ours
         pictures = [self._with_boxes(item.plain, item.found_plain), ours]
@@ -95,8 +99,8 @@ class RunOutputs:
             _write_title(picture, title)
         return np.hstack(pictures)
 
-    def _with_boxes(self, picture: np.ndarray, found: Any) -> np.ndarray:
-        return draw_boxes(picture, found, self._names) if isinstance(found, Detections) else picture.copy()
+    def _with_boxes(self, picture: np.ndarray, found: Any, tracks: Sequence[int | None] | None = None) -> np.ndarray:
+        return draw_boxes(picture, found, self._names, tracks) if isinstance(found, Detections) else picture.copy()
 
     def finish(self, failed: Mapping[str, Exception], interrupted: bool = False) -> list[Path]:
         """Write what is still to be written; the files and folders of the run."""

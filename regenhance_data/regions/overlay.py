@@ -34,16 +34,23 @@ def draw_outline(
     return np.where((inside > core)[:, :, None], np.array(rgb, np.uint8), frame)
 
 
-def draw_boxes(frame: np.ndarray, found: Detections, class_names: Sequence[str]) -> np.ndarray:
-    """Draw detections with their classes and scores over a frame of their size: uint8 RGB [H, W, 3] → the same."""
+def draw_boxes(
+    frame: np.ndarray, found: Detections, class_names: Sequence[str], tracks: Sequence[int | None] | None = None
+) -> np.ndarray:
+    """Draw detections with their classes and scores over a frame of their size: uint8 RGB [H, W, 3] → the same.
+
+    tracks: a number of each, shown instead of its score.
+    """
     drawn = np.ascontiguousarray(frame).copy()
     size = max(0.4, frame.shape[0] / 1600)
     thickness = max(1, round(2 * size))
-    for box, score, label in zip(found.boxes.round().astype(int).tolist(), found.scores, found.labels, strict=True):
+    boxes = found.boxes.round().astype(int).tolist()
+    numbers = tracks or [None] * len(boxes)
+    for box, score, label, track in zip(boxes, found.scores, found.labels, numbers, strict=True):
         left, top, right, bottom = box
         colour = _BOX_COLOURS[int(label) % len(_BOX_COLOURS)]
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
-        text = f"{class_names[int(label)]} {score:.2f}"
+        text = f"{class_names[int(label)]} {f'{score:.2f}' if track is None else f'#{track}'}"
         (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
         base = top - below if top > height + below else bottom + height + below
         cv2.rectangle(drawn, (left, base - height - 2), (left + width, base + below), colour, cv2.FILLED)

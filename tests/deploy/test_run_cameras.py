@@ -13,10 +13,12 @@ import pytest
 
 from deploy import run_cameras
 from deploy.backends.registry import load_predictor
-from deploy.online.cameras import Camera, importance_by, rounds
+from deploy.online.cameras import Camera, CameraFrame, importance_by, rounds
 from deploy.online.durations import Durations
 from deploy.online.plan import Plan
-from deploy.online.rounds import Loop
+from deploy.online.rounds import EnhancedFrame, Loop
+from deploy.online.tracking import Tracks
+from regenhance_data.detections import Detections
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -283,3 +285,49 @@ def test_percentiles_of_durations_are_right_within_one_percent():
     for share in (0.5, 0.95):
         assert durations.percentile(share) == pytest.approx(np.quantile(some, share), rel=0.02)
     assert Durations().percentile(0.5) is None
+
+
+def found_at(camera: str, *boxes: tuple[int, int, int]) -> EnhancedFrame:
+    """A frame with a detection of 20x20 pixels at each (left, top), of a class."""
+    blank, empty = np.zeros((80, 200, 3), np.uint8), np.zeros((1, 1), bool)
+    corners = np.array([(left, top, left + 20, top + 20) for left, top, _ in boxes], np.float32).reshape(-1, 4)
+    labels = np.array([label for _, _, label in boxes], np.int64)
+    found = Detections(corners, np.full(len(boxes), 0.9, np.float32), labels)
+    return EnhancedFrame(CameraFrame(camera, 0, 0.0, blank, blank), empty, empty, empty, blank, found=found)
+
+
+def test_objects_keep_their_tracks_also_where_they_are_missed_and_are_expected_nowhere(parts):
+    pytest.importorskip("norfair")
+    tracks = Tracks({"gate": 10.0, "yard": 10.0})
+    for number in range(30):
+        right, left = (10 + 3 * number, 10, 0), (110 - 3 * number, 10, 0)  # they pass through each other
+        other = (60, 12, 1)  # of another class, in their way
+        if number == 4:
+            assert tracks.assign(found_at("gate", left, other)) == [2, 3]
+        elif number < 10:
+            assert tracks.assign(found_at("gate", right, left, other)) == [1, 2, 3]
+        else:
+            assert tracks.assign(found_at("gate", other)) == [3]
+        assert tracks.assign(found_at("yard", other)) == [1]
+        assert tracks.assign(found_at("yard")) == []
+    assert tracks.assign(found_at("gate", (10, 10, 0))) == [4]  # two seconds later it is another one
+
+
+def test_tracks_are_in_all_files(parts, videos, tmp_path):
+    pytest.importorskip("norfair")
+    for name in ("one", "two"):
+        run(parts, videos, tmp_path / name, "--track", "--max_frames", 4)
+    assert (tmp_path / "one" / "detections.jsonl").read_bytes() == (tmp_path / "two" / "detections.jsonl").read_bytes()
+    for camera in ("gate", "yard"):
+        tracks = [
+            one["track"] for line in lines(tmp_path / "one") for one in line["detections"] if line["camera"] == camera
+        ]
+        rows = (tmp_path / "one" / "mot" / f"{camera}.txt").read_text().splitlines()
+        assert [int(row.split(",")[1]) for row in rows] == tracks
+        assert min(tracks) == 1
+
+
+def test_tracks_without_their_library_are_one_line(parts, videos, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "norfair", None)
+    with pytest.raises(InputError, match="--track: norfair is not installed; pip install"):
+        run(parts, videos, tmp_path, "--track")
