@@ -192,19 +192,29 @@ def _verdict(
         return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
-    gain, _ = bootstrap_gain(measured.counts, ALL_ENHANCED, blocks_of(measured.clips), score)
+    gain = _gain(measured, ALL_ENHANCED, score)
     answer = side_of(gain, LEAST_GAIN)
     against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
+    ours = [row for row in rows if row.point.curve in (REGIONS, CACHED)]
+    helping = [row for row in ours if side_of(_gain(measured, row.point, score), LEAST_GAIN) == WORTH_IT]
+    if answer != WORTH_IT and helping:  # of the whole frame too much may change for the worse
+        enough = ENOUGH * max(row.score.value for row in helping)
+        best = max((row for row in helping if row.score.value >= enough), key=lambda row: row.fps)
+        text = (
+            f"{best.name} brings {name} from {none.score.value:.3f} with nothing enhanced to {best.score.value:.3f}"
+            f"{against}, at {best.fps / whole.fps:.1f} times the frames a second of whole-frame super-resolution, "
+            f"which has {whole.score.value:.3f}"
+        )
+        return Verdict(WORTH_IT, text)
     if answer == NOT_WORTH_IT:
         text = f"enhancement does not help this detector on this video: {name} {none.score.value:.3f} with nothing "
         return Verdict(answer, f"{text}enhanced, {whole.score.value:.3f} with whole-frame super-resolution{against}")
     if answer == CANNOT_TELL:
         return Verdict(answer, gain_text(none.score.value, gain, answer), "use more frames")
-    ours = [row for row in rows if row.point.curve in (REGIONS, CACHED)]
     good = [row for row in ours if row.score.value >= ENOUGH * whole.score.value]
-    best = max(good, key=lambda row: row.fps) if good else max(ours, key=lambda row: row.score.value, default=None)
-    if best is None:
+    if not ours:
         return Verdict(answer, f"whole-frame super-resolution gains {gain.value:.3f} of {name}{against}")
+    best = max(good, key=lambda row: row.fps) if good else max(ours, key=lambda row: row.score.value)
     share = best.score.value / whole.score.value
     text = (
         f"{best.name} has {share:.0%} of the {name} of whole-frame super-resolution ({best.score.value:.3f} of "
@@ -214,6 +224,12 @@ def _verdict(
     if not good:
         return Verdict(CANNOT_TELL, text, "a larger budget may reach all of it")
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
+
+
+def _gain(measured: Measured, point: CurvePoint, score: Callable[..., np.ndarray]) -> Estimate:
+    """How much more a point scores than nothing enhanced, with its interval over blocks of frames."""
+    as_all = [{**counts, ALL_ENHANCED: counts[point]} for counts in measured.counts]
+    return bootstrap_gain(as_all, ALL_ENHANCED, blocks_of(measured.clips), score)[0]
 
 
 def comparison_table(result: Comparison) -> str:
