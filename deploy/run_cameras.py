@@ -84,6 +84,13 @@ def main(args: argparse.Namespace) -> None:
     rates = {key: info.frame_rate / plan.detect_every for key, info in infos.items()}
     tracks = Tracks(rates) if args.track else None
     predictor = load_predictor(args.predictor, args.backend, args.threads)
+    height, width = predictor.input_hw
+    larger = [key for key, info in infos.items() if min(info.coded_hw) > min(height, width)]
+    if larger:
+        console.warn(
+            f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
+            "which loses detail that the camera delivers"
+        )
     loop, names, about = make_loop(args, plan, predictor)
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
     record = RunRecord(plan, predictor.grid, about)
@@ -153,7 +160,8 @@ def run(
         written = outputs.finish(failed, interrupted)
     if interrupted:
         raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
-    report(record, written, args)
+    if record.frames:
+        report(record, written, args)
     if failed:
         others = "; the others are done" if len(failed) < len(cameras) else ""
         raise InputError("; ".join(map(str, failed.values())) + others)

@@ -58,8 +58,9 @@ def frames_of_videos(
                     f"{camera.source}: has {rgb.shape[0]} lines, originals for LR frames of {lr_hw[0]} lines at scale "
                     f"{scale} need {hr_hw[0]}; give a video of more lines, or a predictor for smaller frames"
                 )
+            lr = fit_frame(rgb, lr_hw, camera.source)  # refuses another shape, in the model's size
             original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
-            lr = fit_frame(rgb, lr_hw, camera.source) if original is None else shrunk(original, scale)
+            lr = lr if original is None else shrunk(original, scale)
             yield KnownFrame(camera.id, number * every, time_s, lr, lr, original)
 
 

@@ -250,8 +250,9 @@ def comparison_table(result: Comparison) -> str:
             ]
         )
     free = (
-        f"{METRIC_NAMES[result.metric]} against {result.reference}; milliseconds of each stage, one frame after the "
-        "other; 'if SR were free': what remains if the enhancement took no time"
+        f"{METRIC_NAMES[result.metric]} against {result.reference}; one frame after the other: milliseconds of each "
+        "stage are medians, frames/s counts all frames, slow ones included;\n'if SR were free': what remains if the "
+        "enhancement took no time"
     )
     return f"{text_table(lines)}\n{free}"
 

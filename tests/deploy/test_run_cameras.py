@@ -128,6 +128,12 @@ def test_a_camera_of_another_aspect_ratio_is_refused_and_the_others_go_on(parts,
     assert json.loads((tmp_path / "out" / "run.json").read_text())["cameras"]["square"]["frames"] == 0
 
 
+def test_a_camera_of_larger_frames_is_told_that_they_are_shrunk(parts, tmp_path, capsys):
+    large = encode(tmp_path / "large.mp4", square_frames(2, 2 * HEIGHT, 2 * WIDTH))
+    run(parts, [large], tmp_path / "out", "--no_video")
+    assert "large: frames are shrunk to the predictor's 96x64 before they are enhanced" in capsys.readouterr().err
+
+
 def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path):
     config = tmp_path / "cameras.yaml"
     config.write_text(f"cameras:\n  - {{source: {videos[0]}, id: north}}\n  - {{source: {videos[1]}}}\n")
