@@ -58,14 +58,14 @@ class Region:
     outer: Rectangle
 
 
-def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int, call_px: int = 0) -> list[Region]:
+def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int) -> list[Region]:
     """Rectangles of macroblocks that together hold all `selected` ones, bool [rows, cols], at low cost.
 
-    The cost of a region is the area of its `outer` rectangle, and `call_px` for each call of the network: a time, in
-    pixels that are enhanced in it. Runs of macroblocks in a row are joined, two rectangles at a time, those first that
-    save most, as long as their common rectangle is not dearer than both. grid: of the LR frame, like halo_px.
+    The cost of a region is the area of its `outer` rectangle. Runs of macroblocks in a row are joined, two rectangles
+    at a time, those first that save most, as long as their common rectangle is not dearer than both. grid: of the LR
+    frame, like halo_px.
     """
-    boxes = _joined(runs(selected), grid, halo_px, call_px)
+    boxes = _joined(runs(selected), grid, halo_px)
     inner, outer = _pixels(boxes, grid, 0), _pixels(boxes, grid, halo_px)
     return [
         Region(*(Rectangle(*row) for row in rows))
@@ -96,12 +96,12 @@ def _pixels(boxes: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray
     return result
 
 
-def _joined(boxes: np.ndarray, grid: MacroblockGrid, halo_px: int, call_px: int) -> np.ndarray:
-    """The boxes [n, 4], joined where that is not dearer. One is never joined twice in the same step: n² in memory."""
+def _joined(boxes: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
+    """The boxes [n, 4], joined where that is not dearer; n² in memory."""
 
     def cost(of: np.ndarray) -> np.ndarray:
         pixels = _pixels(of, grid, halo_px)
-        return (pixels[..., 2] - pixels[..., 0]) * (pixels[..., 3] - pixels[..., 1]) + call_px
+        return (pixels[..., 2] - pixels[..., 0]) * (pixels[..., 3] - pixels[..., 1])
 
     count, costs = len(boxes), cost(boxes)
     savings = costs[:, None] + costs - cost(_common(boxes[:, None], boxes))

@@ -27,10 +27,10 @@ SCORES = st.lists(
 SIZES = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=25)
 
 
-@given(MASKS, st.integers(0, 9), st.sampled_from((0, 200)))
-def test_regions_hold_all_selected_macroblocks_and_their_halo(case, halo_px, call_px):
+@given(MASKS, st.integers(0, 9))
+def test_regions_hold_all_selected_macroblocks_and_their_halo(case, halo_px):
     grid, selected = case
-    regions = cover(selected, grid, halo_px, call_px)
+    regions = cover(selected, grid, halo_px)
     held = np.zeros(grid.shape, bool)
     for region in regions:
         held[region.cells.slices] = True
