@@ -13,7 +13,11 @@ from hypothesis import settings
 # Several workers run at once, each with small networks: threads that wait for each other cost more than they bring.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from regenhance_data import cli
 from tests.support.files import ROOT, fill_dataset
+
+# A command ends its process some seconds after a signal; of those that run in this one, that is the tests' own.
+cli._end_on_signals = lambda program: []
 
 settings.register_profile("kit", deadline=None, max_examples=50)
 settings.load_profile("kit")

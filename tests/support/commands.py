@@ -2,19 +2,15 @@
 
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-
-from regenhance_data import cli
 
 
 def paddleseg(*words: object) -> int:
     """Run the console command in this process (Paddle takes seconds to start); return its exit code."""
     from regenhance_data.predictors.paddleseg.command import main
 
-    # a command ends its process some seconds after a signal, and here that is the process of the tests
-    with patch.object(cli, "_end_on_signals", lambda program: []), pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as left:
         main([str(word) for word in words])
     return left.value.code
 
