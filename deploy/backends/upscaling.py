@@ -1,15 +1,16 @@
 """Upscalers in ONNX files, in the engines that run them without PyTorch."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deploy.backends.base import engine_errors
+from deploy.backends.base import Pool, engine_errors
+from deploy.backends.openvino import compiled
 from deploy.backends.registry import installed_backends
+from deploy.backends.settings import EngineSettings
 from regenhance_data.errors import InputError
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.onnx import Run, load_in
@@ -35,22 +36,12 @@ def load_onnx_upscaler(settings: UpscalerSettings, engine: str, threads: int | N
 
 def _openvino(threads: int | None, path: Path) -> Run:
     """The graph on the CPU; each thread has an infer request of its own."""
-    # as in float32 in ONNX Runtime, also on processors where OpenVINO would round to bfloat16
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
     with engine_errors(path, "load"):
-        import openvino
-
-        core = openvino.Core()
-        compiled = core.compile_model(core.read_model(path.read_bytes(), b""), "CPU", options)
-    mine = threading.local()
-    create: Callable[[], Any] = compiled.create_infer_request
+        graph = compiled(path.read_bytes(), EngineSettings(threads))
+    requests: Pool[Any] = Pool()
 
     def run(given: np.ndarray) -> Sequence[Any]:
-        if not hasattr(mine, "request"):
-            mine.request = create()
-        with engine_errors(path, "run"):
-            return [np.array(output) for output in mine.request.infer({0: given}, share_inputs=True).values()]
+        with engine_errors(path, "run"), requests.leased(graph.create_infer_request) as request:
+            return [np.array(output) for output in request.infer({0: given}, share_inputs=True).values()]
 
     return run
