@@ -37,7 +37,7 @@ demo: $(STAMP)
 		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
 
 # A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: $(STAMP)
 	$(PYTEST) $(PYTEST_FLAGS)

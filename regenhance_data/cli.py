@@ -55,7 +55,6 @@ def suggest(*commands: Sequence[object]) -> None:
 
 def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
     """Parse `argv`, call `main(args)` and leave with the right exit code."""
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     # OpenMP's threads spin while they wait, which takes the cores from any other busy process: twice as slow and more
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not sys.warnoptions:  # warnings of libraries are meant for programmers
@@ -64,8 +63,12 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     received = _end_on_signals(parser.prog)
     try:
         _run_main(main, args, received)
+        sys.stdout.flush()
     except InputError as error:
         fail(parser.prog, str(error))
+    except BrokenPipeError:  # as in `command | head`: not SIGPIPE, with which a server could end this process unsaid
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer goes there
+        raise SystemExit(128 + signal.SIGPIPE) from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             where = f"{error.filename}: " if error.filename else ""

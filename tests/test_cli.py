@@ -36,7 +36,12 @@ def started(work: str) -> subprocess.Popen[str]:
     """A command of this kit that is at work for ever."""
     code = f"{HEAD}{work}\ncli.run(main, cli.make_parser('works', 'none'))"
     process = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stdout.readline() == "at work\n"
     return process
@@ -104,3 +109,25 @@ def test_a_full_disk_is_one_line_and_names_the_file_that_is_known(filename):
     assert "the disk or the quota is full; free some space" in stderr
     assert ("a.png: " in stderr) == (filename is not None)
     assert "None" not in stderr
+
+
+def test_a_command_that_nobody_reads_any_more_ends_without_a_word():
+    process = started("    begin(); sys.stdin.read(1)\n    while True: print('more')")
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate("go", timeout=60)
+    assert process.returncode == 128 + signal.SIGPIPE
+    assert stderr == ""
+
+
+def test_a_connection_that_the_other_side_closes_does_not_end_a_command():
+    process = started("""
+    import socket
+    here, there = socket.socketpair()
+    there.close()
+    begin(); sys.stdin.read(1)
+    try: here.sendall(b"frames")
+    except BrokenPipeError: print("the server closed the connection")""")
+    stdout, _ = process.communicate("go", timeout=60)
+    assert stdout == "the server closed the connection\n"
+    assert process.returncode == 0

@@ -71,9 +71,8 @@ def map_in_processes(
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP's threads
     turn = context.Value("i", 0)
     pool = ProcessPoolExecutor(workers, context, _start, (make_worker, turn, visible_gpus()))
-    # A worker that dies while another is started is reported below. SIGPIPE would end this process silently, and the
-    # pool's own thread would print a traceback.
-    on_pipe, on_thread = signal.signal(signal.SIGPIPE, signal.SIG_IGN), threading.excepthook
+    # a worker that dies while another is started is reported below; the pool's own thread would print a traceback
+    on_thread = threading.excepthook
     threading.excepthook = lambda args: None
     try:
         yield from zip(chunks, pool.map(_work, chunks), strict=True)
@@ -90,7 +89,6 @@ def map_in_processes(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
-        signal.signal(signal.SIGPIPE, on_pipe)
         threading.excepthook = on_thread
 
 
