@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no_video", action="store_true", help="write no annotated videos")
     parser.add_argument("--track", action="store_true", help="follow objects from frame to frame")
     parser.add_argument("--compare", action="store_true", help="show the frame with nothing enhanced beside it too")
-    add_upscaler_flags(parser)
+    add_upscaler_flags(parser, required=False)
     add_plan_arguments(parser)
     add_detector_arguments(parser)
     return parser
@@ -69,6 +69,8 @@ def main(args: argparse.Namespace) -> None:
     if args.compare and args.no_video:
         raise InputError("--compare shows two frames in a video; omit --no_video")
     plan = plan_from(args)
+    if args.upscaler is None and plan.mode != "none":
+        raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     refuse_unwritable(args.save_dir, "--save_dir")
     from deploy.online.cameras import cameras_of_videos, read_cameras
@@ -112,9 +114,10 @@ def make_loop(
     from regenhance_data.upscalers.enhancement import RegionEnhancer
 
     scale = int(predictor.metadata["scale"])
-    with in_words_of_upscaler_flags():
-        settings = given_upscaler(args, scale)
-        upscaler = None if plan.mode == "none" else load_online_upscaler(settings, threads=args.threads)
+    upscaler = None
+    if plan.mode != "none":
+        with in_words_of_upscaler_flags():
+            upscaler = load_online_upscaler(given_upscaler(args, scale), threads=args.threads)
     enhancer = RegionEnhancer(upscaler, plan.mode, plan.halo_px) if upscaler else NoEnhancer(scale)
     hr_grid = predictor.grid.scaled(scale)
     hr_hw = hr_grid.height, hr_grid.width

@@ -39,6 +39,8 @@ def make_parser(description: str, examples: str) -> argparse.ArgumentParser:
 
         def _get_help_string(self, action: argparse.Action) -> str | None:
             says_nothing = action.default is None or action.default is False
+            if isinstance(action.default, Sequence) and not isinstance(action.default, str):
+                return f"{action.help} (default: {' '.join(map(str, action.default))})"
             return action.help if says_nothing else super()._get_help_string(action)
 
     return _Parser(

@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
     add("--split", choices=(*SPLITS, "all"), default="test", help="which frames of --data")
     add("--clips", nargs="+", metavar="CLIP", help="only these clips of --data (default: all)")
-    add("--sample", type=int, default=1, help="take only every n-th frame of each clip")
+    add("--every", type=int, default=1, help="take only every n-th of them")
     add("--max_frames", type=int, help="the first frames of each clip (default: all)")
     add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     add("--threads", type=int, help="threads of each engine (default: its own choice)")
@@ -85,7 +85,7 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     from deploy.online.strategies import DIFFERENCE, ORACLE
 
     dataset = Dataset.open(args.data)
-    chosen = chosen_frames(dataset, args.split, args.clips, args.sample, args.max_frames)
+    chosen = chosen_frames(dataset, args.split, args.clips, args.every, args.max_frames)
     if args.truth and len(chosen) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
@@ -113,7 +113,7 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     scale = int(predictor.metadata["scale"]) if predictor else SCALE
     height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
     lr_hw = predictor.input_hw if predictor else (height, width)
-    frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.sample, args.max_frames)
+    frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.every, args.max_frames)
     mb_size = predictor.grid.mb_size if predictor else MB_SIZE
     return Material(frames, None, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
 
@@ -150,7 +150,7 @@ def check(args: argparse.Namespace) -> None:
     """InputError now for flags out of range and files that are missing."""
     if not all(0 < budget < 1 for budget in args.budgets):
         raise InputError("--budgets: expected shares between 0 and 1")
-    for name in ("max_frames", "threads", "sample"):
+    for name in ("max_frames", "threads", "every"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     if args.video and (args.truth or args.clips):

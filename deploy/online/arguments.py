@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from deploy.online.plan import MODES, Plan
+from regenhance_data.errors import InputError
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -28,8 +29,8 @@ def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) 
     how = f"what is super-resolved: regions one by one, regions packed in an atlas{rest}"
     add("--mode", choices=modes, default=Plan.mode, help=how)
     add("--halo", type=int, metavar="PX", help="LR pixels around a region (default: what the network sees)")
-    add("--every", type=int, help="predict importance on every n-th frame, and keep it in between (default: 1)")
-    add("--change", type=float, help="predict when brightness changes by more than this share")
+    add("--predict_every", type=int, metavar="N", help="predict importance on every n-th frame only (default: 1)")
+    add("--predict_change", type=float, metavar="SHARE", help="predict when brightness changes by more than this share")
     add(
         "--cache_threshold",
         type=float,
@@ -42,13 +43,17 @@ def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) 
 
 def plan_from(args: argparse.Namespace) -> Plan:
     """The plan that the flags give. InputError for values out of range."""
-    every = 1 if args.every is None and args.change is None else args.every
+    every = 1 if args.predict_every is None and args.predict_change is None else args.predict_every
+    try:
+        reuse = ReusePolicy(every, args.predict_change)
+    except InputError as error:
+        raise InputError(str(error).replace("--", "--predict_", 1)) from None
     return Plan(
         args.budget,
         args.floor,
         args.mode,
         args.halo,
-        ReusePolicy(every, args.change),
+        reuse,
         args.detect_every,
         CachePolicy(args.cache_threshold, args.cache_age),
     )

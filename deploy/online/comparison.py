@@ -43,8 +43,8 @@ ORIGINALS, TRUTH, UPSCALED = "the original HR frames", "true boxes", "whole-fram
 @dataclass(frozen=True)
 class Row:
     """A strategy in the table. name: as users read it. ms: the median of each stage for a frame; total_ms: the mean
-    of all stages together, free_ms: of all but super-resolution. enhanced: share of the macroblocks that are enhanced
-    anew, seen: of the pixels that super-resolution sees.
+    of all stages together, free_ms: of all but super-resolution. enhanced, kept: shares of the macroblocks that are
+    enhanced anew, and kept from earlier frames; seen: of the pixels that super-resolution sees.
     """
 
     point: CurvePoint
@@ -54,6 +54,7 @@ class Row:
     total_ms: float
     free_ms: float
     enhanced: float
+    kept: float
     seen: float
 
     @property
@@ -91,6 +92,7 @@ class Comparison:
                 "frames_per_second_if_enhancement_were_free": round(row.fps_if_free, 3),
                 "ms": {stage: round(ms, 3) for stage, ms in row.ms.items()},
                 "newly_enhanced": round(row.enhanced, 4),
+                "kept": round(row.kept, 4),
                 "pixels_super_resolved": round(row.seen, 4),
             }
             for row in self.rows
@@ -165,8 +167,8 @@ def _row(point: CurvePoint, estimate: Estimate, outcomes: Sequence[Outcome]) -> 
     free = total - float(np.mean([one.ms.get("enhance", 0.0) for one in outcomes]))
     if point.curve == EVERY_NTH:  # its frames differ by design
         stages = {stage: float(np.mean([one.ms.get(stage, 0.0) for one in outcomes])) for stage in STAGES}
-    enhanced, seen = (float(np.mean([getattr(one, name) for one in outcomes])) for name in ("enhanced", "seen"))
-    return Row(point, _name(point), estimate, stages, total, free, enhanced, seen)
+    shares = (float(np.mean([getattr(one, name) for one in outcomes])) for name in ("enhanced", "kept", "seen"))
+    return Row(point, _name(point), estimate, stages, total, free, *shares)
 
 
 def _name(point: CurvePoint) -> str:
@@ -222,7 +224,9 @@ def _verdict(
         f"{best.fps / whole.fps:.1f} times its frames a second"
     )
     if not good:
-        return Verdict(CANNOT_TELL, text, "a larger budget may reach all of it")
+        text += "; a larger budget may bring the rest"
+        if best not in helping:
+            return Verdict(CANNOT_TELL, text, "use more frames")
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 
 
@@ -234,7 +238,17 @@ def _gain(measured: Measured, point: CurvePoint, score: Callable[..., np.ndarray
 
 def comparison_table(result: Comparison) -> str:
     """The rows, with the milliseconds of each stage."""
-    head = ["strategy", METRIC_NAMES[result.metric], "95 %", "frames/s", "if SR were free", "enhanced", "seen", *STAGES]
+    head = [
+        "strategy",
+        METRIC_NAMES[result.metric],
+        "95 %",
+        "frames/s",
+        "if SR were free",
+        "enhanced",
+        "kept",
+        "seen",
+        *STAGES,
+    ]
     lines = [head]
     for row in result.rows:
         lines.append(
@@ -245,6 +259,7 @@ def comparison_table(result: Comparison) -> str:
                 f"{row.fps:.2f}",
                 f"{row.fps_if_free:.2f}",
                 f"{row.enhanced:.1%}",
+                f"{row.kept:.1%}",
                 f"{row.seen:.1%}",
                 *(f"{row.ms[stage]:.1f}" for stage in STAGES),
             ]

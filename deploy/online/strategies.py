@@ -38,12 +38,13 @@ class KnownFrame(CameraFrame):
 
 class Outcome(NamedTuple):
     """What a strategy found in a frame, the milliseconds of its stages, and the shares of the frame's macroblocks that
-    it enhanced, and of its pixels that super-resolution saw.
+    it enhanced and that it kept from earlier frames, and of its pixels that super-resolution saw.
     """
 
     found: Any
     ms: Mapping[str, float]
     enhanced: float
+    kept: float
     seen: float
 
 
@@ -110,9 +111,8 @@ class LoopStrategy:
     def __call__(self, frame: CameraFrame) -> Outcome:
         one = self._loop.step([frame])
         (item,) = one.done
-        return Outcome(
-            item.found, one.ms, float(item.selected.mean()), item.area / (self._grid.height * self._grid.width)
-        )
+        seen = item.area / (self._grid.height * self._grid.width)
+        return Outcome(item.found, one.ms, float(item.selected.mean()), float(item.cached.mean()), seen)
 
 
 class EveryNth:
@@ -156,7 +156,7 @@ class Slices:
                 for found, (top, left) in zip(sliced, corners, strict=True)
             ]
             found = merged([whole, *moved])
-        return Outcome(found, one.ms, 0.0, 0.0)
+        return Outcome(found, one.ms, 0.0, 0.0, 0.0)
 
 
 def merged(several: Sequence[Detections]) -> Detections:

@@ -37,7 +37,8 @@ def loop_verdict(folder: Path) -> str:
 def _text(compared: dict[str, Any], ran: dict[str, Any], metric: str) -> str:
     return (
         f"{metric} against {compared['reference']}, and frames a second, of each strategy on {compared['frames']} test "
-        f"frames, one frame after the other. The loop on the camera's video, with decoding, drawing and the frame with "
+        f"frames, one frame after the other; of other frames, and with more or less enhanced, than the curves above. "
+        f"The loop on the camera's video, with decoding, drawing and the frame with "
         f"nothing enhanced beside it: {ran['frames']} frames at {ran['frames_per_second']:.1f} a second, "
         f"{ran['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew in each frame, "
         f"{ran['cache_hits'] or 0:.1%} kept from earlier ones."
@@ -51,7 +52,7 @@ def _chart(path: Path, alt: str) -> str:
 
 
 def _table(compared: dict[str, Any], metric: str) -> str:
-    head = ["strategy", metric, "frames/s", "if SR were free", "enhanced anew", "pixels super-resolved"]
+    head = ["strategy", metric, "frames/s", "if SR were free", "enhanced anew", "kept", "pixels super-resolved"]
     rows = []
     for row in compared["rows"]:
         score = row[compared["metric"]]
@@ -61,6 +62,7 @@ def _table(compared: dict[str, Any], metric: str) -> str:
             f"{row['frames_per_second']:.1f}",
             f"{row['frames_per_second_if_enhancement_were_free']:.1f}",
             f"{row['newly_enhanced']:.0%}",
+            f"{row['kept']:.0%}",
             f"{row['pixels_super_resolved']:.0%}",
         ]
         rows.append((row["curve"].startswith("predictor"), cells))

@@ -15,7 +15,7 @@ from deploy import run_cameras
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import Camera, CameraFrame, importance_by, rounds
 from deploy.online.durations import Durations
-from deploy.online.plan import Plan
+from deploy.online.plan import MODES, Plan
 from deploy.online.rounds import EnhancedFrame, Loop
 from deploy.online.tracking import Tracks
 from regenhance_data.detections import Detections
@@ -57,8 +57,10 @@ def videos(tmp_path_factory):
 
 def run(parts, videos, save_dir, *flags, source="--video"):
     predictor, detector = parts
-    words = [source, *videos, "--predictor", predictor, "--upscaler", "bicubic", "--detector", f"onnx:{detector}"]
-    words += ["--save_dir", save_dir, "--max_box_area", 1, *flags]
+    words = [source, *videos, "--predictor", predictor, "--detector", f"onnx:{detector}", "--save_dir", save_dir]
+    words += ["--max_box_area", 1, *flags]
+    if "none" not in flags and "--upscaler" not in flags:
+        words += ["--upscaler", "bicubic"]
     run_cameras.main(run_cameras.make_parser().parse_args([str(word) for word in words]))
 
 
@@ -101,7 +103,7 @@ def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, video
 
 def test_two_runs_write_the_same_detections(parts, videos, tmp_path):
     for name in ("one", "two"):
-        run(parts, videos, tmp_path / name, "--no_video", "--every", 3)
+        run(parts, videos, tmp_path / name, "--no_video", "--predict_every", 3)
     for name in ("detections.jsonl", "detections.coco.json", "mot/gate.txt"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
@@ -176,25 +178,20 @@ def test_wrong_flags_and_pairings_are_one_line(parts, videos, tmp_path, flags, w
 
 
 def test_modes_enhance_regions_the_whole_frame_or_nothing(parts, videos, tmp_path):
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"no network")
     about = {}
-    for mode, upscaler in (
-        ("regions", "bicubic"),
-        ("atlas", "bicubic"),
-        ("whole", "bicubic"),
-        ("none", f"onnx:{broken}"),
-    ):
-        flags = ("--no_video", "--max_frames", 3, "--mode", mode, "--upscaler", upscaler)
-        run(parts, videos, tmp_path / mode, *flags)
+    for mode in MODES:
+        run(parts, videos, tmp_path / mode, "--no_video", "--max_frames", 3, "--mode", mode)
         about[mode] = json.loads((tmp_path / mode / "run.json").read_text())
         assert about[mode]["mode"] == mode
         assert len(lines(tmp_path / mode)) == 6
     assert lines(tmp_path / "atlas") == lines(tmp_path / "regions")
     shares = {mode: (one["newly_enhanced"], one["amplification"]) for mode, one in about.items()}
     assert (shares["whole"], shares["none"]) == ((1, 1), (0, None))
-    with pytest.raises(InputError, match=r"broken\.onnx"):  # which no other mode can do without
-        run(parts, videos, tmp_path / "out", "--no_video", "--upscaler", f"onnx:{broken}")
+
+
+def test_only_a_loop_that_enhances_nothing_needs_no_upscaler(refused):
+    words = ("--video", "a.mp4", "--predictor", "p.onnx", "--detector", "builtin", "--save_dir", "out")
+    assert "--upscaler is missing" in refused("deploy/run_cameras.py", *words)
 
 
 def test_a_detector_that_finds_nothing_is_told(parts, videos, tmp_path, capsys):

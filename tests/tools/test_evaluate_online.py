@@ -118,7 +118,7 @@ def test_scores_are_those_of_the_offline_evaluation(parts, data, tmp_path, capsy
 
 def test_originals_are_the_reference_and_true_boxes_come_before_them(parts, data, tmp_path):
     root = fill(tmp_path / "data", {"gate": lr_frames(4), "yard": lr_frames(3, seed=1)}, "hr_images")
-    result = compare(parts, tmp_path / "originals", "--data", root, "--sample", 2, "--max_frames", 1)
+    result = compare(parts, tmp_path / "originals", "--data", root, "--every", 2, "--max_frames", 1)
     assert (result["reference"], result["frames"]) == ("the original HR frames", 2)
     assert result["clips"] == ["gate", "yard"]
     assert "difference" in curves_of(result)
@@ -158,7 +158,7 @@ def test_a_detector_that_finds_nothing_says_nothing(parts, data, tmp_path, capsy
 
 
 def test_videos_are_originals_or_lr_frames_by_their_height(parts, tmp_path, capsys):
-    flags = ("--max_frames", 2, "--sample", 3, "--budgets", 0.1)
+    flags = ("--max_frames", 2, "--every", 3, "--budgets", 0.1)
     lr = encode(tmp_path / "lr.mp4", lr_frames(8), pixel_format="yuv444p")
     result = compare(parts, tmp_path, "--video", lr, *flags)
     assert (result["frames"], result["reference"]) == (2, "whole-frame super-resolution")
@@ -197,7 +197,7 @@ def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_pat
         ({"upscaler": "builtin"}, (), "--upscaler: scale 2 is needed, builtin makes frames 3 times"),
         ({"detector": None}, ("--split", "all"), "--detector is missing; give one of: builtin"),
         ({}, ("--budgets", 0.1, 1.5), "--budgets: expected shares between 0 and 1"),
-        ({}, ("--sample", 0), "--sample 0: expected at least 1"),
+        ({}, ("--every", 0), "--every 0: expected at least 1"),
         ({}, ("--split", "val"), r"val\.txt"),
         ({"predictor": "none.onnx"}, (), r"none\.onnx: no such predictor"),
         ({"predictor": "other.onnx"}, (), r"takes frames of 64x48, the frames are 96x64; use .*--input_size 64 96"),
