@@ -143,6 +143,7 @@ def write_results(folder: Path, record: EvaluationRecord) -> None:
     save_figure(curves_figure(result), folder / "evaluation")
     if result.says_something:
         print(curves_table(result))
+        print("against the detector's results on the HR frames, so that everything enhanced has 1 by definition")
     written = "evaluation.json, evaluation.png, evaluation.svg"
     if len(result.clips) > 1:
         print(f"\n{clips_table(result)}\n")

@@ -159,10 +159,10 @@ def _curve_parts(evaluation: EvaluationResult, hr_folder: str) -> dict[str, str]
 def _curve_text(evaluation: EvaluationResult, hr_folder: str) -> str:
     text = (
         f"{evaluation.metric_name} of the detector on composites of {evaluation.frames} test frames, against its "
-        "results on the HR frames. A composite is the upsampled frame with the selected macroblocks taken from the HR "
-        "frame. Oracle: selected by the importance, computed from the detector’s gradient on the HR frame. "
-        "Difference: selected where HR and upsampled frame differ most. Boxes: selected where the detector finds "
-        "something on the upsampled frame."
+        "results on the HR frames, so that everything enhanced has 1 by definition. A composite is the upsampled frame "
+        "with the selected macroblocks taken from the HR frame. Oracle: selected by the importance, computed from the "
+        "detector’s gradient on the HR frame. Difference: selected where HR and upsampled frame differ most. Boxes: "
+        "selected where the detector finds something on the upsampled frame."
     )
     truth = evaluation.truth
     if not truth and hr_folder == SR_IMAGES:
