@@ -60,15 +60,14 @@ def test_work_that_is_done_is_kept_and_work_of_other_settings_is_not(dataset, de
     assert not np.allclose(first, second)
 
 
-@pytest.mark.slow
-def test_importance_from_elsewhere_is_replaced_on_demand_alone(run, refused, dataset, detector_file):
+def test_importance_from_elsewhere_is_replaced_on_demand_alone(dataset, detector):
     write_importance(dataset.importance_path("b"), np.ones((3, 4, 5)), np.arange(3))
-    words = ("tools/make_importance.py", "--data", dataset.root, "--detector", f"onnx:{detector_file}")
-    assert "b.npz: was not made by this tool; move it away or give --overwrite" in refused(*words)
+    with pytest.raises(errors.InputError, match=r"b\.npz: was not made by this tool; move it away or give --overwrite"):
+        make_importance(dataset, detector.settings, "gain", "hr_images")
     assert dataset.importance("b")[0].min() == 1
-    run(*words, "--overwrite")
+    make_importance(dataset, detector.settings, "gain", "hr_images", overwrite=True)
     assert dataset.importance("b")[0].max() == 0
-    run(*words)
+    make_importance(dataset, detector.settings, "gain", "hr_images")
 
 
 def test_what_a_kill_left_beside_finished_importance_is_removed(dataset, detector):

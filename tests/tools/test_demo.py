@@ -114,9 +114,9 @@ def squares(count: int, width: int) -> list[np.ndarray]:
 def cameras(run, tmp_path_factory):
     """The demo on two cameras of other shapes, with a detector of one's own."""
     folder = tmp_path_factory.mktemp("cameras")
-    gate = encode(folder / "gate.mp4", squares(121, 640), pixel_format="yuv444p")
-    yard = encode(folder / "yard.mp4", squares(60, 480), pixel_format="yuv444p")
-    detector = write_detector(folder / "squares.onnx", "yolov8", (480, 640))
+    gate = encode(folder / "gate.mp4", squares(121, 320), pixel_format="yuv444p")
+    yard = encode(folder / "yard.mp4", squares(60, 240), pixel_format="yuv444p")
+    detector = write_detector(folder / "squares.onnx", "yolov8", (480, 320))
     flags = ["--video", f"{gate} {yard}", "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
     out = folder / "demo"
     return out, flags, run("tools/demo.py", "--save_dir", out, *flags)
@@ -127,7 +127,7 @@ def test_the_demo_takes_videos_and_a_detector_of_ones_own(cameras):
     out, _, _ = cameras
     dataset = Dataset.open(out / "dataset")
     assert dataset.scale == 3
-    assert dataset.read("hr_images", dataset.frames("gate")[0]).shape == (480, 639, 3)  # 3 times 160x213
+    assert dataset.read("hr_images", dataset.frames("gate")[0]).shape == (480, 321, 3)  # 3 times 160x107
     assert len(dataset.frames("gate")) == 61  # every second one of the whole video, not its first half
     assert len(dataset.frames("yard")) == 60
 
@@ -141,7 +141,7 @@ def test_each_camera_has_a_report_and_a_page_links_them(cameras):
         *("gate/report.html", "yard/report.html"),
         *("gate/report.html", "yard/report.html"),
     ]
-    for clip, size in (("gate", "213×160"), ("yard", "160×160")):
+    for clip, size in (("gate", "107×160"), ("yard", "80×160")):
         assert f"{clip}.mp4" in (out / clip / "report.html").read_text()
         assert size in (out / "report.html").read_text()
         evaluation = json.loads((out / clip / "evaluation.json").read_text())
