@@ -26,30 +26,38 @@ def select_macroblocks(scores: np.ndarray, budget: float) -> np.ndarray:
 def select_across(
     scores: Sequence[np.ndarray],
     budget: float,
-    floor: float = 0.0,
+    floor: float | Sequence[float] = 0.0,
     excluded: Sequence[np.ndarray] | None = None,
+    weight: float | Sequence[float] = 1.0,
 ) -> list[np.ndarray]:
     """The macroblocks with the highest scores of several frames within one budget: float [rows, cols] of each →
     bool [rows, cols] of each.
 
     budget: the share of the macroblocks of all frames, as for `select_macroblocks`, which this is for one frame.
     floor: the share of its macroblocks, rounded down to whole ones, that each frame gets at least; at most the budget.
-    So a camera with little to see is not left out by the others. excluded: macroblocks that are not selected in any
-    case, bool as the scores; what they would have taken goes to others. InputError for a floor out of range.
+    So a camera with little to see is not left out by the others. Or the share of each frame: where these are more than
+    the budget together, the best of them. excluded: macroblocks that are not selected in any case, bool as the scores;
+    what they would have taken goes to others. weight: multiplies the scores, of all frames or of each. InputError for
+    one floor out of range.
     """
-    if not 0 <= floor <= budget:
-        raise InputError(f"floor {floor:g}: expected a share from 0 to the budget ({budget:g})")
+    if isinstance(floor, int | float):
+        if not 0 <= floor <= budget:
+            raise InputError(f"floor {floor:g}: expected a share from 0 to the budget ({budget:g})")
+        floors: Sequence[float] = [floor] * len(scores)
+    else:
+        floors = floor
     sizes = [some.size for some in scores]
-    ranked = np.concatenate([some.ravel() for some in scores]).astype(np.float64) if sizes else np.zeros(0)
+    weighted = [some.ravel() * times for some, times in zip(scores, np.broadcast_to(weight, len(scores)), strict=True)]
+    ranked = np.concatenate(weighted).astype(np.float64) if sizes else np.zeros(0)
     free = ~np.concatenate([some.ravel() for some in excluded]) if excluded else np.ones(len(ranked), bool)
     ties = np.random.default_rng(0).permutation(len(ranked))
     ends = np.cumsum([0, *sizes])
     is_floor = np.zeros(len(ranked), bool)
-    if floor:
-        for start, size in zip(ends[:-1].tolist(), sizes, strict=True):
+    for start, size, share in zip(ends[:-1].tolist(), sizes, floors, strict=True):
+        if share:
             here = slice(start, start + size)
             order = np.lexsort((ties[here], -ranked[here], ~free[here]))
-            is_floor[start + order[: int(floor * size)]] = True
+            is_floor[start + order[: int(share * size)]] = True
     order = np.lexsort((ties, -ranked, ~is_floor, ~free))
     selected = np.zeros(len(ranked), bool)
     selected[order[: count_within(budget, len(ranked))]] = True

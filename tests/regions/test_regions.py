@@ -12,6 +12,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.atlas import pack, pack_densely
 from regenhance_data.regions.cache import CachePolicy, MacroblockCache
 from regenhance_data.regions.composite import composite, copy_macroblocks, paste_regions
+from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import cover, enhanced_area
 from regenhance_data.regions.selection import count_within, select_across, select_macroblocks
 
@@ -113,6 +114,29 @@ def test_excluded_macroblocks_leave_their_share_to_others(case, budget):
 def test_a_floor_above_the_budget_is_refused():
     with pytest.raises(InputError, match=r"floor 0\.3: expected a share from 0 to the budget \(0\.2\)"):
         select_across([np.zeros((2, 2))], 0.2, 0.3)
+
+
+def test_each_frame_may_have_its_own_weight_and_floor():
+    high, low = np.full((4, 5), 0.8), np.full((4, 5), 0.5)
+    assert [int(some.sum()) for some in select_across([high, low], 0.2)] == [8, 0]
+    assert [int(some.sum()) for some in select_across([high, low], 0.2, weight=[1, 2])] == [0, 8]
+    assert [int(some.sum()) for some in select_across([high, low], 0.2, [0, 0.1])] == [6, 2]
+    # alone in a round, a frame cannot have more than the budget
+    assert [int(some.sum()) for some in select_across([low], 0.2, [0.4])] == [4]
+
+
+def test_masked_are_the_macroblocks_that_reach_into_a_polygon():
+    grid = MacroblockGrid(70, 100)  # on frames of twice the size; the last row and column are partial
+    corner = ((0, 0), (64, 0), (64, 32), (0, 32))
+    expected = np.zeros(grid.shape, bool)
+    expected[0, :2] = True
+    np.testing.assert_array_equal(masked_macroblocks((corner,), (140, 200), grid), expected)
+    reaching = tuple((x + 4, y + 4) for x, y in corner)  # two LR pixels further
+    expected[:2, :3] = True
+    everything = ((0, 0), (200, 0), (200, 140), (0, 140))
+    np.testing.assert_array_equal(masked_macroblocks((corner, reaching), (140, 200), grid), expected)
+    assert masked_macroblocks((everything,), (140, 200), grid).all()
+    assert not masked_macroblocks((), (140, 200), grid).any()
 
 
 @given(MASKS, st.integers(1, 4))
