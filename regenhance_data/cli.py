@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, redacted
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
 _last_words: list[Callable[[], str]] = []
@@ -27,7 +27,7 @@ _OWN_PACKAGES = ("regenhance_data", "deploy", "tools")
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(f"{self.prog}: error: {redacted(message)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
@@ -146,5 +146,5 @@ def last_words(say: Callable[[], str]) -> Iterator[None]:
 
 def fail(program: str, message: str) -> NoReturn:
     """Print the one line of a refused input and exit 2."""
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program}: error: {redacted(' '.join(message.split()))}", file=sys.stderr)
     raise SystemExit(2)

@@ -10,19 +10,21 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from regenhance_data.errors import redacted
+
 T = TypeVar("T")
 LINE_EVERY_S = 60.0  # between two lines on progress where there is no terminal for a bar
 
 
 def warn(message: str) -> None:
     """Print one line on stderr: a problem was worked around, or something was skipped; the command continues."""
-    tqdm.write(f"warning: {' '.join(message.split())}", file=sys.stderr)
+    tqdm.write(f"warning: {redacted(' '.join(message.split()))}", file=sys.stderr)
 
 
 def tell(message: str) -> None:
     """Print one line on stdout, above a progress bar: what a file was taken for, or what was kept."""
     encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a file's name
-    line = " ".join(message.split()).encode(encoding, "backslashreplace").decode(encoding)
+    line = redacted(" ".join(message.split())).encode(encoding, "backslashreplace").decode(encoding)
     tqdm.write(line, file=sys.stdout)
 
 

@@ -1,6 +1,13 @@
-"""The error that a command answers with one line and exit code 2, how other exceptions are quoted, and interrupts."""
+"""The error that a command answers with one line and exit code 2, how other exceptions are quoted, URLs without their
+credentials, and interrupts.
+"""
 
 import re
+
+# as a path has only one of its two slashes
+_URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsp|rtmp|http)s?:/)\S+", re.IGNORECASE)
+_USER = re.compile(r":/{1,2}\S*@")  # up to the last @: a password may have one that is not escaped
+_VALUE = re.compile(r"([?&][^=&\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))")
 
 
 class InputError(Exception):
@@ -16,6 +23,11 @@ def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> 
     if not re.search(r"[^\W\d_]", message):
         message = f"{type(error).__name__} {message}".strip()
     return message[-limit:] if from_end else message[:limit]
+
+
+def redacted(text: str) -> str:
+    """A text in which no URL shows a user, a password or the values of its query, where cameras have passwords too."""
+    return _URL.sub(lambda url: _VALUE.sub(r"\1***", _USER.sub("://***@", url[0])), text)
 
 
 def resumable(kept: str) -> KeyboardInterrupt:

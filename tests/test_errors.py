@@ -1,6 +1,6 @@
 import pytest
 
-from regenhance_data.errors import one_line
+from regenhance_data.errors import one_line, redacted
 
 
 @pytest.mark.parametrize(
@@ -14,3 +14,17 @@ from regenhance_data.errors import one_line
 )
 def test_an_exception_without_a_word_is_quoted_with_its_type(error, said):
     assert one_line(error) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://me:hush@10.0.0.7:554/a/1: is down", "rtsp://***@10.0.0.7:554/a/1: is down"),
+        ("http://h/x?user=me&pwd=hush, and rtsp://h:1/x", "http://h/x?user=***&pwd=***, and rtsp://h:1/x"),
+        ("--video 'rtsp://a:hu@sh/@h/x?k=hush'", "--video 'rtsp://***@h/x?k=***'"),
+        ("rtsp:/me:hush@h/x", "rtsp://***@h/x"),
+        ("onnx:/models/x@2.onnx?, a@b: c", "onnx:/models/x@2.onnx?, a@b: c"),
+    ],
+)
+def test_urls_are_shown_without_credentials(text, shown):
+    assert redacted(text) == redacted(redacted(text)) == shown

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from regenhance_data.errors import InputError, one_line
+from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once
 
 _MOST_NAMED = 12
@@ -100,7 +100,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         try:
             file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}: {shlex.join(sys.argv)}")
+            file.write(f"process {os.getpid()} on {platform.node()}: {redacted(shlex.join(sys.argv))}")
             file.flush()
         except OSError as error:
             name_file(error, path)
@@ -190,10 +190,17 @@ def read_yaml(path: Path, most_values: int = 0) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except _BROKEN_YAML as error:
-        raise InputError(f"{path}: not readable as YAML ({one_line(error)})") from None
+        raise InputError(f"{path}: not readable as YAML ({_said(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a YAML mapping, found {type(value).__name__}")
     return value
+
+
+def _said(error: Exception) -> str:
+    """Where YAML is wrong, without the line itself, in which there may be a password."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return one_line(error)
 
 
 def _without_aliases(value: Any, left: Iterator[int]) -> Any:
