@@ -1,14 +1,16 @@
 """Run the loop on cameras: detections in every frame, with only the chosen macroblocks super-resolved.
 
-Each round takes the next frame of every camera: the predictor finds the important macroblocks, the budget goes to the
-best of all cameras, these are enhanced and pasted over the interpolated frame, and the detector runs on the result.
+Each round takes the next frame of every camera, of a live one the newest: the predictor finds the important
+macroblocks, the budget goes to the best of all cameras, these are enhanced and pasted over the interpolated frame, and
+the detector runs on the result.
 Enhanced macroblocks are kept for as long as the camera sees the same in them. Writes detections.jsonl (a line for each
 frame, boxes in pixels of the camera's own frames), the same as COCO and MOT text, a video of each camera with boxes and
 outlines, and run.json: frames a second, milliseconds of each stage, how much was enhanced.
 """
 
 import argparse
-from contextlib import suppress
+from collections import defaultdict
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +32,15 @@ if TYPE_CHECKING:
     from deploy.online.plan import Plan
     from deploy.online.rounds import Loop
     from deploy.online.run_record import RunRecord
+    from deploy.online.sources import Sources
+    from regenhance_data.io.video_streams import VideoInfo
 
 EXAMPLES = """
 python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
 python deploy/run_cameras.py --video A.mp4 B.mp4 --predictor P.onnx --upscaler onnx:SR.onnx --detector onnx:D.onnx \\
     --budget 0.05 --floor 0.02 --no_video --save_dir S
+python deploy/run_cameras.py --video rtsp://USER:PASSWORD@10.0.0.7/stream1 --seconds 600 --predictor P.onnx \\
+    --upscaler builtin --detector onnx:D.onnx --save_dir S
 python deploy/run_cameras.py --cameras C.yaml --predictor P.onnx --upscaler builtin --detector builtin --save_dir S
 """
 
@@ -42,13 +48,14 @@ python deploy/run_cameras.py --cameras C.yaml --predictor P.onnx --upscaler buil
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
     sources = parser.add_mutually_exclusive_group(required=True)
-    sources.add_argument("--video", nargs="+", type=Path, help="video files, each a camera")
+    sources.add_argument("--video", nargs="+", help="video files, URLs of streams, devices, each a camera")
     sources.add_argument("--cameras", type=Path, help="a YAML file: cameras: [{source: gate.mp4, id: gate}, …]")
     parser.add_argument(
         "--predictor", type=Path, required=True, help="M.onnx or M.engine; frames are resized to what it takes"
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the results")
     parser.add_argument("--max_frames", type=int, help="number of frames of each camera (default: all)")
+    parser.add_argument("--seconds", type=float, help="how long live cameras are watched (default: until Ctrl-C)")
     parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     parser.add_argument("--threads", type=int, help="threads of each engine (default: its own choice)")
     parser.add_argument("--no_video", action="store_true", help="write no annotated videos")
@@ -73,17 +80,54 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     refuse_unwritable(args.save_dir, "--save_dir")
-    from deploy.online.cameras import cameras_of_videos, read_cameras
+    from regenhance_data.io.video import inspect_video
+
+    cameras = cameras_from(args, plan)
+    live = any(camera.is_live for camera in cameras)
+    if args.seconds is not None and not (live and 0 < args.seconds < float("inf")):
+        raise InputError("--seconds is a time above 0, and for live cameras; of files, --max_frames sets the end")
+    with sources_of(args, plan, cameras) if live else nullcontext() as sources:
+        infos = sources.connect() if sources else {one.id: inspect_video(Path(one.source)) for one in cameras}
+        for camera in cameras:
+            if camera.id in infos:
+                console.tell(f"{camera.id}: {camera.shown}: read as {infos[camera.id]}")
+        run_on(args, plan, cameras, infos, sources)
+
+
+def cameras_from(args: argparse.Namespace, plan: "Plan") -> "list[Camera]":
+    """The cameras that the flags name. InputError where their floors are more than the budget."""
+    from deploy.online.cameras import cameras_of_videos, read_cameras, refuse_high_floors
+
+    cameras = read_cameras(args.cameras) if args.cameras else cameras_of_videos(args.video)
+    refuse_high_floors(cameras, plan.budget, plan.floor)
+    return cameras
+
+
+def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]") -> "Sources":
+    """What reads cameras of which some are live, and their file when it changes."""
+    from deploy.online.sources import Sources
+
+    return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, lambda: cameras_from(args, plan))
+
+
+def run_on(
+    args: argparse.Namespace,
+    plan: "Plan",
+    cameras: "list[Camera]",
+    infos: "dict[str, VideoInfo]",
+    sources: "Sources | None",
+) -> None:
+    """Load what the loop needs for these cameras, and run it."""
     from deploy.online.outputs import RunOutputs
     from deploy.online.run_record import RunRecord
     from deploy.online.tracking import Tracks
-    from regenhance_data.io.video import inspect_video
 
-    cameras = read_cameras(args.cameras) if args.cameras else cameras_of_videos(args.video)
-    infos = {camera.id: inspect_video(camera.source) for camera in cameras}
+    # of a camera that comes later: a usual rate
+    rates = defaultdict(lambda: 25 / plan.detect_every)
     for camera in cameras:
-        console.tell(f"{camera.id}: {camera.source}: read as {infos[camera.id]}")
-    rates = {key: info.frame_rate / plan.detect_every for key, info in infos.items()}
+        if camera.id in infos:
+            rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))
+            rates[camera.id] = rate / plan.detect_every
     tracks = Tracks(rates) if args.track else None
     predictor = load_predictor(args.predictor, args.backend, args.threads)
     height, width = predictor.input_hw
@@ -95,10 +139,10 @@ def main(args: argparse.Namespace) -> None:
         )
     loop, names, about = make_loop(args, plan, predictor)
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
-    record = RunRecord(plan, predictor.grid, about)
+    record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     outputs = RunOutputs(args.save_dir, record, names, hr_grid, {} if args.no_video else rates, tracks)
-    run(args, plan, cameras, predictor, loop, outputs, record)
+    run(args, plan, cameras, predictor, loop, outputs, record, sources)
 
 
 def make_loop(
@@ -144,14 +188,19 @@ def run(
     loop: "Loop",
     made: "RunOutputs",
     record: "RunRecord",
+    sources: "Sources | None",
 ) -> None:
     """Run all rounds and write their results; what is done is kept after an interrupt."""
     from deploy.online.cameras import rounds
     from deploy.online.results import promised_frames
 
     failed: dict[str, InputError] = {}
-    total = promised_frames([camera.source for camera in cameras], args.max_frames)
-    found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
+    if sources:
+        total = None
+        found = loop.run_live(sources.rounds(predictor.input_hw, args.seconds), sources.close)
+    else:
+        total = promised_frames([Path(camera.source) for camera in cameras], args.max_frames)
+        found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
     with made as outputs:
         interrupted = False
         try:
@@ -160,11 +209,14 @@ def run(
                 outputs.add(one)
         except KeyboardInterrupt:
             interrupted = True
+        failed |= sources.failed() if sources else {}
         written = outputs.finish(failed, interrupted)
     if interrupted:
         raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
     if record.frames:
         report(record, written, args)
+    # a live camera that is away at the end has been there, unless it never was
+    failed = {key: error for key, error in failed.items() if not sources or key not in record.cameras}
     if failed:
         others = "; the others are done" if len(failed) < len(cameras) else ""
         raise InputError("; ".join(map(str, failed.values())) + others)

@@ -105,8 +105,8 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     from deploy.online.compared_frames import frame_size, frames_of_videos
     from deploy.online.strategies import DIFFERENCE
 
-    cameras = cameras_of_videos(args.video)
-    sizes = [frame_size(camera.source) for camera in cameras]
+    cameras = cameras_of_videos([str(video) for video in args.video])
+    sizes = [frame_size(video) for video in args.video]
     are_originals = min(height for height, _ in sizes) >= ORIGINAL_HEIGHT_PX
     what = "originals; LR frames are made of them" if are_originals else "LR frames"
     console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")

@@ -123,7 +123,7 @@ def batch_size_of(path: Path | str, fixed: int, asked: int | None) -> int:
     return fixed or asked or 1
 
 
-def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path) -> np.ndarray:
+def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path | str) -> np.ndarray:
     """A frame [h, w, 3], resized to a predictor's size [H, W, 3]. InputError for another aspect ratio."""
     height, width = size_hw
     # the height that goes with the model's width, to the pixel that rounding may cost

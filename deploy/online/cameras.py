@@ -1,28 +1,52 @@
 """Cameras: what they are called, where their frames come from, and one frame of each in turn."""
 
+import math
+import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from deploy.backends.base import Predictor, fit_frame
 from regenhance_data.dataset.folder import clip_id
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, redacted
 from regenhance_data.io.files import read_yaml
 from regenhance_data.io.video import read_timed
+from regenhance_data.regions.masks import Polygon
 
-_KEYS = {"id", "source"}
+_LIVE = re.compile(r"(rtsps?|rtmp|https?)://|/dev/video", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A source of frames. id: its name in all results and of its files."""
+    """A source of frames.
+
+    id: its name in all results and of its files. source: a file, the URL of a stream or a device; `shown` is the same
+    without credentials. fps: so many frames a second at most are taken. masks: parts of its own frames that are never
+    enhanced. weight: multiplies its importance in the selection. floor: the share of its macroblocks that it gets at
+    least; None: what the plan says.
+    """
 
     id: str
-    source: Path
+    source: str = field(repr=False)
+    fps: float | None = None
+    masks: tuple[Polygon, ...] = ()
+    weight: float = 1.0
+    floor: float | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come when they come, and those that nobody takes are lost."""
+        return bool(_LIVE.match(self.source))
+
+    @property
+    def shown(self) -> str:
+        """The source, as messages and files may show it."""
+        return redacted(self.source)
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,8 @@ class CameraFrame:
     """One frame of a camera.
 
     number: counted from 0 in its source. time_s: since its first frame. rgb: as the camera gives it, uint8 [h, w, 3].
-    lr: at the predictor's size, uint8 [H, W, 3].
+    lr: at the predictor's size, uint8 [H, W, 3]. masks (in pixels of `rgb`), weight, floor: of its camera. captured_s:
+    when it came from a live camera, in seconds as time.time() has them.
     """
 
     camera: str
@@ -38,11 +63,41 @@ class CameraFrame:
     time_s: float
     rgb: np.ndarray
     lr: np.ndarray
+    masks: tuple[Polygon, ...] = ()
+    weight: float = 1.0
+    floor: float | None = None
+    captured_s: float | None = None
 
 
-def cameras_of_videos(videos: Sequence[Path]) -> list[Camera]:
-    """A camera for each file, named after it. InputError for two of one name."""
-    return _distinct([Camera(clip_id(video.stem), video) for video in videos], "--video")
+def frame_of(
+    camera: Camera,
+    number: int,
+    time_s: float,
+    rgb: np.ndarray,
+    size_hw: tuple[int, int],
+    captured_s: float | None = None,
+) -> CameraFrame:
+    """A frame of a camera, uint8 [h, w, 3], for a predictor of a size. InputError for another aspect ratio, and for
+    masks that are not inside of the frame.
+    """
+    height, width = rgb.shape[:2]
+    for number_of_mask, polygon in enumerate(camera.masks, 1):
+        for x, y in polygon:
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise InputError(
+                    f"{camera.shown}: mask {number_of_mask} of camera {camera.id} has a corner at {x:g}, {y:g}, "
+                    f"outside of its {width}x{height} frames; give corners in pixels of these frames"
+                )
+    lr = fit_frame(rgb, size_hw, camera.shown)
+    return CameraFrame(
+        camera.id, number, time_s, rgb, lr, camera.masks, camera.weight, camera.floor, captured_s=captured_s
+    )
+
+
+# --- which cameras -------------------------------------------------------------------------------------------------
+def cameras_of_videos(videos: Sequence[str]) -> list[Camera]:
+    """A camera for each file, URL or device, named after it. InputError for two of one name."""
+    return _distinct([Camera(_name_of(video), _known(video, "--video")) for video in videos], "--video")
 
 
 def read_cameras(path: Path) -> list[Camera]:
@@ -53,17 +108,83 @@ def read_cameras(path: Path) -> list[Camera]:
     entries = read_yaml(path).get("cameras")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: has no cameras; write cameras: [{{source: gate.mp4, id: gate}}, …]")
-    return _distinct([_camera(path, number, entry) for number, entry in enumerate(entries, 1)], str(path))
+    return _distinct([_camera(path, f"{path}: camera {n}", entry) for n, entry in enumerate(entries, 1)], str(path))
 
 
-def _camera(path: Path, number: int, entry: Any) -> Camera:
-    if not isinstance(entry, dict) or not isinstance(entry.get("source"), str):
-        raise InputError(f"{path}: camera {number} has no source; give source: and the path of a video")
-    unknown = sorted(map(str, entry.keys() - _KEYS))
+def refuse_high_floors(cameras: Sequence[Camera], budget: float, floor: float) -> None:
+    """InputError where what cameras get at least, `floor` of those that have no own one, is more than the budget."""
+    floors = [floor if camera.floor is None else camera.floor for camera in cameras]
+    if sum(floors) > budget * len(cameras) + 1e-9:
+        raise InputError(
+            f"the floors of the cameras are {sum(floors) / len(cameras):.3g} in the mean, more than the budget "
+            f"({budget:g}); lower them, or raise --budget"
+        )
+
+
+def _camera(path: Path, where: str, entry: Any) -> Camera:
+    if not isinstance(entry, dict) or not isinstance(entry.get("source"), str) or not entry["source"]:
+        raise InputError(f"{where} has no source; give source: and a path, a URL or a device")
+    known = [one.name for one in fields(Camera)]
+    unknown = sorted(map(str, entry.keys() - set(known)))
     if unknown:
-        raise InputError(f"{path}: camera {number} has the key {unknown[0]!r}; there are: {', '.join(sorted(_KEYS))}")
-    source = path.parent / entry["source"]
-    return Camera(clip_id(str(entry.get("id", source.stem))), source)
+        raise InputError(f"{where} has the key {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+    source = _known(entry["source"], where)
+    if not _LIVE.match(source):
+        source = str(path.parent / source)
+    floor = None if entry.get("floor") is None else _number(entry, "floor", where, "a share from 0 to 1", 0, 1)
+    fps = None if entry.get("fps") is None else _number(entry, "fps", where, "frames a second, above 0", 1e-6)
+    weight = 1.0 if entry.get("weight") is None else _number(entry, "weight", where, "a factor, 0 or more", 0)
+    name = str(entry["id"]) if entry.get("id") is not None else _name_of(source)
+    return Camera(clip_id(name), source, fps, _masks(entry.get("masks") or [], where), weight, floor)
+
+
+def _number(entry: dict[str, Any], key: str, where: str, expected: str, least: float, most: float = 1e6) -> float:
+    value = entry[key]
+    if not _is_number(value) or not least <= value <= most:
+        raise InputError(f"{where}: {key} {str(value)[:40]}: expected {expected}")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _masks(value: Any, where: str) -> tuple[Polygon, ...]:
+    def is_corner(one: Any) -> bool:
+        return isinstance(one, list) and len(one) == 2 and all(map(_is_number, one))
+
+    is_right = isinstance(value, list) and all(
+        isinstance(polygon, list) and len(polygon) >= 3 and all(map(is_corner, polygon)) for polygon in value
+    )
+    if not is_right:
+        raise InputError(
+            f"{where}: masks are lists of at least 3 corners each: [[[x, y], [x, y], [x, y]], …], in pixels"
+        )
+    return tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in value)
+
+
+def _known(source: str, where: str) -> str:
+    """The source. InputError for a URL that is none of a live camera, or has no host."""
+    if "://" in source and not _LIVE.match(source):
+        raise InputError(
+            f"{where}: {redacted(source)}: begins with none of rtsp://, rtsps://, rtmp://, http://, https://"
+        )
+    try:
+        if "://" in source and (not urlsplit(source).hostname or urlsplit(source).port == 0):
+            raise ValueError
+    except ValueError:
+        raise InputError(
+            f"{where}: {redacted(source)}: has no host, or no port that is a number; mend the URL"
+        ) from None
+    return source
+
+
+def _name_of(source: str) -> str:
+    """A name for a source: that of a file or device, the host and path of a URL."""
+    if not _LIVE.match(source) or source.startswith("/"):
+        return clip_id(Path(source).stem)
+    url = urlsplit(source)
+    return clip_id(f"{url.hostname}{url.path.rstrip('/')}")
 
 
 def _distinct(cameras: list[Camera], where: str) -> list[Camera]:
@@ -73,6 +194,7 @@ def _distinct(cameras: list[Camera], where: str) -> list[Camera]:
     return cameras
 
 
+# --- frames of files -----------------------------------------------------------------------------------------------
 def rounds(
     cameras: Sequence[Camera],
     size_hw: tuple[int, int],
@@ -82,16 +204,17 @@ def rounds(
 ) -> Iterator[list[CameraFrame]]:
     """The next frame of every camera that has one left, again and again: every `every`-th of its first `max_frames`.
 
-    failed: gets what is wrong with a camera whose frames end in an error, by its id; the others go on.
+    All cameras are files. failed: gets what is wrong with a camera whose frames end in an error, by its id; the others
+    go on.
     """
-    running = {camera: _frames(camera, size_hw, every, max_frames) for camera in cameras}
+    running = {camera.id: _frames(camera, size_hw, every, max_frames) for camera in cameras}
     while running:
         found = []
         for camera, frames in list(running.items()):
             try:
                 frame = next(frames, None)
             except InputError as error:
-                failed[camera.id], frame = error, None
+                failed[camera], frame = error, None
             if frame is None:
                 del running[camera]
             else:
@@ -101,9 +224,15 @@ def rounds(
 
 
 def _frames(camera: Camera, size_hw: tuple[int, int], every: int, max_frames: int | None) -> Iterator[CameraFrame]:
-    timed = enumerate(islice(read_timed(camera.source), max_frames))
+    for number, time_s, rgb in file_frames(camera, every, max_frames):
+        yield frame_of(camera, number, time_s, rgb, size_hw)
+
+
+def file_frames(camera: Camera, every: int, max_frames: int | None) -> Iterator[tuple[int, float, np.ndarray]]:
+    """(number, time in seconds, uint8 [h, w, 3]) of every `every`-th of the first `max_frames` frames of a file."""
+    timed = enumerate(islice(read_timed(Path(camera.source), camera.fps), max_frames))
     for number, (time_s, rgb) in islice(timed, 0, None, every):
-        yield CameraFrame(camera.id, number, time_s, rgb, fit_frame(rgb, size_hw, camera.source))
+        yield number, time_s, rgb
 
 
 def importance_by(predictor: Predictor) -> Callable[[Sequence[CameraFrame]], np.ndarray]:

@@ -40,7 +40,7 @@ def frames_of_dataset(
             expected = -(-height // mb_size), -(-width // mb_size)
             if importance is not None and importance.shape != expected:
                 raise InputError(f"{dataset.importance_path(clip)}: is not of {expected[0]}x{expected[1]} macroblocks")
-            yield KnownFrame(clip, frame.number, 0.0, lr, lr, original, importance)
+            yield KnownFrame(clip, frame.number, 0.0, lr, lr, original=original, importance=importance)
 
 
 def frames_of_videos(
@@ -52,7 +52,7 @@ def frames_of_videos(
     """
     hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
     for camera in cameras:
-        for number, (time_s, rgb) in enumerate(islice(read_timed(camera.source, every=every), most)):
+        for number, (time_s, rgb) in enumerate(islice(read_timed(Path(camera.source), every=every), most)):
             if are_originals and rgb.shape[0] < hr_hw[0]:
                 raise InputError(
                     f"{camera.source}: has {rgb.shape[0]} lines, originals for LR frames of {lr_hw[0]} lines at scale "
@@ -61,7 +61,7 @@ def frames_of_videos(
             lr = fit_frame(rgb, lr_hw, camera.source)  # refuses another shape, in the model's size
             original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
             lr = lr if original is None else shrunk(original, scale)
-            yield KnownFrame(camera.id, number * every, time_s, lr, lr, original)
+            yield KnownFrame(camera.id, number * every, time_s, lr, lr, original=original)
 
 
 def shrunk(original: np.ndarray, scale: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +23,9 @@ class DetectionFiles:
     """The detections of a run in `folder`, from its first frame to `finish`; `count` frames have a line so far.
 
     detections.jsonl has whole lines at any time: {"camera", "frame" (from 0), "time_s", "size" [width, height],
-    "detections": [{"box" [x1, y1, x2, y2], "score", "class", "track" or null}]}. mot/CAMERA.txt has the rows of
-    MOTChallenge: frame (from 1), track (−1 without one), left, top, width, height, score, −1, −1, −1.
+    "captured" (of live cameras, UTC in ISO 8601), "detections": [{"box" [x1, y1, x2, y2], "score", "class", "track" or
+    null}]}. mot/CAMERA.txt has the rows of MOTChallenge: frame (from 1), track (−1 without one), left, top, width,
+    height, score, −1, −1, −1.
     detections.coco.json, with the scores, is there after `finish`. Boxes and sizes are in pixels of the camera's own
     frames. Memory does not grow with the number of frames.
     """
@@ -48,7 +50,8 @@ class DetectionFiles:
         size = frame.rgb.shape[1], frame.rgb.shape[0]
         listed = self._listed(item.found, size[0] / item.image.shape[1], tracks)
         about = {"camera": frame.camera, "frame": frame.number, "time_s": round(frame.time_s, 3), "size": size}
-        self._append({**about, "detections": listed})
+        came = {} if frame.captured_s is None else {"captured": _utc(frame.captured_s)}
+        self._append({**about, **came, "detections": listed})
         self.count += 1
         if isinstance(item.found, Detections):
             self._append_mot(frame.camera, frame.number, listed)
@@ -129,6 +132,10 @@ def remove_detections(folder: Path) -> None:
     for path in (folder / LINES, folder / COCO):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / MOT, ignore_errors=True)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _left_top_size(box: Sequence[float]) -> tuple[float, float, float, float]:

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from deploy.online.cameras import CameraFrame
+from deploy.online.pacing import Pacing
 from deploy.online.plan import Plan
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import ahead
 from regenhance_data.regions.cache import MacroblockCache
 from regenhance_data.regions.composite import paste_regions, upsample_frame
+from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.reuse import ClipReuse
 from regenhance_data.regions.selection import select_across
@@ -81,11 +83,15 @@ class EnhancedFrame:
 
 @dataclass
 class Round:
-    """One frame of each camera, and the milliseconds that each stage took for all of them."""
+    """One frame of each camera, and the milliseconds that each stage took for all of them.
+
+    found_s: when the detector was done, in seconds as time.time() has them.
+    """
 
     frames: list[CameraFrame]
     done: list[EnhancedFrame] = field(default_factory=list)
     ms: dict[str, float] = field(default_factory=dict)
+    found_s: float = 0.0
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -125,6 +131,19 @@ class Loop:
             found = map(stage, ahead(found, _AHEAD))
         return iter(ahead(found, _AHEAD))
 
+    def run_live(self, rounds: Iterable[list[CameraFrame]], close: Callable[[], None]) -> Iterator[Round]:
+        """As `run`, of frames that are lost or grow old while they wait: each round is taken just before the stages can
+        go on with it. close: ends the rounds; called when no more of them are wanted.
+        """
+        stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
+        pacing = Pacing(len(stages) + 1)
+        found: Iterable[Round] = map(Round, pacing.admitted(rounds))
+        for number, stage in enumerate(stages):
+            found = map(pacing.timed(number, stage), ahead(found, 1))
+        for one in ahead(found, 1, close):
+            with pacing.stage(len(stages)):  # whatever the caller does with it
+                yield one
+
     def step(self, frames: list[CameraFrame]) -> Round:
         """One round after the other, each stage on its own: for measurements."""
         return self.detect(self.enhance(self.predict(Round(frames))))
@@ -138,9 +157,12 @@ class Loop:
         nothing = np.zeros(self._grid.shape, np.float32)
         for frame in one.frames:
             empty = np.zeros(self._grid.shape, bool)
-            importance = self._last.get(frame.camera, nothing)
+            importance = self._last.get(frame.camera, nothing) * ~self._masked(frame)
             one.done.append(EnhancedFrame(frame, importance, empty, empty, frame.lr))
         return one
+
+    def _masked(self, frame: CameraFrame) -> np.ndarray:
+        return masked_macroblocks(frame.masks, (frame.rgb.shape[0], frame.rgb.shape[1]), self._grid)
 
     def _is_due(self, frame: CameraFrame) -> bool:
         if self._plan.mode in ("whole", "none"):
@@ -170,16 +192,22 @@ class Loop:
         return one
 
     def _select(self, one: Round) -> None:
+        masked = [self._masked(item.frame) for item in one.done]
         if self._plan.mode in ("whole", "none"):
-            for item in one.done:
-                item.selected = np.full(self._grid.shape, self._plan.mode == "whole")
+            for item, some in zip(one.done, masked, strict=True):
+                item.selected = ~some if self._plan.mode == "whole" else np.zeros(self._grid.shape, bool)
             return
-        for item in one.done:
-            if self._keeps:
-                item.cached = self._cache_of(item).usable(item.frame.lr)
-        maps, kept = [item.importance for item in one.done], [item.cached for item in one.done]
-        selected = select_across(maps, self._plan.budget, self._plan.floor, kept)
-        for item, some in zip(one.done, selected, strict=True):
+        excluded = masked
+        if self._keeps:
+            for item, some in zip(one.done, masked, strict=True):
+                item.cached = self._cache_of(item).usable(item.frame.lr) & ~some
+            excluded = [item.cached | some for item, some in zip(one.done, masked, strict=True)]
+        maps, own = [item.importance for item in one.done], [item.frame.floor for item in one.done]
+        weights = [item.frame.weight for item in one.done]
+        floor: float | list[float] = self._plan.floor
+        if any(share is not None for share in own):
+            floor = [self._plan.floor if share is None else share for share in own]
+        for item, some in zip(one.done, select_across(maps, self._plan.budget, floor, excluded, weights), strict=True):
             item.selected = some
 
     @property
@@ -202,4 +230,5 @@ class Loop:
             plain = [item.plain for item in one.done if item.plain is not None]
             for item, some in zip(one.done, self._detector.detect(np.stack(plain)), strict=True):
                 item.found_plain = some
+        one.found_s = time.time()
         return one

@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,10 +13,20 @@ from regenhance_data.grid import MacroblockGrid
 
 
 class RunRecord:
-    """Counts the rounds of a run; memory does not depend on their number."""
+    """Counts the rounds of a run; memory does not depend on their number.
 
-    def __init__(self, plan: Plan, grid: MacroblockGrid, about: Mapping[str, Any]) -> None:
-        self._plan, self._grid, self._about = plan, grid, dict(about)
+    live: for each live camera, what else is to be told of it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        grid: MacroblockGrid,
+        about: Mapping[str, Any],
+        live: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+    ) -> None:
+        self._plan, self._grid, self._about, self._live = plan, grid, dict(about), live
+        self._ages: dict[str, Durations] = {}
         self._durations = {stage: Durations() for stage in (*STAGES, "write")}
         self._frames: dict[str, int] = {}
         self._enhanced = self._cached = self._area = self._selected_px = 0
@@ -31,6 +41,8 @@ class RunRecord:
             camera = item.frame.camera
             self._frames[camera] = self._frames.get(camera, 0) + 1
             self._found[camera] = self._found.get(camera, 0) + len(getattr(item.found, "boxes", ()))
+            if item.frame.captured_s is not None:
+                self._ages.setdefault(camera, Durations()).add(1e3 * (one.found_s - item.frame.captured_s))
             self._enhanced += int(item.selected.sum())
             self._cached += int(item.cached.sum())
             self._area += item.area
@@ -42,12 +54,18 @@ class RunRecord:
         return sum(self._frames.values())
 
     @property
+    def cameras(self) -> list[str]:
+        """Those that a frame has come from."""
+        return list(self._frames)
+
+    @property
     def detections(self) -> int:
         """How many boxes were found."""
         return sum(self._found.values())
 
     def summary(self, failed: Mapping[str, Exception], interrupted: bool) -> dict[str, Any]:
-        """The content of run.json, in plain values. ms: of one frame."""
+        """The content of run.json, in plain values. ms: of one frame; age: from its capture to its detections."""
+        live = self._live()
         seconds = time.monotonic() - self._started
         macroblocks = self.frames * self._grid.rows * self._grid.cols
         stages = {
@@ -70,11 +88,17 @@ class RunRecord:
                     "frames": self._frames.get(camera, 0),
                     "detections": self._found.get(camera, 0),
                     "error": str(failed[camera]) if camera in failed else None,
+                    **(self._live_summary(camera, live[camera]) if camera in live else {}),
                 }
-                for camera in dict.fromkeys([*self._frames, *failed])
+                for camera in dict.fromkeys([*self._frames, *failed, *live])
             },
             "interrupted": interrupted,
         }
+
+    def _live_summary(self, camera: str, counts: Mapping[str, int]) -> dict[str, Any]:
+        ages = self._ages.get(camera, Durations())
+        shares = {"age_p50_ms": 0.5, "age_p95_ms": 0.95}
+        return {**counts, **{name: _rounded(ages.percentile(share)) for name, share in shares.items()}}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -24,15 +24,18 @@ class Tracks:
         except ImportError:
             raise InputError('--track: norfair is not installed; pip install "regenhance-kit[online]"') from None
         self._norfair: Any = norfair
-        self._trackers = {
-            camera: norfair.Tracker(
+        self._rates = frames_per_second
+        self._trackers: dict[str, Any] = {}
+
+    def _tracker_of(self, camera: str) -> Any:
+        if camera not in self._trackers:
+            self._trackers[camera] = self._norfair.Tracker(
                 distance_function="iou",
                 distance_threshold=1 - LEAST_IOU,
                 initialization_delay=0,
-                hit_counter_max=max(round(MOST_MISSED_S * rate), 1),
+                hit_counter_max=max(round(MOST_MISSED_S * self._rates[camera]), 1),
             )
-            for camera, rate in frames_per_second.items()
-        }
+        return self._trackers[camera]
 
     def assign(self, item: EnhancedFrame) -> list[int | None]:
         """The track of each detection in the next frame of a camera, from 1; None for class maps."""
@@ -46,7 +49,7 @@ class Tracks:
             )
         ]
         tracks: list[int | None] = [None] * len(detections)
-        for tracked in self._trackers[item.frame.camera].update(detections):
+        for tracked in self._tracker_of(item.frame.camera).update(detections):
             last = tracked.last_detection
             if any(last is one for one in detections):  # else it is only expected to be there
                 tracks[last.data] = tracked.id

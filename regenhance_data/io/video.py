@@ -37,7 +37,7 @@ def inspect_video(path: Path) -> VideoInfo:
     frames.close()
     container, stream = open_video(path)
     with container:
-        return described(path, container, stream, first)
+        return described(container, stream, first, measured_rate(path, stream))
 
 
 def has_moving_pictures(path: Path) -> bool:
@@ -80,11 +80,11 @@ def read_timed(
     decoded: Iterator[tuple[float, av.VideoFrame]] = _decode(path, allow_cut)
     for index, (time_s, frame) in enumerate(decoded if fps is None else _resample(decoded, fps)):
         if index % every == 0:
-            yield time_s, _upright(frame)
+            yield time_s, upright(frame)
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    """RGB uint8 [H, W, 3], with the display matrix applied."""
+def upright(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as RGB uint8 [H, W, 3], with the display matrix applied."""
     return Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
 
 
@@ -268,7 +268,7 @@ def sample_frames(path: Path, count: int) -> Iterator[np.ndarray]:
     is_empty = True
     for frame in _spread(path, count):
         is_empty = False
-        yield _upright(frame)
+        yield upright(frame)
     if is_empty:
         container, stream = open_video(path)
         with container:

@@ -219,14 +219,14 @@ def measured_rate(path: Path, stream: Any) -> float:
     return next((value for value in said if abs(value - rate) <= tolerance * rate), rate)
 
 
-def described(path: Path, container: Any, stream: Any, frame: av.VideoFrame) -> VideoInfo:
-    """What a file is taken for: `stream`, whose first picture is `frame`."""
+def described(container: Any, stream: Any, frame: av.VideoFrame, rate: float) -> VideoInfo:
+    """What a file is taken for: `stream` of a frame rate in frames/s, whose first picture is `frame`."""
     others = [other for other in container.streams.video if other.index != stream.index]
     return VideoInfo(
         stream=stream.index,
         codec=_codec(stream),
         coded_hw=(frame.height, frame.width),
-        frame_rate=measured_rate(path, stream),
+        frame_rate=rate,
         orientation=Orientation.of(frame),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         frames=stream.frames or None,

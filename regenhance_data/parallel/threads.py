@@ -33,8 +33,11 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
                 future.cancel()
 
 
-def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """`items`, computed in a thread of their own, up to `depth` of them in advance."""
+def ahead(items: Iterable[T], depth: int, close: Callable[[], None] = lambda: None) -> Iterator[T]:
+    """`items`, computed in a thread of their own, up to `depth` of them in advance.
+
+    close: called when no more of them are wanted, so that those end that wait for something.
+    """
     source, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
         pending = deque(pool.submit(next, source, end) for _ in range(depth))
@@ -45,6 +48,7 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
         finally:
             for future in pending:
                 future.cancel()
+            close()
 
 
 @contextmanager

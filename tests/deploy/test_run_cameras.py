@@ -150,13 +150,20 @@ def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path):
         ("cameras: [gate.mp4]", "camera 1 has no source"),
         ("cameras: [{source: a.mp4, fsp: 3}]", "camera 1 has the key 'fsp'"),
         ("cameras: [{source: a/x.mp4}, {source: b/x.mp4}]", "two cameras are called x"),
+        ("cameras: [{source: a.mp4, fps: 0}]", "camera 1: fps 0: expected frames a second, above 0"),
+        ("cameras: [{source: a.mp4, weight: heavy}]", "camera 1: weight heavy: expected a factor"),
+        ("cameras: [{source: a.mp4, floor: 1.5}]", "camera 1: floor 1.5: expected a share"),
+        ("cameras: [{source: a.mp4, floor: 0.3}, {source: b.mp4}]", "floors of the cameras are 0.15 in the mean"),
+        ("cameras: [{source: a.mp4, masks: [[0, 0], [1, 1]]}]", "camera 1: masks are lists of at least 3 corners"),
+        ("cameras: [{source: 'http://me:hush@h/x', id: [}]", "line 1: .*parsing|line 1: expected"),
     ],
 )
 def test_a_wrong_list_of_cameras_is_one_line(parts, tmp_path, content, words):
     config = tmp_path / "cameras.yaml"
     config.write_text(content)
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=words) as raised:
         run(parts, [config], tmp_path / "out", source="--cameras")
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -221,6 +228,32 @@ def test_ctrl_c_keeps_what_is_done(parts, videos, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"detections.coco.json", "mot", "long.mp4"}
 
 
+def test_masks_weights_and_floors_of_cameras_steer_the_selection(parts, videos):
+    left_half = ((0, 0), (WIDTH / 2, 0), (WIDTH / 2, HEIGHT), (0, HEIGHT))
+    predictor, detector = load_predictor(parts[0]), load_detector(DetectorSettings(f"onnx:{parts[1]}"))
+    enhancer = RegionEnhancer(load_upscaler(UpscalerSettings("bicubic", 2)))
+
+    def selected(mode="regions", **of_gate):
+        cameras = [Camera("gate", str(videos[0]), **of_gate), Camera("yard", str(videos[1]))]
+        loop = Loop(Plan(budget=0.125, mode=mode), predictor.grid, importance_by(predictor), enhancer, detector)
+        masks = {"gate": [], "yard": []}
+        for one in loop.run(rounds(cameras, predictor.input_hw, 1, 4, {})):
+            for item in one.done:
+                masks[item.frame.camera].append(item.selected | item.cached)
+        return {camera: np.array(some) for camera, some in masks.items()}
+
+    half = predictor.grid.cols // 2
+    for mode in ("regions", "whole"):
+        found = selected(mode, masks=(left_half,), floor=0.1)
+        assert not found["gate"][:, :, :half].any()
+        assert found["gate"][:, :, half:].any()
+    assert found["yard"].all()
+    of_gate = [selected(**some)["gate"][0].sum() for some in ({"weight": 100.0}, {}, {"weight": 1e-6})]
+    assert of_gate == sorted(of_gate, reverse=True)
+    assert of_gate[0] > of_gate[2]
+    assert selected(weight=1e-6, floor=0.125)["gate"][0].sum() >= predictor.grid.rows * predictor.grid.cols // 8
+
+
 @pytest.mark.parametrize("mode", ["regions", "atlas"])
 def test_the_loop_composes_what_offline_evaluation_composes(parts, videos, mode):
     predictor = load_predictor(parts[0])
@@ -228,7 +261,7 @@ def test_the_loop_composes_what_offline_evaluation_composes(parts, videos, mode)
     detector = load_detector(DetectorSettings(f"onnx:{parts[1]}"))
     plan = Plan(budget=0.2, mode=mode, cache=CachePolicy(threshold=0))
     loop = Loop(plan, predictor.grid, importance_by(predictor), RegionEnhancer(upscaler, mode), detector)
-    for one in loop.run(rounds([Camera("gate", videos[0])], predictor.input_hw, 1, None, {})):
+    for one in loop.run(rounds([Camera("gate", str(videos[0]))], predictor.input_hw, 1, None, {})):
         (item,) = one.done
         lr = item.frame.lr
         selected = select_macroblocks(predictor.predict_one(lr), 0.2)
@@ -243,7 +276,7 @@ def test_on_a_still_picture_the_cache_enhances_everything_in_the_end(parts, tmp_
     upscaler = load_upscaler(UpscalerSettings("bicubic", 2))
     detector = load_detector(DetectorSettings(f"onnx:{parts[1]}"))
     loop = Loop(Plan(budget=0.1), predictor.grid, importance_by(predictor), RegionEnhancer(upscaler), detector)
-    for one in loop.run(rounds([Camera("gate", still)], predictor.input_hw, 1, None, {})):
+    for one in loop.run(rounds([Camera("gate", str(still))], predictor.input_hw, 1, None, {})):
         (item,) = one.done
     np.testing.assert_array_equal(item.image, upscaler(item.frame.lr[None])[0])
     assert not item.selected.any()
@@ -265,7 +298,7 @@ def test_importance_is_kept_between_due_frames(parts, videos):
         return predict(frames)
 
     loop = Loop(Plan(reuse=ReusePolicy(3)), predictor.grid, counted, RegionEnhancer(upscaler), detector)
-    found = loop.run(rounds([Camera("gate", videos[0])], predictor.input_hw, 1, None, {}))
+    found = loop.run(rounds([Camera("gate", str(videos[0]))], predictor.input_hw, 1, None, {}))
     maps = [one.done[0].importance for one in found]
     assert asked == [0, 3, 6, 9]
     for number, importance in enumerate(maps):

@@ -1,0 +1,189 @@
+"""Cameras of which some are live: a round takes what is new of each, and none waits for another."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from deploy.online.cameras import Camera, CameraFrame, frame_of
+from deploy.online.readers import Connect, Counts, FileReader, LiveReader, Reader, Taken, as_input_error
+from deploy.online.streams import Patience, read_stream
+from regenhance_data.console import tell, warn
+from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.video_streams import VideoInfo
+
+_LOOKS_EVERY_S = 0.2
+_CLOSING_S = 1.0
+
+
+class Sources:
+    """Cameras of which some are live, from the first connection to the last round.
+
+    with Sources(cameras) as sources:
+        infos = sources.connect()
+        for frames in sources.rounds((height, width)): ...
+
+    every: only every n-th frame of a camera is taken. max_frames: of each camera. watched, read: a file, and what reads
+    the cameras from it, which is done again when the file changes. connect: makes a connection to a live camera.
+    looks_every_s: how often the file is looked at.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        every: int = 1,
+        max_frames: int | None = None,
+        watched: Path | None = None,
+        read: Callable[[], list[Camera]] | None = None,
+        patience: Patience | None = None,
+        connect: Connect = read_stream,
+        looks_every_s: float = 1.0,
+    ) -> None:
+        self._news = threading.Condition()
+        self._limits, self._patience, self._connect = (every, max_frames), patience or Patience(), connect
+        self._counts: dict[str, Counts] = {}
+        self._closed = threading.Event()
+        self._file = _Watched(watched, read, looks_every_s) if watched and read else None
+        self._sources = {camera.id: self._source_of(camera) for camera in cameras}
+        self._has_begun = False
+
+    def _source_of(self, camera: Camera) -> Reader:
+        if camera.is_live:
+            counts = self._counts.setdefault(camera.id, Counts())
+            return LiveReader(camera, *self._limits, self._news, counts, self._patience, self._connect)
+        return FileReader(camera, *self._limits, self._news)
+
+    def __enter__(self) -> "Sources":
+        for source in self._sources.values():
+            source.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+        until = time.monotonic() + _CLOSING_S
+        for source in self._sources.values():
+            source.join(max(until - time.monotonic(), 0))
+
+    def close(self) -> None:
+        """End the rounds, also from another thread."""
+        self._closed.set()
+        for source in list(self._sources.values()):
+            source.close()
+        with self._news:
+            self._news.notify_all()
+
+    def connect(self) -> dict[str, VideoInfo]:
+        """What each camera is taken for that answers; a warning for each other one, which is asked again and again.
+
+        InputError where none does.
+        """
+        sources = list(self._sources.values())
+        limit_s = self._patience.open_s + self._patience.read_s + 2 * self._patience.hang_s
+        with self._news:
+            self._news.wait_for(lambda: all(one.is_settled for one in sources), limit_s)
+        found = {one.camera.id: one.info for one in sources if one.info is not None}
+        problems = {one.camera.id: one.problem for one in sources if one.info is None}
+        if not found:
+            raise InputError("; ".join(str(problem or "no answer") for problem in problems.values()))
+        for camera, problem in problems.items():
+            warn(f"{camera}: {problem or 'no answer yet'}; the others go on without it")
+        return found
+
+    def rounds(self, size_hw: tuple[int, int], seconds: float | None = None) -> Iterator[list[CameraFrame]]:
+        """The newest frame of every camera that has a new one, for a predictor of this size, for so many seconds.
+
+        A frame that does not fit is left out, with a warning for the first. Ends when no camera has anything left, and
+        with an InputError where no frame of any camera fits.
+        """
+        end_s = None if seconds is None else time.monotonic() + seconds
+        for source in self._sources.values():
+            source.begin()
+        while not self._closed.is_set() and (end_s is None or time.monotonic() < end_s):
+            if self._file is not None:
+                self._change_to(self._file.changed())
+            sources = list(self._sources.values())
+            taken = [(source, some) for source in sources if (some := source.take()) is not None]
+            frames = [frame for source, some in taken if (frame := self._fitted(source, some, size_hw)) is not None]
+            if frames:
+                self._has_begun = True
+                yield frames
+            elif not self._has_begun and all(source.left_out for source in sources):
+                raise InputError("; ".join(str(source.left_out) for source in sources))
+            elif all(source.is_over and not source.has_news for source in sources):
+                return
+            with self._news:
+                if not any(source.has_news for source in sources):
+                    self._news.wait(_LOOKS_EVERY_S)
+
+    def _fitted(self, source: Reader, taken: Taken, size_hw: tuple[int, int]) -> CameraFrame | None:
+        camera, before = source.camera, source.left_out
+        try:
+            frame = frame_of(camera, taken.number, taken.time_s, taken.rgb(), size_hw, taken.captured_s)
+        except Exception as error:
+            source.left_out = as_input_error(camera, error)
+            if str(before) != str(source.left_out) and (self._has_begun or len(self._sources) > 1):
+                warn(f"{camera.id}: {source.left_out}; this camera is left out")
+            return None
+        if before is not None:
+            source.left_out = None
+            tell(f"{camera.id}: its frames fit again")
+        return frame
+
+    def _change_to(self, cameras: list[Camera] | None) -> None:
+        """Start, end and change cameras, so that these are left; nothing for None."""
+        if cameras is None:
+            return
+        wanted = {camera.id: camera for camera in cameras}
+        for key, source in list(self._sources.items()):
+            if key not in wanted or wanted[key].source != source.camera.source:
+                source.close()
+                del self._sources[key]
+            else:
+                source.camera = wanted[key]
+        for key, camera in wanted.items():
+            if key not in self._sources:
+                self._sources[key] = self._source_of(camera)
+                self._sources[key].begin()
+                self._sources[key].start()
+        tell(f"the cameras were changed: {', '.join(wanted)}")
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Of each live camera that there has been: frames that were dropped, and reconnects."""
+        return {key: {"dropped": one.dropped, "reconnects": one.reconnects} for key, one in self._counts.items()}
+
+    def failed(self) -> dict[str, InputError]:
+        """What is wrong with each camera now."""
+        found = {key: source.problem or source.left_out for key, source in self._sources.items()}
+        return {key: problem for key, problem in found.items() if problem is not None}
+
+
+class _Watched:
+    """A file of cameras, read again after a change that has been there for a look: editors write in parts."""
+
+    def __init__(self, path: Path, read: Callable[[], list[Camera]], every_s: float) -> None:
+        self._path, self._read, self._every_s = path, read, every_s
+        self._known = self._last = self._stamp()
+        self._next_s = 0.0
+
+    def _stamp(self) -> Any:
+        try:
+            about = self._path.stat()
+        except OSError:
+            return None
+        return about.st_mtime_ns, about.st_size, about.st_ino
+
+    def changed(self) -> list[Camera] | None:
+        """The cameras of a changed file, once; a warning where it is broken."""
+        if time.monotonic() < self._next_s:
+            return None
+        self._next_s = time.monotonic() + self._every_s
+        last, self._last = self._last, self._stamp()
+        if self._last == self._known or self._last != last:
+            return None
+        self._known = self._last
+        try:
+            return self._read()
+        except (InputError, OSError, UnicodeError) as error:
+            warn(f"{one_line(error, 400)}; the cameras stay as they were")
+            return None

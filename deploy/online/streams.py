@@ -1,0 +1,171 @@
+"""One connection to a live camera: opened and read with PyAV, so that what is wrong is one line and no call waits for
+ever.
+"""
+
+import errno
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import av
+
+from regenhance_data.errors import InputError, one_line, redacted
+from regenhance_data.io.video_streams import VideoInfo, described, is_picture, nominal_rate
+
+_PROTOCOLS = "rtsp,rtsps,rtmp,http,https,httpproxy,tcp,udp,rtp,srtp,tls,crypto,data"  # none that reads files here
+# a page or a picture is none of them, whatever it begins with
+_FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,nut,mpeg,h264,hevc,m4v,ogg,aac"
+_PROBED = {"fflags": "nobuffer", "probesize": "1000000", "analyzeduration": "1000000", "fpsprobesize": "0"}
+_LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
+_FALLBACK_RATE = 25.0
+_PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
+_CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
+_WORDS: tuple[tuple[Any, str], ...] = (
+    (av.error.HTTPNotFoundError, "there is no such stream (404); mend the path of the URL"),
+    (
+        av.error.HTTPClientError | av.error.HTTPServerError,
+        "the answer is an error; does the camera show it in a browser?",
+    ),
+    (ConnectionRefusedError, "the connection is refused; is the camera on, and the port right?"),
+    (av.error.EOFError | OSError, "the connection broke off without a stream; is the camera still starting?"),
+)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a camera is waited for, in seconds.
+
+    open_s: for an answer. read_s: for the next packet, and twice that for the next frame. hang_s: when a call of a
+    library has still not returned so long after that, it is given up. first_wait_s: before the camera is asked again,
+    doubled up to longest_wait_s; refused_wait_s where it refuses the password: cameras lock those out who try often.
+    """
+
+    open_s: float = 10.0
+    read_s: float = 5.0
+    hang_s: float = 5.0
+    first_wait_s: float = 0.2
+    longest_wait_s: float = 1.0
+    refused_wait_s: float = 30.0
+
+
+class PasswordRefused(InputError):
+    """The camera wants another user or password."""
+
+
+def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> Iterator[tuple[VideoInfo, av.VideoFrame]]:
+    """What a live camera is taken for and its next frame, again and again.
+
+    source: a URL or a device. beat: called each time that a library has returned. Ends with an InputError alone, which
+    names the source without its credentials.
+    """
+    shown, has_come = redacted(source), False
+    try:
+        _refuse_unknown_host(source)
+        beat()
+        with _open(source, patience) as container:
+            beat()
+            stream = _pictures_of(shown, container)
+            info = None
+            for frame in _frames(shown, container, stream, patience, beat):
+                if info is None or info.coded_hw != (frame.height, frame.width):
+                    info = described(container, stream, frame, _rate_of(stream))
+                has_come = True
+                yield info, frame
+        raise InputError(f"{shown}: its stream has ended")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        if has_come:
+            raise InputError(f"{shown}: its stream broke off, or nothing came for {patience.read_s:g} s") from None
+        raise _in_words(shown, source, error, patience) from None
+
+
+def _refuse_unknown_host(source: str) -> None:
+    """FFmpeg calls an unknown host an input/output error."""
+    url = urlsplit(source)
+    if not url.hostname:
+        return
+    try:
+        socket.getaddrinfo(url.hostname, url.port)
+    except OSError:
+        raise InputError(
+            f"{redacted(source)}: there is no host {url.hostname}; is its name right, and the network up?"
+        ) from None
+
+
+def _open(source: str, patience: Patience) -> Any:
+    av.logging.set_level(None)  # FFmpeg's own lines show URLs
+    if source.startswith("/"):
+        return av.open(source, format="v4l2", timeout=(patience.open_s, patience.read_s))
+    url, listens = (source[: -len(_LISTENS)], True) if source.endswith(_LISTENS) else (source, False)
+    scheme, read_us = urlsplit(url).scheme.lower(), str(int(1e6 * patience.read_s))
+    options = {"protocol_whitelist": _PROTOCOLS, **_PROBED}
+    if scheme in ("rtsp", "rtsps"):
+        options |= {"rtsp_transport": "tcp", "timeout": read_us}
+        if listens:
+            options |= {"rtsp_flags": "listen", "listen_timeout": str(max(int(patience.open_s), 1))}
+    else:
+        options |= {"rw_timeout": read_us, "format_whitelist": _FORMATS} | ({"listen": "1"} if listens else {})
+    timeout = patience.open_s, patience.read_s
+    return av.open(url, options=options, timeout=timeout, metadata_errors="replace")
+
+
+def _pictures_of(shown: str, container: Any) -> Any:
+    """The stream with the pictures, ready to decode."""
+    known = [stream for stream in container.streams.video if stream.codec_context is not None]
+    if is_picture(container):
+        raise InputError(f"{shown}: is a single picture; give the URL of the camera's stream")
+    if not container.streams.video:
+        what = "is sound alone, without pictures" if container.streams else "has no pictures"
+        raise InputError(f"{shown}: {what}; give the URL of the camera's video stream")
+    if not known:
+        raise InputError(f"{shown}: has a codec that FFmpeg does not know; set the camera to H.264")
+    stream = max(known, key=lambda one: one.width * one.height)
+    stream.thread_type = "SLICE"  # threads that each decode a frame would hold frames back
+    return stream
+
+
+def _rate_of(stream: Any) -> float:
+    """Frames a second, as the stream says; a usual number where it says nothing that can be."""
+    rate = float(stream.codec_context.framerate or nominal_rate(stream))
+    return rate if 0.1 <= rate <= 240 else _FALLBACK_RATE
+
+
+def _frames(
+    shown: str, container: Any, stream: Any, patience: Patience, beat: Callable[[], None]
+) -> Iterator[av.VideoFrame]:
+    """The frames that decode; damaged packets are passed over."""
+    last = time.monotonic()
+    for packet in container.demux(stream):
+        beat()
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            frames = []
+        for frame in frames:
+            last = time.monotonic()
+            yield frame
+        if time.monotonic() - last > 2 * patience.read_s:
+            raise InputError(f"{shown}: sends data, but no frame of it decodes; restart the camera, or set it to H.264")
+
+
+def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> InputError:
+    """What is wrong, in one line; a library's own words have the URL in them."""
+    if isinstance(error, _PASSWORD):
+        return PasswordRefused(f"{shown}: the user or the password is refused; write {_CREDENTIALS}")
+    if isinstance(error, TimeoutError | av.error.ExitError):
+        if source.endswith(_LISTENS):
+            return InputError(f"{shown}: nobody has pushed a stream to it; start the one that does")
+        return InputError(f"{shown}: no answer for {patience.read_s:g} s; is the camera on, and the address right?")
+    if source.startswith("/") and isinstance(error, OSError):
+        return InputError(f"{shown}: {error.strerror}; is the device connected and free, and may this user read it?")
+    is_unread = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
+    if is_unread and source.lower().startswith("rtsp"):
+        return InputError(f"{shown}: gives no answer that RTSP knows; is the port right, and the camera up?")
+    if is_unread or (isinstance(error, OSError) and error.errno == errno.EIO):
+        return InputError(f"{shown}: is no video that can be read (a web page?); give the URL of the stream itself")
+    words = next((words for kind, words in _WORDS if isinstance(error, kind)), None)
+    return InputError(
+        f"{shown}: {words or one_line(Exception(getattr(error, 'strerror', None) or type(error).__name__))}"
+    )

@@ -1,0 +1,403 @@
+"""Live cameras: real streams on loopback that hang, die, come back and are no streams at all."""
+
+import io
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from deploy import run_cameras
+from deploy.online.cameras import Camera, CameraFrame, cameras_of_videos, read_cameras
+from deploy.online.pacing import Pacing
+from deploy.online.sources import Sources
+from deploy.online.streams import Patience, read_stream
+from regenhance_data.errors import InputError
+from regenhance_data.io.images import encode_jpeg
+from tests.support.cameras import square_frames
+from tests.support.detectors import write_detector
+from tests.support.files import ROOT, encode
+from tests.support.predictors import write_predictor
+from tests.support.streams import HttpCamera, answering, push_rtsp, ts_parts
+
+HEIGHT, WIDTH = 64, 96
+FRAMES = square_frames(10, HEIGHT, WIDTH)
+QUICK = Patience(open_s=3, read_s=0.5, hang_s=0.3, first_wait_s=0.05, longest_wait_s=0.2, refused_wait_s=0.2)
+DEADLINE_S = 30  # for what must happen; a test that waits so long has failed
+
+
+@contextmanager
+def http_camera(*about, **more):
+    camera = HttpCamera(*about, **more)
+    try:
+        yield camera
+    finally:
+        camera.stop()
+
+
+def watch(sources: Sources, is_enough: Callable[[list[CameraFrame]], bool]) -> list[CameraFrame]:
+    """The frames of the rounds until there are enough of them."""
+    seen: list[CameraFrame] = []
+    for frames in sources.rounds((HEIGHT, WIDTH), DEADLINE_S):
+        seen += frames
+        if is_enough(seen):
+            return seen
+    raise AssertionError(f"{len(seen)} frames were not enough; {sources.counts()} {sources.failed()}")
+
+
+def of(seen: list[CameraFrame], camera: str) -> list[CameraFrame]:
+    return [frame for frame in seen if frame.camera == camera]
+
+
+@pytest.mark.parametrize("kind", ["mpegts", "mjpeg"])
+def test_a_killed_camera_comes_back_with_another_size_and_the_other_loses_nothing(kind, capsys):
+    with (
+        http_camera(FRAMES, 20, kind) as gate,
+        http_camera(FRAMES, 20, kind) as yard,
+        Sources([Camera("gate", gate.url), Camera("yard", yard.url)], patience=QUICK) as sources,
+    ):
+        assert set(sources.connect()) == {"gate", "yard"}
+        watch(sources, lambda seen: len(of(seen, "gate")) > 3)
+        gate.stop()
+        gate.frames = square_frames(10, 2 * HEIGHT, 2 * WIDTH)
+        threading.Timer(0.5, gate.start).start()
+        seen = watch(sources, lambda seen: any(frame.rgb.shape[0] == 2 * HEIGHT for frame in of(seen, "gate")[-3:]))
+        assert {frame.lr.shape for frame in seen} == {(HEIGHT, WIDTH, 3)}
+        numbers = [frame.number for frame in of(seen, "yard")]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        assert sources.counts()["gate"]["reconnects"] == 1
+        assert sources.counts()["yard"] == {"dropped": 0, "reconnects": 0}
+    said = capsys.readouterr()
+    assert "gate: http://127.0.0.1" in said.err
+    assert "trying again" in said.err
+    assert "gate: there again after" in said.out
+    assert "192×128" in said.out
+
+
+def test_a_stream_that_hangs_is_connected_again_and_the_other_goes_on(capsys):
+    with (
+        http_camera(FRAMES, 20) as gate,
+        http_camera(FRAMES, 20) as yard,
+        Sources([Camera("gate", gate.url), Camera("yard", yard.url)], patience=QUICK) as sources,
+    ):
+        sources.connect()
+        watch(sources, lambda seen: of(seen, "gate") != [])
+        gate.is_hanging = True
+        watch(sources, lambda seen: "gate" in sources.failed())
+        gate.is_hanging = False
+        watch(sources, lambda seen: of(seen, "gate") != [])
+        assert sources.counts()["yard"]["reconnects"] == 0
+    assert "nothing came for 0.5 s; trying again" in capsys.readouterr().err
+
+
+def test_a_call_that_never_returns_is_given_up(capsys):
+    calls, forever = [], threading.Event()
+
+    def connect(source, patience, beat):
+        calls.append(source)
+        if len(calls) in (2, 3):
+            forever.wait()
+        yield from read_stream(source, patience, beat) if len(calls) > 1 else first_of(source, patience, beat)
+
+    def first_of(source, patience, beat):
+        yield next(read_stream(source, patience, beat))
+
+    quick = Patience(open_s=0.3, read_s=0.3, hang_s=0.2, first_wait_s=0.05, longest_wait_s=0.1)
+    with http_camera(FRAMES, 20) as gate, Sources([Camera("a", gate.url)], patience=quick, connect=connect) as sources:
+        sources.connect()
+        watch(sources, lambda seen: len(seen) > 3)
+        assert len(calls) == 4
+    forever.set()
+    assert "hangs for 0.5 s; this connection is given up" in capsys.readouterr().err
+
+
+def test_only_the_newest_frame_waits_and_cameras_are_treated_alike(capsys):
+    with (
+        http_camera(FRAMES, 50) as gate,
+        http_camera(FRAMES, 50) as yard,
+        Sources([Camera("gate", gate.url), Camera("yard", yard.url)], patience=QUICK) as sources,
+    ):
+        sources.connect()
+
+        def slow(seen):
+            time.sleep(0.06)
+            return len(seen) >= 40
+
+        seen = watch(sources, slow)
+        counts = sources.counts()
+    numbers = {camera: [frame.number for frame in of(seen, camera)] for camera in ("gate", "yard")}
+    assert min(map(len, numbers.values())) >= 0.9 * max(map(len, numbers.values()))
+    for camera, some in numbers.items():
+        assert some == sorted(set(some))
+        assert some[-1] - some[0] > len(some)
+        assert counts[camera]["dropped"] >= some[-1] - some[0] - len(some)
+
+
+def test_frames_a_second_and_numbers_of_frames_are_bounded():
+    with http_camera(FRAMES, 50) as gate, Sources([Camera("a", gate.url, fps=5)], 2, 4, patience=QUICK) as sources:
+        sources.connect()
+        frames = [frame for frames in sources.rounds((HEIGHT, WIDTH), DEADLINE_S) for frame in frames]
+    assert [frame.number for frame in frames] == [0, 2]
+    assert int(frames[1].captured_s * 5) - int(frames[0].captured_s * 5) == 2
+
+
+def test_a_file_beside_a_live_camera_loses_nothing(tmp_path):
+    video = encode(tmp_path / "file.mp4", FRAMES)
+    with (
+        http_camera(FRAMES, 20) as gate,
+        Sources([Camera("gate", gate.url), Camera("file", str(video))], patience=QUICK) as sources,
+    ):
+        sources.connect()
+        seen = watch(sources, lambda seen: len(of(seen, "file")) == 10 and of(seen, "gate") != [])
+        assert list(sources.counts()) == ["gate"]
+    assert [frame.number for frame in of(seen, "file")] == list(range(10))
+    assert [frame.captured_s is None for frame in (of(seen, "file")[0], of(seen, "gate")[0])] == [True, False]
+
+
+def test_a_pushed_rtsp_stream_is_taken_up_again():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"rtsp://127.0.0.1:{port}/gate"
+    context = multiprocessing.get_context("spawn")
+    with Sources([Camera("gate", f"{url}?listen")], patience=Patience(read_s=1)) as sources:
+        for push in range(2):
+            process = context.Process(target=push_rtsp, args=(url, FRAMES, 20), daemon=True)
+            process.start()
+            if not push:
+                sources.connect()
+            watch(sources, lambda seen, push=push: bool(seen) and sources.counts()["gate"]["reconnects"] == push)
+            process.kill()
+            process.join()
+
+
+def sound() -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        for number in range(50):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, 1024 * number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+OK = b"HTTP/1.0 200 OK\r\nContent-Type: %s\r\n\r\n"
+PAGE = OK % b"text/html" + b"<!doctype html><html><body>" + b"<p>Please log in</p>" * 300
+ANSWERS = {
+    "http": [
+        (b'HTTP/1.0 401 No\r\nWWW-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n', "password is refused"),
+        (b"HTTP/1.0 404 No\r\nContent-Length: 0\r\n\r\n", r"no such stream \(404\)"),
+        (b"HTTP/1.0 503 No\r\nContent-Length: 0\r\n\r\n", "the answer is an error"),
+        (PAGE, "a web page"),
+        (OK % b"video/mp2t" + sound(), "sound alone"),
+        (OK % b"image/jpeg" + encode_jpeg(FRAMES[0], 90), "is no video that can be read"),
+        (b"", "broke off without a stream"),
+    ],
+    "rtsp": [
+        (b'RTSP/1.0 401 No\r\nCSeq: 1\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n', "password is refused"),
+        (b"RTSP/1.0 404 No\r\nCSeq: 1\r\n\r\n", r"no such stream \(404\)"),
+        (PAGE, "no answer that RTSP knows"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("scheme", "content", "words"), [(scheme, *one) for scheme, some in ANSWERS.items() for one in some]
+)
+def test_what_is_no_stream_is_one_line_without_the_password(scheme, content, words, capfd):
+    with (
+        answering(content) as host,
+        pytest.raises(InputError, match=words) as raised,
+        Sources([Camera("gate", f"{scheme}://me:hush@{host}/x?pwd=hush")], patience=QUICK) as sources,
+    ):
+        sources.connect()
+    assert str(raised.value).startswith(f"{scheme}://***@127.0.0.1")
+    assert "hush" not in str(raised.value) + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("http://me:hush@no-such-host.invalid/x", r"http://\*\*\*@no-such-host\.invalid/x: there is no host no-such"),
+        ("rtsp://me:hush@127.0.0.1:9/x", "the connection is refused"),
+        ("/dev/video77", "/dev/video77: No such file"),
+    ],
+)
+def test_a_camera_that_is_not_there_is_one_line(source, words):
+    with pytest.raises(InputError, match=words), Sources([Camera("gate", source)], patience=QUICK) as sources:
+        sources.connect()
+
+
+def test_a_camera_that_answers_wrongly_is_told_and_the_others_go_on(capsys):
+    with answering(PAGE) as host, http_camera(FRAMES, 20) as yard:
+        cameras = [Camera("gate", f"http://me:hush@{host}/x"), Camera("yard", yard.url)]
+        with Sources(cameras, patience=QUICK) as sources:
+            assert list(sources.connect()) == ["yard"]
+            watch(sources, lambda seen: len(seen) > 5)
+            assert "web page" in str(sources.failed()["gate"])
+    said = capsys.readouterr().err
+    assert said.count("a web page") == 1
+    assert "the others go on without it" in said
+
+
+@pytest.mark.parametrize(
+    ("camera", "words"),
+    [
+        ({"frames": square_frames(3, 64, 64)}, "has 64x64 frames, the model takes 96x64"),
+        ({"masks": (((0, 0), (97, 0), (97, 9)),)}, "mask 1 of camera gate has a corner at 97, 0, outside of its 96x64"),
+    ],
+)
+def test_frames_that_do_not_fit_are_left_out(camera, words, capsys):
+    with http_camera(camera.get("frames", FRAMES), 20) as gate, http_camera(FRAMES, 20) as yard:
+        wrong = Camera("gate", gate.url, masks=camera.get("masks", ()))
+        with Sources([wrong, Camera("yard", yard.url)], patience=QUICK) as sources:
+            sources.connect()
+            seen = watch(sources, lambda seen: len(seen) > 9 and sources.failed() != {})
+        assert of(seen, "gate") == []
+        said = capsys.readouterr().err
+        assert said.count(words) == said.count("this camera is left out") == 1
+        with Sources([wrong], patience=QUICK) as sources:
+            sources.connect()
+            with pytest.raises(InputError, match=words):
+                watch(sources, bool)
+
+
+def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
+    path = tmp_path / "cameras.yaml"
+
+    def write(*cameras: str) -> None:
+        path.write_text("cameras:\n" + "".join(f"  - {{{camera}}}\n" for camera in cameras))
+
+    with http_camera(FRAMES, 20) as gate, http_camera(FRAMES, 20) as yard:
+        write(f"id: gate, source: '{gate.url}'")
+        watched = {"watched": path, "read": lambda: read_cameras(path), "looks_every_s": 0.1}
+        with Sources(read_cameras(path), **watched, patience=QUICK) as sources:
+            sources.connect()
+            watch(sources, bool)
+            write(f"id: gate, source: '{gate.url}', weight: 2", f"id: yard, source: '{yard.url}'")
+            watch(sources, lambda seen: of(seen, "yard") != [] and of(seen, "gate")[-1].weight == 2)
+            assert sources.counts()["gate"]["reconnects"] == 0
+            write("id: gate, source: 'http://me:hush@host/x', weigth: 2")
+            said = []
+
+            def is_told(seen):
+                said.append(capsys.readouterr().err)
+                return "the cameras stay as they were" in said[-1]
+
+            watch(sources, is_told)
+            assert "weigth" in "".join(said)
+            write(f"id: yard, source: '{yard.url}'")
+            seen = watch(sources, lambda seen: len({frame.camera for frame in seen[-9:]}) == 1 and len(seen) > 9)
+            assert seen[-1].camera == "yard"
+            assert list(sources.counts()) == ["gate", "yard"]
+
+
+def test_damaged_streams_end_in_one_line_and_never_hang():
+    stream = b"".join(part for part, _ in zip(ts_parts(iter(FRAMES * 2)), range(20), strict=False))
+    rng = np.random.default_rng(0)
+    decoded: list[object] = []
+    for number in range(200):
+        damaged = bytearray(stream)
+        if number % 2:
+            del damaged[int(rng.integers(len(stream))) :]
+        for at in rng.integers(len(damaged), size=int(rng.integers(1, 200))) if damaged else ():
+            damaged[at] ^= 1 << int(rng.integers(8))
+        with answering(OK % b"video/mp2t" + damaged) as host, pytest.raises(InputError):
+            decoded.extend(read_stream(f"http://{host}/x", QUICK, lambda: None))
+    assert len(decoded) > 200
+
+
+def test_a_round_is_taken_when_its_first_stage_and_those_after_it_will_be_free():
+    now = [0.0]
+    pacing = Pacing(3, lambda: now[0])
+    taken = pacing.admitted(iter(range(9)))
+
+    def work(stage: int, seconds: float) -> None:
+        with pacing.stage(stage):
+            now[0] += seconds
+
+    next(taken)
+    for stage, seconds in enumerate((1, 2, 4)):
+        work(stage, seconds)
+    assert pacing.due_s() <= now[0]
+    next(taken)
+    work(0, 1)
+    with pacing.stage(1):
+        assert pacing.due_s() == 11  # its last stage ends at 14; the next one comes there after 3
+        now[0] += 2
+    with pacing.stage(2):
+        now[0] += 6
+        assert pacing.due_s() == now[0] - 3  # it takes longer than expected
+
+
+def words_of_run(folder: Path, *flags: object) -> list[str]:
+    predictor = write_predictor(folder / "predictor.onnx", (HEIGHT, WIDTH))
+    detector = write_detector(folder / "detector.onnx", "yolox", (2 * HEIGHT, 2 * WIDTH))
+    words = [*flags, "--predictor", predictor, "--upscaler", "bicubic", "--detector", f"onnx:{detector}"]
+    return [str(word) for word in [*words, "--save_dir", folder / "out", "--max_box_area", 1]]
+
+
+@pytest.mark.slow
+def test_a_live_run_ends_at_a_signal_and_leaves_its_counts_and_no_password(tmp_path):
+    config, out = tmp_path / "cameras.yaml", tmp_path / "out"
+    with http_camera(FRAMES, 20, "mjpeg") as gate, http_camera(FRAMES, 20) as yard:
+        secret = gate.url.replace("//", "//me:hush@") + "?token=hush"
+        config.write_text(f"cameras: [{{id: gate, source: '{secret}'}}, {{id: yard, source: '{yard.url}'}}]")
+        words = words_of_run(tmp_path, "--cameras", config, "--seconds", 60, "--track")
+        command = [sys.executable, "deploy/run_cameras.py", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+            until = time.monotonic() + DEADLINE_S
+            lines = out / "detections.jsonl"
+            while not (lines.is_file() and lines.read_bytes().count(b"\n") > 20) and time.monotonic() < until:
+                time.sleep(0.05)
+            gate.is_hanging = yard.is_hanging = True
+            assert b"hush" not in (out / ".run.lock").read_bytes()
+            process.terminate()
+            said = process.stdout.read()
+    assert process.returncode == 143, said
+    found = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert f"interrupted: kept what was found in {len(found)} frames" in said
+    assert {line["camera"] for line in found} == {"gate", "yard"}
+    assert all(line["captured"].endswith("+00:00") for line in found)
+    about = json.loads((out / "run.json").read_text())
+    for camera in ("gate", "yard"):
+        one = about["cameras"][camera]
+        assert abs(one["frames"] - sum(line["camera"] == camera for line in found)) <= 1
+        assert (one["reconnects"], one["error"]) == (0, None)
+        assert one["dropped"] >= 0
+        assert 0 < one["age_p50_ms"] <= one["age_p95_ms"]
+    assert "http://***@127.0.0.1" in said
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert {"gate.mp4", "yard.mp4"} <= {path.name for path in written}
+    assert b"hush" not in said.encode() + b"".join(path.read_bytes() for path in written)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--video", "x.mp4", "--seconds", 3], "--seconds is a time above 0, and for live cameras"),
+        (["--video", "http://h/x", "--seconds", 0], "--seconds is a time above 0"),
+        (["--video", "ftp://me:hush@h/x"], r"ftp://\*\*\*@h/x: begins with none of rtsp://"),
+        (["--video", "rtsp:///x"], "has no host"),
+    ],
+)
+def test_wrong_flags_of_live_cameras_are_one_line(flags, words, tmp_path):
+    with pytest.raises(InputError, match=words):
+        run_cameras.main(run_cameras.make_parser().parse_args(words_of_run(tmp_path, *flags)))
+
+
+def test_cameras_of_urls_are_named_after_host_and_path():
+    urls = ["rtsp://me:hush@10.0.0.7:554/live/1?pwd=hush", "http://gate/video.mjpg", "/dev/video0"]
+    assert [camera.id for camera in cameras_of_videos(urls)] == ["10.0.0.7_live_1", "gate_video.mjpg", "video0"]
+    assert "hush" not in repr(cameras_of_videos(urls)) + cameras_of_videos(urls)[0].shown
