@@ -124,7 +124,9 @@ def main(args: argparse.Namespace) -> None:
     material = material_of_dataset(args) if args.data else material_of_videos(args, predictor)
     refuse_without_detector(args, material.recorded)
     if predictor:
-        refuse_unless_fitting(args.predictor, predictor, material)
+        from deploy.online.compared_frames import refuse_unless_fitting
+
+        refuse_unless_fitting(args.predictor, predictor, material.lr_hw, material.scale, material.mb_size)
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure
     from deploy.online.strategies import DIFFERENCE, strategies
     from regenhance_data.evaluation.truth import true_boxes
@@ -159,22 +161,6 @@ def check(args: argparse.Namespace) -> None:
         if path:
             refuse_missing(path, what)
     refuse_unwritable(args.save_dir, "--save_dir")
-
-
-def refuse_unless_fitting(path: Path, predictor: "Predictor", material: Material) -> None:
-    """InputError for a predictor of other frames, macroblocks or another scale than what it is compared on."""
-    (height, width), (own_height, own_width) = material.lr_hw, predictor.input_hw
-    if predictor.input_hw != material.lr_hw:
-        raise InputError(
-            f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; "
-            f"use deploy/export_onnx.py --input_size {height} {width}"
-        )
-    own = int(predictor.metadata["scale"]), predictor.grid.mb_size
-    if own != (material.scale, material.mb_size):
-        raise InputError(
-            f"{path}: is for scale {own[0]} and macroblocks of {own[1]} pixels, the frames have scale {material.scale} "
-            f"and {material.mb_size} pixels; give a predictor that was trained on them"
-        )
 
 
 def read_truth_of(args: argparse.Namespace, detector: "OnlineDetector") -> "Mapping[int, Detections] | None":

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.backends.base import fit_frame
+from deploy.backends.base import Predictor, fit_frame
 from deploy.online.cameras import Camera
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
@@ -110,6 +110,22 @@ def one_size(dataset: Dataset, clips: Sequence[str]) -> tuple[int, int]:
         listed = ", ".join(f"{clip} {width}x{height}" for clip, (height, width) in sizes.items())
         raise InputError(f"{dataset.root}: frames have several sizes ({listed}); give --clips those of one size")
     return next(iter(sizes.values()))
+
+
+def refuse_unless_fitting(path: Path, predictor: Predictor, lr_hw: tuple[int, int], scale: int, mb_size: int) -> None:
+    """InputError for the predictor of a file that is for other frames, macroblocks or another scale than these."""
+    (height, width), (own_height, own_width) = lr_hw, predictor.input_hw
+    if predictor.input_hw != lr_hw:
+        raise InputError(
+            f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; "
+            f"use deploy/export_onnx.py --input_size {height} {width}"
+        )
+    own = int(predictor.metadata["scale"]), predictor.grid.mb_size
+    if own != (scale, mb_size):
+        raise InputError(
+            f"{path}: is for scale {own[0]} and macroblocks of {own[1]} pixels, the frames have scale {scale} "
+            f"and {mb_size} pixels; give a predictor that was trained on them"
+        )
 
 
 def _listed(dataset: Dataset) -> str:
