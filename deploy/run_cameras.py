@@ -18,7 +18,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from deploy.backends.registry import load_predictor, local_backends
-from deploy.online.arguments import add_plan_arguments, plan_from
+from deploy.online.arguments import add_plan_arguments, changed_by_flags, plan_from
 from regenhance_data import cli, console
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--predictor", type=Path, required=True, help="M.onnx or M.engine; frames are resized to what it takes"
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the results")
+    parser.add_argument("--plan", type=Path, help="plan.json of deploy/plan.py; flags replace what it says")
     parser.add_argument("--max_frames", type=int, help="number of frames of each camera (default: all)")
     parser.add_argument("--seconds", type=float, help="how long live cameras are watched (default: until Ctrl-C)")
     parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
@@ -75,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--detector is missing; see --help for the kinds")
     if args.compare and args.no_video:
         raise InputError("--compare shows two frames in a video; omit --no_video")
-    plan = plan_from(args)
+    plan = planned(args) if args.plan else plan_from(args)
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
@@ -143,6 +144,26 @@ def run_on(
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     outputs = RunOutputs(args.save_dir, record, names, hr_grid, {} if args.no_video else rates, tracks)
     run(args, plan, cameras, predictor, loop, outputs, record, sources)
+
+
+def planned(args: argparse.Namespace) -> "Plan":
+    """The plan of --plan, with the flags that are given beside it, which a line says. InputError for a plan of other
+    files; one of another machine is told.
+    """
+    from deploy.benchmarking.report import environment
+    from deploy.online.plan_file import AGAIN, Machine, read_plan
+
+    record = read_plan(args.plan)
+    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    upscaler = given_upscaler(args, record.files.scale) if args.upscaler else None
+    record.files.refuse_others(args.plan, args.predictor, upscaler, detector_settings_from(args))
+    args.threads = args.threads or record.machine.threads
+    if different := record.machine.difference(Machine.of(environment(args.threads))):
+        console.warn(f"{args.plan}: was made on another machine ({different}), so its speed may not hold; {AGAIN}")
+    plan, flags = changed_by_flags(record.chosen.plan, args)
+    if flags:
+        console.tell(f"{', '.join(flags)}: given, and taken instead of what {args.plan} says")
+    return plan
 
 
 def make_loop(

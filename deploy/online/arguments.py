@@ -1,7 +1,10 @@
 """Command-line flags for a plan."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from deploy.online.plan import MODES, Plan
 from regenhance_data.errors import InputError
@@ -9,21 +12,30 @@ from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
 
+class Noted(argparse.Action):
+    """Stores a value, and notes in `noted` that the flag was given."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        namespace.noted = {*getattr(namespace, "noted", ()), self.dest}
+
+
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `plan_from` reads."""
-    add = add_region_arguments(parser, MODES).add_argument
+    add = add_region_arguments(parser, MODES)
     add("--budget", type=float, default=Plan.budget, help="share of all cameras' macroblocks enhanced in a round")
     add("--floor", type=float, default=Plan.floor, help="of its own macroblocks, what each camera gets at least")
     add("--detect_every", type=int, default=Plan.detect_every, help="enhance and search only every n-th frame")
 
 
-def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) -> argparse._ArgumentGroup:
+def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) -> Callable[..., Any]:
     """Those flags that say how macroblocks are chosen and enhanced, whatever their number; the others have their
-    defaults. Returns their group.
+    defaults. Returns what adds further ones.
     """
     parser.set_defaults(budget=Plan.budget, floor=Plan.floor, detect_every=Plan.detect_every)
-    group = parser.add_argument_group("plan")
-    add = group.add_argument
+    add = partial(parser.add_argument_group("plan").add_argument, action=Noted)
     cache = CachePolicy()
     rest = ", the whole frame, or nothing" if "none" in modes else ""
     how = f"what is super-resolved: regions one by one, regions packed in an atlas{rest}"
@@ -38,7 +50,7 @@ def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) 
         help="keep enhanced macroblocks while their pixels differ by less than this, of 255; 0: never",
     )
     add("--cache_age", type=int, default=cache.max_age, help="for so many frames at most")
-    return group
+    return add
 
 
 def plan_from(args: argparse.Namespace) -> Plan:
@@ -57,3 +69,19 @@ def plan_from(args: argparse.Namespace) -> Plan:
         args.detect_every,
         CachePolicy(args.cache_threshold, args.cache_age),
     )
+
+
+def changed_by_flags(plan: Plan, args: argparse.Namespace) -> tuple[Plan, list[str]]:
+    """(a plan with those settings that were given as flags instead of its own, the names of these flags)."""
+    noted: set[str] = getattr(args, "noted", set())
+    flags = plan_from(args)
+    changes: dict[str, Any] = {name: getattr(flags, name) for name in ("budget", "floor", "mode", "detect_every")}
+    changes = {name: value for name, value in changes.items() if name in noted}
+    if "halo" in noted:
+        changes["halo_px"] = flags.halo_px
+    if noted & {"predict_every", "predict_change"}:
+        changes["reuse"] = flags.reuse
+    for flag, name in (("cache_threshold", "threshold"), ("cache_age", "max_age")):
+        if flag in noted:
+            changes["cache"] = replace(changes.get("cache", plan.cache), **{name: getattr(flags.cache, name)})
+    return replace(plan, **changes), sorted(f"--{name}" for name in noted)

@@ -1,0 +1,272 @@
+"""The search for a plan: which settings to try, the front of those, the one that meets a target."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deploy.online.plan import Plan
+from deploy.online.trials import Trial
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.bootstrap import (
+    ALL_ENHANCED,
+    NOTHING_ENHANCED,
+    Score,
+    blocks_of,
+    bootstrap_gain,
+    objects_of,
+)
+from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
+from regenhance_data.evaluation.verdict import LEAST_GAIN, too_little
+from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.reuse import ReusePolicy
+
+TIE = 0.005  # scores that differ by no more are equal: the cheaper plan is taken
+HALOS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+THRESHOLDS = (6.0, 3.0, 1.5)  # of the cache
+PREDICT_EVERY, DETECT_EVERY = (2, 4), (2, 3, 5)
+NO_CACHE = CachePolicy(threshold=0)
+NONE, WHOLE = Plan(mode="none", cache=NO_CACHE), Plan(mode="whole", cache=NO_CACHE)
+_LEAST_KEPT = 0.02  # of the macroblocks; a cache that keeps fewer changes nothing
+_LEAST_SAVING = 0.03  # of a frame's time, for which rarer prediction is tried
+_SLOWER = 0.9  # a trial is not measured further where another one as good takes this share of its time
+_MOST_MEASURED = 8
+NOT_REACHABLE, DO_NOT_ENHANCE, REACHED = "not reachable on this machine", "do not enhance", "reachable"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked for: so many frames a second of each of `cameras`, or a score of at least `f1`, a share of the best
+    one's if `of_best`; neither: the front, and on it the best score. InputError for what cannot be asked.
+    """
+
+    fps: float | None = None
+    cameras: int = 1
+    f1: float | None = None
+    of_best: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps < 1e6:
+            raise InputError(f"--target_fps {self.fps:g}: expected frames a second, above 0")
+        if self.f1 is not None and not 0 < self.f1 <= 1:
+            raise InputError(f"--target_f1 {self.f1:g}: expected a score above 0, at most 1, or a share as 95%")
+        if not 1 <= self.cameras <= 1000:
+            raise InputError(f"--cameras {self.cameras}: expected a number from 1 to 1000")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of trials on the same frames. clips: that of each frame."""
+
+    score: Score
+    clips: Sequence[str]
+
+    def value(self, trial: Trial) -> float:
+        """The score of all frames, NaN where none has a reference object."""
+        counts = np.sum(trial.counts, axis=0)
+        return float(self.score(counts)) if objects_of(counts) else np.nan
+
+    def estimate(self, trial: Trial) -> Estimate:
+        """The score with its interval, over blocks of neighbouring frames."""
+        nothing_found = [np.zeros_like(counts) for counts in trial.counts]
+        for empty, counts in zip(nothing_found, trial.counts, strict=True):
+            empty[..., 2] = counts[..., 0] + counts[..., 2]
+        return self._gain(nothing_found, trial.counts)
+
+    def gain(self, than: Trial, trial: Trial) -> Estimate:
+        """How much more a trial scores than another one, with the interval of the difference (paired)."""
+        return self._gain(than.counts, trial.counts)
+
+    def _gain(self, none: Sequence[np.ndarray], some: Sequence[np.ndarray]) -> Estimate:
+        frames = [{NOTHING_ENHANCED: a, ALL_ENHANCED: b} for a, b in zip(none, some, strict=True)]
+        return bootstrap_gain(frames, ALL_ENHANCED, blocks_of(self.clips), self.score)[0]
+
+
+class Search:
+    """Tries plans, from coarse to fine: what is found for one setting holds for the next ones.
+
+    trial: runs a plan. value: its score. budgets: to choose from. exact_px: the halo with which regions are enhanced as
+    in the whole frame; None for an upscaler of whole frames alone.
+    """
+
+    def __init__(
+        self,
+        trial: Callable[[Plan], Trial],
+        value: Callable[[Trial], float],
+        budgets: Sequence[float],
+        exact_px: int | None,
+    ) -> None:
+        self._trial, self._value, self._budgets, self._exact_px = trial, value, sorted(budgets), exact_px
+
+    def run(self) -> None:
+        """Try all that may be on the front."""
+        found = [self._trial(NONE), self._trial(WHOLE)]
+        if self._exact_px is not None:
+            found += self._of_regions(self._exact_px)
+        if rarer := self._predicted_rarely(found):
+            found += rarer
+        for trial in self._front(found):
+            for every in DETECT_EVERY:
+                self._trial(replace(trial.plan, detect_every=every))
+
+    def _of_regions(self, exact_px: int) -> list[Trial]:
+        middle = len(self._budgets) // 2
+        exact = Plan(self._budgets[middle], mode="regions", halo_px=exact_px, cache=NO_CACHE)
+        halo_px = self.least_halo(exact)
+        fresh = [self._trial(replace(exact, halo_px=halo_px))]
+        for budget in self._budgets[middle + 1 :]:  # more as long as it brings more
+            fresh.append(self._trial(replace(fresh[0].plan, budget=budget)))
+            if self._value(fresh[-1]) <= self._value(fresh[-2]) + TIE:
+                break
+        fresh += [self._trial(replace(fresh[0].plan, budget=budget)) for budget in self._budgets[:middle]]
+        return fresh + self._cached(fresh)
+
+    def least_halo(self, exact: Plan) -> int:
+        """The smallest halo whose score equals that of the exact one, found by bisection."""
+        smaller = [px for px in HALOS if px < (exact.halo_px or 0)]
+        enough = self._value(self._trial(exact)) - TIE
+        low, high = 0, len(smaller)
+        while low < high:
+            middle = (low + high) // 2
+            if self._value(self._trial(replace(exact, halo_px=smaller[middle]))) >= enough:
+                high = middle
+            else:
+                low = middle + 1
+        return smaller[low] if low < len(smaller) else exact.halo_px or 0
+
+    def _cached(self, fresh: Sequence[Trial]) -> list[Trial]:
+        """Trials with a cache that are not worse than those without; its threshold is the laxest such one."""
+        best = max(fresh, key=self._value)
+        for threshold in THRESHOLDS:
+            cache = CachePolicy(threshold)
+            first = self._trial(replace(best.plan, cache=cache))
+            if first.kept < _LEAST_KEPT:
+                return []
+            if self._value(first) >= self._value(best) - TIE:
+                pairs = [(one, self._trial(replace(one.plan, cache=cache))) for one in self._front(fresh)]
+                return [kept for one, kept in pairs if self._value(kept) >= self._value(one) - TIE]
+        return []
+
+    def _predicted_rarely(self, found: Sequence[Trial]) -> list[Trial]:
+        """Trials of the front in which importance is predicted for some frames only, where that saves time."""
+        more = []
+        for trial in self._front(found):
+            if trial.ms.get("predict", 0.0) >= _LEAST_SAVING * sum(trial.ms.values()):
+                more += [self._trial(replace(trial.plan, reuse=ReusePolicy(every))) for every in PREDICT_EVERY]
+        return more
+
+    def _front(self, found: Sequence[Trial]) -> list[Trial]:
+        return promising(found, self._value)
+
+
+def promising(trials: Sequence[Trial], value: Callable[[Trial], float], slower: float = 1.0) -> list[Trial]:
+    """The trials that no clearly faster one equals in score, from the fastest on. slower: from which share of a trial's
+    time another one is clearly faster.
+    """
+    known = sorted((trial for trial in trials if value(trial) == value(trial)), key=lambda trial: trial.frame_ms)
+    return [
+        trial
+        for trial in known
+        if not any(value(other) >= value(trial) and other.frame_ms < slower * trial.frame_ms for other in known)
+    ]
+
+
+def to_measure(trials: Sequence[Trial], value: Callable[[Trial], float], target: Target) -> list[Trial]:
+    """The trials whose speed is worth a measurement: the front with what may be on it, thinned out far from the
+    target; always among them the fastest, the best, and those with nothing enhanced and with whole frames.
+    """
+    front = promising(trials, value, _SLOWER)
+    always = [trial for trial in trials if trial.plan in (NONE, WHOLE)]
+    if not front:
+        return always
+    always += [front[0], max(front, key=value)]
+
+    def distance(trial: Trial) -> float:
+        if target.fps is not None:
+            return abs(float(np.log(1000 / trial.frame_ms / (target.fps * target.cameras))))
+        least = target.f1 * max(map(value, front)) if target.f1 and target.of_best else target.f1
+        return abs(value(trial) - least) if least else -value(trial)
+
+    near = [*always, *sorted(front, key=distance)]
+    unique = list({trial.plan: trial for trial in near}.values())
+    return unique[:_MOST_MEASURED]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trial whose speed was measured: frames a second of all cameras together, (slowest, median, fastest) turn."""
+
+    trial: Trial
+    value: float
+    fps: tuple[float, float, float]
+
+
+def pareto(points: Sequence[Measured]) -> list[Measured]:
+    """The points that no faster one equals in score, from the slowest on."""
+    found: list[Measured] = []
+    for point in sorted(points, key=lambda point: (point.fps[1], point.value), reverse=True):
+        if not found or point.value > found[-1].value:
+            found.append(point)
+    return found[::-1]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The point that is chosen. answer: REACHED, NOT_REACHABLE or DO_NOT_ENHANCE. verdict: whether enhancement is worth
+    it there.
+    """
+
+    point: Measured
+    answer: str
+    verdict: Verdict
+
+
+def choose(points: Sequence[Measured], target: Target, scores: Scores, metric: str) -> Choice:
+    """The cheapest point that meets the target: for frames a second, of those with the best score within TIE.
+
+    Where nothing enhanced is as good, that is chosen. Where no point meets the target, the one that is nearest to it.
+    """
+    meeting = [point for point in points if _meets(point, target, points)]
+    answer = REACHED if meeting else NOT_REACHABLE
+    if not meeting:
+        meeting = [max(points, key=lambda point: point.fps[1] if target.fps else point.value)]
+    if target.f1 is not None and answer == REACHED:
+        best = max(meeting, key=lambda point: point.fps[1])
+    else:
+        most = max(point.value for point in meeting)
+        best = max((point for point in meeting if point.value >= most - TIE), key=lambda point: point.fps[1])
+    plain = [point for point in meeting if point.trial.plan.mode == "none"]
+    if not plain:
+        return Choice(best, answer, Verdict(WORTH_IT, "nothing enhanced does not meet the target"))
+    none = max(plain, key=lambda point: point.value)
+    verdict = _verdict(none, best, scores, metric)
+    if best is not none and verdict.answer == NOT_WORTH_IT:
+        best = none
+    is_plain = best.trial.plan.mode == "none"
+    return Choice(best, DO_NOT_ENHANCE if is_plain and answer == REACHED else answer, verdict)
+
+
+def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
+    if target.fps is not None:
+        return point.fps[0] >= target.fps * target.cameras
+    if target.f1 is None:
+        return True
+    most = max(other.value for other in points) if target.of_best else 1.0
+    return point.value >= target.f1 * most
+
+
+def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Verdict:
+    """Whether a point is better than the one with nothing enhanced, by the interval of the difference."""
+    counts = [{ALL_ENHANCED: some} for some in best.trial.counts]
+    gain = scores.gain(none.trial, best.trial)
+    low, high = gain.interval_95
+    text = f"{metric} is {none.value:.3f} with nothing enhanced at this target"
+    if best.trial.plan.mode == "none":
+        return Verdict(NOT_WORTH_IT, text + ", and nothing enhanced within it is better")
+    text += f", {gain.value:+.3f} with the plan (95 %: {low:+.3f} to {high:+.3f})"
+    if low > 0:
+        return Verdict(WORTH_IT, text)
+    if gain.value <= TIE or high < LEAST_GAIN:
+        return Verdict(NOT_WORTH_IT, text)
+    reason = too_little(counts, metric)
+    return Verdict(CANNOT_TELL, text + (f"; {reason}" if reason else ""), "use more frames")

@@ -1,0 +1,177 @@
+"""Trials of plans on known frames: what the loop finds with each, and how long its stages take."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from deploy.online.cameras import CameraFrame
+from deploy.online.plan import Plan
+from deploy.online.rounds import Detects, Enhances, Importance, Loop, NoEnhancer
+from deploy.online.strategies import KnownFrame
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.tiling import TiledUpscaler
+
+_MOST_KEPT = 1000  # results of a call for one frame; those of a segmenter take half a megabyte
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What runs the stages of a loop. grid: of the LR frames."""
+
+    grid: MacroblockGrid
+    scale: int
+    predict: Importance
+    upscaler: TiledUpscaler
+    detector: Detects
+    _enhancers: dict[tuple[str, int | None], Enhances] = field(default_factory=dict)
+
+    def enhancer(self, plan: Plan) -> Enhances:
+        """What enhances as the plan says; one for all plans of this mode and halo."""
+        key = plan.mode, plan.halo_px
+        if key not in self._enhancers:
+            none = plan.mode == "none"
+            self._enhancers[key] = NoEnhancer(self.scale) if none else RegionEnhancer(self.upscaler, *key)
+        return self._enhancers[key]
+
+    @property
+    def exact_px(self) -> int | None:
+        """The halo with which regions are as in the whole frame; None for an upscaler of whole frames alone."""
+        regions = self.enhancer(Plan(mode="regions"))
+        return regions.halo_px if regions.mode == "regions" else None
+
+    def loop(self, plan: Plan) -> Loop:
+        """A new loop."""
+        return Loop(plan, self.grid, self.predict, self.enhancer(plan), self.detector)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a plan did to the frames.
+
+    counts: of each frame, against the reference. ms: the mean of each stage for a frame that is searched. kept: share
+    of the macroblocks that were kept from earlier frames.
+    """
+
+    plan: Plan
+    counts: tuple[np.ndarray, ...]
+    ms: Mapping[str, float]
+    kept: float
+
+    @property
+    def frame_ms(self) -> float:
+        """Milliseconds for a frame of a camera, searched or not, one stage after the other."""
+        return sum(self.ms.values()) / self.plan.detect_every
+
+
+class Trials:
+    """Runs plans on frames, each plan once.
+
+    clips: the frames of each clip, in order; `cameras` clips at a time are the cameras of a loop. refer: the reference
+    in a frame, by a detector that is given; None where it is what whole frames give. count: (found, reference) →
+    counts. A frame that a plan leaves out has the detections of the last one that it searched, and counts too.
+    Importance, and detections in equal pixels, are computed once for all plans; the time of these stages is the median
+    of all calls.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        clips: Sequence[Sequence[KnownFrame]],
+        cameras: int,
+        refer: Callable[[KnownFrame, Detects], Any],
+        count: Callable[[Any, Any], np.ndarray],
+    ) -> None:
+        self._clips, self._cameras, self._count = clips, cameras, count
+        self._detector, self._importance = _Detector(engines.detector.detect), _Importance(engines.predict)
+        self._engines = replace(engines, detector=self._detector, predict=self._importance)
+        self._done: dict[Plan, Trial] = {}
+        self._references: Mapping[tuple[str, int], Any] = {
+            (frame.camera, frame.number): refer(frame, self._detector) for clip in clips for frame in clip
+        }
+        if any(reference is None for reference in self._references.values()):
+            self._references, _ = self._found(Plan(mode="whole"))
+
+    @property
+    def done(self) -> list[Trial]:
+        """All trials so far."""
+        return list(self._done.values())
+
+    def __call__(self, plan: Plan) -> Trial:
+        """The trial of a plan."""
+        if plan not in self._done:
+            found, (ms, kept) = self._found(plan)
+            self._done[plan] = Trial(plan, tuple(self._counts(found)), ms, kept)
+        return self._done[plan]
+
+    def _found(self, plan: Plan) -> tuple[dict[tuple[str, int], Any], tuple[dict[str, float], float]]:
+        """({(camera, number): what was found}, (`ms`, `kept`) of a trial) of the frames that are searched."""
+        found, spent, kept = dict[tuple[str, int], Any](), dict[str, float](), 0.0
+        for first in range(0, len(self._clips), self._cameras):
+            loop = self._engines.loop(plan)
+            for frames in _rounds([clip[:: plan.detect_every] for clip in self._clips[first:][: self._cameras]]):
+                one = loop.step(frames)
+                for stage, ms in one.ms.items():
+                    spent[stage] = spent.get(stage, 0.0) + ms
+                kept += sum(float(item.cached.mean()) for item in one.done)
+                found |= {(item.frame.camera, item.frame.number): item.found for item in one.done}
+        ms_of = {stage: ms / len(found) for stage, ms in spent.items()} | {"detect": self._detector.call_ms}
+        if plan.mode in ("regions", "atlas"):
+            ms_of["predict"] = self._importance.call_ms / (plan.reuse.every or 1)
+        return found, (ms_of, kept / len(found))
+
+    def _counts(self, found: Mapping[tuple[str, int], Any]) -> Iterator[np.ndarray]:
+        for clip in self._clips:
+            last = None
+            for frame in clip:
+                key = frame.camera, frame.number
+                last = found.get(key, last)
+                yield self._count(last, self._references[key])
+
+
+def _rounds(clips: Sequence[Sequence[CameraFrame]]) -> Iterator[list[CameraFrame]]:
+    for number in range(max(map(len, clips))):
+        yield [clip[number] for clip in clips if number < len(clip)]
+
+
+class _Once(Generic[T]):
+    """Results of calls, each for one frame, made once. call: gives the results of several."""
+
+    def __init__(self, call: Callable[[Any], Any]) -> None:
+        self._call = call
+        self._results: dict[Any, T] = {}
+        self._ms: list[float] = []
+
+    @property
+    def call_ms(self) -> float:
+        """The median time of the calls."""
+        return float(np.median(self._ms)) if self._ms else 0.0
+
+    def result(self, key: Any, one: Any) -> T:
+        """That for the frames `one`, which are a single one, known by `key`."""
+        if key not in self._results:
+            if len(self._results) >= _MOST_KEPT:
+                del self._results[next(iter(self._results))]
+            started = time.perf_counter()
+            (self._results[key],) = self._call(one)
+            self._ms.append(1e3 * (time.perf_counter() - started))
+        return self._results[key]
+
+
+class _Detector(_Once[Any]):
+    """A detector that looks at equal pixels once."""
+
+    def detect(self, frames: np.ndarray) -> list[Any]:
+        return [self.result(blake2b(frame.tobytes(), digest_size=16).digest(), frame[None]) for frame in frames]
+
+
+class _Importance(_Once[np.ndarray]):
+    """Importance that is predicted once for each frame."""
+
+    def __call__(self, frames: Sequence[CameraFrame]) -> np.ndarray:
+        return np.stack([self.result((frame.camera, frame.number), [frame]) for frame in frames])

@@ -1,0 +1,278 @@
+"""A plan for the loop on this machine: which settings meet a target, measured on a dataset's validation frames.
+
+Tries settings of the loop - what is enhanced, the budget, the halo, kept macroblocks, how often importance is predicted
+and frames are searched - and takes their F1 by running the loop on the frames, against detections on the original HR
+frames, or --truth, where there are any, else on whole-frame super-resolution. Those on the front of speed and F1 run on
+video, in turn. Writes plan.json, which deploy/run_cameras.py takes, and plan.html: the front, the chosen point and what
+limits it. The answer may be that the target is not reachable on this machine, or not to enhance.
+"""
+
+import argparse
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from deploy.backends.registry import load_predictor, local_backends
+from regenhance_data import cli, console
+from regenhance_data.dataset.folder import HR_IMAGES, Dataset
+from regenhance_data.dataset.split import SPLITS
+from regenhance_data.defaults import BUDGETS
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.inputs import refuse_without_detector
+from regenhance_data.evaluation.record import METRIC_NAMES
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import digest, refuse_missing, refuse_unwritable, sha256, write_json
+from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
+
+if TYPE_CHECKING:
+    from deploy.online.detectors import OnlineDetector
+    from deploy.online.plan import Plan
+    from deploy.online.plan_file import Files, Machine, PlanRecord
+    from deploy.online.planning import Scores, Target
+    from deploy.online.rounds import Detects
+    from deploy.online.strategies import KnownFrame
+    from deploy.online.trials import Engines, Trial, Trials
+
+EXAMPLES = """
+python deploy/plan.py --data my_dataset --predictor P.onnx --upscaler builtin --detector onnx:D.onnx \\
+    --target_fps 5 --cameras 4 --save_dir runs/plan
+python deploy/plan.py --data D --predictor P.onnx --upscaler onnx:S.onnx --detector builtin --target_f1 95% --save_dir S
+python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="dataset folder, whose validation frames are used")
+    add("--predictor", type=Path, required=True, help="M.onnx or M.engine, of the frames' size")
+    add("--save_dir", type=Path, required=True, help="for plan.json and plan.html")
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--target_fps", type=float, metavar="F", help="frames a second of each camera")
+    target.add_argument("--target_f1", metavar="X", help="least score, or a share of the best one: 95%%")
+    add("--cameras", type=int, default=1, help="how many cameras the loop runs on")
+    add("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks to choose from")
+    add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
+    add("--split", choices=(*SPLITS, "all"), help="which frames (default: val; for --check test)")
+    add("--clips", nargs="+", metavar="CLIP", help="only these clips (default: all)")
+    add("--max_frames", type=int, default=60, help="the first frames of each clip")
+    add("--check", type=Path, metavar="PLAN", help="no search: measure what a plan.json chose, on other frames")
+    add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
+    add("--threads", type=int, help="threads of each engine (default: its own choice)")
+    add_upscaler_flags(parser)
+    add_detector_arguments(parser)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    target = check(args)
+    dataset = Dataset.open(args.data)
+    refuse_without_detector(args, dataset.record.detector)
+    clips, has_originals = read_clips(args, dataset)
+    engines, detector, files = load_engines(args, dataset, clips)
+    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting
+    from deploy.online.planning import Scores
+    from deploy.online.trials import Trials
+
+    metric, matches, score = counting(detector.task, detector.class_names, detector.settings.classes)
+    scores = Scores(score, [frame.camera for clip in clips for frame in clip])
+    trials = Trials(engines, clips, target.cameras, reference_by(args, detector), matches)
+    reference = TRUTH if args.truth else ORIGINALS if has_originals else UPSCALED
+    machine = machine_of(args.threads)
+    if args.check:
+        hold(args.check, engines, clips, trials, scores, args.save_dir)
+        return
+    search(args, trials, scores, engines.exact_px)
+    record = decide(target, trials, scores, engines, clips, (metric, reference), (machine, files))
+    write_results(args, record)
+
+
+def check(args: argparse.Namespace) -> "Target":
+    """The target. InputError now for flags out of range and files that are missing."""
+    from deploy.online.planning import Target
+
+    if not all(0 < budget < 1 for budget in args.budgets):
+        raise InputError("--budgets: expected shares between 0 and 1")
+    for name in ("max_frames", "threads"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    for path in (args.truth, args.check):
+        if path:
+            refuse_missing(path)
+    refuse_unwritable(args.save_dir, "--save_dir")
+    f1, of_best = None, False
+    if args.target_f1:
+        of_best = args.target_f1.endswith("%")
+        try:
+            f1 = float(args.target_f1.removesuffix("%")) / (100 if of_best else 1)
+        except ValueError:
+            raise InputError(f"--target_f1 {args.target_f1}: expected a score, as 0.8, or a share, as 95%") from None
+    return Target(args.target_fps, args.cameras, f1, of_best)
+
+
+def read_clips(args: argparse.Namespace, dataset: Dataset) -> "tuple[list[list[KnownFrame]], bool]":
+    """(the frames of each clip, whether they have originals). InputError for frames that are not there."""
+    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size, refuse_missing_originals
+
+    split = args.split or ("test" if args.check else "val")
+    chosen = chosen_frames(dataset, split, args.clips, 1, args.max_frames)
+    if args.truth and len(chosen) > 1:
+        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    has_originals = not args.truth and all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
+    if has_originals:
+        refuse_missing_originals(dataset, chosen)
+    one_size(dataset, list(chosen))
+    return [
+        list(frames_of_dataset(dataset, {clip: frames}, has_originals, dataset.mb_size))
+        for clip, frames in chosen.items()
+    ], has_originals
+
+
+def load_engines(
+    args: argparse.Namespace, dataset: Dataset, clips: "list[list[KnownFrame]]"
+) -> "tuple[Engines, OnlineDetector, Files]":
+    """What runs the stages, the detector among it, and what identifies it. InputError for what does not fit."""
+    from deploy.online.cameras import importance_by
+    from deploy.online.compared_frames import refuse_unless_fitting
+    from deploy.online.detectors import load_online_detector
+    from deploy.online.plan_file import Files, read_plan
+    from deploy.online.trials import Engines
+    from deploy.online.upscalers import load_online_upscaler
+    from regenhance_data.detectors.loading import detector_record
+    from regenhance_data.upscalers.loading import upscaler_record
+
+    height, width = clips[0][0].lr.shape[:2]
+    lr_hw = height, width
+    predictor = load_predictor(args.predictor, args.backend, args.threads)
+    refuse_unless_fitting(args.predictor, predictor, lr_hw, dataset.scale, dataset.mb_size)
+    grid = MacroblockGrid(*lr_hw, dataset.mb_size)
+    hr_hw = lr_hw[0] * dataset.scale, lr_hw[1] * dataset.scale
+    settings = detector_settings_from(args, dataset.record.detector)
+    with in_words_of_upscaler_flags():
+        given = given_upscaler(args, dataset.scale)
+        if args.check:
+            read_plan(args.check).files.refuse_others(args.check, args.predictor, given, settings)
+        upscaler = load_online_upscaler(given, threads=args.threads)
+    detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
+    console.tell(f"upscaler {upscaler.read_as}; detector {detector.read_as} in {detector.engine}")
+    yaml = dataset.record.path
+    about = [sha256(yaml) if yaml.is_file() else "", *((one.camera, one.number) for clip in clips for one in clip)]
+    files = Files(
+        sha256(args.predictor), dataset.scale, upscaler_record(given), detector_record(settings), digest(about)
+    )
+    return Engines(grid, dataset.scale, importance_by(predictor), upscaler, detector), detector, files
+
+
+def reference_by(args: argparse.Namespace, detector: "OnlineDetector") -> "Callable[[KnownFrame, Detects], Any]":
+    """What detections in a frame are held against; None for those on whole-frame super-resolution."""
+    from regenhance_data.evaluation.truth import read_truth, true_boxes
+
+    if args.truth:
+        truth = read_truth(args.truth, detector.settings, detector.task, detector.class_names)
+        return lambda frame, _: true_boxes(truth, frame.number)
+    return lambda frame, by: None if frame.original is None else by.detect(frame.original[None])[0]
+
+
+def machine_of(threads: int | None) -> "Machine":
+    """This machine."""
+    from deploy.benchmarking.report import environment
+    from deploy.online.plan_file import Machine
+
+    return Machine.of(environment(threads))
+
+
+def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_px: int | None) -> None:
+    """Try settings."""
+    from deploy.online.planning import Search
+
+    # a bar of unknown length: what is tried next depends on what was found
+    shown = iter(console.progress(count(), "try", unit="setting"))
+
+    def trial(plan: "Plan") -> "Trial":
+        next(shown)
+        return trials(plan)
+
+    Search(trial, scores.value, args.budgets, exact_px).run()
+
+
+def decide(
+    target: "Target",
+    trials: "Trials",
+    scores: "Scores",
+    engines: "Engines",
+    clips: "list[list[KnownFrame]]",
+    judged: tuple[str, str],
+    about: "tuple[Machine, Files]",
+) -> "PlanRecord":
+    """Measure the front, and choose. judged: (metric, reference)."""
+    from deploy.online.plan_file import PlanRecord, Point
+    from deploy.online.planning import Measured, choose, pareto, to_measure
+    from deploy.online.timing import measured, spread
+
+    finalists = to_measure(trials.done, scores.value, target)
+    timings = measured(engines, [trial.plan for trial in finalists], clips, target.cameras)
+    points = [Measured(one, scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
+    choice = choose(points, target, scores, METRIC_NAMES[judged[0]])
+
+    def point(one: Measured) -> Point:
+        ms = {stage: spread(ms) for stage, ms in timings[one.trial.plan].ms.items()}
+        return Point(one.trial.plan, one.fps, scores.estimate(one.trial), ms)
+
+    front = tuple(point(one) for one in pareto(points))
+    names = tuple(dict.fromkeys(scores.clips))
+    frames, tried = len(scores.clips), len(trials.done)
+    return PlanRecord(
+        target, choice.answer, choice.verdict, *judged, frames, names, tried, point(choice.point), front, *about
+    )
+
+
+def write_results(args: argparse.Namespace, record: "PlanRecord") -> None:
+    """Write plan.json and plan.html; print the front and the answer."""
+    from deploy.online.plan_file import PLAN_FILE, write_plan
+    from deploy.online.plan_report import front_table, sentence, write_plan_page
+
+    write_plan(args.save_dir / PLAN_FILE, record)
+    write_plan_page(args.save_dir / "plan.html", record)
+    print(front_table(record))
+    print(f"{args.save_dir}/{PLAN_FILE}, plan.html: {record.tried} settings on {record.frames} frames")
+    print(sentence(record))
+    command = ["python", "deploy/run_cameras.py", "--video", "camera.mp4", "--plan", args.save_dir / PLAN_FILE]
+    command += ["--predictor", args.predictor, "--upscaler", args.upscaler]
+    given = ["--detector", args.spec] if hasattr(args, "spec") else []
+    cli.suggest([*command, *given, "--save_dir", "runs/cameras"])
+
+
+def hold(
+    path: Path,
+    engines: "Engines",
+    clips: "list[list[KnownFrame]]",
+    trials: "Trials",
+    scores: "Scores",
+    save_dir: Path,
+) -> None:
+    """Measure the chosen point of a plan on other frames; write check.json."""
+    from deploy.online.plan_file import read_plan
+    from deploy.online.timing import measured, spread
+
+    record = read_plan(path)
+    plan, promised = record.chosen.plan, record.chosen
+    score = scores.estimate(trials(plan))
+    slowest, fps, fastest = spread(measured(engines, [plan], clips, record.target.cameras)[plan].fps)
+    found = {"score": score.json_value(), "interval_95": score.json_interval(), "frames": len(scores.clips)}
+    planned = {"frames_per_second": promised.fps[1], "score": promised.score.json_value()}
+    found["frames_per_second"] = [slowest, fps, fastest]
+    write_json(save_dir / "check.json", {"measured": found, "planned": planned})
+    judged = f"{METRIC_NAMES[record.metric]} {score.text} ({score.interval_text}), planned {promised.score.text}"
+    speed = f"{fps:.2f} frames a second ({slowest:.2f}-{fastest:.2f}), planned {promised.fps[1]:.2f}"
+    print(f"{judged}; {speed} ({fps / promised.fps[1] - 1:+.0%})")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())

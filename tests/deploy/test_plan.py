@@ -1,0 +1,355 @@
+"""The planner on small frames whose squares only super-resolution shows, and the plan that the loop takes."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploy import plan, run_cameras
+from deploy.online.plan import MODES, Plan
+from deploy.online.plan_file import Files, Machine, PlanRecord, Point, plan_to_dict, read_plan, write_plan
+from deploy.online.planning import (
+    DO_NOT_ENHANCE,
+    NO_CACHE,
+    NONE,
+    NOT_REACHABLE,
+    REACHED,
+    WHOLE,
+    Measured,
+    Scores,
+    Search,
+    Target,
+    choose,
+    pareto,
+)
+from deploy.online.trials import Trial
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
+from regenhance_data.io.images import write_image
+from regenhance_data.metrics.detection import f1
+from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.reuse import ReusePolicy
+from tests.support.detectors import BLUE, RED, write_detector
+from tests.support.files import encode
+from tests.support.predictors import write_predictor
+from tests.support.upscalers import write_repeating
+
+HEIGHT, WIDTH, FRAMES = 64, 96, 24
+
+
+def lr_frames(count, seed=0):
+    """LR frames of three 4×4 squares each, which stay in place for four frames: interpolation blurs two dim ones, which
+    the detector misses then.
+    """
+    rng = np.random.default_rng(seed)
+    frames = []
+    for number in range(count):
+        if number % 4 == 0:
+            frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            places = rng.permutation((HEIGHT // 4 - 2) * (WIDTH // 4 - 2))[:3]
+            for place, colour, light in zip(places, (RED, BLUE, RED), (5, 5, 8), strict=True):
+                top, left = 4 * (place // (WIDTH // 4 - 2) + 1), 4 * (place % (WIDTH // 4 - 2) + 1)
+                frame[top : top + 4, left : left + 4] = np.array(colour) * light // 8
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Flags for a predictor of brightness, an upscaler that repeats pixels and a detector of squares."""
+    folder = tmp_path_factory.mktemp("parts")
+    predictor = write_predictor(folder / "predictor.onnx", (HEIGHT, WIDTH))
+    upscaler = write_repeating(folder / "upscaler.onnx")
+    detector = write_detector(folder / "detector.onnx", "yolox", (2 * HEIGHT, 2 * WIDTH))
+    return ["--predictor", predictor, "--upscaler", f"onnx:{upscaler}", "--detector", f"onnx:{detector}"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A dataset with originals, of one clip, whose frames are all validation frames."""
+    root = tmp_path_factory.mktemp("data")
+    for number, frame in enumerate(lr_frames(FRAMES)):
+        write_image(root / "origin_images" / "gate" / f"{number:06d}.png", frame)
+        write_image(root / "hr_images" / "gate" / f"{number:06d}.png", frame.repeat(2, 0).repeat(2, 1))
+    dataset = Dataset.open(root)
+    dataset.save(scale=2)
+    for split in ("val", "test"):
+        dataset.write_split(split, dataset.frames("gate"))
+    return root
+
+
+def make_plan(data, parts, save_dir, *flags):
+    words = ["--data", data, *parts, "--save_dir", save_dir, *flags]
+    plan.main(plan.make_parser().parse_args([str(word) for word in words]))
+    return read_plan(save_dir / "plan.json")
+
+
+@pytest.fixture(scope="module")
+def planned(data, parts, tmp_path_factory):
+    """The folder of a plan for the best score."""
+    folder = tmp_path_factory.mktemp("plan")
+    make_plan(data, parts, folder)
+    return folder
+
+
+def regions(budget=0.1, **changes):
+    return replace(Plan(budget, halo_px=3, cache=NO_CACHE), **changes)
+
+
+def test_the_front_is_measured_and_the_best_is_chosen(planned):
+    record = read_plan(planned / "plan.json")
+    assert (record.answer, record.verdict.answer, record.metric) == (REACHED, WORTH_IT, "f1")
+    assert (record.reference, record.frames, record.clips) == ("the original HR frames", FRAMES, ("gate",))
+    assert record.chosen in record.front
+    values = [point.score.value for point in record.front]
+    assert record.chosen.score.value == max(values) == 1  # the upscaler makes the originals
+    assert values == sorted(values, reverse=True)
+    assert [point.fps[1] for point in record.front] == sorted(point.fps[1] for point in record.front)
+    for point in record.front:
+        assert point.fps[0] <= point.fps[1] <= point.fps[2]
+        assert point.ms["detect"][0] > 0
+    page = (planned / "plan.html").read_text()
+    assert "is what limits" not in page
+    assert "It limits the loop" in page
+    assert 'src="http' not in page
+
+
+def test_a_target_that_is_not_reachable_is_told_with_the_most_that_is(data, parts, tmp_path, capsys):
+    flags = "--target_fps", 90000, "--cameras", 2, "--budgets", 0.3, "--max_frames", 12
+    record = make_plan(data, parts, tmp_path, *flags)
+    assert (record.answer, record.target.cameras) == (NOT_REACHABLE, 2)
+    assert "of each of 2 cameras: not reachable on this machine: at most " in capsys.readouterr().out
+
+
+def test_a_plan_is_held_against_other_frames(planned, data, parts, tmp_path, capsys):
+    words = ["--data", data, *parts, "--save_dir", tmp_path, "--check", planned / "plan.json"]
+    plan.main(plan.make_parser().parse_args([str(word) for word in words]))
+    assert "F1 1.000 (1.00-1.00), planned 1.000; " in capsys.readouterr().out
+    assert json.loads((tmp_path / "check.json").read_text())["measured"]["score"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--budgets", 2], "--budgets: expected shares between 0 and 1"),
+        (["--target_fps", 0], "--target_fps 0: expected frames a second"),
+        (["--target_f1", "good"], "--target_f1 good: expected a score, as 0.8, or a share, as 95%"),
+        (["--target_f1", "120%"], "--target_f1 1.2: expected a score"),
+        (["--cameras", 0], "--cameras 0: expected a number from 1"),
+        (["--split", "train"], "train"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(data, parts, tmp_path, flags, words):
+    with pytest.raises(InputError, match=words):
+        make_plan(data, parts, tmp_path, *flags)
+    assert not (tmp_path / "plan.json").exists()
+
+
+# --- the loop with a plan ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("video") / "gate.mp4", lr_frames(4))
+
+
+def run(parts, video, plan_path, save_dir, *flags):
+    words = ["--video", video, *parts, "--plan", plan_path, "--no_video", "--save_dir", save_dir, *flags]
+    run_cameras.main(run_cameras.make_parser().parse_args([str(word) for word in words]))
+    return json.loads((save_dir / "run.json").read_text())["plan"]
+
+
+def test_the_loop_takes_a_plan_and_flags_replace_what_it_says(planned, parts, video, tmp_path, capsys):
+    chosen = read_plan(planned / "plan.json").chosen.plan
+    ran = run(parts, video, planned / "plan.json", tmp_path)
+    assert (ran["mode"], ran["budget"], ran["halo_px"]) == (chosen.mode, chosen.budget, chosen.halo_px)
+    assert capsys.readouterr().err == ""
+    ran = run(parts, video, planned / "plan.json", tmp_path, "--mode", "regions", "--budget", 0.3, "--cache_age", 9)
+    assert (ran["mode"], ran["budget"], ran["detect_every"]) == ("regions", 0.3, chosen.detect_every)
+    assert (ran["cache"]["max_age"], ran["cache"]["threshold"]) == (9, chosen.cache.threshold)
+    assert "--budget, --cache_age, --mode: given, and taken instead of what " in capsys.readouterr().out
+
+
+def test_a_plan_of_other_files_is_refused_and_one_of_another_machine_is_told(planned, parts, video, tmp_path, capsys):
+    other = write_predictor(tmp_path / "other.onnx", (HEIGHT, WIDTH + 16))
+    with pytest.raises(InputError, match=r"plan\.json: is for another predictor than .*other\.onnx; plan again"):
+        run(["--predictor", other, *parts[2:]], video, planned / "plan.json", tmp_path)
+    with pytest.raises(InputError, match=r"is for another --upscaler file; give the same, or plan again"):
+        run([*parts[:3], "bicubic", *parts[4:]], video, planned / "plan.json", tmp_path)
+    with pytest.raises(InputError, match=r"is for another --detector classes \(\[\], not \['red'\]\)"):
+        run(parts, video, planned / "plan.json", tmp_path, "--classes", "red")
+    record = read_plan(planned / "plan.json")
+    write_plan(tmp_path / "plan.json", replace(record, machine=replace(record.machine, cores=999)))
+    run(parts, video, tmp_path / "plan.json", tmp_path)
+    assert "plan.json: was made on another machine (cores " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: "[" * 100_000,
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: " " * 2_000_000,
+        lambda text: text.replace('"mode": "', '"mode": "x'),
+        lambda text: text.replace('"cores": ', '"cores": -'),
+        lambda text: text.replace('"detect_every": ', '"detect_every": 1e400, "x": '),
+        lambda text: text.replace('"detect_every": ', '"detect_every": true, "x": '),
+        lambda text: text.replace('"packages": {', '"packages": {"x": [], '),
+        lambda text: text.replace('"budget": ', f'"budget": {"9" * 4000}, "x": '),
+        lambda text: text.replace('"score": ', '"score": NaN, "x": '),
+    ],
+)
+def test_a_broken_plan_is_one_line(planned, tmp_path, damage):
+    text = (planned / "plan.json").read_text()
+    (tmp_path / "plan.json").write_text(damage(text))
+    with pytest.raises(InputError, match=r"plan\.json: ") as told:
+        read_plan(tmp_path / "plan.json")
+    assert len(str(told.value)) < 400 + len(str(tmp_path))
+
+
+shares, words = st.floats(0, 1), st.text(st.characters(codec="utf-8", exclude_characters=";:"), max_size=8)
+threes = st.tuples(*[st.floats(0, 1e9)] * 3)
+plans = st.builds(
+    lambda budget, floor, **rest: Plan(budget, floor * budget, **rest),
+    shares,
+    shares,
+    mode=st.sampled_from(MODES),
+    halo_px=st.none() | st.integers(0, 99),
+    reuse=st.builds(ReusePolicy, st.integers(1, 9), st.none() | shares),
+    detect_every=st.integers(1, 99),
+    cache=st.builds(CachePolicy, st.floats(0, 255), st.integers(1, 999)),
+)
+points = st.builds(
+    Point, plans, threes, st.builds(Estimate, shares, st.tuples(shares, shares)), st.dictionaries(words, threes)
+)
+records = st.builds(
+    PlanRecord,
+    target=st.builds(Target, st.none() | st.floats(0.1, 99), st.integers(1, 99), st.none() | st.floats(0.1, 1)),
+    answer=words,
+    verdict=st.builds(Verdict, st.sampled_from([WORTH_IT, CANNOT_TELL]), words),
+    metric=st.sampled_from(["f1", "miou"]),
+    reference=words,
+    frames=st.integers(1, 99),
+    clips=st.lists(words).map(tuple),
+    tried=st.integers(1, 99),
+    chosen=points,
+    front=st.lists(points, max_size=3).map(tuple),
+    machine=st.builds(
+        Machine,
+        words,
+        st.integers(1, 99),
+        st.none() | words,
+        st.dictionaries(words, words),
+        st.none() | st.integers(1, 99),
+    ),
+    files=st.builds(Files, words, st.integers(1, 9), *[st.dictionaries(words, st.none() | words)] * 2, words),
+)
+
+
+@settings(max_examples=15)
+@given(record=records)
+def test_a_plan_is_read_as_it_was_written(record):
+    assert PlanRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False))) == record
+
+
+# --- the search and the choice, on scores and times that are given ----------------------------------------------------
+
+
+def searched(value_of, exact_px=7, budgets=(0.02, 0.05, 0.1, 0.2, 0.4), kept=0.5):
+    """{plan: its value} of all that a search tries. value_of: the score of a plan."""
+    done = {}
+
+    def trial(one):
+        ms = {"none": 10, "whole": 40}.get(one.mode, 10 + 50 * one.budget + (one.halo_px or 0) / 10)
+        return done.setdefault(one, Trial(one, (), {"predict": 0.1, "detect": ms}, kept if one.cache.threshold else 0))
+
+    Search(trial, lambda one: value_of(one.plan), budgets, exact_px).run()
+    return {one: value_of(one) for one in done}
+
+
+def test_the_halo_is_the_least_whose_score_equals_the_exact_one():
+    for least in (0, 1, 3, 7):
+        found = searched(lambda one, least=least: 0.5 + 0.4 * ((one.halo_px or 0) >= least) - 0.1 * one.detect_every)
+        assert {one.halo_px for one in found if one.budget == 0.05} == {least}
+
+
+def test_a_larger_budget_is_tried_only_while_it_brings_more():
+    found = searched(lambda one: min(one.budget, 0.1))
+    assert {one.budget for one in found if one.mode == "regions"} == {0.02, 0.05, 0.1, 0.2}
+
+
+def test_the_cache_has_the_laxest_threshold_that_is_not_below_fresh_selection():
+    def value(one, harmful):
+        return one.budget + (-0.006 if one.cache.threshold >= harmful else 0.01 if one.cache.threshold else 0)
+
+    for harmful, expected in ((9, {6}), (6, {6, 3}), (3, {6, 3, 1.5}), (1, {6, 3, 1.5})):
+        found = searched(lambda one, harmful=harmful: value(one, harmful))
+        assert {one.cache.threshold for one in found} - {0} == expected
+        rare = {one.cache.threshold for one in found if one.detect_every > 1} - {0}
+        assert rare == ({min(expected)} if harmful > 1 else set())  # what is worse is not tried further
+    assert {one.cache.threshold for one in searched(lambda one: one.budget, kept=0.01)} == {0, 6}
+
+
+def test_an_upscaler_of_whole_frames_alone_has_no_regions():
+    assert {one.mode for one in searched(lambda one: one.budget, exact_px=None)} == {"none", "whole"}
+
+
+def measured(one, found, fps, frames=24, objects=10):
+    """A point that finds so many of the objects of each frame; found: a number, or one for each frame."""
+    found = np.broadcast_to(found, frames)
+    counts = tuple(np.array([some, 0, objects - some]) for some in found)
+    value = float(f1(np.sum(counts, axis=0)))
+    return Measured(Trial(one, counts, {}, 0), value, (0.9 * fps, fps, 1.1 * fps))
+
+
+def chosen(target, *points):
+    frames = len(points[0].trial.counts)
+    return choose(points, target, Scores(f1, ["gate"] * frames), "F1")
+
+
+def test_the_best_score_at_a_speed_the_cheaper_of_equal_ones():
+    good, equal, best = measured(regions(0.2), 8, 20), measured(regions(0.1), 8, 25), measured(WHOLE, 9, 5)
+    none = measured(NONE, 3, 40)
+    assert chosen(Target(), none, good, equal, best).point == best
+    assert chosen(Target(fps=10), none, good, equal, best).point == equal
+    assert chosen(Target(fps=10, cameras=3), none, good, equal, best).point == none
+    assert chosen(Target(fps=24), none, good, equal, best).point == none  # 25 is the median, not every turn
+    assert [point.trial.plan for point in pareto([none, good, equal, best])] == [WHOLE, regions(0.1), NONE]
+    beyond = chosen(Target(fps=10, cameras=9), none, good, best)
+    assert (beyond.answer, beyond.point) == (NOT_REACHABLE, none)
+
+
+def test_the_fastest_with_a_score():
+    points = measured(NONE, 3, 40), measured(regions(), 7, 20), measured(WHOLE, 8, 5)
+    assert chosen(Target(f1=0.5), *points).point == points[1]
+    assert chosen(Target(f1=0.4), *points).answer == DO_NOT_ENHANCE
+    assert chosen(Target(f1=0.95, of_best=True), *points).point == points[2]
+    beyond = chosen(Target(f1=0.95), *points)
+    assert (beyond.answer, beyond.point) == (NOT_REACHABLE, points[2])
+
+
+def test_nothing_is_enhanced_where_that_is_as_good():
+    worse = chosen(Target(fps=1), measured(NONE, 8, 40), measured(regions(), 7, 20))
+    assert (worse.answer, worse.point.trial.plan) == (DO_NOT_ENHANCE, NONE)
+    random = np.random.default_rng(0)
+    none, some = random.integers(2, 9, 24), random.integers(2, 9, 24)
+    some[0] += none.sum() - some.sum() + 3  # a gain that is less than its interval
+    little = chosen(Target(fps=1), measured(NONE, none, 40, objects=40), measured(regions(), some, 20, objects=40))
+    assert (little.answer, little.verdict.answer) == (DO_NOT_ENHANCE, NOT_WORTH_IT)
+    some[1:8] += 6
+    unclear = chosen(Target(fps=1), measured(NONE, none, 40, objects=40), measured(regions(), some, 20, objects=40))
+    assert unclear.verdict.answer in (CANNOT_TELL, WORTH_IT)
+    assert unclear.point.trial.plan == regions()
+
+
+def test_frames_without_objects_have_no_score():
+    nothing = measured(NONE, 0, 40, objects=0)
+    assert math.isnan(Scores(f1, ["gate"] * 24).value(nothing.trial))
+    assert plan_to_dict(NONE)["mode"] == "none"
