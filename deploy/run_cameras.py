@@ -9,6 +9,7 @@ outlines, and run.json: frames a second, milliseconds of each stage, how much wa
 """
 
 import argparse
+import time
 from collections import defaultdict
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscal
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.cameras import Camera
+    from deploy.online.holding import Holding
     from deploy.online.outputs import RunOutputs
     from deploy.online.plan import Plan
     from deploy.online.rounds import Loop
@@ -55,6 +57,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the results")
     parser.add_argument("--plan", type=Path, help="plan.json of deploy/plan.py; flags replace what it says")
+    parser.add_argument(
+        "--hold", action="store_true", help="with --plan: a smaller or larger budget of its front when speed drifts"
+    )
     parser.add_argument("--max_frames", type=int, help="number of frames of each camera (default: all)")
     parser.add_argument("--seconds", type=float, help="how long live cameras are watched (default: until Ctrl-C)")
     parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
@@ -76,6 +81,8 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--detector is missing; see --help for the kinds")
     if args.compare and args.no_video:
         raise InputError("--compare shows two frames in a video; omit --no_video")
+    if args.hold and (not args.plan or "budget" in getattr(args, "noted", ())):
+        raise InputError("--hold changes the budget of --plan; give a plan, and no --budget")
     plan = planned(args) if args.plan else plan_from(args)
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
@@ -166,6 +173,17 @@ def planned(args: argparse.Namespace) -> "Plan":
     return plan
 
 
+def holding_of(args: argparse.Namespace) -> "Holding | None":
+    """What holds the speed of --plan, where --hold asks for it."""
+    from deploy.online.holding import Holding
+    from deploy.online.plan_file import read_plan
+
+    if not args.hold:
+        return None
+    record = read_plan(args.plan)
+    return Holding.of(record.chosen, record.front)
+
+
 def make_loop(
     args: argparse.Namespace, plan: "Plan", predictor: "Predictor"
 ) -> "tuple[Loop, tuple[str, ...], dict[str, Any]]":
@@ -215,6 +233,7 @@ def run(
     from deploy.online.cameras import rounds
     from deploy.online.results import promised_frames
 
+    holding = holding_of(args)
     failed: dict[str, InputError] = {}
     if sources:
         total = None
@@ -228,6 +247,8 @@ def run(
             expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))
             for one in console.progress(found, "run", expected, "round"):
                 outputs.add(one)
+                if holding and (told := holding.follow(loop, len(one.frames) * plan.detect_every, time.monotonic())):
+                    console.tell(told)
         except KeyboardInterrupt:
             interrupted = True
         failed |= sources.failed() if sources else {}

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -143,6 +143,10 @@ class Loop:
         for one in ahead(found, 1, close):
             with pacing.stage(len(stages)):  # whatever the caller does with it
                 yield one
+
+    def spend(self, budget: float) -> None:
+        """From the next round on, another budget, and no more than that as the floor."""
+        self._plan = replace(self._plan, budget=budget, floor=min(self._plan.floor, budget))
 
     def step(self, frames: list[CameraFrame]) -> Round:
         """One round after the other, each stage on its own: for measurements."""
