@@ -46,6 +46,8 @@ python deploy/plan.py --data D --predictor P.onnx --upscaler onnx:S.onnx --detec
 python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
 """
 
+_FASTER = 1.5  # than the target, from which frames are said to be too near to each other
+
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
@@ -75,6 +77,7 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
     clips, has_originals = read_clips(args, dataset)
+    warn_of_rate(args, dataset, [clip[0].camera for clip in clips])
     engines, detector, files = load_engines(args, dataset, clips)
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting
     from deploy.online.planning import Scores
@@ -133,6 +136,17 @@ def read_clips(args: argparse.Namespace, dataset: Dataset) -> "tuple[list[list[K
         list(frames_of_dataset(dataset, {clip: frames}, has_originals, dataset.mb_size))
         for clip, frames in chosen.items()
     ], has_originals
+
+
+def warn_of_rate(args: argparse.Namespace, dataset: Dataset, clips: "list[str]") -> None:
+    """Say where frames follow each other faster than those of the target will."""
+    rates = [record.frame_rate for clip in clips if (record := dataset.record.clips.get(clip)) and record.frame_rate]
+    if args.target_fps and rates and max(rates) > _FASTER * args.target_fps:
+        console.warn(
+            f"{args.data}: has {max(rates):g} frames a second, the target is {args.target_fps:g}: between those more "
+            "changes, so what is kept from one frame for the next is worth less than it is here; extract clips with "
+            f"--fps {args.target_fps:g}"
+        )
 
 
 def load_engines(

@@ -55,7 +55,7 @@ def measured(
     ms: dict[Plan, list[dict[str, float]]] = {plan: [] for plan in plans}
     with tempfile.TemporaryDirectory() as folder:
         videos = [_video(Path(folder) / f"{number}.mp4", clip) for number, clip in enumerate(clips[:cameras])]
-        sources = [Camera(f"camera {number}", videos[number % len(videos)]) for number in range(cameras)]
+        sources = [Camera(f"camera {number}", str(videos[number % len(videos)])) for number in range(cameras)]
         order = [plan for turn in range(turns) for plan in (*plans[turn:], *plans[:turn])]
         for plan in progress(order, "time", unit="run"):
             fps[plan].append(_run_fps(engines, plan, sources, size_hw))

@@ -1,11 +1,18 @@
 """The budget follows a machine whose speed is simulated."""
 
+import numpy as np
 import pytest
 
+from deploy.online.cameras import CameraFrame
 from deploy.online.holding import Holding
 from deploy.online.plan import Plan
 from deploy.online.plan_file import Point
+from deploy.online.rounds import Loop
 from regenhance_data.evaluation.record import Estimate
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
 
 FPS = {0.0: 14.0, 0.05: 12.0, 0.1: 10.0, 0.2: 7.0}
 
@@ -48,3 +55,22 @@ def test_a_faster_machine_gets_a_larger_budget_of_the_front_and_no_more():
 def test_only_points_that_search_as_many_frames_are_steps():
     front = [point(0.05, detect_every=2), point(0.1), point(0.2, mode="atlas")]
     assert held([0.3, 3], front=front) == [0.1, 0.1]
+
+
+class Nothing:
+    """A detector that finds nothing."""
+
+    def detect(self, frames):
+        return [None] * len(frames)
+
+
+def test_the_loop_spends_what_is_held():
+    grid = MacroblockGrid(64, 80)  # 20 macroblocks
+    enhancer = RegionEnhancer(load_upscaler(UpscalerSettings("bicubic", 2)))
+    loop = Loop(Plan(0.1, floor=0.1), grid, lambda frames: np.zeros((1, *grid.shape), np.float32), enhancer, Nothing())
+    holding, lr = Holding.of(point(0.1), list(map(point, FPS))), np.zeros((64, 80, 3), np.uint8)
+    assert [told for second in range(12) if (told := holding.follow(loop, 6, float(second)))] == [
+        "6.0 frames a second, planned 10.0: budget 0.1 to 0.05"
+    ]
+    (item,) = loop.step([CameraFrame("gate", 0, 0.0, lr, lr)]).done
+    assert item.selected.sum() == 1

@@ -77,7 +77,7 @@ def data(tmp_path_factory):
         write_image(root / "origin_images" / "gate" / f"{number:06d}.png", frame)
         write_image(root / "hr_images" / "gate" / f"{number:06d}.png", frame.repeat(2, 0).repeat(2, 1))
     dataset = Dataset.open(root)
-    dataset.save(scale=2)
+    dataset.save(scale=2, clips={"gate": {"frame_rate": 25.0}})
     for split in ("val", "test"):
         dataset.write_split(split, dataset.frames("gate"))
     return root
@@ -353,3 +353,18 @@ def test_frames_without_objects_have_no_score():
     nothing = measured(NONE, 0, 40, objects=0)
     assert math.isnan(Scores(f1, ["gate"] * 24).value(nothing.trial))
     assert plan_to_dict(NONE)["mode"] == "none"
+
+
+def test_frames_that_follow_each_other_faster_than_the_target_are_told(data, parts, tmp_path, capsys):
+    args = plan.make_parser().parse_args(list(map(str, ["--data", data, *parts, "--save_dir", tmp_path])))
+    for target, is_told in ((None, False), (20, False), (5, True)):
+        args.target_fps = target
+        plan.warn_of_rate(args, Dataset.open(data), ["gate"])
+        assert ("has 25 frames a second, the target is 5" in capsys.readouterr().err) == is_told
+
+
+@pytest.mark.parametrize("flags", [["--hold"], ["--hold", "--plan", "p.json", "--budget", 0.2]])
+def test_holding_is_for_the_budget_of_a_plan(parts, video, tmp_path, flags):
+    words = ["--video", video, *parts, "--save_dir", tmp_path, *flags]
+    with pytest.raises(InputError, match="--hold changes the budget of --plan; give a plan, and no --budget"):
+        run_cameras.main(run_cameras.make_parser().parse_args([str(word) for word in words]))
