@@ -59,6 +59,32 @@ def pack_densely(sizes: Sequence[tuple[int, int]]) -> Atlas:
     return min((pack(sizes, width) for width in sorted(widths)), key=lambda atlas: atlas.height * atlas.width)
 
 
+def pack_into(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list[dict[int, tuple[int, int]]]:
+    """Few pictures of height × width that hold rectangles (height, width), as `pack`: {index: (top, left)} of each.
+
+    ValueError for a rectangle that is larger than a picture.
+    """
+    if any(size[0] > height or size[1] > width for size in sizes):
+        raise ValueError(f"a rectangle is larger than {height}x{width}")
+    left_over = sorted(range(len(sizes)), key=lambda index: (-sizes[index][0], -sizes[index][1]))
+    pictures: list[dict[int, tuple[int, int]]] = []
+    while left_over:
+        skyline, places = [_Step(0, 0, width)], dict[int, tuple[int, int]]()
+        for index in left_over:
+            high, across = sizes[index]
+            tops = [
+                (top, step.left)
+                for number, step in enumerate(skyline)
+                if step.left + across <= width and (top := _top_at(skyline, number, across)) + high <= height
+            ]
+            if tops:
+                top, left = places[index] = min(tops)
+                skyline = _raised(skyline, _Step(left, top + high, across))
+        pictures.append(places)
+        left_over = [index for index in left_over if index not in places]
+    return pictures
+
+
 def _top_at(skyline: Sequence[_Step], number: int, across: int) -> int:
     """The height at which a rectangle comes to lie that begins at a step."""
     top, end = 0, skyline[number].left + across

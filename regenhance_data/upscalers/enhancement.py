@@ -7,6 +7,7 @@ import numpy as np
 from regenhance_data.console import warn
 from regenhance_data.regions.atlas import pack_densely
 from regenhance_data.regions.rectangles import Rectangle, Region
+from regenhance_data.upscalers.fixed_size import Call, calls_for, is_inside, made_by
 from regenhance_data.upscalers.receptive_field import exact_halo
 from regenhance_data.upscalers.tiling import TiledUpscaler
 
@@ -20,8 +21,9 @@ class RegionEnhancer:
     picture, for engines that gain from few large calls; those at the frame's border are enhanced
     on their own, since there the network sees the border. 'whole' enhances the whole frame and cuts the regions out.
     All give the same pixels where the halo is the exact one. halo_px: LR pixels around a region that the upscaler sees,
-    for `cover`; None takes the exact halo (see `exact_halo`). An upscaler that has none, or takes one frame size only,
-    enhances whole frames, which a warning says. After that `mode` and `halo_px` are what holds.
+    for `cover`; None takes the exact halo (see `exact_halo`). An upscaler that has none enhances whole frames, which a
+    warning says. The regions for one that takes one size only are always packed, in pictures of that size. After that
+    `mode` and `halo_px` are what holds.
     """
 
     def __init__(self, upscaler: TiledUpscaler, mode: str = "regions", halo_px: int | None = None) -> None:
@@ -29,13 +31,16 @@ class RegionEnhancer:
             raise ValueError(f"mode {mode}: expected one of {', '.join(MODES)}")
         self.mode, self.halo_px, self.scale = mode, halo_px or 0, upscaler.network.scale
         self._upscaler, self._multiple = upscaler, upscaler.network.multiple
-        if mode == "whole" or (halo_px is not None and not upscaler.network.fixed_hw):
+        is_fixed = upscaler.network.fixed_hw is not None
+        if mode == "whole" or (halo_px is not None and not is_fixed):
             return
         halo = exact_halo(upscaler.network)
         if halo.px is None:
             warn(f"{upscaler.network.source}: enhances whole frames, not regions: {halo.how}")
-            self.mode = "whole"
-        self.halo_px = halo.px or 0
+            self.mode, self.halo_px = "whole", 0
+            return
+        self.mode = "atlas" if is_fixed else mode
+        self.halo_px = halo.px if halo_px is None else halo_px
 
     def enhance(self, lr: np.ndarray, regions: Sequence[Region]) -> list[np.ndarray]:
         """The HR pixels of each region's inner rectangle, uint8 [height·scale, width·scale, 3], of an LR frame, uint8
@@ -47,11 +52,14 @@ class RegionEnhancer:
         seen = [self._aligned(region.outer, height, width) for region in regions]
         if not regions:
             return []
-        if self.mode == "whole" or sum(rectangle.area for rectangle in seen) >= height * width:
+        if calls := self._calls(seen, (height, width)):
+            made = made_by(calls, lr, seen, self._upscaler.network)
+            return [self._inner(hr, region, one) for hr, region, one in zip(made, regions, seen, strict=True)]
+        if self.pixels_seen(regions, (height, width)) == height * width:
             frame = Rectangle(0, 0, height, width)
             hr = self._made(lr, frame)
             return [self._inner(hr, region, frame) for region in regions]
-        is_packed = [self.mode == "atlas" and _is_inside(rectangle, height, width) for rectangle in seen]
+        is_packed = [self.mode == "atlas" and is_inside(rectangle, (height, width)) for rectangle in seen]
         packed = iter(self._made_at_once(lr, [one for one, is_one in zip(seen, is_packed, strict=True) if is_one]))
         return [
             self._inner(next(packed) if is_one else self._made(lr, one), region, one)
@@ -59,13 +67,23 @@ class RegionEnhancer:
         ]
 
     def pixels_seen(self, regions: Sequence[Region], lr_hw: tuple[int, int]) -> int:
-        """How many LR pixels the upscaler sees for these regions of a frame (height, width); of an atlas, without what
-        is left empty.
+        """How many LR pixels the upscaler sees for these regions of a frame (height, width), at most all; of an atlas,
+        without what is left empty, unless it is of the one size that the upscaler takes.
         """
         whole = lr_hw[0] * lr_hw[1]
         if self.mode == "whole":
             return whole if regions else 0
-        return min(sum(self._aligned(region.outer, *lr_hw).area for region in regions), whole)
+        seen = [self._aligned(region.outer, *lr_hw) for region in regions]
+        if fixed_hw := self._upscaler.network.fixed_hw:
+            calls = self._calls(seen, lr_hw)
+            return min(len(calls) * fixed_hw[0] * fixed_hw[1], whole) if calls is not None else whole
+        return min(sum(one.area for one in seen), whole)
+
+    def _calls(self, seen: Sequence[Rectangle], lr_hw: tuple[int, int]) -> list[Call] | None:
+        """Those of a network of one size; None where the whole frame goes through it, and for other networks."""
+        if self.mode == "whole" or not self._upscaler.network.fixed_hw:
+            return None
+        return calls_for(seen, lr_hw, self._upscaler.network, self.halo_px)
 
     def _made(self, lr: np.ndarray, seen: Rectangle) -> np.ndarray:
         return self._upscaler(np.ascontiguousarray(lr[seen.slices])[None])[0]
@@ -108,8 +126,3 @@ def _aligned_span(first: int, last: int, length: int, multiple: int) -> tuple[in
     if last == length:
         first = min(first, max(length - 1 - -length % multiple, 0))
     return first // multiple * multiple, last
-
-
-def _is_inside(rectangle: Rectangle, height: int, width: int) -> bool:
-    """Whether it does not touch the frame's border."""
-    return min(rectangle.top, rectangle.left) > 0 and rectangle.bottom < height and rectangle.right < width

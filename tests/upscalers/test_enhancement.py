@@ -160,7 +160,8 @@ def test_the_measured_halo_is_the_known_one(name):
     [
         ({"function": GlobalMean()}, "more than 128 pixels away"),
         ({"function": Windows()}, "where they are in its input"),
-        ({"function": GlobalMean(), "fixed_hw": (48, 64), "overlap": 8}, "its input is always 64x48"),
+        ({"function": GlobalMean(), "fixed_hw": (48, 64), "overlap": 8}, "more than 8 pixels away"),
+        ({"function": Windows(), "fixed_hw": (64, 64), "overlap": 8}, "where they are in its input"),
     ],
 )
 def test_a_network_without_a_halo_enhances_whole_frames(about, why, capsys):
@@ -174,3 +175,38 @@ def test_a_network_without_a_halo_enhances_whole_frames(about, why, capsys):
         lr, selected = frame_of(61, 93), np.zeros((4, 6), bool)
         selected[1, 2] = True
         assert_whole_frames_pixels(enhancer, lr, selected, TiledUpscaler(network)(lr[None])[0])
+
+
+def of_one_size(height, width):
+    """A network that looks 4 pixels far and takes inputs of this size alone."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 5, padding=2), nn.Tanh(), nn.Conv2d(8, 12, 5, padding=2), nn.PixelShuffle(2))
+    return TorchNetwork(layers.requires_grad_(False), "fixed", 2, 1.0, fixed_hw=(height, width), overlap=12)
+
+
+@pytest.mark.parametrize("mode", ["regions", "atlas"])
+@pytest.mark.parametrize(("size", "fixed_hw"), [((150, 203), (64, 64)), ((61, 205), (96, 64)), ((40, 40), (64, 64))])
+def test_a_network_of_one_size_makes_the_whole_frames_pixels_of_regions(size, fixed_hw, mode):
+    network, lr = of_one_size(*fixed_hw), frame_of(*size)
+    enhancer = RegionEnhancer(TiledUpscaler(network), mode)
+    assert (enhancer.mode, enhancer.halo_px) == ("atlas", 4)
+    hr = TiledUpscaler(network)(lr[None])[0]
+    rng, shape = np.random.default_rng(0), MacroblockGrid(*size).shape
+    for share in (0.02, 0.1, 0.4, 1):
+        assert_whole_frames_pixels(enhancer, lr, rng.random(shape) < share, hr)
+    for at in range(0, np.prod(shape), 3):
+        assert_whole_frames_pixels(enhancer, lr, np.arange(np.prod(shape)).reshape(shape) == at, hr)
+    row = np.zeros(shape, bool)
+    row[1] = True  # wider than the network's input
+    assert_whole_frames_pixels(enhancer, lr, row, hr)
+
+
+def test_a_network_of_one_size_is_called_for_few_full_inputs():
+    network = of_one_size(64, 64)
+    enhancer = RegionEnhancer(TiledUpscaler(network))
+    selected = np.random.default_rng(0).random((12, 20)) < 0.05
+    selected[[0, -1]] = selected[:, [0, -1]] = False
+    regions = cover(selected, MacroblockGrid(180, 320), enhancer.halo_px)
+    calls = enhancer.pixels_seen(regions, (180, 320)) / 64**2
+    needed = sum(region.outer.area for region in regions) / 64**2
+    assert needed <= calls <= 1.5 * needed + 1
