@@ -257,8 +257,8 @@ def run(
         raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
     if record.frames:
         report(record, written, args)
-    # a live camera that is away at the end has been there, unless it never was
-    failed = {key: error for key, error in failed.items() if not sources or key not in record.cameras}
+    were_there = set(record.cameras) & sources.counts().keys() if sources else set()  # and are away at the end
+    failed = {key: error for key, error in failed.items() if key not in were_there}
     if failed:
         others = "; the others are done" if len(failed) < len(cameras) else ""
         raise InputError("; ".join(map(str, failed.values())) + others)

@@ -97,7 +97,8 @@ def frame_of(
 # --- which cameras -------------------------------------------------------------------------------------------------
 def cameras_of_videos(videos: Sequence[str]) -> list[Camera]:
     """A camera for each file, URL or device, named after it. InputError for two of one name."""
-    return _distinct([Camera(_name_of(video), _known(video, "--video")) for video in videos], "--video")
+    sources = [_known(video, "--video") for video in videos]
+    return _distinct([Camera(_name_of(source), source) for source in sources], "--video")
 
 
 def read_cameras(path: Path) -> list[Camera]:
@@ -141,7 +142,7 @@ def _camera(path: Path, where: str, entry: Any) -> Camera:
 def _number(entry: dict[str, Any], key: str, where: str, expected: str, least: float, most: float = 1e6) -> float:
     value = entry[key]
     if not _is_number(value) or not least <= value <= most:
-        raise InputError(f"{where}: {key} {str(value)[:40]}: expected {expected}")
+        raise InputError(f"{where}: {key} {redacted(str(value))[:40]}: expected {expected}")
     return float(value)
 
 

@@ -1,6 +1,7 @@
 """When the next round of a live run is taken: as late as possible, so that its frames are new."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from threading import Condition
@@ -8,14 +9,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_TAKINGS = 16  # of the last rounds
 _NEWEST = 0.3  # the share of the last duration in the expected one
 
 
 class Pacing:
     """Takes rounds so that none of them waits before a stage, and the slowest stage never waits for a round.
 
-    stages: their number. Each works on one round after the other, in a thread of its own. What a stage takes is
-    expected to be what it took; when it takes longer, it is expected to be done any moment.
+    stages: their number. Each works on one round after the other, in a thread of its own. A stage is expected to take
+    what it took before, and to be done any moment when it takes longer. clock: seconds.
     """
 
     def __init__(self, stages: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,6 +25,8 @@ class Pacing:
         self._expected_s, self._began_s = [0.0] * stages, [0.0] * stages
         self._begun, self._ended = [0] * stages, [0] * stages  # rounds
         self._taken = 0
+        self._asked_s: deque[float] = deque()  # for rounds that no stage has begun
+        self._taking_s: deque[float] = deque([0.0], _TAKINGS)
         self._changed = Condition()
 
     def admitted(self, rounds: Iterable[T]) -> Iterator[T]:
@@ -32,12 +36,14 @@ class Pacing:
             with self._changed:
                 while (left_s := self.due_s() - self._clock()) > 0:
                     self._changed.wait(left_s)
+            asked_s = self._clock()
             try:
                 one = next(source)
             except StopIteration:
                 return
             with self._changed:
                 self._taken += 1
+                self._asked_s.append(asked_s)
             yield one
 
     def due_s(self) -> float:
@@ -51,7 +57,8 @@ class Pacing:
                 is_in_it = self._begun[stage] > number
                 begin = self._began_s[stage] if is_in_it else max(at, free[stage])
                 at = free[stage] = max(now, begin + self._expected_s[stage])
-        return max(free[stage] - sum(self._expected_s[:stage]) for stage in self._stages)
+        due_s = max(free[stage] - sum(self._expected_s[:stage]) for stage in self._stages)
+        return due_s - min(self._taking_s)  # the shortest of them did not wait for a camera
 
     @contextmanager
     def stage(self, number: int) -> Iterator[None]:
@@ -60,6 +67,8 @@ class Pacing:
         with self._changed:
             self._began_s[number] = began
             self._begun[number] += 1
+            if not number and self._asked_s:
+                self._taking_s.append(began - self._asked_s.popleft())
         try:
             yield
         finally:

@@ -17,7 +17,7 @@ import av
 import numpy as np
 
 from deploy.online.cameras import Camera, file_frames
-from deploy.online.streams import PasswordRefused, Patience
+from deploy.online.streams import LISTENS, PasswordRefused, Patience
 from regenhance_data.console import tell, warn
 from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.video import inspect_video, upright
@@ -170,6 +170,11 @@ class LiveReader(Reader):
         self._first_s: float | None = None
         self._lost_s: float | None = None
 
+    def begin(self) -> None:
+        super().begin()
+        if self.info is not None and self.problem is not None:  # it was lost before the first round
+            warn(f"{self.camera.id}: {self.problem}; trying again")
+
     def _run(self) -> None:
         patience = self._patience
         wait_s = patience.first_wait_s
@@ -184,7 +189,7 @@ class LiveReader(Reader):
             if self._closed.is_set() or self.is_over:
                 return
             self._lose(as_input_error(self.camera, problem))
-            if connection.frames:
+            if connection.frames or self.camera.source.endswith(LISTENS):  # whoever pushes must find it listening
                 wait_s = patience.first_wait_s
             is_refused = isinstance(problem, PasswordRefused)
             self._closed.wait(patience.refused_wait_s if is_refused else wait_s)
@@ -267,4 +272,5 @@ def as_input_error(camera: Camera, error: Exception | None) -> InputError:
     """Any problem of a camera in one line, without credentials."""
     if isinstance(error, InputError):
         return error
-    return InputError(f"{camera.shown}: {redacted(one_line(error)) if error else 'its stream has ended'}")
+    said = one_line(RuntimeError(redacted(f"{type(error).__name__}: {error}"))) if error else "its stream has ended"
+    return InputError(f"{camera.shown}: {said}")

@@ -154,7 +154,7 @@ class Sources:
 
     def failed(self) -> dict[str, InputError]:
         """What is wrong with each camera now."""
-        found = {key: source.problem or source.left_out for key, source in self._sources.items()}
+        found = {key: source.problem or source.left_out for key, source in list(self._sources.items())}
         return {key: problem for key, problem in found.items() if problem is not None}
 
 

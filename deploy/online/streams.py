@@ -19,7 +19,7 @@ _PROTOCOLS = "rtsp,rtsps,rtmp,http,https,httpproxy,tcp,udp,rtp,srtp,tls,crypto,d
 # a page or a picture is none of them, whatever it begins with
 _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,nut,mpeg,h264,hevc,m4v,ogg,aac"
 _PROBED = {"fflags": "nobuffer", "probesize": "1000000", "analyzeduration": "1000000", "fpsprobesize": "0"}
-_LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
+LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
 _FALLBACK_RATE = 25.0
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
@@ -98,7 +98,7 @@ def _open(source: str, patience: Patience) -> Any:
     av.logging.set_level(None)  # FFmpeg's own lines show URLs
     if source.startswith("/"):
         return av.open(source, format="v4l2", timeout=(patience.open_s, patience.read_s))
-    url, listens = (source[: -len(_LISTENS)], True) if source.endswith(_LISTENS) else (source, False)
+    url, listens = (source[: -len(LISTENS)], True) if source.endswith(LISTENS) else (source, False)
     scheme, read_us = urlsplit(url).scheme.lower(), str(int(1e6 * patience.read_s))
     options = {"protocol_whitelist": _PROTOCOLS, **_PROBED}
     if scheme in ("rtsp", "rtsps"):
@@ -155,7 +155,7 @@ def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> 
     if isinstance(error, _PASSWORD):
         return PasswordRefused(f"{shown}: the user or the password is refused; write {_CREDENTIALS}")
     if isinstance(error, TimeoutError | av.error.ExitError):
-        if source.endswith(_LISTENS):
+        if source.endswith(LISTENS):
             return InputError(f"{shown}: nobody has pushed a stream to it; start the one that does")
         return InputError(f"{shown}: no answer for {patience.read_s:g} s; is the camera on, and the address right?")
     if source.startswith("/") and isinstance(error, OSError):
