@@ -8,11 +8,14 @@ limits it. The answer may be that the target is not reachable on this machine, o
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
@@ -47,6 +50,7 @@ python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector 
 """
 
 _FASTER = 1.5  # than the target, from which frames are said to be too near to each other
+_TURNS_OF_THREADS, _WORTH_OTHER_THREADS = 3, 1.05  # faster by that
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -80,19 +84,23 @@ def main(args: argparse.Namespace) -> None:
     warn_of_rate(args, dataset, [clip[0].camera for clip in clips])
     engines, detector, files = load_engines(args, dataset, clips)
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting
-    from deploy.online.planning import Scores
+    from deploy.online.planning import Scores, to_measure
     from deploy.online.trials import Trials
 
     metric, matches, score = counting(detector.task, detector.class_names, detector.settings.classes)
     scores = Scores(score, [frame.camera for clip in clips for frame in clip])
     trials = Trials(engines, clips, target.cameras, reference_by(args, detector), matches)
     reference = TRUTH if args.truth else ORIGINALS if has_originals else UPSCALED
-    machine = machine_of(args.threads)
     if args.check:
         hold(args.check, engines, clips, trials, scores, args.save_dir)
         return
     search(args, trials, scores, engines.exact_px)
-    record = decide(target, trials, scores, engines, clips, (metric, reference), (machine, files))
+    best = max(trials.done, key=lambda trial: np.nan_to_num(scores.value(trial)))
+    engines, speedup, threads = with_best_threads(args, dataset, clips, engines, best)
+    finalists = to_measure(trials.done, scores.value, target, speedup)
+    record = decide(
+        target, finalists, scores, engines, clips, len(trials.done), (metric, reference), (machine_of(threads), files)
+    )
     write_results(args, record)
 
 
@@ -216,21 +224,44 @@ def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_p
     Search(trial, scores.value, args.budgets, exact_px).run()
 
 
+def with_best_threads(
+    args: argparse.Namespace, dataset: Dataset, clips: "list[list[KnownFrame]]", engines: "Engines", trial: "Trial"
+) -> "tuple[Engines, float, int | None]":
+    """(the engines with as many threads as are fastest, how much faster whole runs are than one stage after the other,
+    the number of threads). Stages overlap, so one thread for each engine may be faster than all cores.
+    """
+    from deploy.online.timing import measured
+
+    tried: dict[int | None, Engines] = {args.threads: engines}
+    if args.threads is None and len(os.sched_getaffinity(0)) > 1:
+        tried[1] = load_engines(argparse.Namespace(**{**vars(args), "threads": 1}), dataset, clips)[0]
+    fps: dict[int | None, list[float]] = {threads: [] for threads in tried}
+    for _ in range(_TURNS_OF_THREADS):
+        for threads, some in tried.items():
+            fps[threads] += measured(some, [trial.plan], clips, args.cameras, turns=1)[trial.plan].fps
+    speed = {threads: float(np.median(some)) for threads, some in fps.items()}
+    best = args.threads
+    if speed.get(1, 0.0) > _WORTH_OTHER_THREADS * speed[args.threads]:
+        best = 1
+        console.tell(f"one thread for each engine is faster: {speed[1]:.1f} frames a second, not {speed[None]:.1f}")
+    return tried[best], speed[best] * trial.frame_ms / 1000, best
+
+
 def decide(
     target: "Target",
-    trials: "Trials",
+    finalists: "list[Trial]",
     scores: "Scores",
     engines: "Engines",
     clips: "list[list[KnownFrame]]",
+    tried: int,
     judged: tuple[str, str],
     about: "tuple[Machine, Files]",
 ) -> "PlanRecord":
-    """Measure the front, and choose. judged: (metric, reference)."""
+    """Measure the finalists of so many settings, and choose. judged: (metric, reference)."""
     from deploy.online.plan_file import PlanRecord, Point
-    from deploy.online.planning import Measured, choose, pareto, to_measure
+    from deploy.online.planning import Measured, choose, pareto
     from deploy.online.timing import measured, spread
 
-    finalists = to_measure(trials.done, scores.value, target)
     timings = measured(engines, [trial.plan for trial in finalists], clips, target.cameras)
     points = [Measured(one, scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
     choice = choose(points, target, scores, METRIC_NAMES[judged[0]])
@@ -241,7 +272,7 @@ def decide(
 
     front = tuple(point(one) for one in pareto(points))
     names = tuple(dict.fromkeys(scores.clips))
-    frames, tried = len(scores.clips), len(trials.done)
+    frames = len(scores.clips)
     return PlanRecord(
         target, choice.answer, choice.verdict, *judged, frames, names, tried, point(choice.point), front, *about
     )

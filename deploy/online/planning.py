@@ -31,6 +31,7 @@ _LEAST_KEPT = 0.02  # of the macroblocks; a cache that keeps fewer changes nothi
 _LEAST_SAVING = 0.03  # of a frame's time, for which rarer prediction is tried
 _SLOWER = 0.9  # a trial is not measured further where another one as good takes this share of its time
 _MOST_MEASURED = 8
+_AS_FAST = 0.95  # of the fastest point's speed
 NOT_REACHABLE, DO_NOT_ENHANCE, REACHED = "not reachable on this machine", "do not enhance", "reachable"
 
 
@@ -171,9 +172,13 @@ def promising(trials: Sequence[Trial], value: Callable[[Trial], float], slower: 
     ]
 
 
-def to_measure(trials: Sequence[Trial], value: Callable[[Trial], float], target: Target) -> list[Trial]:
-    """The trials whose speed is worth a measurement: the front with what may be on it, thinned out far from the
-    target; always among them the fastest, the best, and those with nothing enhanced and with whole frames.
+def to_measure(
+    trials: Sequence[Trial], value: Callable[[Trial], float], target: Target, speedup: float = 1.0
+) -> list[Trial]:
+    """The trials whose speed is worth a measurement: those that may be on the front, of many the nearest to the target,
+    evenly spaced without one. Always among them the fastest, the best, nothing enhanced and whole frames.
+
+    speedup: of whole runs, whose stages overlap, over one stage after the other.
     """
     front = promising(trials, value, _SLOWER)
     always = [trial for trial in trials if trial.plan in (NONE, WHOLE)]
@@ -183,13 +188,12 @@ def to_measure(trials: Sequence[Trial], value: Callable[[Trial], float], target:
 
     def distance(trial: Trial) -> float:
         if target.fps is not None:
-            return abs(float(np.log(1000 / trial.frame_ms / (target.fps * target.cameras))))
-        least = target.f1 * max(map(value, front)) if target.f1 and target.of_best else target.f1
-        return abs(value(trial) - least) if least else -value(trial)
+            return abs(float(np.log(1000 * speedup / trial.frame_ms / (target.fps * target.cameras))))
+        return abs(value(trial) - (target.f1 or 1.0) * (max(map(value, front)) if target.of_best else 1.0))
 
-    near = [*always, *sorted(front, key=distance)]
-    unique = list({trial.plan: trial for trial in near}.values())
-    return unique[:_MOST_MEASURED]
+    has_target = target.fps is not None or target.f1 is not None
+    others = sorted(front, key=distance) if has_target else front[:: -(-len(front) // (_MOST_MEASURED - len(always)))]
+    return list({trial.plan: trial for trial in [*always, *others]}.values())[:_MOST_MEASURED]
 
 
 @dataclass(frozen=True)
@@ -222,28 +226,32 @@ class Choice:
 
 
 def choose(points: Sequence[Measured], target: Target, scores: Scores, metric: str) -> Choice:
-    """The cheapest point that meets the target: for frames a second, of those with the best score within TIE.
+    """The point that meets the target: for a score the fastest, else the best score, of equal ones the fastest.
 
-    Where nothing enhanced is as good, that is chosen. Where no point meets the target, the one that is nearest to it.
+    Where nothing enhanced is as good, or as fast, that is chosen. Where no point meets the target, the one that is
+    nearest to it.
     """
     meeting = [point for point in points if _meets(point, target, points)]
-    answer = REACHED if meeting else NOT_REACHABLE
     if not meeting:
-        meeting = [max(points, key=lambda point: point.fps[1] if target.fps else point.value)]
-    if target.f1 is not None and answer == REACHED:
-        best = max(meeting, key=lambda point: point.fps[1])
-    else:
-        most = max(point.value for point in meeting)
-        best = max((point for point in meeting if point.value >= most - TIE), key=lambda point: point.fps[1])
+        best = max(points, key=lambda point: point.fps[1] if target.fps else point.value)
+        return Choice(best, NOT_REACHABLE, Verdict(CANNOT_TELL, "no setting meets the target"))
     plain = [point for point in meeting if point.trial.plan.mode == "none"]
+    if target.f1 is not None:
+        best = max(meeting, key=lambda point: point.fps[1])
+        fast = [point for point in plain if point.fps[1] >= _AS_FAST * best.fps[1]]
+        if fast:
+            none = max(fast, key=lambda point: point.fps[1])
+            text = f"{metric} {none.value:.3f} with nothing enhanced is enough"
+            return Choice(none, DO_NOT_ENHANCE, Verdict(NOT_WORTH_IT, text))
+        return Choice(best, REACHED, Verdict(WORTH_IT, "with nothing enhanced the target is not met, or not as fast"))
+    most = max(point.value for point in meeting)
+    best = max((point for point in meeting if point.value >= most - TIE), key=lambda point: point.fps[1])
     if not plain:
-        return Choice(best, answer, Verdict(WORTH_IT, "nothing enhanced does not meet the target"))
+        return Choice(best, REACHED, Verdict(WORTH_IT, "with nothing enhanced the target is not met"))
     none = max(plain, key=lambda point: point.value)
     verdict = _verdict(none, best, scores, metric)
-    if best is not none and verdict.answer == NOT_WORTH_IT:
-        best = none
-    is_plain = best.trial.plan.mode == "none"
-    return Choice(best, DO_NOT_ENHANCE if is_plain and answer == REACHED else answer, verdict)
+    is_as_good = verdict.answer == NOT_WORTH_IT
+    return Choice(none if is_as_good else best, DO_NOT_ENHANCE if is_as_good else REACHED, verdict)
 
 
 def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
@@ -257,16 +265,15 @@ def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
 
 def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Verdict:
     """Whether a point is better than the one with nothing enhanced, by the interval of the difference."""
-    counts = [{ALL_ENHANCED: some} for some in best.trial.counts]
+    text = f"{metric} {none.value:.3f} with nothing enhanced"
+    if best.trial.plan.mode == "none":
+        return Verdict(NOT_WORTH_IT, f"no enhancement at this speed is better than {text}")
     gain = scores.gain(none.trial, best.trial)
     low, high = gain.interval_95
-    text = f"{metric} is {none.value:.3f} with nothing enhanced at this target"
-    if best.trial.plan.mode == "none":
-        return Verdict(NOT_WORTH_IT, text + ", and nothing enhanced within it is better")
-    text += f", {gain.value:+.3f} with the plan (95 %: {low:+.3f} to {high:+.3f})"
+    text += f", {gain.value:+.3f} with {{}} (95 %: {low:+.3f} to {high:+.3f})"
     if low > 0:
-        return Verdict(WORTH_IT, text)
+        return Verdict(WORTH_IT, text.format("the plan"))
     if gain.value <= TIE or high < LEAST_GAIN:
-        return Verdict(NOT_WORTH_IT, text)
-    reason = too_little(counts, metric)
-    return Verdict(CANNOT_TELL, text + (f"; {reason}" if reason else ""), "use more frames")
+        return Verdict(NOT_WORTH_IT, text.format("the best setting"))
+    reason = too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric)
+    return Verdict(CANNOT_TELL, text.format("the plan") + (f"; {reason}" if reason else ""), "use more frames")
