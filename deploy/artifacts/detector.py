@@ -17,6 +17,7 @@ from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.filtering import BOXES, CLASSES, FRAMES, LABELS, SCORES
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import parse_json
 from regenhance_data.io.onnx_files import LOOP_LIMIT_S, check_network
 
 KIND = "detector"
@@ -125,7 +126,7 @@ def _metadata(model: onnx.ModelProto) -> dict[str, str]:
 
 
 def _from_json(metadata: Mapping[str, str], key: str, kind: type) -> Any:
-    with suppress(ValueError, RecursionError):
-        value = json.loads(metadata.get(key, ""))
+    with suppress(ValueError):
+        value = parse_json(metadata.get(key, ""))
         return value if isinstance(value, kind) else None
     return None

@@ -1,6 +1,5 @@
 """Detectors from TorchScript files."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.torchvision import names_of
-from regenhance_data.io.files import sha256
+from regenhance_data.io.files import parse_json, sha256
 from regenhance_data.io.torchscript import load_script
 
 NAMES_FILE = "config.txt"  # the file in the archive where Ultralytics writes metadata
@@ -58,7 +57,7 @@ def _names_of_rcnn(module: Any) -> dict[int, str]:
 
 def _metadata(config: bytes | str) -> Metadata:
     try:
-        value = json.loads(config or "{}")
-    except (ValueError, RecursionError):
+        value = parse_json(config or "{}")
+    except ValueError:
         return Metadata()
     return Metadata.of(value if isinstance(value, dict) else {})

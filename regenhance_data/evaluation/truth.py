@@ -1,6 +1,5 @@
 """True boxes from a JSON file."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,9 @@ from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import read_json
+
+MOST_BYTES = 256 << 20  # boxes of hours
 
 
 def read_truth(path: Path, settings: DetectorSettings, task: str, class_names: Sequence[str]) -> dict[int, Detections]:
@@ -21,13 +23,13 @@ def read_truth(path: Path, settings: DetectorSettings, task: str, class_names: S
     """
     if task != "detection":
         raise InputError(f"{path}: true boxes are for detection, --detector {settings.spec} is for {task}")
+    content = read_json(path, MOST_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         names = [str(name) for name in content["classes"]]
         numbers = np.array([class_number(name, class_names) for name in names], np.int64)
         counted = [class_number(name, class_names) for name in settings.classes or names]
         truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(
             f"{path}: is not a valid file of true boxes ({type(error).__name__}: {error}); see --help"
         ) from None

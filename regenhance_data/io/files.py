@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shlex
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,12 +22,15 @@ from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once
 
 _MOST_NAMED = 12
+MOST_YAML_BYTES, MOST_JSON_BYTES = 4 << 20, 64 << 20  # seconds to read each, and a GB of memory
+_MOST_BITS = 1023  # of an integer: Python refuses to print one of thousands of digits, and no float holds more
+_MOST_DEPTH = 100  # of lists and mappings in each other
 # PyYAML constructs numbers, dates and keys with Python's own functions, and does not catch their exceptions.
-_MOST_BITS = 1024  # Python refuses to print an integer of thousands of digits
 _BROKEN_YAML = (
     *(yaml.YAMLError, ValueError, LookupError, TypeError),
     *(AttributeError, ArithmeticError, RecursionError),
 )
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is several times as fast
 
 
 def digest(value: Any) -> str:
@@ -138,18 +142,56 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file. InputError when it is missing or broken."""
+def _content(path: Path, most_bytes: int) -> bytes:
+    """The bytes of a file. InputError where it is missing, larger, or no regular file: a device may never end."""
+    refusal = InputError(f"{path}: is not a regular file; give the name of one")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise refusal
+            content = file.read(most_bytes + 1)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    except IsADirectoryError:
+        raise refusal from None
+    except ValueError as error:  # a null character
+        raise InputError(f"{path!r:.200}: is no file name ({one_line(error)})") from None
+    if len(content) > most_bytes:
+        raise InputError(f"{path}: has more than {most_bytes >> 20} MB, which no such file needs; make it again")
+    return content
 
 
-class _AliasReader(yaml.SafeLoader):
-    """Takes aliases; their values are one object. Integers have at most _MOST_BITS."""
+def _open_at_once(name: str, flags: int) -> int:
+    return os.open(name, flags | os.O_NONBLOCK)  # a pipe may never begin
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of JSON text that is not trusted; its integers are those that a float can hold. ValueError for a text
+    that is no JSON.
+    """
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= _MOST_BITS else 0
+    if len(text) > _MOST_BITS or value.bit_length() > _MOST_BITS:
+        raise ValueError("it has a number of hundreds of digits")
+    return value
+
+
+def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """The value in a JSON file, as in `parse_json`. InputError when it is missing, broken or too large."""
+    try:
+        return parse_json(_content(path, most_bytes).decode())
+    except ValueError as error:
+        raise InputError(f"{path}: not readable as JSON ({one_line(error)})") from None
+
+
+class _Reader(_SafeLoader):
+    """Integers have at most _MOST_BITS."""
 
     def construct_yaml_int(self, node: Any) -> int:
         value: int = super().construct_yaml_int(node)
@@ -160,16 +202,18 @@ class _AliasReader(yaml.SafeLoader):
         return value
 
 
-_AliasReader.add_constructor("tag:yaml.org,2002:int", _AliasReader.construct_yaml_int)
+_Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
 
 
-class _Reader(_AliasReader):
-    """Refuses aliases: a few lines of them can expand to more values than fit in memory, or contain themselves."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
+def _refuse_deep_or_alias(text: str, takes_aliases: bool) -> None:
+    """YAMLError for what a few lines of YAML can do: values that contain themselves, or more than fit in memory."""
+    depth = 0
+    for event in yaml.parse(text, _Reader):
+        if isinstance(event, yaml.AliasEvent) and not takes_aliases:
             raise yaml.YAMLError("it has an alias (*name); write the value instead")
-        return super().compose_node(parent, index)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_DEPTH:
+            raise yaml.YAMLError("it is nested too deeply")
 
 
 class _Writer(yaml.SafeDumper):
@@ -177,18 +221,19 @@ class _Writer(yaml.SafeDumper):
         return True
 
 
-def read_yaml(path: Path, most_values: int = 0) -> dict[str, Any]:
-    """The mapping in a YAML file, read with the safe loader. InputError when it is missing or not a mapping.
+def read_yaml(path: Path, most_values: int = 0, most_bytes: int = MOST_YAML_BYTES) -> dict[str, Any]:
+    """The mapping in a YAML file, read with the safe loader. InputError when it is missing, too large or not a mapping.
 
-    Its integers have at most 1,024 bits, so that they can be printed. most_values: aliases are replaced by copies of
-    what they stand for, if there are no more values than this then; without it they are refused.
+    Its integers are those that a float can hold. most_values: aliases are replaced by copies of what they stand for, if
+    there are no more values than this then; without it they are refused.
     """
+    content = _content(path, most_bytes)
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), _AliasReader if most_values else _Reader)
+        text = content.decode()
+        _refuse_deep_or_alias(text, takes_aliases=bool(most_values))
+        value = yaml.load(text, _Reader)
         if most_values:
             value = _without_aliases(value, iter(range(most_values)))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
     except _BROKEN_YAML as error:
         raise InputError(f"{path}: not readable as YAML ({_said(error)})") from None
     if not isinstance(value, dict):

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from regenhance_data.console import tell
 from regenhance_data.errors import resumable
-from regenhance_data.io.files import digest, locked, write_text
+from regenhance_data.io.files import digest, locked, parse_json, write_text
 from regenhance_data.io.leftovers import name_file
 
 Item = TypeVar("Item")
@@ -114,6 +114,6 @@ def _read(path: Path, inputs: str) -> dict[str, tuple[Any, str]]:
 def _value(line: bytes) -> Any:
     """What a line holds; None where it is no JSON."""
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_json(line)
+    except ValueError:
         return None

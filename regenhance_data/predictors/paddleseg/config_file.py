@@ -1,6 +1,5 @@
 """A PaddleSeg YAML with its _base_ files, read without Paddle."""
 
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,20 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def _read_with_bases(path: Path, children: tuple[Path, ...], known: dict[Path, dict[str, Any]]) -> dict[str, Any]:
     """`children`: the files that led here, resolved. `known`: the files that have been merged, so each is read once."""
-    _refuse_unreadable(path)
-    place = path.resolve()
+    try:
+        place = path.resolve()
+        is_missing = not path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a null character
+        raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
+    if is_missing:
+        raise InputError(f"{path}: no such file{others_like(path) or others_like(CONFIGS / path.name)}")
     if place in children:
         raise InputError(f"{path}: is its own _base_; remove one of them")
     if len(children) == MOST_BASES:
         raise InputError(f"{path}: is the _base_ of a _base_ more than {MOST_BASES} times; write one config")
     if place in known:
         return known[place]
-    config = read_yaml(path, MOST_VALUES)
+    config = read_yaml(path, MOST_VALUES, MOST_BYTES)
     bases = config.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -38,20 +42,6 @@ def _read_with_bases(path: Path, children: tuple[Path, ...], known: dict[Path, d
         config = _merged(config, _read_with_bases(path.parent / base, (*children, place), known), path)
     known[place] = config
     return config
-
-
-def _refuse_unreadable(path: Path) -> None:
-    """InputError where `path` is no regular file (a device never ends), or too large for a config."""
-    try:
-        about = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file{others_like(path) or others_like(CONFIGS / path.name)}") from None
-    except (OSError, ValueError) as error:  # a loop of links; a null character
-        raise InputError(f"{path}: cannot be read ({one_line(error)})") from None
-    if not stat.S_ISREG(about.st_mode):
-        raise InputError(f"{path}: is not a regular file; give the name of a .yml file")
-    if about.st_size > MOST_BYTES:
-        raise InputError(f"{path}: has {about.st_size >> 20} MB, a config at most {MOST_BYTES >> 20}")
 
 
 def _merged(config: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def write(path, **content):
 def test_each_base_is_read_once_however_often_it_is_named(tmp_path, monkeypatch):
     read = []
     real = config_file.read_yaml
-    monkeypatch.setattr(config_file, "read_yaml", lambda path, most: read.append(path.name) or real(path, most))
+    monkeypatch.setattr(config_file, "read_yaml", lambda path, *most: read.append(path.name) or real(path, *most))
     for level in range(40):
         write(tmp_path / f"b{level}.yml", _base_=[f"b{level + 1}.yml"] * 2, **{f"key{level}": level})
     write(tmp_path / "b40.yml", key40=40)
@@ -29,7 +29,7 @@ def test_a_base_is_a_regular_file_of_bounded_size(tmp_path):
     (tmp_path / "folder.yml").mkdir()
     (tmp_path / "large.yml").write_text("a: " + "x" * (2 << 20))
     says = {"/dev/zero": "not a regular file", "pipe.yml": "not a regular file", "folder.yml": "not a regular file"}
-    for base, said in {**says, "large.yml": "has 2 MB", "absent.yml": "no such file", "a\0b.yml": "read"}.items():
+    for base, said in {**says, "large.yml": "more than 1 MB", "absent.yml": "no such file", "a\0b.yml": "read"}.items():
         with pytest.raises(InputError, match=said):
             read_config(write(tmp_path / "config.yml", _base_=base))
 
