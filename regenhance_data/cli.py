@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from regenhance_data.errors import InputError, redacted
+from regenhance_data.errors import InputError, printable
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
 _last_words: list[Callable[[], str]] = []
@@ -146,5 +146,5 @@ def last_words(say: Callable[[], str]) -> Iterator[None]:
 
 def fail(program: str, message: str) -> NoReturn:
     """Print the one line of a refused input and exit 2."""
-    print(f"{program}: error: {redacted(' '.join(message.split()))}", file=sys.stderr)
+    print(f"{program}: error: {printable(message)}", file=sys.stderr)
     raise SystemExit(2)

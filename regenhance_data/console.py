@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from regenhance_data.errors import redacted
+from regenhance_data.errors import printable
 
 T = TypeVar("T")
 LINE_EVERY_S = 60.0  # between two lines on progress where there is no terminal for a bar
@@ -18,13 +18,13 @@ LINE_EVERY_S = 60.0  # between two lines on progress where there is no terminal 
 
 def warn(message: str) -> None:
     """Print one line on stderr: a problem was worked around, or something was skipped; the command continues."""
-    tqdm.write(f"warning: {redacted(' '.join(message.split()))}", file=sys.stderr)
+    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
 
 
 def tell(message: str) -> None:
     """Print one line on stdout, above a progress bar: what a file was taken for, or what was kept."""
     encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a file's name
-    line = redacted(" ".join(message.split())).encode(encoding, "backslashreplace").decode(encoding)
+    line = printable(message).encode(encoding, "backslashreplace").decode(encoding)
     tqdm.write(line, file=sys.stdout)
 
 

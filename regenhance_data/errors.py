@@ -30,6 +30,14 @@ def redacted(text: str) -> str:
     return _URL.sub(lambda url: _VALUE.sub(r"\1***", _USER.sub("://***@", url[0])), text)
 
 
+def printable(text: str) -> str:
+    """The text on one line, without credentials of URLs, and with escapes for control characters: a terminal obeys
+    them, and others wrote some texts.
+    """
+    line = redacted(" ".join(text.split()))
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
 def resumable(kept: str) -> KeyboardInterrupt:
     """An interrupt that tells what is `kept`, such as "kept 3 of 9 frames", of work that the same command goes on
     with.

@@ -16,6 +16,7 @@ from regenhance_data.grid import MacroblockGrid
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
 BatchRunner = Callable[[np.ndarray], np.ndarray]
 Runner = TypeVar("Runner")
+_ROUNDING = 0.01  # of importance: in 8 and 16 bits it passes 0 and 1 a little
 
 
 class Pool(Generic[Runner]):
@@ -73,7 +74,10 @@ class Predictor:
         raise NotImplementedError
 
     def predict(self, frames_bgr: np.ndarray) -> np.ndarray:
-        """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1]. InputError for another frame size."""
+        """uint8 [N, H, W, 3] BGR → importance float32 [N, rows, cols] in [0, 1].
+
+        InputError for another frame size, and where the predictor gives something else.
+        """
         if frames_bgr.dtype != np.uint8 or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != (*self.input_hw, 3):
             height, width = self.input_hw
             raise InputError(
@@ -88,7 +92,11 @@ class Predictor:
             with self._runners.leased(self._batch_runner) as run:
                 importance = run(np.ascontiguousarray(full))[: len(part)]
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
-        return np.concatenate(done).astype(np.float32)
+        made = np.concatenate(done).astype(np.float32)
+        if made.size and not (made.min() >= -_ROUNDING and made.max() <= 1 + _ROUNDING):  # nor NaN
+            found = f"importance from {made.min():.3g} to {made.max():.3g}"
+            raise InputError(f"{self.source}: gives {found}, expected 0 to 1; export it again")
+        return made.clip(0, 1)
 
     def predict_one(self, lr: np.ndarray) -> np.ndarray:
         """One LR frame, uint8 [H, W, 3] RGB → importance float32 [rows, cols] in [0, 1]."""

@@ -63,7 +63,7 @@ BACKENDS = {
             ("tensorrt",),
             device="cuda",
         ),
-        Backend("served", "deploy.backends.served.ServedPredictor", URL, "urllib3", ("urllib3",), device="server"),
+        Backend("served", "deploy.backends.served.ServedPredictor", URL, "http", ("python",), device="server"),
     )
 }
 # those that run an ONNX file on any machine

@@ -8,27 +8,27 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
-import urllib3
 
 from deploy.backends.base import BatchRunner, Predictor
+from deploy.backends.http_server import Answer, HttpServer
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.contract import HEADS, INPUT, OUTPUT
-from regenhance_data.errors import InputError, one_line
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import parse_json
 
 _MODEL_URL = re.compile(r"(https?://[^/@\s]+(?:/[^@\s]+)?)/v2/models/([^/?#\s]+)(?:/versions/([1-9][0-9]*))?/?")
 _BINARY = "binary_tensor_data"
 _HEADER_LENGTH = "Inference-Header-Content-Length"
-# A prediction changes nothing on the server, so every request may be repeated: 1.4 s in all, for a server that is
-# restarting.
-_RETRIES = urllib3.Retry(
-    total=3, read=1, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
-)
-_TIMEOUT = urllib3.Timeout(connect=5, read=60)
+# of an answer: without importance, and for each of its numbers as text
+_MOST_BYTES, _BYTES_OF_NUMBER = 4 << 20, 32
+_MOST_FRAME_BYTES = 256 << 20  # of a batch
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ServedPredictor(Predictor):
             raise InputError(f"{url}: expected http://HOST:8000/v2/models/NAME, perhaps with /versions/NUMBER")
         self._server, self._name, _ = match.groups()
         self.url = url.rstrip("/")
-        self._pool = urllib3.PoolManager(retries=_RETRIES, timeout=_TIMEOUT, maxsize=32)
+        self._http = HttpServer("/".join(url.split("/")[:3]))
         served = _model(self._about(), self._asked(f"{self.url}/config") or {})
         if served is None:
             raise InputError(
@@ -84,12 +84,12 @@ class ServedPredictor(Predictor):
         about = self._asked(self.url)
         if about is not None and self._request("GET", f"{self.url}/ready").status == 200:
             return about
-        index = self._request("POST", f"{self._server}/v2/repository/index", b"{}")
+        index = self._request("POST", f"{self._server}/v2/repository/index", body=b"{}")
         listed = _json(index.data) if index.status == 200 else None
         models = [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
         names = sorted({str(model.get("name")) for model in models})
         if about is None and self._name not in names:
-            known = f"it has {', '.join(names)}" if names else "look at its log"
+            known = f"it has {', '.join(names)[:200]}" if names else "look at its log"
             raise InputError(f"{self.url}: the server has no such model; {known}")
         states = [
             " ".join(f"version {model.get('version')}: {model.get('state')} {model.get('reason', '')}".split())[:120]
@@ -105,15 +105,8 @@ class ServedPredictor(Predictor):
         found = _json(response.data) if response.status == 200 else None
         return found if isinstance(found, dict) else None
 
-    def _request(
-        self, method: str, url: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> urllib3.BaseHTTPResponse:
-        try:
-            return self._pool.request(method, url, body=body, headers=headers)
-        except urllib3.exceptions.HTTPError as error:
-            cause = getattr(error, "reason", None)  # of the last attempt
-            reason = one_line(cause if isinstance(cause, Exception) else error)
-            raise InputError(f"{self._server}: no server answers ({reason}); start it, or fix the URL") from None
+    def _request(self, method: str, url: str, most_bytes: int = _MOST_BYTES, **content: Any) -> Answer:
+        return self._http.request(method, urlsplit(url).path, most_bytes, **content)
 
     def _infer(self, frames: np.ndarray) -> np.ndarray:
         tensor: dict[str, Any] = {"name": INPUT, "shape": list(frames.shape), "datatype": "UINT8"}
@@ -129,7 +122,8 @@ class ServedPredictor(Predictor):
         headers = {"Content-Type": "application/json"}
         if self._is_binary:
             headers = {"Content-Type": "application/octet-stream", _HEADER_LENGTH: str(len(question))}
-        response = self._request("POST", f"{self.url}/infer", question + content, headers)
+        most_bytes = _MOST_BYTES + _BYTES_OF_NUMBER * len(frames) * prod(self._picture)
+        response = self._request("POST", f"{self.url}/infer", most_bytes, body=question + content, headers=headers)
         if response.status != 200:
             said = _json(response.data)
             reason = said.get("error") if isinstance(said, dict) else None
@@ -157,36 +151,39 @@ def _model(about: dict[str, Any], config: dict[str, Any]) -> _Model | None:
         metadata = {str(key): str(value) for key, value in {**importance.get("parameters", {}), **parameters}.items()}
         grid = MacroblockGrid(height, width, int(metadata["mb_size"]))
         picture = dict(zip(HEADS, ([*grid.shape], [height, width]), strict=True))[metadata["head"]]
-        most = batch if batch > 0 else max(int(config.get("max_batch_size", 1)), 1)
+        fitting = _MOST_FRAME_BYTES // (3 * height * width)
+        most = batch if batch > 0 else max(min(int(config.get("max_batch_size", 1)), fitting), 1)
         is_ours = (
             [(port["name"], port["datatype"]) for port in (frames, importance)] == [(INPUT, "UINT8"), (OUTPUT, "FP32")]
             and frames["shape"] == [batch, height, width, 3]
             and importance["shape"] == [batch, *picture]
             and batch in (-1, most)
+            and most <= fitting
+            and all(text.isprintable() for pair in metadata.items() for text in pair)
             and int(metadata["scale"]) > 0
         )
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
     return _Model(grid, most, batch == -1, picture, metadata) if is_ours else None
 
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return parse_json(data)
+    except ValueError:
         return None
 
 
-def _importance(response: urllib3.BaseHTTPResponse, shape: list[int]) -> np.ndarray | None:
+def _importance(response: Answer, shape: list[int]) -> np.ndarray | None:
     """The importance in a response, float32 of `shape`; None for another content."""
     try:
-        length = int(response.headers.get(_HEADER_LENGTH, len(response.data)))
-        (output,) = json.loads(response.data[:length])["outputs"]
+        length = int(response.headers.get(_HEADER_LENGTH.lower(), len(response.data)))
+        (output,) = parse_json(response.data[:length])["outputs"]
         if (output["name"], output["datatype"], output["shape"]) != (OUTPUT, "FP32", shape):
             return None
         is_binary = "binary_data_size" in output.get("parameters", {})
         values = np.frombuffer(response.data[length:], "<f4") if is_binary else np.array(output["data"], np.float32)
         importance = values.reshape(shape)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     return importance if np.isfinite(importance).all() else None

@@ -389,6 +389,27 @@ def test_what_is_no_importance_is_refused(server, spoil):
         predictor.predict(FRAMES[:1])
 
 
+@pytest.mark.parametrize("value", [7e37, -5.0, 1.5])
+def test_importance_outside_its_range_is_refused(server, value):
+    service, url = server
+    predictor = load_predictor(f"{url}/v2/models/one")
+    service.spoil = lambda path, status, said, content: (
+        (status, said, np.array([value], "<f4").tobytes() + content[4:]) if path.endswith("/infer") else None
+    )
+    with pytest.raises(InputError, match=r"gives importance from \S+ to \S+, expected 0 to 1"):
+        predictor.predict(FRAMES[:1])
+
+
+def test_a_batch_is_no_larger_than_frames_that_fit(server):
+    service, url = server
+    service.spoil = lambda path, status, said, content: (
+        (status, {**said, "max_batch_size": 10**9} if path.endswith("any/config") else said, content)
+    )
+    predictor = load_predictor(f"{url}/v2/models/any")
+    assert predictor.batch * HEIGHT * WIDTH * 3 <= 2**28
+    assert predictor.predict(FRAMES).shape == (5, *GRID.shape)
+
+
 def test_what_the_server_says_of_a_failure_is_passed_on(server):
     service, url = server
     predictor = load_predictor(f"{url}/v2/models/one")

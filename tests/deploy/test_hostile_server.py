@@ -1,0 +1,95 @@
+"""Servers that hold, flood or mislead their client: one line, within its own deadline."""
+
+import gzip
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from deploy.backends import http_server
+from deploy.backends.registry import load_predictor
+from regenhance_data import cli
+from regenhance_data.errors import InputError
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@contextmanager
+def answering(answer: Callable[[socket.socket, threading.Event], None]):
+    """The address of a server that treats each connection so, until the end of the block, when the event is set."""
+    is_over = threading.Event()
+
+    def serve() -> None:
+        while not is_over.is_set():
+            with suppress(OSError):
+                threading.Thread(target=treat, args=listener.accept()[:1], daemon=True).start()
+
+    def treat(used: socket.socket) -> None:
+        with used, suppress(OSError):
+            used.recv(2**16)
+            answer(used, is_over)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        is_over.set()
+        socket.create_connection(listener.getsockname()).close()
+
+
+def dripping(start: bytes) -> Callable[..., None]:
+    def answer(used: socket.socket, is_over: threading.Event) -> None:
+        used.sendall(start)
+        while not is_over.wait(0.02):
+            used.sendall(b"x")
+
+    return answer
+
+
+def flood(used: socket.socket, is_over: threading.Event) -> None:
+    used.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+    while not is_over.is_set():
+        used.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
+
+
+def saying(text: bytes) -> Callable[..., None]:
+    return lambda used, is_over: used.sendall(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (lambda used, is_over: is_over.wait(), "no server answers (not within 0.5 s)"),
+        (dripping(b"HTTP/1.1 200 OK\r\nA: "), "no server answers (not within 0.5 s)"),
+        (dripping(HEAD + b"Content-Length: 1000000\r\n\r\n"), "no server answers (not within 0.5 s)"),
+        (dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), "no server answers (not within 0.5 s)"),
+        (flood, "its answer is longer than 4096 KB"),
+        (saying(HEAD + b"Content-Length: 6000000000\r\n\r\n" + bytes(2**23)), "its answer is longer than 4096 KB"),
+        (
+            saying(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n" + gzip.compress(b"")),
+            "sends compressed answers",
+        ),
+        (
+            saying(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"),
+            "sends to another address (302)",
+        ),
+        (
+            saying(b"HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 100000\r\nContent-Length: 0\r\n\r\n"),
+            "the server has no such model; look at its log",
+        ),
+        (saying(HEAD + b"Content-Length: 9\r\n\r\n{}"), "no server answers (IncompleteRead"),
+        (saying(b"\x1b[31mno HTTP\r\n\r\n"), "no server answers ("),
+    ],
+    ids=["silent", "head", "body", "chunks", "flood", "6 GB", "gzip", "redirect", "retry", "cut", "no HTTP"],
+)
+def test_a_server_cannot_hold_flood_or_mislead_its_client(monkeypatch, capsys, answer, said):
+    monkeypatch.setattr(http_server, "LIMIT_S", 0.5)
+    monkeypatch.setattr(http_server, "_PAUSES_S", (0.0,))
+    with answering(answer) as address, pytest.raises(InputError) as refusal:
+        load_predictor(f"{address}/v2/models/one")
+    assert str(refusal.value).startswith(address)
+    assert said in str(refusal.value)
+    with pytest.raises(SystemExit):
+        cli.fail("x.py", str(refusal.value))
+    assert capsys.readouterr().err.rstrip("\n").isprintable()
