@@ -1,0 +1,81 @@
+"""Nothing reaches a host that the user did not name, and no library keeps an id of the user."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.files import ROOT, encode, noise
+from tests.support.predictors import HEIGHT, WIDTH, write_red_predictor
+
+# Imports every module, and the libraries that they import only when they are used.
+IMPORT_ALL = """
+import importlib, pkgutil
+import deploy, regenhance_data
+for package in (regenhance_data, deploy):
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not module.name.endswith(("_environment", ".tensorrt", ".tensorrt_build", ".cuda")):
+            importlib.import_module(module.name)
+import matplotlib.pyplot, norfair, onnxruntime, openvino, paddle2onnx
+"""
+ON_RAY = """
+from regenhance_data.parallel.executors import Executor
+print(list(Executor("ray", 1).map(lambda: sum, [[1, 2]])))
+"""
+# what Python itself asks for, where strace is absent: an audit hook in every process
+HOOK = """
+import sys
+def hook(event, args):
+    if event == "socket.getaddrinfo" or event == "socket.connect" and isinstance(args[1], tuple):
+        host = args[0] if event == "socket.getaddrinfo" else args[1][0]
+        if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+            with open({log!r}, "a") as file:
+                file.write(f"{{host}}\\n")
+sys.addaudithook(hook)
+"""
+HARMLESS = ("matplotlib/fontlist-*.json", ".visualdl/conf/config.json")  # a cache, and the address of a service
+
+
+def watched(folder: Path, *words: object) -> tuple[list[str], list[str]]:
+    """(hosts that a command looks up or connects to, on other machines; files that it leaves in an empty home)."""
+    home, hooks, asked, trace = (folder / name for name in ("home", "hooks", "asked", "trace"))
+    home.mkdir()
+    hooks.mkdir()
+    (hooks / "sitecustomize.py").write_text(HOOK.format(log=str(asked)))
+    command = [sys.executable, *map(str, words)]
+    if shutil.which("strace"):
+        calls = "trace=connect,sendto,sendmsg,sendmmsg"
+        command = ["strace", "-f", "-qq", "-e", "signal=none", "-e", calls, "-o", str(trace), *command]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "ORT_", "RAY_", "CI"))}
+    environment = {**clean, "HOME": str(home), "PYTHONPATH": f"{hooks}:{ROOT}", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    hosts = asked.read_text().split() if asked.exists() else []
+    called = trace.read_text(errors="replace") if trace.exists() else ""
+    hosts += re.findall(r'inet_addr\("(?!127\.|0\.0\.0\.0)([^"]+)"\)', called)
+    hosts += re.findall(r'AF_INET6, "(?!::1"|::ffff:127\.|::")([^"]+)"', called.replace("inet_pton(AF_INET6", "AF_INET6"))
+    kept = [path for path in home.rglob("*") if path.is_file() and not any(map(path.match, HARMLESS))]
+    return hosts, [str(path.relative_to(home)) for path in kept]
+
+
+@pytest.mark.slow
+def test_imports_tell_nobody(tmp_path):
+    assert watched(tmp_path, "-c", IMPORT_ALL) == ([], [])
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_engines_tell_nobody(tmp_path, backend):
+    model = write_red_predictor(tmp_path / "m.onnx")
+    video = encode(tmp_path / "v.mp4", noise(3, HEIGHT, WIDTH))
+    flags = ["--model", model, "--video", video, "--save_dir", tmp_path / "save", "--backend", backend]
+    assert watched(tmp_path, "deploy/trt_infer.py", *flags) == ([], [])
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine_tells_nobody(tmp_path):
+    pytest.importorskip("ray")
+    assert watched(tmp_path, "-c", ON_RAY) == ([], [])
