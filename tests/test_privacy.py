@@ -57,7 +57,7 @@ def watched(folder: Path, *words: object) -> tuple[list[str], list[str]]:
     hosts = asked.read_text().split() if asked.exists() else []
     called = trace.read_text(errors="replace") if trace.exists() else ""
     hosts += re.findall(r'inet_addr\("(?!127\.|0\.0\.0\.0)([^"]+)"\)', called)
-    hosts += re.findall(r'AF_INET6, "(?!::1"|::ffff:127\.|::")([^"]+)"', called.replace("inet_pton(AF_INET6", "AF_INET6"))
+    hosts += re.findall(r'inet_pton\(AF_INET6, "(?!::1"|::ffff:127\.|::")([^"]+)"', called)
     kept = [path for path in home.rglob("*") if path.is_file() and not any(map(path.match, HARMLESS))]
     return hosts, [str(path.relative_to(home)) for path in kept]
 

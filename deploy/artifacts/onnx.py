@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from deploy.contract import INPUT, OUTPUT, is_described
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import others_like
-from regenhance_data.io.onnx_files import Demand, content_problem, control_flow, demand_of
+from regenhance_data.io.onnx_files import Demand, control_flow, demand_of, read_model
 
 
 def shape_of(value: onnx.ValueInfoProto) -> list[int]:
@@ -45,14 +44,7 @@ def read_onnx(path: Path) -> OnnxPredictor:
     """Read a predictor's ONNX file. InputError for a file that is not a predictor of this kit."""
     if not path.is_file():
         raise InputError(f"{path}: no such predictor{others_like(path)}; make one with deploy/export_onnx.py")
-    content = path.read_bytes()
-    try:
-        model = onnx.load_model_from_string(content)
-    except DecodeError:
-        raise InputError(f"{path}: is not an ONNX file; export it again with deploy/export_onnx.py") from None
-    problem = content_problem(model)
-    if problem:
-        raise InputError(f"{path}: {problem}; export it again with deploy/export_onnx.py")
+    content, model = read_model(path)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []

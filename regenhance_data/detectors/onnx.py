@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from onnx import helper
 from onnx2torch import convert
 
 from regenhance_data.detectors import onnx_operators
@@ -23,7 +24,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.onnx_files import check_network
-from regenhance_data.io.onnx_sessions import run_within
+from regenhance_data.io.onnx_sessions import outputs_of
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.parallel.limits import limited_memory
 
@@ -61,7 +62,7 @@ def _load(path: Path, settings: DetectorSettings) -> Detector:
         for name in settings.classes:
             class_number(name, [metadata.names[number] for number in range(metadata.count)])
     run = _runner(model, made, inputs, path)
-    _refuse_unlike(path, inputs, run, hw, limit_s)
+    _refuse_unlike(path, model, inputs, run, hw, limit_s)
     return load_exported(Source(path, run, inputs.hw, metadata, inputs.white), settings)
 
 
@@ -110,7 +111,9 @@ def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
 
 
 @torch.no_grad()
-def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int], limit_s: float | None) -> None:
+def _refuse_unlike(
+    path: Path, model: onnx.ModelProto, inputs: GraphInputs, run: Run, hw: tuple[int, int], limit_s: float | None
+) -> None:
     """InputError where the converted graph gives other values than ONNX Runtime does with the file."""
     noise = np.random.default_rng(0).random((1, 3, *hw), np.float32) * np.float32(inputs.white or 1)
     kind = _TYPES.get(inputs.elem_type)
@@ -119,7 +122,7 @@ def _refuse_unlike(path: Path, inputs: GraphInputs, run: Run, hw: tuple[int, int
     pixels = noise.astype(kind)
     try:
         image = pixels.transpose(0, 2, 3, 1) if inputs.channels_last else pixels
-        expected = _reference(path, inputs, image, limit_s)
+        expected = _reference(path, model, inputs, image, limit_s)
         made = run(torch.from_numpy(pixels.astype(np.float32)).to(default_device()))
     except (*RUN_ERRORS, *_ORT_ERRORS):
         return  # what does not run at this size is refused with its own reason
@@ -141,21 +144,18 @@ _ORT_ERRORS = (
 )
 
 
-def _reference(path: Path, inputs: GraphInputs, pixels: np.ndarray, limit_s: float | None) -> dict[str, Any]:
+def _reference(
+    path: Path, model: onnx.ModelProto, inputs: GraphInputs, pixels: np.ndarray, limit_s: float | None
+) -> dict[str, np.ndarray]:
     """The outputs of the file for these pixels, by name."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it runs once
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     given = {inputs.image: np.ascontiguousarray(pixels)}
     height, width = pixels.shape[1:3] if inputs.channels_last else pixels.shape[2:]
-    for value in session.get_inputs():
+    for value in model.graph.input:
         if value.name in inputs.sizes:
-            size = np.array([width, height], np.float32 if "float" in value.type else np.int64)
-            given[value.name] = size[None] if len(value.shape) == 2 else size
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, run_within(session, names, given, path, limit_s), strict=True))
+            kind = value.type.tensor_type
+            size = np.array([width, height], helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            given[value.name] = size[None] if len(kind.shape.dim) == 2 else size
+    return outputs_of(path, given, limit_s)
 
 
 def _differ(expected: np.ndarray, made: np.ndarray, hw: tuple[int, int]) -> bool:

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 from regenhance_data import KIT
 from regenhance_data.detectors.class_names import Metadata
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.onnx_files import read_model
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _CHANNELS = 3
@@ -44,13 +45,15 @@ class GraphInputs:
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The model in an ONNX file, not checked yet. InputError where it is none, or is a predictor of this kit."""
+    """The model in an ONNX file, whose demand is not checked yet. InputError where it is none, is damaged, or is a
+    predictor of this kit.
+    """
+    _, model = read_model(path)
     try:
-        model = onnx.load(path)
         # operators that the file defines itself, as PyTorch's newer exporter writes them
         if model.functions and _nodes_when_inlined(model) <= _MOST_NODES:
             model = inliner.inline_local_functions(model)
-    except Exception as error:  # protobuf, onnx and broken files raise many kinds
+    except Exception as error:  # onnx raises many kinds
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
     if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
         raise InputError(

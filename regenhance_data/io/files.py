@@ -142,7 +142,7 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _content(path: Path, most_bytes: int) -> bytes:
+def read_bytes(path: Path, most_bytes: int) -> bytes:
     """The bytes of a file. InputError where it is missing, larger, or no regular file: a device may never end."""
     refusal = InputError(f"{path}: is not a regular file; give the name of one")
     try:
@@ -185,7 +185,7 @@ def _integer(text: str) -> int:
 def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
     """The value in a JSON file, as in `parse_json`. InputError when it is missing, broken or too large."""
     try:
-        return parse_json(_content(path, most_bytes).decode())
+        return parse_json(read_bytes(path, most_bytes).decode())
     except ValueError as error:
         raise InputError(f"{path}: not readable as JSON ({one_line(error)})") from None
 
@@ -227,7 +227,7 @@ def read_yaml(path: Path, most_values: int = 0, most_bytes: int = MOST_YAML_BYTE
     Its integers are those that a float can hold. most_values: aliases are replaced by copies of what they stand for, if
     there are no more values than this then; without it they are refused.
     """
-    content = _content(path, most_bytes)
+    content = read_bytes(path, most_bytes)
     try:
         text = content.decode()
         _refuse_deep_or_alias(text, takes_aliases=bool(most_values))

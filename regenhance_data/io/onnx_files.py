@@ -14,9 +14,12 @@ import onnx
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.files import read_bytes
 
-CONTROL_FLOW = ("If", "Loop", "Scan", "SequenceMap")
+_LOOPS = ("Loop", "Scan", "SequenceMap")
+_CONTROL_FLOW = ("If", *_LOOPS)
+_MOST_FILE_BYTES = 2 << 30  # as ONNX has it
 # field of the values that are no raw_data, by data type; all others: int32_data
 _FIELDS = {
     **{TensorProto.FLOAT: "float_data", TensorProto.COMPLEX64: "float_data"},
@@ -59,19 +62,32 @@ _BROKEN_NODE = (  # what ONNX raises
 )
 
 
+def read_model(path: Path) -> tuple[bytes, onnx.ModelProto]:
+    """(the bytes of an ONNX file, its model); no other file is read. InputError where it is none, or is damaged."""
+    content = read_bytes(path, _MOST_FILE_BYTES)
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's and Python's own
+        raise InputError(f"{path}: is not an ONNX file ({one_line(error)}); export or copy it again") from None
+    if problem := content_problem(model):
+        raise InputError(f"{path}: is damaged: {problem}; export or copy it again")
+    return content, model
+
+
 def content_problem(model: onnx.ModelProto) -> str:
     """What is wrong with the tensors of a file: values elsewhere, or other than their shape and type say; '' if right.
     Or with attributes that ONNX divides by.
 
     Includes tensors of attributes, nested graphs, functions and sparse tensors.
     """
-    texts = (text for node in _nodes(model.graph.node) for text in (node.op_type, *node.input, *node.output))
+    texts = (text for node in _all_nodes(model) for text in (node.op_type, *node.input, *node.output))
     if not all(isinstance(text, str) for text in texts):
         return "has names that are not text"
-    for node in _nodes(model.graph.node):
+    for node in _all_nodes(model):
         for attribute in node.attribute:
             values = [*attribute.ints] or [attribute.i]
-            if attribute.name in _ABOVE_ZERO and min(values) < 1:
+            is_given = not attribute.ref_attr_name  # else by the call of a function
+            if attribute.name in _ABOVE_ZERO and is_given and min(values) < 1:
                 return f"a {node.op_type} has {attribute.name} {values}"
     for tensor in tensors_of(model):
         name = tensor.name[:80] or "a constant"
@@ -101,7 +117,7 @@ def control_flow(model: onnx.ModelProto) -> str:
     """The first part of a graph that may run for ever: Loop, Scan, If, another nested graph, a function; '' if none."""
     for node in _nodes(model.graph.node):
         nested = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
-        if node.op_type in CONTROL_FLOW or nested:
+        if node.op_type in _CONTROL_FLOW or nested:
             return node.op_type
     return "a function of its own" if model.functions else ""
 
@@ -125,8 +141,10 @@ def check_network(path: Path, model: onnx.ModelProto, sizes: Mapping[str, Sequen
     where its time is bounded, because all sizes are known before. InputError says what the graph asks for, and the
     limit.
     """
-    if problem := content_problem(model):
+    if problem := content_problem(model):  # of functions too, which have been inlined since it was read
         raise InputError(f"{path}: is damaged: {problem}; export or copy it again")
+    if loop := next((node.op_type for node in _all_nodes(model) if node.op_type in _LOOPS), ""):
+        raise InputError(f"{path}: has {loop}, which may run for ever; export the network alone, without loops and NMS")
     if control_flow(model):
         return LOOP_LIMIT_S
     demand = demand_of(model, sizes, MOST_ELEMENTS_OF_OTHERS, MOST_TIMES_INPUT_OF_OTHERS)
@@ -271,10 +289,16 @@ def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
                 yield from _nodes(inner.node)
 
 
+def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """The nodes of a model: also of nested graphs and functions."""
+    yield from _nodes(model.graph.node)
+    for function in model.functions:
+        yield from _nodes(function.node)
+
+
 def tensors_of(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """All tensors that a file stores: also in attributes, nested graphs, functions and sparse tensors."""
-    nodes = [*_nodes(model.graph.node), *(node for function in model.functions for node in _nodes(function.node))]
-    attributes = [attribute for node in nodes for attribute in node.attribute]
+    attributes = [attribute for node in _all_nodes(model) for attribute in node.attribute]
     nested = [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]
     for graph in (model.graph, *nested):
         yield from graph.initializer

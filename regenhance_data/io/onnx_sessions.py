@@ -1,42 +1,36 @@
-"""ONNX Runtime on files that are not trusted: a run that does not end is stopped."""
+"""ONNX Runtime on files that are not trusted."""
 
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from regenhance_data.errors import InputError
+from regenhance_data.parallel.limits import run_limited
 
 
-def run_within(
-    session: onnxruntime.InferenceSession,
-    names: Sequence[str] | None,
-    given: Mapping[str, np.ndarray],
-    path: Path,
-    limit_s: float | None,
-) -> list[Any]:
-    """The outputs of these `names` (None: all). InputError where the graph in `path` is not done after `limit_s`, if
-    there is a limit.
+def outputs_of(path: Path, given: Mapping[str, np.ndarray], limit_s: float | None) -> dict[str, np.ndarray]:
+    """What the graph in a file gives in one run on the CPU, unoptimised, by name.
+
+    limit_s: where it is given, the run is in a process of its own, which may take these seconds and most of the memory.
+    InputError where it takes more, or crashes; ONNX Runtime's own errors where it does not load or run.
     """
     if limit_s is None:
-        return list(session.run(names, given))
-    options, is_late = onnxruntime.RunOptions(), threading.Event()
+        return _outputs(str(path), given)
+    made: dict[str, np.ndarray] = run_limited(_outputs, str(path), given, what=first_run(path), limit_s=limit_s)
+    return made
 
-    def stop() -> None:
-        is_late.set()
-        options.terminate = True  # looked at before each operator, in loops too
 
-    timer = threading.Timer(limit_s, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        return list(session.run(names, given, options))
-    except Exception:  # ONNX Runtime has many exceptions of its own
-        if is_late.is_set():
-            raise InputError(f"{path}: its first run is not done after {limit_s:g} s; export it again") from None
-        raise
-    finally:
-        timer.cancel()
+def first_run(path: Path) -> str:
+    """How messages about the first run of a graph begin."""
+    return f"{path}: its first run"
+
+
+def _outputs(path: str, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors come as exceptions
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it runs once
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(given)), strict=True))

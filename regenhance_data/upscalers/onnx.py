@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import sha256
-from regenhance_data.io.onnx_files import check_network
-from regenhance_data.io.onnx_sessions import run_within
-from regenhance_data.parallel.limits import limited_memory
+from regenhance_data.io.onnx_files import check_network, read_model
+from regenhance_data.io.onnx_sessions import first_run
+from regenhance_data.parallel.limits import limited_memory, run_limited
 from regenhance_data.upscalers.base import (
     OVERLAP,
     FloatNetwork,
@@ -53,12 +52,20 @@ def load_in(
     """As `load`. threads: of ONNX Runtime for each frame, 0 for all cores. engine: opens the file and runs it from then
     on, after ONNX Runtime has tried it.
     """
+    limit_s, halo_px = _read(Path(argument))
+    if limit_s is not None:
+        run_limited(_network_of, argument, settings.white, what=first_run(Path(argument)), limit_s=limit_s)
     with nullcontext() if len(_providers()) > 1 else limited_memory():
-        graph = _Graph(Path(argument), settings.white, threads)
+        graph = _Graph(Path(argument), settings.white, threads, halo_px)
         network = _network(argument, graph)
     if engine is not None:
         graph.outputs = engine(Path(argument))
     return network
+
+
+def _network_of(argument: str, white: float) -> None:
+    """Load it, as `load_in` does, for the first time."""
+    _network(argument, _Graph(Path(argument), white, 1))
 
 
 def _network(argument: str, graph: "_Graph") -> UpscalingNetwork:
@@ -107,8 +114,8 @@ class _Graph:
 
     outputs: Run
 
-    def __init__(self, path: Path, white: float, threads: int) -> None:
-        self._limit_s, self.halo_px = _read(path)
+    def __init__(self, path: Path, white: float, threads: int, halo_px: int | None = None) -> None:
+        self.halo_px = halo_px
         self._path, self._session = path, _session(path, threads)
         self.outputs = self._run
         self._white = white
@@ -136,8 +143,7 @@ class _Graph:
 
     def _run(self, given: np.ndarray) -> Sequence[Any]:
         """The outputs in ONNX Runtime."""
-        outputs = run_within(self._session, None, {self._input: given}, self._path, self._limit_s)
-        self._limit_s = None  # it has run
+        outputs: Sequence[Any] = self._session.run(None, {self._input: given})
         return outputs
 
     def fixed_scale(self, height: int, width: int) -> tuple[int, int]:
@@ -190,10 +196,7 @@ def _read(path: Path) -> tuple[float | None, int | None]:
     """(the limit of a first run, as in `check_network`, the exact halo where the file tells it). InputError for a file
     that is damaged or asks for too much.
     """
-    try:
-        model = onnx.load(path)
-    except Exception as error:  # protobuf, onnx and broken files raise many kinds
-        raise InputError(f"{path}: is not an ONNX file that runs ({one_line(error)})") from None
+    _, model = read_model(path)
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
     sides = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in given}

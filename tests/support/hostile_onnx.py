@@ -106,10 +106,10 @@ def _flow(op_type: str) -> onnx.ModelProto:
     return _model([loop, helper.make_node("Expand", ["most", "grid"], ["importance"])], constants)
 
 
-def _function() -> onnx.ModelProto:
-    """A function of the file's own that calls itself."""
+def _function(op_type: str = "F", domain: str = "own") -> onnx.ModelProto:
+    """A function of the file's own that calls itself, or is another operator."""
     model = _model([helper.make_node("F", ["frames"], ["importance"], domain="own")], {})
-    call = helper.make_node("F", ["x"], ["y"], domain="own")
+    call = helper.make_node(op_type, ["x"], ["y"], domain=domain)
     own = helper.make_opsetid("own", 1)
     model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [call], [own]))
     model.opset_import.append(own)
@@ -172,6 +172,8 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "Loop": (lambda: _flow("Loop"), "has Loop"),
     "If": (lambda: _flow("If"), "has If"),
     "function": (_function, "has a function of its own"),
+    "loop in a function": (lambda: _function("Loop", ""), "has a function of its own"),
+    "Scan": (lambda: _model([helper.make_node("Scan", ["frames"], ["importance"])], {}), "has Scan"),
     "sparse": (_sparse, "sparse weights"),
     "unknown size": (_unknown_size, ""),
 }
