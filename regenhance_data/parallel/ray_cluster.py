@@ -66,13 +66,29 @@ def _cluster(address: str | None) -> Iterator[None]:
         yield
         return
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
+        with _without_probes():
+            ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
     except (OSError, RuntimeError, ValueError) as error:
         raise _no_cluster(address, error) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_probes() -> Iterator[None]:
+    """Within it, plain HTTP of new processes ends at a closed port of this machine: that of a head of Ray asks the
+    clouds' metadata servers where it is, also where its usage statistics are off.
+    """
+    before = os.environ.get("HTTP_PROXY")
+    os.environ["HTTP_PROXY"] = "http://127.0.0.1:9"
+    try:
+        yield
+    finally:
+        del os.environ["HTTP_PROXY"]
+        if before is not None:
+            os.environ["HTTP_PROXY"] = before
 
 
 def refuse_unreachable_cluster(address: str) -> None:
