@@ -50,7 +50,7 @@ python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector 
 """
 
 _FASTER = 1.5  # than the target, from which frames are said to be too near to each other
-_TURNS_OF_THREADS, _WORTH_OTHER_THREADS = 3, 1.05  # faster by that
+_TURNS_OF_THREADS, _WORTH_OTHER_THREADS = 2, 1.05  # faster by that
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -23,14 +23,14 @@ from regenhance_data.regions.reuse import ReusePolicy
 
 TIE = 0.005  # scores that differ by no more are equal: the cheaper plan is taken
 HALOS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-THRESHOLDS = (6.0, 3.0, 1.5)  # of the cache
+THRESHOLDS = (6.0, 3.0)  # of the cache
 PREDICT_EVERY, DETECT_EVERY = (2, 4), (2, 3, 5)
 NO_CACHE = CachePolicy(threshold=0)
 NONE, WHOLE = Plan(mode="none", cache=NO_CACHE), Plan(mode="whole", cache=NO_CACHE)
 _LEAST_KEPT = 0.02  # of the macroblocks; a cache that keeps fewer changes nothing
-_LEAST_SAVING = 0.03  # of a frame's time, for which rarer prediction is tried
-_SLOWER = 0.9  # a trial is not measured further where another one as good takes this share of its time
-_MOST_MEASURED = 8
+_LEAST_SAVING = 0.05  # of a frame's time, for which rarer prediction is tried
+_UNSURE = 0.85  # a speed that is expected is this share of the true one at worst, or its inverse
+_MOST_MEASURED = 7
 _AS_FAST = 0.95  # of the fastest point's speed
 NOT_REACHABLE, DO_NOT_ENHANCE, REACHED = "not reachable on this machine", "do not enhance", "reachable"
 
@@ -157,43 +157,44 @@ class Search:
         return more
 
     def _front(self, found: Sequence[Trial]) -> list[Trial]:
-        return promising(found, self._value)
+        return front_of(found, self._value)
 
 
-def promising(trials: Sequence[Trial], value: Callable[[Trial], float], slower: float = 1.0) -> list[Trial]:
-    """The trials that no clearly faster one equals in score, from the fastest on. slower: from which share of a trial's
-    time another one is clearly faster.
-    """
-    known = sorted((trial for trial in trials if value(trial) == value(trial)), key=lambda trial: trial.frame_ms)
-    return [
-        trial
-        for trial in known
-        if not any(value(other) >= value(trial) and other.frame_ms < slower * trial.frame_ms for other in known)
-    ]
+def front_of(trials: Sequence[Trial], value: Callable[[Trial], float]) -> list[Trial]:
+    """The trials that score better than all faster ones, by more than TIE, from the fastest on."""
+    found: list[Trial] = []
+    for trial in sorted(trials, key=lambda trial: (trial.frame_ms, -value(trial))):
+        if value(trial) > (value(found[-1]) + TIE if found else -1):  # not where it is NaN
+            found.append(trial)
+    return found
 
 
 def to_measure(
     trials: Sequence[Trial], value: Callable[[Trial], float], target: Target, speedup: float = 1.0
 ) -> list[Trial]:
-    """The trials whose speed is worth a measurement: those that may be on the front, of many the nearest to the target,
-    evenly spaced without one. Always among them the fastest, the best, nothing enhanced and whole frames.
+    """The trials whose speed is worth a measurement, at most _MOST_MEASURED: the ends of the front, those of it that
+    come first where the target is met, or evenly spaced ones without a target, and nothing enhanced.
 
     speedup: of whole runs, whose stages overlap, over one stage after the other.
     """
-    front = promising(trials, value, _SLOWER)
-    always = [trial for trial in trials if trial.plan in (NONE, WHOLE)]
+    front = front_of(trials, value)
+    plain = front_of([trial for trial in trials if trial.plan.mode == "none"], value)
     if not front:
-        return always
-    always += [front[0], max(front, key=value)]
-
-    def distance(trial: Trial) -> float:
-        if target.fps is not None:
-            return abs(float(np.log(1000 * speedup / trial.frame_ms / (target.fps * target.cameras))))
-        return abs(value(trial) - (target.f1 or 1.0) * (max(map(value, front)) if target.of_best else 1.0))
-
-    has_target = target.fps is not None or target.f1 is not None
-    others = sorted(front, key=distance) if has_target else front[:: -(-len(front) // (_MOST_MEASURED - len(always)))]
-    return list({trial.plan: trial for trial in [*always, *others]}.values())[:_MOST_MEASURED]
+        return [trial for trial in trials if trial.plan in (NONE, WHOLE)]
+    if target.fps is not None:
+        enough_ms = 1000 * speedup / (target.fps * target.cameras)
+        near = [trial for trial in front[::-1] if _UNSURE * trial.frame_ms <= enough_ms]
+        slower = [trial for trial in front if _UNSURE * trial.frame_ms > enough_ms][:1]
+        without = [trial for trial in plain[::-1] if trial.frame_ms <= _UNSURE * enough_ms]
+    elif target.f1 is not None:
+        least = target.f1 * (value(front[-1]) if target.of_best else 1.0)
+        near = [trial for trial in front if value(trial) >= least]
+        slower = [trial for trial in front[::-1] if value(trial) < least][:1]
+        without = [trial for trial in plain if value(trial) >= least]
+    else:
+        near, slower, without = front[:: -(-len(front) // (_MOST_MEASURED - 3))], [], plain[::-1]
+    wanted = [front[-1], front[0], *without[:1], *slower, *near]
+    return list({trial.plan: trial for trial in wanted}.values())[:_MOST_MEASURED]
 
 
 @dataclass(frozen=True)
