@@ -17,7 +17,7 @@ from tests.support.files import ROOT
 # A room (a folder, or a file beside the folders) imports itself and what stands before it. deploy stands on all of
 # regenhance_data, its commands (deploy/*.py) on its rooms, and tools on everything.
 LAYERS = {
-    "regenhance_data": "errors grid defaults kinds < console detections < cli < io parallel < plots metrics regions"
+    "regenhance_data": "errors grid defaults kinds < console detections < cli < parallel < io < plots metrics regions"
     " < street < detectors upscalers < dataset < importance < stages predictors < evaluation < reports",
     "deploy": "contract < artifacts < backends < export < online benchmarking serving",
 }
@@ -189,7 +189,8 @@ def test_packages_hold_only_a_docstring():
         return bool(body) and isinstance(body[0], ast.Expr) and all(constants)
 
     packages = {path: tree(module).body for module, path in FILES.items() if path.stem == "__init__"}
-    wrong = [f"{path}:1" for path, body in packages.items() if not is_plain(body)]
+    first = ROOT / "regenhance_data" / "__init__.py"  # which runs before any library is imported, and says no to some
+    wrong = [f"{path}:1" for path, body in packages.items() if not is_plain(body) and path != first]
     refuse("__init__.py holds a docstring, and constants of the package", wrong)
 
 
