@@ -18,7 +18,8 @@ from regenhance_data.io.video_streams import VideoInfo, described, is_picture, n
 _PROTOCOLS = "rtsp,rtsps,rtmp,http,https,httpproxy,tcp,udp,rtp,srtp,tls,crypto,data"  # none that reads files here
 # a page or a picture is none of them, whatever it begins with
 _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,nut,mpeg,h264,hevc,m4v,ogg,aac"
-_PROBED = {"fflags": "nobuffer", "probesize": "1000000", "analyzeduration": "1000000", "fpsprobesize": "0"}
+# what is not known of a stream after half a second of it, its first keyframe tells
+_PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
 LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
 _FALLBACK_RATE = 25.0
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError

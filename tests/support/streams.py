@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from itertools import cycle
 
 import av
@@ -128,7 +129,7 @@ def push_rtsp(url: str, frames: Sequence[np.ndarray], fps: float) -> None:
     while True:
         with suppress(OSError, av.FFmpegError), av.open(url, "w", format="rtsp") as container:
             options = {"preset": "ultrafast", "tune": "zerolatency", "g": "5"}
-            stream = container.add_stream("libx264", rate=25, options=options)
+            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
             stream.height, stream.width = frames[0].shape[:2]
             stream.pix_fmt = "yuv420p"
             for frame in cycle(frames):
