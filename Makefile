@@ -5,6 +5,7 @@
 # make lint       ruff and mypy
 # make bench      speed of each stage, relative to a lower bound or the straightforward implementation
 # make fuzz       damaged and hostile files as input of every command; FUZZ_INPUTS=1000
+# make soak       live cameras on loopback for minutes: delay, memory, fairness, return; SOAK_MINUTES=10
 # make clean      removes .venv, runs and caches
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
@@ -13,8 +14,9 @@ BIN := .venv/bin
 STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
 DEMO_DIR ?= runs/demo
 FUZZ_INPUTS ?= 1000
+SOAK_MINUTES ?= 10
 
-.PHONY: help setup demo test test-fast lint bench fuzz clean
+.PHONY: help setup demo test test-fast lint bench fuzz soak clean
 .DELETE_ON_ERROR:
 
 help:
@@ -56,6 +58,9 @@ bench: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py --inputs $(FUZZ_INPUTS)
+
+soak: $(STAMP)
+	$(BIN)/python tests/soak.py --minutes $(SOAK_MINUTES)
 
 clean:
 	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

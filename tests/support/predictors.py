@@ -19,7 +19,7 @@ GRID = MacroblockGrid(HEIGHT, WIDTH)
 NORMALISATION = Normalisation([0.5, 0.4, 0.3], [0.5, 0.6, 0.7])
 
 
-def write_predictor(path: Path, hw: tuple[int, int]) -> Path:
+def write_predictor(path: Path, hw: tuple[int, int], scale: int = 2) -> Path:
     """A predictor whose importance is the brightness of the macroblock."""
     nodes = [
         helper.make_node("Cast", ["frames"], ["floats"], to=TensorProto.FLOAT),
@@ -31,7 +31,7 @@ def write_predictor(path: Path, hw: tuple[int, int]) -> Path:
     ]
     frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, (1, *hw, 3))
     importance = helper.make_tensor_value_info("importance", TensorProto.FLOAT, (1, -(-hw[0] // 16), -(-hw[1] // 16)))
-    metadata = {"kit": "regenhance-kit", "head": "macroblock", "mb_size": "16", "scale": "2", "levels": "10"}
+    metadata = {"kit": "regenhance-kit", "head": "macroblock", "mb_size": "16", "scale": str(scale), "levels": "10"}
     metadata["precision"] = "fp32"
     constants = {"one": np.array([1]), "white": np.array(255, np.float32)}
     save_onnx(path, nodes, constants, frames, importance, metadata)
