@@ -11,7 +11,7 @@ outlines, and run.json: frames a second, milliseconds of each stage, how much wa
 import argparse
 import time
 from collections import defaultdict
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +241,7 @@ def run(
     else:
         total = promised_frames([Path(camera.source) for camera in cameras], args.max_frames)
         found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
-    with made as outputs:
+    with closing(found), made as outputs:
         interrupted = False
         try:
             expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))

@@ -24,7 +24,7 @@ class Pacing:
         self._stages, self._clock = range(stages), clock
         self._expected_s, self._began_s = [0.0] * stages, [0.0] * stages
         self._begun, self._ended = [0] * stages, [0] * stages  # rounds
-        self._taken = 0
+        self._taken, self._is_closed = 0, False
         self._asked_s: deque[float] = deque()  # for rounds that no stage has begun
         self._taking_s: deque[float] = deque([0.0], _TAKINGS)
         self._changed = Condition()
@@ -34,8 +34,10 @@ class Pacing:
         source = iter(rounds)
         while True:
             with self._changed:
-                while (left_s := self.due_s() - self._clock()) > 0:
+                while (left_s := self.due_s() - self._clock()) > 0 and not self._is_closed:
                     self._changed.wait(left_s)
+                if self._is_closed:
+                    return
             asked_s = self._clock()
             try:
                 one = next(source)
@@ -45,6 +47,12 @@ class Pacing:
                 self._taken += 1
                 self._asked_s.append(asked_s)
             yield one
+
+    def close(self) -> None:
+        """Ask for no more rounds: those under way may never end."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
     def due_s(self) -> float:
         """When the next round should be taken, by the clock."""

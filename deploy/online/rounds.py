@@ -1,7 +1,7 @@
 """The loop: rounds of one frame of each camera through prediction, selection, enhancement and detection."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -123,15 +123,15 @@ class Loop:
         self._last: dict[str, np.ndarray] = {}
         self._caches: dict[str, MacroblockCache] = {}
 
-    def run(self, rounds: Iterable[list[CameraFrame]]) -> Iterator[Round]:
+    def run(self, rounds: Iterable[list[CameraFrame]]) -> Generator[Round, None, None]:
         """The rounds, in order, each stage in a thread of its own."""
         stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
         found: Iterable[Round] = map(Round, rounds)
         for stage in stages:
             found = map(stage, ahead(found, _AHEAD))
-        return iter(ahead(found, _AHEAD))
+        return ahead(found, _AHEAD)
 
-    def run_live(self, rounds: Iterable[list[CameraFrame]], close: Callable[[], None]) -> Iterator[Round]:
+    def run_live(self, rounds: Iterable[list[CameraFrame]], close: Callable[[], None]) -> Generator[Round, None, None]:
         """As `run`, of frames that are lost or grow old while they wait: each round is taken just before the stages can
         go on with it. close: ends the rounds; called when no more of them are wanted.
         """
@@ -140,7 +140,12 @@ class Loop:
         found: Iterable[Round] = map(Round, pacing.admitted(rounds))
         for number, stage in enumerate(stages):
             found = map(pacing.timed(number, stage), ahead(found, 1))
-        for one in ahead(found, 1, close):
+
+        def end() -> None:
+            pacing.close()
+            close()
+
+        for one in ahead(found, 1, end):
             with pacing.stage(len(stages)):  # whatever the caller does with it
                 yield one
 

@@ -33,7 +33,7 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
                 future.cancel()
 
 
-def ahead(items: Iterable[T], depth: int, close: Callable[[], None] = lambda: None) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int, close: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
     """`items`, computed in a thread of their own, up to `depth` of them in advance.
 
     close: called when no more of them are wanted, so that those end that wait for something.

@@ -19,9 +19,12 @@ import pytest
 from deploy import run_cameras
 from deploy.online.cameras import Camera, CameraFrame, cameras_of_videos, read_cameras
 from deploy.online.pacing import Pacing
+from deploy.online.plan import Plan
+from deploy.online.rounds import Loop, NoEnhancer
 from deploy.online.sources import Sources
 from deploy.online.streams import Patience, read_stream
 from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import encode_jpeg
 from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
@@ -338,6 +341,28 @@ def test_a_round_is_taken_when_its_first_stage_and_those_after_it_will_be_free()
     with pacing.stage(2):
         now[0] += 6
         assert pacing.due_s() == now[0] - 3  # it takes longer than expected
+
+
+class SlowDetector:
+    def detect(self, frames):
+        time.sleep(0.05)
+        return [None] * len(frames)
+
+
+def test_a_live_loop_ends_at_once_wherever_its_rounds_are():
+    lr = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frames = [CameraFrame("gate", 0, 0.0, lr, lr, captured_s=0.0)]
+    for count in range(6):
+        closed = threading.Event()
+        loop = Loop(Plan(mode="none"), MacroblockGrid(HEIGHT, WIDTH), list, NoEnhancer(1), SlowDetector())
+        found = loop.run_live(iter(lambda closed=closed: None if closed.is_set() else frames, None), closed.set)
+        for _ in range(count):
+            next(found)
+        ending = threading.Thread(target=found.close, daemon=True)
+        ending.start()
+        ending.join(DEADLINE_S)
+        assert not ending.is_alive()
+    assert closed.is_set()
 
 
 def words_of_run(folder: Path, *flags: object) -> list[str]:
