@@ -74,9 +74,9 @@ class Trials:
 
     clips: the frames of each clip, in order; `cameras` clips at a time are the cameras of a loop. refer: the reference
     in a frame, by a detector that is given; None where it is what whole frames give. count: (found, reference) →
-    counts. A frame that a plan leaves out has the detections of the last one that it searched, and counts too.
-    Importance, and detections in equal pixels, are computed once for all plans; the time of these stages is the median
-    of all calls.
+    counts. A plan that leaves frames out runs from each of its first frames on: the counts of a frame are the mean of
+    these runs, with the detections of the last frame that was searched. Importance, and detections in equal pixels, are
+    computed once for all plans; the time of these stages is the median of all calls.
     """
 
     def __init__(
@@ -91,11 +91,12 @@ class Trials:
         self._detector, self._importance = _Detector(engines.detector.detect), _Importance(engines.predict)
         self._engines = replace(engines, detector=self._detector, predict=self._importance)
         self._done: dict[Plan, Trial] = {}
-        self._references: Mapping[tuple[str, int], Any] = {
-            (frame.camera, frame.number): refer(frame, self._detector) for clip in clips for frame in clip
+        self._runs: dict[tuple[Plan, int], _Run] = {}
+        self._references: Mapping[_Key, Any] = {
+            _key(frame): refer(frame, self._detector) for clip in clips for frame in clip
         }
         if any(reference is None for reference in self._references.values()):
-            self._references, _ = self._found(Plan(mode="whole"))
+            self._references = self._run(Plan(mode="whole"), 0).found
 
     @property
     def done(self) -> list[Trial]:
@@ -105,33 +106,64 @@ class Trials:
     def __call__(self, plan: Plan) -> Trial:
         """The trial of a plan."""
         if plan not in self._done:
-            found, (ms, kept) = self._found(plan)
-            self._done[plan] = Trial(plan, tuple(self._counts(found)), ms, kept)
+            phases = range(min(plan.detect_every, max(map(len, self._clips))))
+            runs = [self._run(plan, phase) for phase in phases]
+            searched = sum(run.searched for run in runs)
+            ms = {stage: sum(run.ms[stage] for run in runs) / searched for stage in runs[0].ms}
+            ms["detect"] = self._detector.call_ms
+            if plan.mode in ("regions", "atlas"):
+                ms["predict"] = self._importance.call_ms / (plan.reuse.every or 1)
+            kept = sum(run.kept for run in runs) / searched
+            self._done[plan] = Trial(plan, tuple(self._counts([run.found for run in runs])), ms, kept)
         return self._done[plan]
 
-    def _found(self, plan: Plan) -> tuple[dict[tuple[str, int], Any], tuple[dict[str, float], float]]:
-        """({(camera, number): what was found}, (`ms`, `kept`) of a trial) of the frames that are searched."""
-        found, spent, kept = dict[tuple[str, int], Any](), dict[str, float](), 0.0
-        for first in range(0, len(self._clips), self._cameras):
+    def _run(self, plan: Plan, first: int) -> "_Run":
+        """A plan on the frames from this one on."""
+        remembers = plan.mode in ("regions", "atlas") and (plan.cache.threshold or plan.reuse.every != 1)
+        if not remembers:  # it finds the same in a frame, whichever others are searched
+            plan, first = replace(plan, detect_every=1), 0
+        if (plan, first) not in self._runs:
+            self._runs[plan, first] = self._new_run(plan, first)
+        return self._runs[plan, first]
+
+    def _new_run(self, plan: Plan, first: int) -> "_Run":
+        found, spent, kept = dict[_Key, Any](), dict[str, float](), 0.0
+        for group in range(0, len(self._clips), self._cameras):
             loop = self._engines.loop(plan)
-            for frames in _rounds([clip[:: plan.detect_every] for clip in self._clips[first:][: self._cameras]]):
+            clips = self._clips[group : group + self._cameras]
+            for frames in _rounds([clip[first :: plan.detect_every] for clip in clips]):
                 one = loop.step(frames)
                 for stage, ms in one.ms.items():
                     spent[stage] = spent.get(stage, 0.0) + ms
                 kept += sum(float(item.cached.mean()) for item in one.done)
-                found |= {(item.frame.camera, item.frame.number): item.found for item in one.done}
-        ms_of = {stage: ms / len(found) for stage, ms in spent.items()} | {"detect": self._detector.call_ms}
-        if plan.mode in ("regions", "atlas"):
-            ms_of["predict"] = self._importance.call_ms / (plan.reuse.every or 1)
-        return found, (ms_of, kept / len(found))
+                found |= {_key(item.frame): item.found for item in one.done}
+        return _Run(found, spent, kept, len(found))
 
-    def _counts(self, found: Mapping[tuple[str, int], Any]) -> Iterator[np.ndarray]:
+    def _counts(self, found: Sequence[Mapping["_Key", Any]]) -> Iterator[np.ndarray]:
+        """Of each frame, from what was found from each first frame on."""
         for clip in self._clips:
-            last = None
-            for frame in clip:
-                key = frame.camera, frame.number
-                last = found.get(key, last)
-                yield self._count(last, self._references[key])
+            for number, frame in enumerate(clip):
+                last = [clip[number - (number - first) % len(found)] for first in range(min(number + 1, len(found)))]
+                reference = self._references[_key(frame)]
+                counts = [self._count(found[n][_key(some)], reference) for n, some in enumerate(last)]
+                yield np.mean(counts, axis=0)
+
+
+_Key = tuple[str, int]
+
+
+def _key(frame: CameraFrame) -> _Key:
+    return frame.camera, frame.number
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What was found in `searched` frames, and the sums of their milliseconds by stage and of the shares kept."""
+
+    found: Mapping[_Key, Any]
+    ms: Mapping[str, float]
+    kept: float
+    searched: int
 
 
 def _rounds(clips: Sequence[Sequence[CameraFrame]]) -> Iterator[list[CameraFrame]]:

@@ -23,7 +23,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.regions.cache import CachePolicy
 
-HALOS = (0, 1, 2, 3)  # and the exact one
+HALOS = (1,)  # and the exact one
 
 
 def grid(exact_px: int) -> list[Plan]:

@@ -27,12 +27,12 @@ from deploy.online.planning import (
     pareto,
     to_measure,
 )
-from deploy.online.trials import Trial
+from deploy.online.trials import Trial, Trials
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.io.images import write_image
-from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 from tests.support.detectors import BLUE, RED, write_detector
@@ -94,7 +94,7 @@ def make_plan(data, parts, save_dir, *flags):
 def planned(data, parts, tmp_path_factory):
     """The folder of a plan for the best score."""
     folder = tmp_path_factory.mktemp("plan")
-    make_plan(data, parts, folder)
+    make_plan(data, parts, folder, "--budgets", 0.1, 0.3)
     return folder
 
 
@@ -396,3 +396,22 @@ def test_the_speed_of_what_may_meet_the_target_is_measured():
     assert found(Target(f1=0.5)) >= {*ends, ("regions", 0.1, 2)}
     assert found(Target()) >= {*ends, ("none", 0.1, 1)}
     assert ("whole", 0.1, 1) not in found(Target())  # slower than others, and no better
+
+
+@pytest.mark.parametrize("cache", [NO_CACHE, CachePolicy()])
+def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on(data, parts, tmp_path, cache):
+    words = ["--data", data, *parts, "--save_dir", tmp_path, "--max_frames", 7]
+    args = plan.make_parser().parse_args([str(word) for word in words])
+    clips, _ = plan.read_clips(args, Dataset.open(data))
+    engines, detector, _ = plan.load_engines(args, Dataset.open(data), clips)
+    trials = Trials(engines, clips, 1, plan.reference_by(args, detector), count_matches)
+    settings_of = regions(0.2, detect_every=3, cache=cache)
+    expected = [[] for _ in clips[0]]
+    for first in range(3):
+        loop, found = engines.loop(settings_of), None
+        for number, frame in enumerate(clips[0]):
+            if number >= first and (number - first) % 3 == 0:
+                found = loop.step([frame]).done[0].found
+            if found is not None:
+                expected[number].append(count_matches(found, detector.detect(frame.original[None])[0]))
+    np.testing.assert_allclose(trials(settings_of).counts, [np.mean(some, axis=0) for some in expected])
