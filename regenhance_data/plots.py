@@ -16,6 +16,7 @@ BLACK, GREY = "#222222", "#999999"
 FURTHER_COLOURS = (GREEN, VERMILION, SKY_BLUE, "#8C6BB1", "#B5A000", "#7F4F24")  # of models without a fixed colour
 TEXT_COLOUR = "#5b6675"
 GRID_COLOUR = "#e4e8ec"
+_REPRODUCIBLE = {"svg.hashsalt": "report"}  # ids of parts of a figure, else random
 
 
 def new_plot(size_in: tuple[float, float], xlabel: str, ylabel: str) -> tuple[Figure, Any]:
@@ -63,13 +64,13 @@ def reference_line(axes: Any, level: float, label: str, align: str) -> None:
 def svg_bytes(figure: Figure) -> bytes:
     """A figure as an SVG file whose text is text; the same bytes for the same figure."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none"}):
+    with matplotlib.rc_context({**_REPRODUCIBLE, "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return buffer.getvalue()
 
 
 def save_figure(figure: Figure, stem: Path) -> None:
-    """Write a figure to `stem`.png and `stem`.svg."""
-    for suffix in (".png", ".svg"):
-        with atomic_write(stem.with_suffix(suffix)) as temporary:
-            figure.savefig(temporary, dpi=150)
+    """Write a figure to `stem`.png and `stem`.svg; the same bytes for the same figure."""
+    for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
+        with atomic_write(stem.with_suffix(suffix)) as temporary, matplotlib.rc_context(_REPRODUCIBLE):
+            figure.savefig(temporary, dpi=150, metadata=metadata)

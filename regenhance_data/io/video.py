@@ -245,10 +245,10 @@ class VideoWriter:
     def write(self, frame: np.ndarray) -> None:
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
         if self._stream is None:
-            # two threads on every machine: x264's output depends on their number
-            self._stream = self._container.add_stream(
-                "libx264", rate=self._rate, options={"crf": str(self._crf), "threads": "2"}
-            )
+            # The same frames make the same file: x264's output depends on the number of threads, and its tree of
+            # macroblocks on memory that nobody has written, at sizes that are no multiple of 16.
+            options = {"crf": str(self._crf), "threads": "2", "x264-params": "mbtree=0"}
+            self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
         self._container.mux(self._stream.encode(picture))

@@ -1,5 +1,8 @@
 """Which stream of a file is read, how its pictures are turned, and which frames are taken."""
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 
@@ -253,3 +256,17 @@ def test_a_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
 def test_videos_that_were_read_wrongly_are_read_as_ffmpeg_does(name, sampled, told):
     assert abs(len(list(read_video(CASES / name, fps=5))) - sampled) <= (name.endswith("bgs_02.avi"))
     assert told in str(inspect_video(CASES / name))
+
+
+def test_the_same_frames_make_the_same_file(tmp_path):
+    """Also at sizes that are no multiple of 16, whatever is in the memory that x264 gets."""
+    code = (
+        "import sys; from pathlib import Path; from regenhance_data.io.video import VideoWriter\n"
+        "from tests.support.files import noise\n"
+        "with VideoWriter(Path(sys.argv[1]), 25) as video:\n"
+        "    for frame in noise(40, 40, 52): video.write(frame)"
+    )
+    for fill in ("0", "85"):
+        environment = {**os.environ, "MALLOC_PERTURB_": fill, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, "-c", code, tmp_path / f"{fill}.mp4"], check=True, env=environment)
+    assert (tmp_path / "0.mp4").read_bytes() == (tmp_path / "85.mp4").read_bytes()
