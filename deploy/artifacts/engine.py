@@ -7,6 +7,8 @@ from deploy.contract import is_described
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import others_like, read_json, sha256
 
+_MOST = 2**16  # frames, or pixels of a side
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -44,7 +46,9 @@ def read_sidecar(engine: Path) -> Sidecar:
         batches = [sidecar.min_batch, sidecar.opt_batch, sidecar.max_batch]
         is_right = (
             is_described(sidecar.metadata)
-            and all(type(size) is int and size > 0 for size in (*batches, *sidecar.input_hw))
+            and all(type(size) is int and 0 < size <= _MOST for size in (*batches, *sidecar.input_hw))
+            and isinstance(sidecar.tensorrt, str)
+            and isinstance(sidecar.gpu, str)
             and batches == sorted(batches)
             and len(sidecar.input_hw) == 2
         )

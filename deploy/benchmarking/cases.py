@@ -136,4 +136,7 @@ def _is_current(path: Path, weights: Path | None, settings: BenchmarkSettings) -
 def _scale_of(weights: Path) -> float:
     """The --input_scale of a training, by its predictor.yaml."""
     record = weights.with_name("predictor.yaml")
-    return float(read_yaml(record).get("input_scale", 1)) if record.is_file() else 1.0
+    scale = read_yaml(record).get("input_scale", 1) if record.is_file() else 1
+    if type(scale) not in (int, float):
+        raise InputError(f"{record}: input_scale is not a number; train again, or remove this file")
+    return float(scale)

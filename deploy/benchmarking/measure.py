@@ -26,6 +26,7 @@ from regenhance_data.parallel.processes import run_in_process
 _WORDS = ("model", "backend", "precision", "head", "weights", "file")
 _NUMBERS = ("batch", "input_scale", "model_mb", "peak_memory_mb")
 _TIMES_MS = ("engine_ms", "frame_ms")  # a list for each round
+_MOST = 1e12  # so that means are finite
 
 
 def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSettings) -> dict[Case, dict[str, Any]]:
@@ -85,12 +86,13 @@ def _is_row(row: Any) -> bool:
     rounds = [taken for runs in times if isinstance(runs, list) for taken in runs]
     is_timed = all(isinstance(runs, list) and runs for runs in (*times, *rounds))
     numbers: list[Any] = [row[name] for name in _NUMBERS]
-    numbers += [ms for taken in rounds for ms in taken] if is_timed else []
+    calls_ms: list[Any] = [ms for taken in rounds for ms in taken] if is_timed else []
     size_hw = row["input_hw"]
     return (
         is_timed
         and all(isinstance(row[name], str) for name in _WORDS)
-        and all(type(number) in (int, float) and 0 <= number < float("inf") for number in numbers)
+        and all(type(number) in (int, float) and 0 <= number < _MOST for number in (*numbers, *calls_ms))
+        and all(ms > 0 for ms in calls_ms)
         and (type(row["batch"]), row["batch"] > 0) == (int, True)
         and [len(taken) for taken in times[0]] == [len(taken) for taken in times[1]]
         and isinstance(size_hw, list)

@@ -13,7 +13,7 @@ import numpy as np
 from regenhance_data import plots
 from regenhance_data.dataset.folder import SR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure
 from regenhance_data.evaluation.evaluate import Predict
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
@@ -37,7 +37,7 @@ def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict:
     predictor/train_log.json in `demo`, the demo's own folder; and the dataset. InputError when one is missing.
     """
     evaluation = read_evaluation(folder / "evaluation.json").result
-    stages = read_json(demo / "stages.json")
+    parts = _parts_of_stages(folder, demo)
     frame, oracle = _most_important_frame(dataset, clip)
     pair = read_pair(dataset, frame, _hr_folder(dataset))
     predicted = predict(pair.lr)
@@ -55,16 +55,28 @@ def write_report(folder: Path, demo: Path, dataset: Dataset, clip: str, predict:
         scales=page.heat_scale("importance 0", "1") + page.level_scale(dataset.levels),
         **_slider_parts(pair, oracle, predicted),
         video=_video(folder / "overlay.mp4", dataset, clip),
-        **loop_parts(folder / "loop"),
-        training_verdict=html.escape(training_verdict(demo)),
-        training_text=_training_text(read_json(demo / "predictor" / "val.json")),
-        training_chart=_training_chart(read_json(demo / "predictor" / "train_log.json")),
         levels_chart=page.levels_chart(dataset.record.level_pixels),
-        latency_table=_latency_table(read_json(folder / "benchmark.json")),
         machine=f"{os.cpu_count()} cores, {platform.machine()}",
-        stages_table=_stages_table(stages),
+        **parts,
     )
     return headline
+
+
+def _parts_of_stages(folder: Path, demo: Path) -> dict[str, str]:
+    """The template's parts from JSON that the stages wrote. InputError where one is missing, or has other values."""
+    try:
+        return {
+            **loop_parts(folder / "loop"),
+            "training_verdict": html.escape(training_verdict(demo)),
+            "training_text": _training_text(read_json(demo / "predictor" / "val.json")),
+            "training_chart": _training_chart(read_json(demo / "predictor" / "train_log.json")),
+            "latency_table": _latency_table(read_json(folder / "benchmark.json")),
+            "stages_table": _stages_table(read_json(demo / "stages.json")),
+        }
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{demo}: its stages wrote something else ({one_line(error)}); run the demo again with --restart"
+        ) from None
 
 
 def order_of_selection(scores: np.ndarray) -> np.ndarray:
