@@ -147,18 +147,20 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
     refusal = InputError(f"{path}: is not a regular file; give the name of one")
     try:
         with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
                 raise refusal
-            content = file.read(most_bytes + 1)
+            if about.st_size > most_bytes:
+                raise InputError(
+                    f"{path}: has more than {most_bytes >> 20} MB, which no such file needs; make it again"
+                )
+            return file.read(about.st_size)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise refusal from None
     except ValueError as error:  # a null character
         raise InputError(f"{path!r:.200}: is no file name ({one_line(error)})") from None
-    if len(content) > most_bytes:
-        raise InputError(f"{path}: has more than {most_bytes >> 20} MB, which no such file needs; make it again")
-    return content
 
 
 def _open_at_once(name: str, flags: int) -> int:
