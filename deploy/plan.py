@@ -8,6 +8,7 @@ limits it. The answer may be that the target is not reachable on this machine, o
 """
 
 import argparse
+import math
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,10 +95,10 @@ def main(args: argparse.Namespace) -> None:
     if args.check:
         hold(args.check, engines, clips, trials, scores, args.save_dir)
         return
-    search(args, trials, scores, engines.exact_px)
-    best = max(trials.done, key=lambda trial: np.nan_to_num(scores.value(trial)))
+    found = search(args, trials, scores, engines.exact_px)
+    best = max(found, key=scores.value)
     engines, speedup, threads = with_best_threads(args, dataset, clips, engines, best)
-    finalists = to_measure(trials.done, scores.value, target, speedup)
+    finalists = to_measure(found, scores.value, target, speedup)
     record = decide(
         target, finalists, scores, engines, clips, len(trials.done), (metric, reference), (machine_of(threads), files)
     )
@@ -210,9 +211,15 @@ def machine_of(threads: int | None) -> "Machine":
     return Machine.of(environment(threads))
 
 
-def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_px: int | None) -> None:
-    """Try settings."""
-    from deploy.online.planning import Search
+def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_px: int | None) -> "list[Trial]":
+    """What was found with settings that a plan may have. InputError for frames without objects."""
+    from deploy.online.planning import NONE, Search
+
+    if math.isnan(scores.value(trials(NONE))):
+        raise InputError(
+            f"{args.data}: none of the {len(scores.clips)} frames has a reference object, so scores say nothing; give "
+            "frames with objects, or lower --score_threshold"
+        )
 
     # a bar of unknown length: what is tried next depends on what was found
     shown = iter(console.progress(count(), "try", unit="setting"))
@@ -221,7 +228,7 @@ def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_p
         next(shown)
         return trials(plan)
 
-    Search(trial, scores.value, args.budgets, exact_px).run()
+    return Search(trial, scores.value, args.budgets, exact_px).run()
 
 
 def with_best_threads(

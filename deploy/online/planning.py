@@ -99,16 +99,20 @@ class Search:
     ) -> None:
         self._trial, self._value, self._budgets, self._exact_px = trial, value, sorted(budgets), exact_px
 
-    def run(self) -> None:
-        """Try all that may be on the front."""
+    def run(self) -> list[Trial]:
+        """Try all that may be on the front; those of it that a plan may be."""
         found = [self._trial(NONE), self._trial(WHOLE)]
         if self._exact_px is not None:
             found += self._of_regions(self._exact_px)
-        if rarer := self._predicted_rarely(found):
-            found += rarer
+        found += self._predicted_rarely(found)
         for trial in self._front(found):
-            for every in DETECT_EVERY:
-                self._trial(replace(trial.plan, detect_every=every))
+            found += [self._trial(replace(trial.plan, detect_every=every)) for every in DETECT_EVERY]
+        return [trial for trial in found if self._keeps_soundly(trial)]
+
+    def _keeps_soundly(self, trial: Trial) -> bool:
+        """Whether a trial is not worse than the same without a cache."""
+        fresh = self._trial(replace(trial.plan, cache=NO_CACHE))
+        return self._value(trial) >= self._value(fresh) - TIE
 
     def _of_regions(self, exact_px: int) -> list[Trial]:
         middle = len(self._budgets) // 2
@@ -179,8 +183,6 @@ def to_measure(
     """
     front = front_of(trials, value)
     plain = front_of([trial for trial in trials if trial.plan.mode == "none"], value)
-    if not front:
-        return [trial for trial in trials if trial.plan in (NONE, WHOLE)]
     if target.fps is not None:
         enough_ms = 1000 * speedup / (target.fps * target.cameras)
         near = [trial for trial in front[::-1] if _UNSURE * trial.frame_ms <= enough_ms]
@@ -192,8 +194,8 @@ def to_measure(
         slower = [trial for trial in front[::-1] if value(trial) < least][:1]
         without = [trial for trial in plain if value(trial) >= least]
     else:
-        near, slower, without = front[:: -(-len(front) // (_MOST_MEASURED - 3))], [], plain[::-1]
-    wanted = [front[-1], front[0], *without[:1], *slower, *near]
+        near, slower, without = front[:: -(-len(front) // (_MOST_MEASURED - 4))], [], plain[::-1]
+    wanted = [front[-1], front[0], *without[:1], *plain[:1], *slower, *near]
     return list({trial.plan: trial for trial in wanted}.values())[:_MOST_MEASURED]
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from math import ceil
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -54,7 +55,7 @@ class Engines:
 class Trial:
     """What a plan did to the frames.
 
-    counts: of each frame, against the reference. ms: the mean of each stage for a frame that is searched. kept: share
+    counts: of each frame, against the reference. ms: of each stage for a frame that is searched. kept: share
     of the macroblocks that were kept from earlier frames.
     """
 
@@ -109,7 +110,7 @@ class Trials:
             phases = range(min(plan.detect_every, max(map(len, self._clips))))
             runs = [self._run(plan, phase) for phase in phases]
             searched = sum(run.searched for run in runs)
-            ms = {stage: sum(run.ms[stage] for run in runs) / searched for stage in runs[0].ms}
+            ms = {stage: _usual([ms for run in runs for ms in run.ms[stage]]) for stage in runs[0].ms}
             ms["detect"] = self._detector.call_ms
             if plan.mode in ("regions", "atlas"):
                 ms["predict"] = self._importance.call_ms / (plan.reuse.every or 1)
@@ -127,14 +128,14 @@ class Trials:
         return self._runs[plan, first]
 
     def _new_run(self, plan: Plan, first: int) -> "_Run":
-        found, spent, kept = dict[_Key, Any](), dict[str, float](), 0.0
+        found, spent, kept = dict[_Key, Any](), dict[str, list[float]](), 0.0
         for group in range(0, len(self._clips), self._cameras):
             loop = self._engines.loop(plan)
             clips = self._clips[group : group + self._cameras]
             for frames in _rounds([clip[first :: plan.detect_every] for clip in clips]):
                 one = loop.step(frames)
                 for stage, ms in one.ms.items():
-                    spent[stage] = spent.get(stage, 0.0) + ms
+                    spent.setdefault(stage, []).append(ms / len(frames))
                 kept += sum(float(item.cached.mean()) for item in one.done)
                 found |= {_key(item.frame): item.found for item in one.done}
         return _Run(found, spent, kept, len(found))
@@ -156,12 +157,19 @@ def _key(frame: CameraFrame) -> _Key:
     return frame.camera, frame.number
 
 
+def _usual(ms: Sequence[float]) -> float:
+    """The mean without the slowest tenth, in which the machine did something else."""
+    return float(np.mean(sorted(ms)[: ceil(0.9 * len(ms))]))
+
+
 @dataclass(frozen=True)
 class _Run:
-    """What was found in `searched` frames, and the sums of their milliseconds by stage and of the shares kept."""
+    """What was found in `searched` frames, the milliseconds of one by stage in each round, and the sum of the shares
+    that were kept.
+    """
 
     found: Mapping[_Key, Any]
-    ms: Mapping[str, float]
+    ms: Mapping[str, Sequence[float]]
     kept: float
     searched: int
 

@@ -271,7 +271,7 @@ def searched(value_of, exact_px=7, budgets=(0.02, 0.05, 0.1, 0.2, 0.4), kept=0.5
         ms = {"none": 10, "whole": 40}.get(one.mode, 10 + 50 * one.budget + (one.halo_px or 0) / 10)
         return done.setdefault(one, Trial(one, (), {"predict": 0.1, "detect": ms}, kept if one.cache.threshold else 0))
 
-    Search(trial, lambda one: value_of(one.plan), budgets, exact_px).run()
+    assert {one.plan for one in Search(trial, lambda one: value_of(one.plan), budgets, exact_px).run()} <= {*done}
     return {one: value_of(one) for one in done}
 
 
@@ -415,3 +415,21 @@ def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on(data, parts, tm
             if found is not None:
                 expected[number].append(count_matches(found, detector.detect(frame.original[None])[0]))
     np.testing.assert_allclose(trials(settings_of).counts, [np.mean(some, axis=0) for some in expected])
+
+
+def test_a_cache_that_harms_where_frames_are_left_out_is_not_planned():
+    def trial(one):
+        return Trial(one, (), {"detect": 10 + 50 * one.budget}, 0.5 if one.cache.threshold else 0)
+
+    def value(one):
+        kept = one.plan.cache.threshold > 0
+        return one.plan.budget + kept * (0.1 if one.plan.detect_every == 1 else -0.1)
+
+    plans = [one.plan for one in Search(trial, value, (0.1, 0.2), 7).run() if one.plan.cache.threshold]
+    assert plans
+    assert {one.detect_every for one in plans} == {1}
+
+
+def test_frames_without_objects_are_refused(data, parts, tmp_path):
+    with pytest.raises(InputError, match="none of the 24 frames has a reference object, so scores say nothing"):
+        make_plan(data, parts, tmp_path, "--max_box_area", 1e-6)
