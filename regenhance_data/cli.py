@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from regenhance_data.errors import InputError, printable
+from regenhance_data.errors import NO_MEMORY, InputError, lacks_memory, printable
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
 _last_words: list[Callable[[], str]] = []
@@ -64,7 +64,7 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     args = parser.parse_args(argv)
     received = _end_on_signals(parser.prog)
     try:
-        _run_main(main, args, received)
+        _run_main(main, args, received, parser.prog)
         sys.stdout.flush()
     except InputError as error:
         fail(parser.prog, str(error))
@@ -90,13 +90,23 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
     raise SystemExit(0)
 
 
-def _run_main(main: Callable[[Any], None], args: Any, received: list[int]) -> None:
+def _run_main(main: Callable[[Any], None], args: Any, received: list[int], program: str) -> None:
     try:
         main(args)
-    except Exception:
+    except Exception as error:
         if received:  # libraries, as those that are being imported, make errors of their own of the interrupt
             raise KeyboardInterrupt from None
+        if lacks_memory(error):
+            end_without_memory(program)
         raise
+
+
+def end_without_memory(program: str) -> NoReturn:
+    """Print the one line of a process that gets no memory, and end it, without the threads that could not start."""
+    print(f"{program}: error: {NO_MEMORY}", file=sys.stderr, flush=True)
+    for process in multiprocessing.active_children():
+        process.kill()
+    os._exit(2)
 
 
 def _end_on_signals(program: str) -> list[int]:

@@ -2,7 +2,13 @@
 credentials, and interrupts.
 """
 
+import errno
 import re
+
+NO_MEMORY = (
+    "there is too little memory, or this process may not have more (ulimit -a); end other programs, or raise the limit"
+)
+_OF_MEMORY = ("failed to map segment", "can't start new thread", "bad_alloc", "annot allocate memory")
 
 # as a path has only one of its two slashes
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsp|rtmp|http)s?:/)\S+", re.IGNORECASE)
@@ -36,6 +42,12 @@ def printable(text: str) -> str:
     """
     line = redacted(" ".join(text.split()))
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether this process may not have the memory or the threads that it asked for."""
+    is_refused = getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN)
+    return isinstance(error, MemoryError) or is_refused or any(said in str(error) for said in _OF_MEMORY)
 
 
 def resumable(kept: str) -> KeyboardInterrupt:

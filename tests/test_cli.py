@@ -1,3 +1,4 @@
+import resource
 import signal
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import time
 
 import pytest
 
-from tests.support.files import ROOT
+from tests.support.files import ROOT, encode, noise
 
 HEAD = """
 import ctypes, sys, time
@@ -131,3 +132,10 @@ def test_a_connection_that_the_other_side_closes_does_not_end_a_command():
     stdout, _ = process.communicate("go", timeout=60)
     assert stdout == "the server closed the connection\n"
     assert process.returncode == 0
+
+
+def test_too_little_address_space_is_one_line(refused, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(2, 48, 64))
+    words = ["tools/extract.py", "--data", tmp_path / "d", "--video", video, "--height", 24]
+    line = refused(*words, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (300_000_000,) * 2))
+    assert "there is too little memory, or this process may not have more" in line

@@ -3,9 +3,11 @@
 deploy/_environment.py is a link to this file: `python deploy/x.py` finds only what lies beside x.py.
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ("numpy", "cv2", "av", "yaml", "PIL", "tqdm", "scipy", "matplotlib")  # what every command may import
@@ -20,6 +22,20 @@ def _obstacle() -> str | None:
 
 if find_spec("regenhance_data") is None:
     sys.path.append(str(ROOT))
+
+
+def _on_error(kind: Any, error: BaseException, trace: Any) -> None:
+    """One line where a script's imports find no memory; the process ends at once, without the libraries' threads."""
+    from regenhance_data.errors import NO_MEMORY, lacks_memory
+
+    if not lacks_memory(error):
+        sys.__excepthook__(kind, error, trace)
+        return
+    print(f"{Path(sys.argv[0]).name}: error: {NO_MEMORY}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+sys.excepthook = _on_error
 if obstacle := _obstacle():
     setup = "" if (ROOT / ".venv").exists() else "run make setup, then "
     print(

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from regenhance_data.console import warn
-from regenhance_data.errors import InputError
+from regenhance_data.errors import NO_MEMORY, InputError, one_line
 from regenhance_data.io.files import atomic_write
 from regenhance_data.io.video_streams import (
     Orientation,
@@ -251,7 +251,10 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
-        self._container.mux(self._stream.encode(picture))
+        try:
+            self._container.mux(self._stream.encode(picture))
+        except av.error.ExternalError as error:  # x264 begins with the first frame, and does not say what it lacks
+            raise InputError(f"{self._path}: x264 does not start ({one_line(error, 80)}); {NO_MEMORY}") from None
 
 
 # --- a sample of a video -------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ ODD_VALUES = re.split(
 NaN|-.inf|-1|0|true|2001-99-99|!!float ''|!!binary x|!!set {a}|!!timestamp x|null|[]|{}|"\0"|0.5|"\uD800"|../../ran|/etc
 {a: {b: {c: [1, 2]}}}|1000000000000|'1'|[1, x]|!!bool x|&a {<<: *a}|~/ran|day|[[1]]|"a\nb"|""",
 )
-ODD_VALUES += ["9" * 5000, "0x" + "f" * 4000, "a" * 3000, "[" * 3000, "/dev/zero"]
+ODD_VALUES += ["9" * 5000, "0x" + "f" * 4000, "a" * 3000, "k" * 10**7 + ": 1", "[" * 3000, "/dev/zero"]
 ODD_NODES: list[Any] = [None, True, -1, 0, 0.5, 7, float("inf"), float("nan"), 10**30, "", "x", "0", "\0", "../../ran"]
 ODD_NODES += ["9" * 500, "٣", [], {}, [[1]], [None], [1, "x"], {"a": {"b": [1]}}, {"0": None}, "/dev/zero"]
 ODD_JSON = [value for value in ODD_VALUES if re.match(r"[-0-9.\[{\"Ntn]", value)]
@@ -130,7 +130,9 @@ def spoil(rng: random.Random, path: Path) -> None:
         case 1:
             path.write_bytes(rng.choice((b"", b"\0", rng.randbytes(300), hostile_pickle(rng), BOMB.encode())))
         case 2:
-            rng.choice((path.mkdir, lambda: path.symlink_to(path.name), lambda: path.symlink_to("/etc/passwd")))()
+            links = [lambda to=to: path.symlink_to(to) for to in (path.name, "/etc/passwd", "/dev/zero")]
+            pipes = [lambda: os.mkfifo(path)] if path.suffix in (*TREES, ".onnx") else []
+            rng.choice([path.mkdir, *links, *pipes])()
         case 3 | 4 | 5 | 6:
             path.write_bytes(damaged_inside(rng, content))
         case _:
