@@ -26,6 +26,7 @@ class Holding:
     fps: float | None = None
     _frames: int = 0
     _began: float | None = None
+    _is_behind: bool = False
     _asked: list[int] = field(default_factory=list)
 
     @classmethod
@@ -41,16 +42,20 @@ class Holding:
         }
         return cls(chosen.fps[1], sorted(fps_of.items()), plan.budget)
 
-    def add(self, frames: int, now_s: float) -> float | None:
-        """So many more frames are done at this time. The new budget, where it changes."""
+    def add(self, frames: int, now_s: float, is_behind: bool = True) -> float | None:
+        """So many more frames are done at this time. The new budget, where it changes. is_behind: whether there were
+        more frames than were taken; a window without any says how fast the cameras are, not the machine.
+        """
         if self._began is None:
             self._began = now_s
             return None
         self._frames += frames
+        self._is_behind |= is_behind
         if now_s - self._began < WINDOW_S:
             return None
         self.fps, self._frames, self._began = self._frames / (now_s - self._began), 0, now_s
-        self._asked = [*self._asked, self._direction(self.fps)][-WINDOWS:]
+        direction = self._direction(self.fps) if self._is_behind else 0
+        self._is_behind, self._asked = False, [*self._asked, direction][-WINDOWS:]
         if len(self._asked) < WINDOWS or self._asked[0] == 0 or len(set(self._asked)) > 1:
             return None
         place = self._place + self._asked[0]
@@ -58,9 +63,9 @@ class Holding:
         self.budget = self.steps[place][0]
         return self.budget
 
-    def follow(self, loop: Loop, frames: int, now_s: float) -> str:
+    def follow(self, loop: Loop, frames: int, now_s: float, is_behind: bool = True) -> str:
         """As `add`, and the loop spends the new budget. What changed, in words; "" for nothing."""
-        before, budget = self.budget, self.add(frames, now_s)
+        before, budget = self.budget, self.add(frames, now_s, is_behind)
         if budget is None:
             return ""
         loop.spend(budget)

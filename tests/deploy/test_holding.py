@@ -52,6 +52,11 @@ def test_a_faster_machine_gets_a_larger_budget_of_the_front_and_no_more():
     assert held([1.5, 1.5, 3]) == [0.2] * 3
 
 
+def test_cameras_that_are_slower_than_the_machine_change_nothing():
+    holding = Holding.of(point(0.1), list(map(point, FPS)))
+    assert [holding.add(1, 0.5 * number, is_behind=False) for number in range(100)] == [None] * 100
+
+
 def test_only_points_that_search_as_many_frames_are_steps():
     front = [point(0.05, detect_every=2), point(0.1), point(0.2, mode="atlas")]
     assert held([0.3, 3], front=front) == [0.1, 0.1]
