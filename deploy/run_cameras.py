@@ -20,6 +20,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from deploy.online.arguments import add_plan_arguments, changed_by_flags, plan_from
+from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
 from regenhance_data import cli, console
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.cameras import Camera
     from deploy.online.holding import Holding
+    from deploy.online.metrics import Metrics
     from deploy.online.outputs import RunOutputs
     from deploy.online.plan import Plan
     from deploy.online.rounds import Loop
     from deploy.online.run_record import RunRecord
+    from deploy.online.sinks.settings import Wanted
     from deploy.online.sources import Sources
     from regenhance_data.io.video_streams import VideoInfo
 
@@ -64,11 +67,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, help="how long live cameras are watched (default: until Ctrl-C)")
     parser.add_argument("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     parser.add_argument("--threads", type=int, help="threads of each engine (default: its own choice)")
-    parser.add_argument("--no_video", action="store_true", help="write no annotated videos")
     parser.add_argument("--track", action="store_true", help="follow objects from frame to frame")
     parser.add_argument("--compare", action="store_true", help="show the frame with nothing enhanced beside it too")
     add_upscaler_flags(parser, required=False)
     add_plan_arguments(parser)
+    add_sink_arguments(parser)
     add_detector_arguments(parser)
     return parser
 
@@ -79,8 +82,6 @@ def main(args: argparse.Namespace) -> None:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     if not hasattr(args, "spec"):
         raise InputError("--detector is missing; see --help for the kinds")
-    if args.compare and args.no_video:
-        raise InputError("--compare shows two frames in a video; omit --no_video")
     if args.hold and (not args.plan or "budget" in getattr(args, "noted", ())):
         raise InputError("--hold changes the budget of --plan; give a plan, and no --budget")
     plan = planned(args) if args.plan else plan_from(args)
@@ -91,15 +92,19 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.io.video import inspect_video
 
     cameras = cameras_from(args, plan)
+    wanted = wanted_from(args, args.cameras is not None or len(cameras) > 1)
     live = any(camera.is_live for camera in cameras)
     if args.seconds is not None and not (live and 0 < args.seconds < float("inf")):
         raise InputError("--seconds is a time above 0, and for live cameras; of files, --max_frames sets the end")
+    metrics = metrics_served(args)
     with sources_of(args, plan, cameras) if live else nullcontext() as sources:
         infos = sources.connect() if sources else {one.id: inspect_video(Path(one.source)) for one in cameras}
         for camera in cameras:
             if camera.id in infos:
                 console.tell(f"{camera.id}: {camera.shown}: read as {infos[camera.id]}")
-        run_on(args, plan, cameras, infos, sources)
+        if metrics and sources:
+            metrics.live = sources.counts
+        run_on(args, plan, cameras, infos, sources, wanted, metrics)
 
 
 def cameras_from(args: argparse.Namespace, plan: "Plan") -> "list[Camera]":
@@ -124,10 +129,13 @@ def run_on(
     cameras: "list[Camera]",
     infos: "dict[str, VideoInfo]",
     sources: "Sources | None",
+    wanted: "Wanted",
+    metrics: "Metrics | None",
 ) -> None:
     """Load what the loop needs for these cameras, and run it."""
     from deploy.online.outputs import RunOutputs
     from deploy.online.run_record import RunRecord
+    from deploy.online.sinks.settings import SinkSettings
     from deploy.online.tracking import Tracks
 
     # of a camera that comes later: a usual rate
@@ -149,7 +157,7 @@ def run_on(
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
     record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    outputs = RunOutputs(args.save_dir, record, names, hr_grid, {} if args.no_video else rates, tracks)
+    outputs = RunOutputs(SinkSettings(args.save_dir, names, hr_grid, rates, wanted), record, tracks, metrics)
     run(args, plan, cameras, predictor, loop, outputs, record, sources)
 
 
@@ -182,6 +190,18 @@ def holding_of(args: argparse.Namespace) -> "Holding | None":
         return None
     record = read_plan(args.plan)
     return Holding.of(record.chosen, record.front)
+
+
+def metrics_served(args: argparse.Namespace) -> "Metrics | None":
+    """What Prometheus asks for, where it is wanted. InputError for a port that is taken."""
+    if args.metrics_port is None:
+        return None
+    from deploy.online.metrics import Metrics, serve
+
+    metrics = Metrics()
+    host = f"[{args.metrics_host}]" if ":" in args.metrics_host else args.metrics_host
+    console.tell(f"metrics: http://{host}:{serve(metrics, args.metrics_host, args.metrics_port)}/metrics and /healthz")
+    return metrics
 
 
 def make_loop(
@@ -266,7 +286,7 @@ def run(
 
 def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:
     """Print what a run did."""
-    from deploy.online.outputs import CLASS_MAPS
+    from deploy.online.sinks.class_maps import CLASS_MAPS
 
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"

@@ -2,13 +2,14 @@
 
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from deploy.online.durations import Durations
 from deploy.online.plan import Plan
 from deploy.online.rounds import STAGES, Round
+from deploy.online.sinks.threads import SinkThread
 from regenhance_data.grid import MacroblockGrid
 
 
@@ -63,7 +64,9 @@ class RunRecord:
         """How many boxes were found."""
         return sum(self._found.values())
 
-    def summary(self, failed: Mapping[str, Exception], interrupted: bool) -> dict[str, Any]:
+    def summary(
+        self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
+    ) -> dict[str, Any]:
         """The content of run.json, in plain values. ms: of one frame; age: from its capture to its detections."""
         live = self._live()
         seconds = time.monotonic() - self._started
@@ -91,6 +94,13 @@ class RunRecord:
                     **(self._live_summary(camera, live[camera]) if camera in live else {}),
                 }
                 for camera in dict.fromkeys([*self._frames, *failed, *live])
+            },
+            "sinks": {
+                kind: {
+                    "written": sum(one.written for one in sinks if one.kind == kind),
+                    "dropped": sum(one.dropped for one in sinks if one.kind == kind),
+                }
+                for kind in dict.fromkeys(one.kind for one in sinks)
             },
             "interrupted": interrupted,
         }

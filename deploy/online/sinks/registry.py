@@ -1,0 +1,105 @@
+"""The table of sinks, and all sinks of a run."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.online.rounds import EnhancedFrame
+from deploy.online.sinks.annotation import Annotator
+from deploy.online.sinks.class_maps import ClassMaps
+from deploy.online.sinks.coco import Coco
+from deploy.online.sinks.frame import FrameResult
+from deploy.online.sinks.json_lines import JsonLines
+from deploy.online.sinks.mot import Mot
+from deploy.online.sinks.mqtt import Mqtt
+from deploy.online.sinks.push import Push
+from deploy.online.sinks.settings import SinkSettings
+from deploy.online.sinks.threads import ConnectionThread, SinkThread
+from deploy.online.sinks.video import AnnotatedVideo
+
+
+@dataclass(frozen=True)
+class SinkKind:
+    """A row of the table.
+
+    depth: how many frames may wait. make: a sink, from the settings and the id of a camera; of a kind that has one for
+    each camera, else "". is_connection: it may lose frames, and never blocks; files lose none.
+    """
+
+    depth: int
+    make: Callable[[SinkSettings, str], Any]
+    is_per_camera: bool = False
+    is_connection: bool = False
+
+
+def _mqtt(to: SinkSettings) -> Mqtt:
+    assert to.wanted.broker is not None
+    return Mqtt(to.wanted.broker)
+
+
+# pictures wait in twos: each has several megabytes
+SINKS = {
+    "jsonl": SinkKind(64, lambda to, _: JsonLines(to.folder, to.wanted.append)),
+    "coco": SinkKind(64, lambda to, _: Coco(to.folder, to.names)),
+    "mot": SinkKind(64, lambda to, _: Mot(to.folder)),
+    "class_maps": SinkKind(2, lambda to, _: ClassMaps(to.folder)),
+    "video": SinkKind(
+        2,
+        lambda to, camera: AnnotatedVideo(to.folder / f"{camera}.mp4", to.rates[camera]),
+        is_per_camera=True,
+    ),
+    "push": SinkKind(2, lambda to, camera: Push(str(to.wanted.push), camera), is_per_camera=True, is_connection=True),
+    "mqtt": SinkKind(1000, lambda to, _: _mqtt(to), is_connection=True),
+}
+
+
+class Sinks:
+    """All sinks of a run, each in a thread of its own.
+
+    A sink for all cameras is opened at once, one of a camera with its first frame. An error of a file is raised by the
+    next `put` or by `finish`.
+    """
+
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
+        self._draw = Annotator(settings.names, settings.hr_grid).draw
+        self._threads: dict[tuple[str, str], SinkThread] = {}
+        try:
+            for kind in settings.wanted.kinds:
+                if not SINKS[kind].is_per_camera:
+                    self._thread(kind, "")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def threads(self) -> list[SinkThread]:
+        """Those that are running, in the order of the table."""
+        return sorted(self._threads.copy().values(), key=lambda one: list(SINKS).index(one.kind))
+
+    def _thread(self, kind: str, camera: str) -> SinkThread:
+        if (kind, camera) not in self._threads:
+            row = SINKS[kind]
+            start = ConnectionThread if row.is_connection else SinkThread
+            self._threads[kind, camera] = start((kind, camera), row.make(self._settings, camera), row.depth)
+        return self._threads[kind, camera]
+
+    def put(self, item: EnhancedFrame, tracks: Sequence[int | None] | None = None) -> None:
+        """Give one more frame to all of them. tracks: of each detection."""
+        result = FrameResult(item, self._settings.names, self._draw, tracks)
+        for kind in self._settings.wanted.kinds:
+            self._thread(kind, result.listing.camera if SINKS[kind].is_per_camera else "").put(result)
+
+    def finish(self) -> list[Path]:
+        """Complete all of them; the files that were made."""
+        for thread in self.threads:
+            thread.end(finish=True)
+        return [path for thread in self.threads for path in thread.join()]
+
+    def close(self) -> None:
+        """Let go of all of them, complete or not."""
+        for thread in self.threads:
+            thread.end(finish=False)
+        for thread in self.threads:
+            thread.join()

@@ -1,0 +1,255 @@
+"""Sinks: what files and connections get, in which order, and what happens where they are slow, down or full."""
+
+import argparse
+import json
+import resource
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.online.cameras import CameraFrame
+from deploy.online.rounds import EnhancedFrame
+from deploy.online.sinks import threads
+from deploy.online.sinks.addresses import read_broker, read_push
+from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
+from deploy.online.sinks.frame import FrameResult
+from deploy.online.sinks.json_lines import JsonLines
+from deploy.online.sinks.registry import Sinks
+from deploy.online.sinks.settings import SinkSettings, Wanted
+from deploy.online.sinks.threads import SinkThread
+from regenhance_data.detections import Detections
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from tests.kills import killed_runs
+from tests.support.brokers import MOSQUITTO, Subscriber, free_port, mosquitto, until
+from tests.support.files import ROOT
+
+HEIGHT, WIDTH = 64, 96
+needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed")
+
+
+def frame(number: int, camera: str = "gate") -> EnhancedFrame:
+    """A frame with one detection."""
+    picture, nothing = np.full((HEIGHT, WIDTH, 3), number % 256, np.uint8), np.zeros((4, 6), bool)
+    found = Detections(np.array([[8, 8, 40, 40]], np.float32), np.array([0.5], np.float32), np.array([0], np.int64))
+    own = CameraFrame(camera, number, number / 25, picture, picture)
+    return EnhancedFrame(own, nothing, nothing, nothing, picture, found=found)
+
+
+def settings(folder: Path, **wanted: object) -> SinkSettings:
+    grid = MacroblockGrid(HEIGHT, WIDTH)
+    return SinkSettings(folder, ["car"], grid, {"gate": 25.0, "yard": 25.0}, Wanted(**{"files": (), **wanted}))
+
+
+def numbers(folder: Path) -> list[int]:
+    return [json.loads(line)["frame"] for line in (folder / "detections.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def silent_port():
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class SlowSink:
+    """Takes a while for each frame."""
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def take(self, result):
+        return result.listing.frame
+
+    def write(self, item):
+        time.sleep(0.005)
+        self.taken.append(item)
+
+    def finish(self):
+        return []
+
+    def close(self):
+        pass
+
+
+def test_a_slow_file_holds_the_loop_up_and_loses_nothing():
+    slow = SlowSink()
+    thread = SinkThread(("slow", ""), slow, depth=2)
+    most = 0
+    for number in range(40):
+        thread.put(FrameResult(frame(number), ["car"], lambda *_: None))
+        most = max(most, number + 1 - len(slow.taken))
+    thread.end(finish=True)
+    thread.join()
+    assert slow.taken == list(range(40))
+    assert most <= 4  # those that wait, the one that is written, and the one that was given
+    assert (thread.written, thread.dropped) == (40, 0)
+
+
+@pytest.mark.parametrize("kind", ["push", "mqtt"])
+def test_a_connection_that_hangs_never_holds_the_loop_up(kind, silent_port, tmp_path, monkeypatch, capsys):
+    if kind == "mqtt":
+        pytest.importorskip("paho")
+    monkeypatch.setattr(threads, "LAST_S", 0.2)
+    address = {
+        "push": {"push": f"rtsp://user:secret@127.0.0.1:{silent_port}/{{camera}}"},
+        "mqtt": {"broker": read_broker(f"mqtt://user:secret@127.0.0.1:{silent_port}/found", {})},
+    }[kind]
+    sinks = Sinks(settings(tmp_path, files=("jsonl",), **address))
+    for number in range(1100):
+        sinks.put(frame(number))
+    sinks.finish()
+    (thread,) = [one for one in sinks.threads if one.kind == kind]
+    sinks.close()
+    assert (thread.written, thread.dropped) == (0, 1100)
+    assert numbers(tmp_path) == list(range(1100))
+    said = capsys.readouterr()
+    assert "takes fewer frames than there are" in said.err
+    assert "secret" not in said.err + said.out
+
+
+@needs_mosquitto
+def test_a_broker_gets_each_frame_as_its_line_and_is_told_when_it_goes_and_comes(tmp_path, capsys):
+    pytest.importorskip("paho")
+    port = free_port()
+    broker = read_broker(f"mqtt://loop@127.0.0.1:{port}/cameras/{{camera}}/found", {"MQTT_PASSWORD": "se/cr@t"})
+    sinks = Sinks(settings(tmp_path, broker=broker))
+    with closing(sinks):
+        (thread,) = sinks.threads
+        for start in (1, 51):
+            until(lambda: sinks.put(frame(1000)) or not thread.is_up)  # nobody is there
+            with mosquitto(tmp_path, port, "loop", "se/cr@t"), Subscriber(port, "#", "loop", "se/cr@t") as subscriber:
+                until(lambda: thread.is_up)
+                for number in range(start, start + 50):
+                    sinks.put(frame(number, ("gate", "yard")[number % 2]))
+                subscriber.wait_for(f'"frame": {start + 49},')
+            found = [json.loads(line) for _, line in subscriber.received]
+            assert [one["frame"] for one in found if one["frame"] in range(start, 1000)] == list(
+                range(start, start + 50)
+            )
+            assert found[-1]["detections"] == [{"box": [8, 8, 40, 40], "score": 0.5, "class": "car", "track": None}]
+            assert {topic for topic, _ in subscriber.received} == {"cameras/gate/found", "cameras/yard/found"}
+        until(lambda: sinks.put(frame(1000)) or not thread.is_up)
+        sinks.finish()
+    said = capsys.readouterr()
+    assert said.err.count(f"MQTT broker 127.0.0.1:{port}: ") == said.err.count("trying again") == 3
+    assert said.out.count("back after") == 2
+    assert "t@" not in said.err + said.out
+
+
+@needs_mosquitto
+def test_a_wrong_password_is_told_once(tmp_path, capsys):
+    pytest.importorskip("paho")
+    port = free_port()
+    with mosquitto(tmp_path, port, "loop", "right"):
+        broker = read_broker(f"mqtt://loop:wrong@127.0.0.1:{port}/found", {})
+        sinks = Sinks(settings(tmp_path, broker=broker))
+        with closing(sinks):
+            sinks.put(frame(0))
+            until(lambda: not sinks.threads[0].is_up)
+            sinks.finish()
+    assert f"MQTT broker 127.0.0.1:{port}: Not authorized; trying again" in capsys.readouterr().err
+
+
+def test_a_server_of_streams_gets_the_annotated_video_when_it_is_there(tmp_path, capsys):
+    port = free_port()
+    sinks = Sinks(settings(tmp_path, push=f"rtsp://user:secret@127.0.0.1:{port}/live/{{camera}}"))
+    with closing(sinks):
+        sinks.put(frame(0))
+        (thread,) = sinks.threads
+        until(lambda: not thread.is_up)  # nobody listens yet
+        words = [sys.executable, ROOT / "tests/support/rtsp_listener.py", f"rtsp://127.0.0.1:{port}/live/gate", 5]
+        with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, text=True) as listener:
+            number = 1
+            while listener.poll() is None and number < 3000:
+                sinks.put(frame(number))
+                number += 1
+                time.sleep(0.02)
+            listener.kill()
+            assert listener.stdout.read().split() == [f"{WIDTH}x{HEIGHT}"] * 5
+        sinks.finish()
+    said = capsys.readouterr()
+    assert f"rtsp://***@127.0.0.1:{port}/live/gate: Connection refused; trying again" in said.err
+    assert "back after" in said.out
+    assert "secret" not in said.err + said.out
+
+
+def test_lines_go_on_after_those_of_an_earlier_run_and_a_torn_one_is_cut_off(tmp_path):
+    path = tmp_path / "detections.jsonl"
+    for torn in (b"", b'{"camera": "gate", "fra', b"x" * 200_000):
+        path.write_bytes(b'{"frame": 7}\n' + torn)
+        sinks = Sinks(settings(tmp_path, files=("jsonl",), append=True))
+        sinks.put(frame(0))
+        assert sinks.finish() == [path]
+        assert numbers(tmp_path) == [7, 0]
+    path.write_bytes(b"x" * 100)  # torn, and the first
+    JsonLines(tmp_path, append=True).close()
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.slow
+def test_killed_runs_leave_whole_lines_and_the_next_goes_on_after_them(tmp_path):
+    assert killed_runs(tmp_path, times=5, seed=0) > 5
+
+
+def test_a_full_disk_ends_the_run_and_leaves_whole_lines(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    sinks = Sinks(settings(tmp_path, files=("jsonl",)))
+    with closing(sinks):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(OSError, match="File too large") as raised:  # noqa: PT012
+                for number in range(1000):
+                    sinks.put(frame(number))
+                sinks.finish()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert raised.value.filename == str(tmp_path / "detections.jsonl")
+    assert 0 < len(numbers(tmp_path)) < 10
+    assert numbers(tmp_path) == list(range(len(numbers(tmp_path))))
+
+
+def test_an_unfinished_video_is_none(tmp_path):
+    sinks = Sinks(settings(tmp_path, files=("video",)))
+    sinks.put(frame(0))
+    sinks.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--mqtt", "mqtt://me:secret@/x"], "--mqtt: expected mqtt://"),
+        (["--mqtt", "mqtt://me:sec/ret@host/x"], "--mqtt: expected mqtt://"),
+        (["--mqtt", "http://me:secret@host/x"], "--mqtt: expected mqtt://"),
+        (["--mqtt", "mqtt://me:secret@host"], "expected a topic"),
+        (["--mqtt", "mqtt://me:secret@host/a/%23"], "expected a topic"),
+        (["--push", "rtsp://me:secret@host:x/{camera}"], "--push: expected rtsp://"),
+        (["--push", "rtsp://me:secret@host/live"], "all cameras would have one address"),
+        (["--metrics_port", "70000"], "--metrics_port 70000: expected a port"),
+        (["--append", "--files", "mot"], "add jsonl to --files"),
+    ],
+)
+def test_wrong_addresses_are_one_line_without_their_credentials(words, said):
+    parser = argparse.ArgumentParser()
+    add_sink_arguments(parser)
+    args = parser.parse_args(words)
+    args.compare = False
+    with pytest.raises(InputError, match=said) as raised:
+        wanted_from(args, several=True)
+    assert "ret" not in str(raised.value)
+
+
+def test_a_broker_and_a_server_are_read_as_they_are_written():
+    broker = read_broker("mqtts://me:a%2Fb%40@host/site/1/{camera}", {"MQTT_PASSWORD": "other"})
+    assert (broker.host, broker.port, broker.topic) == ("host", 8883, "site/1/{camera}")
+    assert (broker.user, broker.password, broker.is_encrypted) == ("me", "a/b@", True)
+    assert "a/b@" not in repr(broker)
+    assert read_broker("mqtt://me@host:99/x", {"MQTT_PASSWORD": "other"}).password == "other"
+    assert read_push("rtsp://host:8554/{camera}", several=True) == "rtsp://host:8554/{camera}"
