@@ -502,9 +502,9 @@ def test_an_address_may_lack_http_and_a_file_of_such_a_name_is_a_file(server, ma
 # the images
 
 
-@pytest.mark.parametrize("name", ["Dockerfile.cpu", "Dockerfile.gpu"])
-def test_an_image_is_made_of_files_that_are_there_and_does_not_run_as_root(name):
-    text = (ROOT / "deploy" / name).read_text().replace("\\\n", " ")
+@pytest.mark.parametrize(("name", "command"), [("cpu", "trt_infer"), ("gpu", "trt_infer"), ("loop", "run_cameras")])
+def test_an_image_is_made_of_files_that_are_there_and_does_not_run_as_root(name, command):
+    text = (ROOT / f"deploy/Dockerfile.{name}").read_text().replace("\\\n", " ")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     kept = [line[1:] for line in ignored if line.startswith("!")]
@@ -520,4 +520,4 @@ def test_an_image_is_made_of_files_that_are_there_and_does_not_run_as_root(name)
     assert users[-1] not in ("root", "0")
     assert "-c constraints.txt" in text
     entrypoint = json.loads(next(line for line in text.splitlines() if line.startswith("ENTRYPOINT")).split(" ", 1)[1])
-    assert entrypoint == ["python", "-P", "-m", "deploy.trt_infer"]
+    assert entrypoint == ["python", "-P", "-m", f"deploy.{command}"]
