@@ -16,10 +16,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
+
+import numpy as np
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console

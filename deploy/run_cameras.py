@@ -11,6 +11,7 @@ outlines, and run.json: frames a second, milliseconds of each stage, how much wa
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +31,10 @@ from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscal
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.cameras import Camera
-    from deploy.online.holding import Holding
     from deploy.online.metrics import Metrics
     from deploy.online.outputs import RunOutputs
     from deploy.online.plan import Plan
-    from deploy.online.rounds import Loop
+    from deploy.online.rounds import Loop, Round
     from deploy.online.run_record import RunRecord
     from deploy.online.sinks.settings import Wanted
     from deploy.online.sources import Sources
@@ -181,15 +181,26 @@ def planned(args: argparse.Namespace) -> "Plan":
     return plan
 
 
-def holding_of(args: argparse.Namespace) -> "Holding | None":
-    """What holds the speed of --plan, where --hold asks for it."""
+def holder(
+    args: argparse.Namespace, plan: "Plan", loop: "Loop", sources: "Sources | None"
+) -> "Callable[[Round], None]":
+    """To be called after each round: holds the speed of --plan by its budget, where --hold asks for it."""
     from deploy.online.holding import Holding
     from deploy.online.plan_file import read_plan
 
     if not args.hold:
-        return None
+        return lambda one: None
     record = read_plan(args.plan)
-    return Holding.of(record.chosen, record.front)
+    holding, dropped = Holding.of(record.chosen, record.front), 0
+
+    def hold(one: "Round") -> None:
+        nonlocal dropped
+        before, dropped = dropped, sum(of["dropped"] for of in sources.counts().values()) if sources else 0
+        is_behind = sources is None or dropped > before
+        if told := holding.follow(loop, len(one.frames) * plan.detect_every, time.monotonic(), is_behind):
+            console.tell(told)
+
+    return hold
 
 
 def metrics_served(args: argparse.Namespace) -> "Metrics | None":
@@ -253,7 +264,7 @@ def run(
     from deploy.online.cameras import rounds
     from deploy.online.results import promised_frames
 
-    holding = holding_of(args)
+    hold = holder(args, plan, loop, sources)
     failed: dict[str, InputError] = {}
     if sources:
         total = None
@@ -267,8 +278,7 @@ def run(
             expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))
             for one in console.progress(found, "run", expected, "round"):
                 outputs.add(one)
-                if holding and (told := holding.follow(loop, len(one.frames) * plan.detect_every, time.monotonic())):
-                    console.tell(told)
+                hold(one)
         except KeyboardInterrupt:
             interrupted = True
         failed |= sources.failed() if sources else {}
