@@ -38,10 +38,11 @@ _ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(_ROOT), str(_ROOT / "tools")]
 
 from deploy.backends.registry import CPU_BACKENDS
+from regenhance_data import cli
 from regenhance_data.dataset.check import check_dataset
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance
-from regenhance_data.errors import InputError
+from regenhance_data.errors import NO_MEMORY, InputError
 from regenhance_data.io import onnx_files
 from regenhance_data.io.files import read_json, read_yaml
 from tests.support.damage import (
@@ -582,6 +583,7 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(limit_s)
         onnx_files.LOOP_LIMIT_S = LIMIT_S / 5
+        cli.end_without_memory = lambda program: cli.fail(program, NO_MEMORY)  # not this process, which tells of it
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
         torch.set_num_threads(1)
         cv2.setNumThreads(1)

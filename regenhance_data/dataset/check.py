@@ -4,12 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from regenhance_data.console import progress
 from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, IMPORTANCE, LR_FRAMES, SR_IMAGES, Dataset
 from regenhance_data.dataset.importance_source import importance_source
-from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
+from regenhance_data.dataset.label_png import image_size, read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.split import SPLITS
@@ -115,20 +114,12 @@ def _check_pair(dataset: Dataset, image: str, label: str) -> tuple[list[str], np
     for folder in HR_FOLDERS:
         hr_path = dataset.root / folder / Path(image.removeprefix(f"{LR_FRAMES}/")).with_suffix(".png")
         if hr_path.exists():
-            try:
-                hr_wh = _size_wh(hr_path)
-            except BROKEN_IMAGE:
+            hr_wh = image_size(hr_path)
+            if hr_wh is None:
                 problems.append(f"{hr_path}: does not decode as an image; make it again")
-                continue
-            if hr_wh != (width * dataset.scale, height * dataset.scale):
+            elif hr_wh != (width * dataset.scale, height * dataset.scale):
                 problems.append(f"{hr_path}: is {hr_wh[0]}x{hr_wh[1]}, not {dataset.scale} times {width}x{height}")
     return problems, np.bincount(levels.ravel(), minlength=256)
-
-
-def _size_wh(path: Path) -> tuple[int, int]:
-    """(width, height) of an image in pixels, from its header."""
-    with Image.open(path) as image:
-        return image.size
 
 
 def _check_gap(dataset: Dataset, listed: dict[str, str]) -> list[str]:

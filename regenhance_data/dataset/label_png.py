@@ -15,7 +15,7 @@ from regenhance_data.grid import MacroblockGrid
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE_COLOURS, _FILTER_NONE, _FILTER_UP = 3, 0, 2
 # what Pillow raises for broken images
-BROKEN_IMAGE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+_BROKEN_IMAGE = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @lru_cache
@@ -58,6 +58,17 @@ def _png_chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(content, zlib.crc32(name)))
 
 
+def image_size(path: Path) -> tuple[int, int] | None:
+    """(width, height) of an image file in pixels, from its header; None where that is broken."""
+    if not path.is_file():  # a device may never end
+        return None
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except _BROKEN_IMAGE:
+        return None
+
+
 def read_label(path: Path) -> np.ndarray:
     """A label PNG as levels, uint8 [H, W]. InputError when it is missing, broken or no single-channel PNG."""
     if not path.is_file():
@@ -67,5 +78,5 @@ def read_label(path: Path) -> np.ndarray:
             if image.mode not in ("P", "L"):
                 raise InputError(f"{path}: is an image of mode {image.mode}, a label has one channel of 8 bits")
             return np.asarray(image)
-    except BROKEN_IMAGE:
+    except _BROKEN_IMAGE:
         raise InputError(f"{path}: does not decode as a PNG; make the labels again") from None

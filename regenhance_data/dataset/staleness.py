@@ -51,7 +51,7 @@ def _image_digest(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(_PIXELS_AT + 8)
         file.seek(max(path.stat().st_size - _END_BYTES, 0))
-        end = file.read()
+        end = file.read(_END_BYTES)
     is_plain = head.startswith(b"\x89PNG") and head.endswith(b"IDAT") and end.endswith(b"IEND\xaeB`\x82")
     return end.hex() if is_plain else sha256(path)
 

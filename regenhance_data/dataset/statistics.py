@@ -6,13 +6,11 @@ Importance is read in blocks, and one image of each clip, so memory grows by a f
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from regenhance_data.dataset.folder import HR_FOLDERS, LABELS, LR_FRAMES, Dataset, Frame
-from regenhance_data.dataset.label_png import BROKEN_IMAGE, read_label
+from regenhance_data.dataset.label_png import image_size, read_label
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -99,18 +97,9 @@ def _clips(dataset: Dataset, hr_folder: str | None) -> Iterator[ClipStatistics]:
             mean = sums / max(len(totals), 1)
         of_frames = np.array([totals.get(frame.number, np.nan) for frame in frames])
         missing = len(missing_hr_frames(dataset, name, hr_folder)) if hr_folder else 0
-        sizes = bounded_map(_size_wh, (dataset.path(LR_FRAMES, frame) for frame in frames))
+        sizes = bounded_map(image_size, (dataset.path(LR_FRAMES, frame) for frame in frames))
         others = sum(size not in (None, (grid.width, grid.height)) for size in sizes)
         yield ClipStatistics(name, frames, grid, of_frames, mean, missing, others)
-
-
-def _size_wh(path: Path) -> tuple[int, int] | None:
-    """(width, height) of an image in pixels, from its header; None where that is broken."""
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except BROKEN_IMAGE:
-        return None
 
 
 def missing_hr_frames(dataset: Dataset, clip: str, hr_folder: str) -> list[Frame]:

@@ -283,6 +283,8 @@ def others_like(path: Path) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hex."""
+    """The SHA-256 of a file's content, in hex. InputError for what is no regular file."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a regular file; give the name of one")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
