@@ -10,7 +10,7 @@ limits it. The answer may be that the target is not reachable on this machine, o
 import argparse
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -51,6 +51,7 @@ python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector 
 """
 
 _FASTER = 1.5  # than the target, from which frames are said to be too near to each other
+_BUSY = 1.3  # times as fast as the slowest turn is the fastest one of a machine that does something else
 _TURNS_OF_THREADS, _WORTH_OTHER_THREADS = 2, 1.05  # faster by that
 
 
@@ -254,6 +255,18 @@ def with_best_threads(
     return tried[best], speed[best] * trial.frame_ms / 1000, best
 
 
+def warn_if_busy(fps: Sequence[tuple[float, float, float]]) -> None:
+    """Say where the turns (slowest, median, fastest) of most plans differ: something else ran, and the plan is of what
+    it left.
+    """
+    usual = float(np.median([fastest / slowest for slowest, _, fastest in fps]))
+    if usual > _BUSY:
+        console.warn(
+            f"the fastest turn is {usual:.1f} times as fast as the slowest: this machine does something else, and speeds "
+            "are what that leaves; plan again when it is idle"
+        )
+
+
 def decide(
     target: "Target",
     finalists: "list[Trial]",
@@ -271,6 +284,7 @@ def decide(
 
     timings = measured(engines, [trial.plan for trial in finalists], clips, target.cameras)
     points = [Measured(one, scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
+    warn_if_busy([point.fps for point in points])
     choice = choose(points, target, scores, METRIC_NAMES[judged[0]])
 
     def point(one: Measured) -> Point:

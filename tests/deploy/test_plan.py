@@ -364,6 +364,13 @@ def test_frames_that_follow_each_other_faster_than_the_target_are_told(data, par
         assert ("has 25 frames a second, the target is 5" in capsys.readouterr().err) == is_told
 
 
+def test_a_busy_machine_is_told(capsys):
+    plan.warn_if_busy([(9, 10, 11), (9, 10, 11), (5, 10, 20)])
+    assert capsys.readouterr().err == ""
+    plan.warn_if_busy([(6, 10, 12), (9, 10, 11), (5, 10, 20)])
+    assert "the fastest turn is 2.0 times as fast as the slowest" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [["--hold"], ["--hold", "--plan", "p.json", "--budget", 0.2]])
 def test_holding_is_for_the_budget_of_a_plan(parts, video, tmp_path, flags):
     words = ["--video", video, *parts, "--save_dir", tmp_path, *flags]
