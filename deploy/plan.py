@@ -262,8 +262,8 @@ def warn_if_busy(fps: Sequence[tuple[float, float, float]]) -> None:
     usual = float(np.median([fastest / slowest for slowest, _, fastest in fps]))
     if usual > _BUSY:
         console.warn(
-            f"the fastest turn is {usual:.1f} times as fast as the slowest: this machine does something else, and speeds "
-            "are what that leaves; plan again when it is idle"
+            f"the fastest turn is {usual:.1f} times as fast as the slowest: this machine does something else, and "
+            "speeds are what that leaves; plan again when it is idle"
         )
 
 
