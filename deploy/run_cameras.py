@@ -154,6 +154,8 @@ def run_on(
             "which loses detail that the camera delivers"
         )
     loop, names, about = make_loop(args, plan, predictor)
+    if metrics:
+        metrics.budget = lambda: loop.budget
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
     record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))

@@ -19,10 +19,10 @@ STATES = ("enhanced", "kept", "upsampled")  # of a macroblock in a frame
 
 
 class Metrics:
-    """Counts the rounds of a run for Prometheus; `sinks` and `live` are read when it asks.
+    """Counts the rounds of a run for Prometheus; `sinks`, `live` and `budget` are read when it asks.
 
-    sinks: those that are running. live: of each live camera, how many frames were "dropped" before a round, and its
-    "reconnects". InputError where prometheus-client is not installed.
+    sinks: those that are running. budget: what rounds spend now. live: of each live camera, how many frames were
+    "dropped" before a round, and its "reconnects". InputError where prometheus-client is not installed.
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,7 @@ class Metrics:
         prometheus.disable_created_metrics()
         self.sinks: Callable[[], Sequence[SinkThread]] = list
         self.live: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+        self.budget: Callable[[], float] | None = None
         self._last_s = time.monotonic()
         self._registry = registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=registry)
@@ -89,6 +90,8 @@ class Metrics:
             for camera, counts in self.live().items():
                 family.add_metric([camera], counts[key])
             yield family
+        if self.budget is not None:
+            yield core.GaugeMetricFamily("regenhance_budget", "Share of the macroblocks enhanced anew", self.budget())
         labels = ["sink", "camera"]
         written = core.CounterMetricFamily("regenhance_sink_written", "Frames that a sink took", labels=labels)
         dropped = core.CounterMetricFamily("regenhance_sink_dropped", "Frames that a sink left out", labels=labels)

@@ -149,6 +149,11 @@ class Loop:
             with pacing.stage(len(stages)):  # whatever the caller does with it
                 yield one
 
+    @property
+    def budget(self) -> float:
+        """The share of the macroblocks that rounds spend now."""
+        return self._plan.budget
+
     def spend(self, budget: float) -> None:
         """From the next round on, another budget, and no more than that as the floor."""
         self._plan = replace(self._plan, budget=budget, floor=min(self._plan.floor, budget))

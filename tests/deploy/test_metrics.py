@@ -57,6 +57,7 @@ def test_a_run_is_counted_by_camera_stage_and_sink(address):
     assert status == 200
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
     assert float(values["regenhance_rounds_total"]) == FRAMES
+    assert float(values["regenhance_budget"]) == 0.1
     macroblocks = 0.0
     for camera in ("gate", "yard"):
         assert float(values[f'regenhance_frames_total{{camera="{camera}"}}']) == FRAMES
