@@ -84,7 +84,7 @@ def saying(text: bytes) -> Callable[..., None]:
     ids=["silent", "head", "body", "chunks", "flood", "6 GB", "gzip", "redirect", "retry", "cut", "no HTTP"],
 )
 def test_a_server_cannot_hold_flood_or_mislead_its_client(monkeypatch, capsys, answer, said):
-    monkeypatch.setattr(http_server, "LIMIT_S", 0.5)
+    monkeypatch.setattr(http_server, "LIMIT_S", 0.5 if "within" in said else 20.0)
     monkeypatch.setattr(http_server, "_PAUSES_S", (0.0,))
     with answering(answer) as address, pytest.raises(InputError) as refusal:
         load_predictor(f"{address}/v2/models/one")
