@@ -104,7 +104,7 @@ def front_figure(record: PlanRecord) -> Figure:
         [record.chosen.score.value],
         **{"marker": "o", "markersize": 11, "linestyle": "", "color": plots.ORANGE, "label": "chosen", "zorder": 3},
     )
-    if record.target.fps is not None:
+    if record.target.fps is not None and record.target.fps < 2 * max(x):  # else the front would be a line at the edge
         axes.axvline(record.target.fps, color=plots.TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)), label="target")
     axes.set_xlim(left=0)
     axes.legend(frameon=False)
