@@ -121,7 +121,7 @@ def check(args: argparse.Namespace) -> "Target":
             refuse_missing(path)
     refuse_unwritable(args.save_dir, "--save_dir")
     f1, of_best = None, False
-    if args.target_f1:
+    if args.target_f1 is not None:
         of_best = args.target_f1.endswith("%")
         try:
             f1 = float(args.target_f1.removesuffix("%")) / (100 if of_best else 1)
@@ -311,8 +311,10 @@ def write_results(args: argparse.Namespace, record: "PlanRecord") -> None:
     print(sentence(record))
     command = ["python", "deploy/run_cameras.py", "--video", "camera.mp4", "--plan", args.save_dir / PLAN_FILE]
     command += ["--predictor", args.predictor, "--upscaler", args.upscaler]
-    given = ["--detector", args.spec] if hasattr(args, "spec") else []
-    cli.suggest([*command, *given, "--save_dir", "runs/cameras"])
+    for flag in ("upscaler_pixel_range", "upscaler_channel_order"):
+        if getattr(args, flag) is not None:
+            command += [f"--{flag}", getattr(args, flag)]
+    cli.suggest([*command, "--save_dir", "runs/cameras"])
 
 
 def hold(

@@ -73,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_plan_arguments(parser)
     add_sink_arguments(parser)
     add_detector_arguments(parser)
+    parser.set_defaults(recorded=None)  # settings of a detector, from --plan
     return parser
 
 
@@ -80,10 +81,10 @@ def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
-    if not hasattr(args, "spec"):
+    if not hasattr(args, "spec") and not args.plan:
         raise InputError("--detector is missing; see --help for the kinds")
-    if args.hold and (not args.plan or "budget" in getattr(args, "noted", ())):
-        raise InputError("--hold changes the budget of --plan; give a plan, and no --budget")
+    if args.hold and (not args.plan or getattr(args, "noted", ())):
+        raise InputError("--hold changes the budget of --plan; give a plan, and no flags that replace what it says")
     plan = planned(args) if args.plan else plan_from(args)
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
@@ -173,7 +174,8 @@ def planned(args: argparse.Namespace) -> "Plan":
     record = read_plan(args.plan)
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     upscaler = given_upscaler(args, record.files.scale) if args.upscaler else None
-    record.files.refuse_others(args.plan, args.predictor, upscaler, detector_settings_from(args))
+    args.recorded = record.files.detector
+    record.files.refuse_others(args.plan, args.predictor, upscaler, detector_settings_from(args, args.recorded))
     args.threads = args.threads or record.machine.threads
     if different := record.machine.difference(Machine.of(environment(args.threads))):
         console.warn(f"{args.plan}: was made on another machine ({different}), so its speed may not hold; {AGAIN}")
@@ -237,13 +239,13 @@ def make_loop(
     enhancer = RegionEnhancer(upscaler, plan.mode, plan.halo_px) if upscaler else NoEnhancer(scale)
     hr_grid = predictor.grid.scaled(scale)
     hr_hw = hr_grid.height, hr_grid.width
-    given = given_settings(args)
-    detector = load_online_detector(detector_settings_from(args), hr_hw, threads=args.threads, given=given)
+    settings = detector_settings_from(args, args.recorded)
+    detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
         "upscaler": {"spec": args.upscaler, "read_as": upscaler and upscaler.read_as, "halo_px": enhancer.halo_px},
-        "detector": {"spec": args.spec, "read_as": detector.read_as, "engine": detector.engine},
+        "detector": {"spec": settings.spec, "read_as": detector.read_as, "engine": detector.engine},
         "lr_size": [predictor.grid.width, predictor.grid.height],
         "hr_size": [hr_grid.width, hr_grid.height],
         "mode": enhancer.mode,
@@ -305,8 +307,7 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
     print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
     if not record.detections and not (args.save_dir / CLASS_MAPS).exists():
         console.warn(
-            f"--detector {args.spec}: found nothing in {record.frames} frames; lower --score_threshold, or give other "
-            "--classes"
+            f"--detector: found nothing in {record.frames} frames; lower --score_threshold, or give other --classes"
         )
     print("wrote " + ", ".join(map(str, written)))
 

@@ -3,10 +3,11 @@
 import os
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from tqdm import tqdm
 
@@ -18,14 +19,23 @@ LINE_EVERY_S = 60.0  # between two lines on progress where there is no terminal 
 
 def warn(message: str) -> None:
     """Print one line on stderr: a problem was worked around, or something was skipped; the command continues."""
-    tqdm.write(f"warning: {printable(message)}", file=sys.stderr)
+    _write(f"warning: {printable(message)}", sys.stderr)
 
 
 def tell(message: str) -> None:
     """Print one line on stdout, above a progress bar: what a file was taken for, or what was kept."""
     encoding = sys.stdout.encoding or "utf-8"  # which may lack letters of a file's name
     line = printable(message).encode(encoding, "backslashreplace").decode(encoding)
-    tqdm.write(line, file=sys.stdout)
+    _write(line, sys.stdout)
+
+
+def _write(line: str, stream: TextIO) -> None:
+    """Above a progress bar. Where nobody reads the stream any more, only the main thread ends for it."""
+    try:
+        tqdm.write(line, file=stream)
+    except BrokenPipeError:
+        if threading.current_thread() is threading.main_thread():
+            raise
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None, unit: str = "frame") -> Iterable[T]:

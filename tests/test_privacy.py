@@ -34,7 +34,7 @@ import sys
 def hook(event, args):
     if event == "socket.getaddrinfo" or event == "socket.connect" and isinstance(args[1], tuple):
         host = args[0] if event == "socket.getaddrinfo" else args[1][0]
-        if host not in (None, "", "localhost", "127.0.0.1", "::1"):
+        if host not in (None, "", "localhost", "127.0.0.1", "::1", "0.0.0.0", "::"):  # this machine
             with open({log!r}, "a") as file:
                 file.write(f"{{host}}\\n")
 sys.addaudithook(hook)

@@ -1,7 +1,7 @@
 """Holding a plan: the budget follows what the machine can do, within the plan's front."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from deploy.online.plan_file import Point
 from deploy.online.rounds import Loop
@@ -33,13 +33,13 @@ class Holding:
     def of(cls, chosen: Point, front: Sequence[Point]) -> "Holding":
         """For the chosen point of a plan; its front gives the steps. A plan without a budget has none."""
         plan = chosen.plan
-        if plan.mode in ("none", "whole"):
-            return cls(chosen.fps[1], [(plan.budget, chosen.fps[1])], plan.budget)
-        fps_of = {
-            0.0 if point.plan.mode == "none" else point.plan.budget: point.fps[1]
-            for point in (*front, chosen)
-            if point.plan.mode in ("none", plan.mode) and point.plan.detect_every == plan.detect_every
-        }
+        alike = [point for point in (*front, chosen) if replace(point.plan, budget=plan.budget) == plan]
+        fps_of = {point.plan.budget: point.fps[1] for point in alike}
+        nothing = [
+            point for point in front if point.plan.mode == "none" and point.plan.detect_every == plan.detect_every
+        ]
+        if plan.mode not in ("none", "whole") and nothing:
+            fps_of.setdefault(0.0, nothing[0].fps[1])
         return cls(chosen.fps[1], sorted(fps_of.items()), plan.budget)
 
     def add(self, frames: int, now_s: float, is_behind: bool = True) -> float | None:

@@ -54,7 +54,10 @@ class Point:
             low, high = interval
             score = Estimate(_number(value, 0, 1), (_number(low, 0, 1), _number(high, 0, 1)))
         ms = {str(stage): _three(some) for stage, some in content["ms"].items()}
-        return cls(plan_from_dict(content["settings"]), _three(content["frames_per_second"]), score, ms)
+        fps = _three(content["frames_per_second"])
+        if not fps[0] > 0:
+            raise ValueError("frames a second of 0")
+        return cls(plan_from_dict(content["settings"]), fps, score, ms)
 
 
 @dataclass(frozen=True)

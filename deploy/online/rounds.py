@@ -119,6 +119,7 @@ class Loop:
     ) -> None:
         self._plan, self._grid, self._hr_grid = plan, grid, grid.scaled(enhancer.scale)
         self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
+        self._floor = plan.floor
         self._reuses: dict[str, ClipReuse] = {}
         self._last: dict[str, np.ndarray] = {}
         self._caches: dict[str, MacroblockCache] = {}
@@ -156,7 +157,7 @@ class Loop:
 
     def spend(self, budget: float) -> None:
         """From the next round on, another budget, and no more than that as the floor."""
-        self._plan = replace(self._plan, budget=budget, floor=min(self._plan.floor, budget))
+        self._plan = replace(self._plan, budget=budget, floor=min(self._floor, budget))
 
     def step(self, frames: list[CameraFrame]) -> Round:
         """One round after the other, each stage on its own: for measurements."""
@@ -206,10 +207,11 @@ class Loop:
         return one
 
     def _select(self, one: Round) -> None:
+        plan = self._plan  # `spend` may change it meanwhile
         masked = [self._masked(item.frame) for item in one.done]
-        if self._plan.mode in ("whole", "none"):
+        if plan.mode in ("whole", "none"):
             for item, some in zip(one.done, masked, strict=True):
-                item.selected = ~some if self._plan.mode == "whole" else np.zeros(self._grid.shape, bool)
+                item.selected = ~some if plan.mode == "whole" else np.zeros(self._grid.shape, bool)
             return
         excluded = masked
         if self._keeps:
@@ -218,10 +220,10 @@ class Loop:
             excluded = [item.cached | some for item, some in zip(one.done, masked, strict=True)]
         maps, own = [item.importance for item in one.done], [item.frame.floor for item in one.done]
         weights = [item.frame.weight for item in one.done]
-        floor: float | list[float] = self._plan.floor
+        floor: float | list[float] = plan.floor
         if any(share is not None for share in own):
-            floor = [self._plan.floor if share is None else share for share in own]
-        for item, some in zip(one.done, select_across(maps, self._plan.budget, floor, excluded, weights), strict=True):
+            floor = [plan.floor if share is None else share for share in own]
+        for item, some in zip(one.done, select_across(maps, plan.budget, floor, excluded, weights), strict=True):
             item.selected = some
 
     @property

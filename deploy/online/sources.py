@@ -150,7 +150,7 @@ class Sources:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each live camera that there has been: frames that were dropped, and reconnects."""
-        return {key: {"dropped": one.dropped, "reconnects": one.reconnects} for key, one in self._counts.items()}
+        return {key: {"dropped": one.dropped, "reconnects": one.reconnects} for key, one in list(self._counts.items())}
 
     def failed(self) -> dict[str, InputError]:
         """What is wrong with each camera now."""

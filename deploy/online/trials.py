@@ -44,7 +44,7 @@ class Engines:
     def exact_px(self) -> int | None:
         """The halo with which regions are as in the whole frame; None for an upscaler of whole frames alone."""
         regions = self.enhancer(Plan(mode="regions"))
-        return regions.halo_px if regions.mode == "regions" else None
+        return None if regions.mode == "whole" else regions.halo_px
 
     def loop(self, plan: Plan) -> Loop:
         """A new loop."""

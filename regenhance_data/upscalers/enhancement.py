@@ -1,14 +1,16 @@
 """Enhancement of regions: HR pixels of some macroblocks, as upscaling of the whole frame makes them, for less."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from regenhance_data.console import warn
+from regenhance_data.errors import InputError
 from regenhance_data.regions.atlas import pack_densely
 from regenhance_data.regions.rectangles import Rectangle, Region
 from regenhance_data.upscalers.fixed_size import Call, calls_for, is_inside, made_by
-from regenhance_data.upscalers.receptive_field import exact_halo
+from regenhance_data.upscalers.receptive_field import exact_halo, most_halo
 from regenhance_data.upscalers.tiling import TiledUpscaler
 
 MODES = ("whole", "regions", "atlas")
@@ -31,7 +33,13 @@ class RegionEnhancer:
             raise ValueError(f"mode {mode}: expected one of {', '.join(MODES)}")
         self.mode, self.halo_px, self.scale = mode, halo_px or 0, upscaler.network.scale
         self._upscaler, self._multiple = upscaler, upscaler.network.multiple
+        self._last_calls: tuple[Any, list[Call] | None] = None, None  # `pixels_seen` and `enhance` ask for the same
         is_fixed = upscaler.network.fixed_hw is not None
+        if is_fixed and mode != "whole" and (halo_px or 0) > (most := max(most_halo(upscaler.network), 0)):
+            raise InputError(
+                f"--halo {halo_px}: {upscaler.network.source} takes inputs of one size, in which there is room for "
+                f"{most} at most"
+            )
         if mode == "whole" or (halo_px is not None and not is_fixed):
             return
         halo = exact_halo(upscaler.network)
@@ -83,7 +91,12 @@ class RegionEnhancer:
         """Those of a network of one size; None where the whole frame goes through it, and for other networks."""
         if self.mode == "whole" or not self._upscaler.network.fixed_hw:
             return None
-        return calls_for(seen, lr_hw, self._upscaler.network, self.halo_px)
+        asked = (tuple(seen), lr_hw)
+        known, calls = self._last_calls
+        if known != asked:
+            calls = calls_for(seen, lr_hw, self._upscaler.network, self.halo_px)
+            self._last_calls = asked, calls
+        return calls
 
     def _made(self, lr: np.ndarray, seen: Rectangle) -> np.ndarray:
         return self._upscaler(np.ascontiguousarray(lr[seen.slices])[None])[0]

@@ -32,15 +32,21 @@ def exact_halo(network: UpscalingNetwork) -> Halo:
     """
     if network.known_halo_px is not None and not network.fixed_hw:  # of which it is only what tiles overlap by
         return Halo(network.known_halo_px, "known")
-    farthest = FARTHEST_PX
-    if network.fixed_hw:  # the centre, and what is beyond the halo, are in it too
-        farthest = min(farthest, (min(network.fixed_hw) - _LEAST_CENTRE_PX - _BEYOND_PX) // 2)
+    farthest = most_halo(network)
     px = _measured(network, farthest) if farthest > 0 else None
     if px is None:
         return Halo(None, f"a pixel depends on others more than {max(farthest, 0)} pixels away")
     if not (_is_movable(network, px) if network.fixed_hw else _serves(network, px)):
         return Halo(None, "its pixels depend on where they are in its input")
     return Halo(px, "measured")
+
+
+def most_halo(network: UpscalingNetwork) -> int:
+    """The largest halo that a network may have, in LR pixels; below 0 where its one size leaves none."""
+    if not network.fixed_hw:
+        return FARTHEST_PX
+    # the centre, and what is beyond the halo, are in its input too
+    return min(FARTHEST_PX, (min(network.fixed_hw) - _LEAST_CENTRE_PX - _BEYOND_PX) // 2)
 
 
 def _measured(network: UpscalingNetwork, farthest: int) -> int | None:

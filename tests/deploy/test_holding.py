@@ -10,6 +10,8 @@ from deploy.online.plan_file import Point
 from deploy.online.rounds import Loop
 from regenhance_data.evaluation.record import Estimate
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -57,8 +59,8 @@ def test_cameras_that_are_slower_than_the_machine_change_nothing():
     assert [holding.add(1, 0.5 * number, is_behind=False) for number in range(100)] == [None] * 100
 
 
-def test_only_points_that_search_as_many_frames_are_steps():
-    front = [point(0.05, detect_every=2), point(0.1), point(0.2, mode="atlas")]
+def test_only_points_that_differ_in_the_budget_alone_are_steps():
+    front = [point(0.05, detect_every=2), point(0.1), point(0.2, mode="atlas"), point(0.2, reuse=ReusePolicy(4))]
     assert held([0.3, 3], front=front) == [0.1, 0.1]
 
 
@@ -79,3 +81,15 @@ def test_the_loop_spends_what_is_held():
     ]
     (item,) = loop.step([CameraFrame("gate", 0, 0.0, lr, lr)]).done
     assert item.selected.sum() == 1
+
+
+def test_the_floor_comes_back_with_the_budget():
+    grid = MacroblockGrid(160, 160)  # 100 macroblocks
+    enhancer = RegionEnhancer(load_upscaler(UpscalerSettings("bicubic", 2)))
+    importance = np.stack([np.full(grid.shape, 0.1, np.float32), np.ones(grid.shape, np.float32)])
+    plan = Plan(0.1, floor=0.05, cache=CachePolicy(0))
+    loop, lr = Loop(plan, grid, lambda frames: importance, enhancer, Nothing()), np.zeros((160, 160, 3), np.uint8)
+    for budget in (0.02, 0.1):
+        loop.spend(budget)
+    done = loop.step([CameraFrame(name, 0, 0.0, lr, lr) for name in ("gate", "yard")]).done
+    assert [int(item.selected.sum()) for item in done] == [5, 15]

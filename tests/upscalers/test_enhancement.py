@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.composite import paste_regions
 from regenhance_data.regions.rectangles import cover
@@ -210,3 +211,17 @@ def test_a_network_of_one_size_is_called_for_few_full_inputs():
     calls = enhancer.pixels_seen(regions, (180, 320)) / 64**2
     needed = sum(region.outer.area for region in regions) / 64**2
     assert needed <= calls <= 1.5 * needed + 1
+
+
+@pytest.mark.parametrize("halo_px", [17, 32, 70])
+def test_a_halo_that_leaves_no_room_in_the_one_size_is_refused(halo_px):
+    upscaler = TiledUpscaler(of_one_size(64, 64))
+    with pytest.raises(InputError, match=rf"--halo {halo_px}: fixed takes inputs of one size, .* for 16 at most"):
+        RegionEnhancer(upscaler, halo_px=halo_px)
+    assert_whole_frames_pixels(
+        RegionEnhancer(upscaler, halo_px=16),
+        frame_of(70, 200),
+        np.eye(5, 13, dtype=bool),
+        upscaler(frame_of(70, 200)[None])[0],
+    )
+    assert RegionEnhancer(upscaler, "whole", halo_px).mode == "whole"
