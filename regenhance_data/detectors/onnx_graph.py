@@ -48,7 +48,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """The model in an ONNX file, whose demand is not checked yet. InputError where it is none, is damaged, or is a
     predictor of this kit.
     """
-    _, model = read_model(path)
+    _, model = read_model(path, takes_weights_beside=True)
     try:
         # operators that the file defines itself, as PyTorch's newer exporter writes them
         if model.functions and _nodes_when_inlined(model) <= _MOST_NODES:

@@ -62,16 +62,45 @@ _BROKEN_NODE = (  # what ONNX raises
 )
 
 
-def read_model(path: Path) -> tuple[bytes, onnx.ModelProto]:
-    """(the bytes of an ONNX file, its model); no other file is read. InputError where it is none, or is damaged."""
+def read_model(path: Path, takes_weights_beside: bool = False) -> tuple[bytes, onnx.ModelProto]:
+    """(the bytes of an ONNX file, its model). InputError where it is none, or is damaged.
+
+    takes_weights_beside: whether its weights may be in other files of its folder, as PyTorch's newer exporter writes
+    them; these are then in the model. No other file is read.
+    """
     content = read_bytes(path, _MOST_FILE_BYTES)
     try:
         model = onnx.load_model_from_string(content)
     except Exception as error:  # protobuf's and Python's own
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)}); export or copy it again") from None
+    if takes_weights_beside:
+        _load_weights_beside(model, path)
     if problem := content_problem(model):
         raise InputError(f"{path}: is damaged: {problem}; export or copy it again")
     return content, model
+
+
+def _load_weights_beside(model: onnx.ModelProto, path: Path) -> None:
+    """Put weights that are in other files of the folder into the model. InputError for files elsewhere, or missing."""
+    places = [
+        {entry.key: entry.value for entry in tensor.external_data}
+        for tensor in tensors_of(model)
+        if tensor.data_location == TensorProto.EXTERNAL
+    ]
+    names = {place.get("location", "") for place in places}
+    for name in sorted(names):
+        beside = path.parent / name
+        if Path(name).name != name or beside.is_symlink() or not beside.is_file():
+            raise InputError(
+                f"{path}: has weights in {name[:80]!r}, which is no file beside it; copy both files together"
+            )
+    if sum((path.parent / name).stat().st_size for name in names) > _MOST_FILE_BYTES:
+        raise InputError(f"{path}: has more than {_MOST_FILE_BYTES >> 30} GB of weights; give a smaller network")
+    try:
+        if names:
+            onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # of onnx, for offsets and lengths that are none
+        raise InputError(f"{path}: its weights are damaged ({one_line(error)}); export or copy them again") from None
 
 
 def content_problem(model: onnx.ModelProto) -> str:

@@ -196,7 +196,7 @@ def _read(path: Path) -> tuple[float | None, int | None]:
     """(the limit of a first run, as in `check_network`, the exact halo where the file tells it). InputError for a file
     that is damaged or asks for too much.
     """
-    _, model = read_model(path)
+    _, model = read_model(path, takes_weights_beside=True)
     weights = {tensor.name for tensor in model.graph.initializer}
     given = [value for value in model.graph.input if value.name not in weights]
     sides = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in given}

@@ -1,14 +1,17 @@
 """ONNX files that ask an upscaler's engine for too much, or are damaged."""
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
 
 from regenhance_data.errors import InputError
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.detectors import save_onnx
 from tests.support.hostile_onnx import HOSTILE, write_hostile
+from tests.support.upscalers import write_biased
 
 
 def load(path):
@@ -48,3 +51,26 @@ def test_sizes_that_are_known_only_in_a_run_are_taken(tmp_path, op_type):
     save_onnx(path, nodes, shape, given, result, {})
     frames = np.random.default_rng(0).integers(0, 256, (1, 24, 32, 3), np.uint8)
     np.testing.assert_array_equal(load(path)(frames)[0], frames[0].repeat(2, 0).repeat(2, 1))
+
+
+def test_weights_in_a_file_beside_are_read_and_no_others(tmp_path):
+    model = onnx.load(write_biased(tmp_path / "one.onnx", "onnx", 3, 0.5, 0.2))
+    (tmp_path / "m").mkdir()
+    path = tmp_path / "m" / "two.onnx"
+    beside = [tensor for tensor in model.graph.initializer if tensor.name in ("factor", "bias")]
+    for tensor in beside:
+        set_external_data(tensor, "two.onnx.data")
+    onnx.save(model, path)
+    assert (tmp_path / "m" / "two.onnx.data").is_file()
+    frame = np.random.default_rng(0).integers(0, 256, (1, 24, 40, 3), np.uint8)
+    np.testing.assert_array_equal(load(path)(frame), load(tmp_path / "one.onnx")(frame))
+    (tmp_path / "m" / "two.onnx.data").rename(tmp_path / "two.onnx.data")
+    with pytest.raises(InputError, match=r"two\.onnx: has weights in 'two\.onnx\.data', which is no file beside it"):
+        load(path)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../two.onnx.data" if entry.key == "location" else entry.value
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=r"has weights in '\.\./two\.onnx\.data', which is no file beside it"):
+        load(path)
