@@ -13,7 +13,8 @@ _OF_MEMORY = ("failed to map segment", "can't start new thread", "bad_alloc", "a
 # as a path has only one of its two slashes
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsp|rtmp|http)s?:/)\S+", re.IGNORECASE)
 _USER = re.compile(r":/{1,2}\S*@")  # up to the last @: a password may have one that is not escaped
-_VALUE = re.compile(r"([?&][^=&\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))")
+# of a query, and of paths that are written like one: /user=me&password=hush, /user=me_password=hush
+_VALUE = re.compile(r"([?&;/_#][^=?&;/_#\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))")
 
 
 class InputError(Exception):
@@ -32,7 +33,7 @@ def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> 
 
 
 def redacted(text: str) -> str:
-    """A text in which no URL shows a user, a password or the values of its query, where cameras have passwords too."""
+    """A text in which no URL shows a user, a password or a value of key=value, where cameras have passwords too."""
     return _URL.sub(lambda url: _VALUE.sub(r"\1***", _USER.sub("://***@", url[0])), text)
 
 

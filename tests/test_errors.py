@@ -23,6 +23,9 @@ def test_an_exception_without_a_word_is_quoted_with_its_type(error, said):
         ("http://h/x?user=me&pwd=hush, and rtsp://h:1/x", "http://h/x?user=***&pwd=***, and rtsp://h:1/x"),
         ("--video 'rtsp://a:hu@sh/@h/x?k=hush'", "--video 'rtsp://***@h/x?k=***'"),
         ("rtsp:/me:hush@h/x", "rtsp://***@h/x"),
+        ("rtsp://h:1/user=admin&password=hush&channel=1", "rtsp://h:1/user=***&password=***&channel=***"),
+        ("rtsp://h/a/user=admin_password=hush_channel=1.sdp: is down", "rtsp://h/a/user=***: is down"),
+        ("rtsp://h/s#password=hush", "rtsp://h/s#password=***"),
         ("onnx:/models/x@2.onnx?, a@b: c", "onnx:/models/x@2.onnx?, a@b: c"),
     ],
 )

@@ -19,6 +19,7 @@ from regenhance_data.io.video import read_timed
 from regenhance_data.regions.masks import Polygon
 
 _LIVE = re.compile(r"(rtsps?|rtmp|https?)://|/dev/video", re.IGNORECASE)
+_REDACTED_VALUE = re.compile(r"[/_;&]?[^/_;&]*=\*\*\*")
 
 
 @dataclass(frozen=True)
@@ -165,10 +166,17 @@ def _masks(value: Any, where: str) -> tuple[Polygon, ...]:
 
 
 def _known(source: str, where: str) -> str:
-    """The source. InputError for a URL that is none of a live camera, or has no host."""
+    """The source. InputError for a URL that is none of a live camera, has no host, or hides where its password ends."""
     if "://" in source and not _LIVE.match(source):
         raise InputError(
             f"{where}: {redacted(source)}: begins with none of rtsp://, rtsps://, rtmp://, http://, https://"
+        )
+    if "://" in source and len(source.split()) > 1:
+        raise InputError(f"{where}: there is a space in the URL; write it as %20")
+    if "://" in source and "@" in re.split("[/?#]", source.split("://", 1)[1], maxsplit=1)[-1]:
+        raise InputError(
+            f"{where}: {redacted(source)}: has @ behind the host; write / of a password as %2F, ? as %3F, # as %23, "
+            "and @ as %40"
         )
     try:
         if "://" in source and (not urlsplit(source).hostname or urlsplit(source).port == 0):
@@ -181,11 +189,11 @@ def _known(source: str, where: str) -> str:
 
 
 def _name_of(source: str) -> str:
-    """A name for a source: that of a file or device, the host and path of a URL."""
+    """A name for a source: that of a file or device, the host and path of a URL without key=value, as passwords are."""
     if not _LIVE.match(source) or source.startswith("/"):
         return clip_id(Path(source).stem)
-    url = urlsplit(source)
-    return clip_id(f"{url.hostname}{url.path.rstrip('/')}")
+    url = urlsplit(redacted(source))
+    return clip_id(f"{url.hostname}{_REDACTED_VALUE.sub('', url.path).rstrip('/')}")
 
 
 def _distinct(cameras: list[Camera], where: str) -> list[Camera]:

@@ -415,6 +415,8 @@ def test_a_live_run_ends_at_a_signal_and_leaves_its_counts_and_no_password(tmp_p
     [
         (["--video", "x.mp4", "--seconds", 3], "--seconds is a time above 0, and for live cameras"),
         (["--video", "http://h/x", "--seconds", 0], "--seconds is a time above 0"),
+        (["--video", "rtsp://me:12/hush@10.0.0.7/s"], r"rtsp://\*\*\*@10.0.0.7/s: has @ behind the host; write / of a"),
+        (["--video", "rtsp://me:hu sh@10.0.0.7/s"], "--video: there is a space in the URL; write it as %20"),
         (["--video", "ftp://me:hush@h/x"], r"ftp://\*\*\*@h/x: begins with none of rtsp://"),
         (["--video", "rtsp:///x"], "has no host"),
     ],
@@ -425,6 +427,14 @@ def test_wrong_flags_of_live_cameras_are_one_line(flags, words, tmp_path):
 
 
 def test_cameras_of_urls_are_named_after_host_and_path():
-    urls = ["rtsp://me:hush@10.0.0.7:554/live/1?pwd=hush", "http://gate/video.mjpg", "/dev/video0"]
-    assert [camera.id for camera in cameras_of_videos(urls)] == ["10.0.0.7_live_1", "gate_video.mjpg", "video0"]
-    assert "hush" not in repr(cameras_of_videos(urls)) + cameras_of_videos(urls)[0].shown
+    names = {
+        "rtsp://me:hush@10.0.0.7:554/live/1?pwd=hush": "10.0.0.7_live_1",
+        "rtsp://10.0.0.8:554/user=admin&password=hush&channel=1": "10.0.0.8",
+        "rtsp://10.0.0.9/live/user=admin_password=hush_channel=1.sdp": "10.0.0.9_live",
+        "rtsp://[::1]/s#password=hush": "_1_s",
+        "http://gate/video.mjpg": "gate_video.mjpg",
+        "/dev/video0": "video0",
+    }
+    cameras = cameras_of_videos(list(names))
+    assert [camera.id for camera in cameras] == list(names.values())
+    assert "hush" not in repr(cameras) + "".join(camera.shown for camera in cameras)
