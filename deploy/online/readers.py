@@ -166,7 +166,7 @@ class LiveReader(Reader):
         self.counts, self._patience, self._connect = counts, patience, connect
         self._connection: _Connection | None = None
         self._hanging: list[_Connection] = []
-        self._tick = -1
+        self._due_s = 0.0  # of the next frame, by time.monotonic()
         self._first_s: float | None = None
         self._lost_s: float | None = None
 
@@ -240,9 +240,10 @@ class LiveReader(Reader):
         if not self._has_begun:
             return
         if self.camera.fps is not None:
-            tick, self._tick = self._tick, int(now * self.camera.fps)
-            if tick == self._tick:
+            due_s = next_due(self._due_s, time.monotonic(), self.camera.fps)
+            if due_s is None:
                 return
+            self._due_s = due_s
         number = self.counts.seen
         self.is_over = self._most is not None and number >= self._most
         if self.is_over:
@@ -262,6 +263,16 @@ class LiveReader(Reader):
         super().join(seconds)
         if self._connection is not None:
             self._connection.thread.join(max(until - time.monotonic(), 0))
+
+
+def next_due(due_s: float, now_s: float, fps: float) -> float | None:
+    """When the frame is due that follows one that came at `now_s` and was due at `due_s`; None: this one is too early
+    for so many frames a second. Half a period early and a period late are on time, for frames come unevenly.
+    """
+    period_s = 1 / fps
+    if abs(now_s - due_s) > 2 * period_s:  # the first, one after a gap, or fps was raised
+        due_s = now_s
+    return None if now_s < due_s - period_s / 2 else max(due_s, now_s - period_s) + period_s
 
 
 def _same(rgb: np.ndarray) -> np.ndarray:
