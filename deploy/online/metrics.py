@@ -135,6 +135,12 @@ def serve(metrics: Metrics, host: str, port: int) -> int:
 class _Server(socketserver.ThreadingMixIn, WSGIServer):
     daemon_threads = True  # a client that waits keeps nothing running
 
+    def server_bind(self) -> None:
+        """As HTTPServer does, which also asks the network for the host's name."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+        self.setup_environ()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that goes away is no error."""
 

@@ -91,6 +91,14 @@ def test_every_metric_is_on_the_page(address):
     assert named == set(re.findall(r"^\| `(regenhance_\w+)", page, re.MULTILINE))
 
 
+def test_nobody_is_asked_for_the_name_of_the_host(monkeypatch):
+    asked = []
+    monkeypatch.setattr(socket, "getfqdn", lambda host="": asked.append(host) or host)
+    port = metrics.serve(metrics.Metrics(), "127.0.0.1", 0)
+    assert get(f"http://127.0.0.1:{port}/metrics")[0] == 200
+    assert asked == []
+
+
 def test_a_port_that_is_taken_and_a_host_that_is_not_here_are_one_line(words):
     parser = run_cameras.make_parser()
     with socket.create_server(("127.0.0.1", 0)) as server:
