@@ -107,7 +107,8 @@ def _open(source: str, patience: Patience) -> Any:
         if listens:
             options |= {"rtsp_flags": "listen", "listen_timeout": str(max(int(patience.open_s), 1))}
     else:
-        options |= {"rw_timeout": read_us, "format_whitelist": _FORMATS} | ({"listen": "1"} if listens else {})
+        options |= {"rw_timeout": read_us, "format_whitelist": _FORMATS, "max_redirects": "0"}
+        options |= {"listen": "1"} if listens else {}
     timeout = patience.open_s, patience.read_s
     return av.open(url, options=options, timeout=timeout, metadata_errors="replace")
 
@@ -164,8 +165,11 @@ def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> 
     is_unread = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
     if is_unread and source.lower().startswith("rtsp"):
         return InputError(f"{shown}: gives no answer that RTSP knows; is the port right, and the camera up?")
-    if is_unread or (isinstance(error, OSError) and error.errno == errno.EIO):
-        return InputError(f"{shown}: is no video that can be read (a web page?); give the URL of the stream itself")
+    if is_unread or (isinstance(error, OSError) and error.errno == errno.EIO):  # of redirects too: none is followed
+        return InputError(
+            f"{shown}: is no video that can be read (a web page, or it sends to another address?); "
+            "give the URL of the stream itself"
+        )
     words = next((words for kind, words in _WORDS if isinstance(error, kind)), None)
     return InputError(
         f"{shown}: {words or one_line(Exception(getattr(error, 'strerror', None) or type(error).__name__))}"

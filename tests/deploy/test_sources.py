@@ -244,6 +244,14 @@ def test_a_camera_that_is_not_there_is_one_line(source, words):
         sources.connect()
 
 
+def test_a_camera_that_sends_to_another_host_is_not_followed():
+    with http_camera(FRAMES, 20) as other:
+        redirect = b"HTTP/1.0 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % other.url.encode()
+        with answering(redirect) as host, pytest.raises(InputError, match="or it sends to another address"):
+            next(read_stream(f"http://{host}/x", QUICK, lambda: None))
+        assert other.sent == 0
+
+
 def test_a_camera_that_answers_wrongly_is_told_and_the_others_go_on(capsys):
     with answering(PAGE) as host, http_camera(FRAMES, 20) as yard:
         cameras = [Camera("gate", f"http://me:hush@{host}/x"), Camera("yard", yard.url)]
