@@ -15,7 +15,7 @@ import pytest
 
 from deploy.online.cameras import CameraFrame
 from deploy.online.rounds import EnhancedFrame
-from deploy.online.sinks import threads
+from deploy.online.sinks import mqtt, threads
 from deploy.online.sinks.addresses import read_broker, read_push
 from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
 from deploy.online.sinks.frame import FrameResult
@@ -27,7 +27,7 @@ from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from tests.kills import killed_runs
-from tests.support.brokers import MOSQUITTO, Subscriber, free_port, mosquitto, until
+from tests.support.brokers import MOSQUITTO, Subscriber, deaf_broker, free_port, mosquitto, until
 from tests.support.files import ROOT
 
 HEIGHT, WIDTH = 64, 96
@@ -141,6 +141,25 @@ def test_a_broker_gets_each_frame_as_its_line_and_is_told_when_it_goes_and_comes
     assert said.err.count(f"MQTT broker 127.0.0.1:{port}: ") == said.err.count("trying again") == 3
     assert said.out.count("back after") == 2
     assert "t@" not in said.err + said.out
+
+
+@pytest.mark.parametrize("frames", [5, 25])  # fewer than may be on their way, and more
+def test_messages_that_nobody_confirms_are_dropped(frames, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("paho")
+    monkeypatch.setattr(threads, "LAST_S", 0.2)
+    monkeypatch.setattr(mqtt, "LAST_CONFIRMED_S", 0.1)
+    monkeypatch.setattr(mqtt, "CONFIRMS_S", 0.1)
+    with deaf_broker() as port:
+        sinks = Sinks(settings(tmp_path, broker=read_broker(f"mqtt://127.0.0.1:{port}/found", {})))
+        with closing(sinks):
+            (thread,) = sinks.threads
+            for number in range(frames):
+                sinks.put(frame(number))
+            until(lambda: thread.written == min(frames, mqtt.MOST_UNCONFIRMED))
+            until(lambda: thread.is_up == (frames <= mqtt.MOST_UNCONFIRMED))
+            sinks.finish()
+            assert (thread.written, thread.dropped) == (0, frames)
+    assert capsys.readouterr().err.count("confirms no message for 0.1 s; trying again") == (frames > 20)
 
 
 @needs_mosquitto

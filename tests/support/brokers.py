@@ -4,9 +4,10 @@ import getpass
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -34,6 +35,30 @@ def mosquitto(folder: Path, port: int, user: str = "", password: str = "") -> It
             yield
         finally:
             process.terminate()
+
+
+@contextmanager
+def deaf_broker() -> Iterator[int]:
+    """The port of a broker that accepts everybody, and confirms nothing."""
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            while received := connection.recv(4096):
+                if received[0] >> 4 == 1:  # CONNECT
+                    connection.sendall(b"\x20\x02\x00\x00")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 def _wait_for(port: int) -> None:

@@ -9,7 +9,7 @@ from deploy.online.sinks.frame import FrameResult
 
 MOST_UNCONFIRMED = 20  # messages on their way at a time
 ANSWER_S, KEEPALIVE_S = 5.0, 15
-LAST_CONFIRMED_S = 1.5
+CONFIRMS_S, LAST_CONFIRMED_S = 5.0, 1.5  # the wait for a confirmation: in a run, at its end
 
 
 class Mqtt:
@@ -29,7 +29,7 @@ class Mqtt:
         self._client.on_publish = self._on_publish
         self._changed = threading.Condition()
         self._is_connected, self._refused = False, ""
-        self._unconfirmed = 0  # they are sent again after a new connection
+        self.unconfirmed = 0  # they are sent again after a new connection
 
     def take(self, result: FrameResult) -> tuple[str, bytes]:
         return self._broker.topic.replace(CAMERA, result.listing.camera), result.listing.json()
@@ -39,10 +39,12 @@ class Mqtt:
         if not self._is_connected:
             self._connect()
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_connected or self._unconfirmed < MOST_UNCONFIRMED)
+            self._changed.wait_for(lambda: not self._is_connected or self.unconfirmed < MOST_UNCONFIRMED, CONFIRMS_S)
             if not self._is_connected:
                 raise ConnectionError(self._refused)
-            self._unconfirmed += 1
+            if self.unconfirmed >= MOST_UNCONFIRMED:
+                raise TimeoutError(f"confirms no message for {CONFIRMS_S:g} s")
+            self.unconfirmed += 1
         self._client.publish(topic, line, qos=1)
 
     def _connect(self) -> None:
@@ -66,12 +68,12 @@ class Mqtt:
 
     def _on_publish(self, client: Any, data: Any, message: int, reason: Any, properties: Any) -> None:
         with self._changed:
-            self._unconfirmed -= 1
+            self.unconfirmed -= 1
             self._changed.notify_all()
 
     def finish(self) -> list[Path]:
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_connected or not self._unconfirmed, LAST_CONFIRMED_S)
+            self._changed.wait_for(lambda: not self._is_connected or not self.unconfirmed, LAST_CONFIRMED_S)
         return []
 
     def close(self) -> None:

@@ -24,6 +24,8 @@ class Push:
     credentials, which go through a pipe.
     """
 
+    unconfirmed = 0  # RTSP confirms no frame
+
     def __init__(self, address: str, camera: str) -> None:
         self._address = address.replace(CAMERA, camera)
         self.shown = redacted(self._address)

@@ -33,9 +33,12 @@ class Sink(Protocol):
 
 
 class Connection(Sink, Protocol):
-    """A sink that sends. shown: its address, as messages give it."""
+    """A sink that sends. shown: its address, as messages give it. unconfirmed: how many items that were written the
+    other side has not confirmed, if it does.
+    """
 
     shown: str
+    unconfirmed: int
 
 
 class SinkThread:
@@ -123,7 +126,7 @@ class ConnectionThread(SinkThread):
     """
 
     def __init__(self, name: tuple[str, str], sink: Connection, depth: int) -> None:
-        self._shown, self._deadline_s = sink.shown, float("inf")
+        self._shown, self._deadline_s, self._connection = sink.shown, float("inf"), sink
         self._told_slow = self._is_abandoned = False
         super().__init__(name, sink, depth)
 
@@ -143,10 +146,12 @@ class ConnectionThread(SinkThread):
         super().end(finish)
 
     def join(self) -> list[Path]:
-        """Wait for the thread, but not for one that hangs; what it has not sent is dropped."""
+        """Wait for the thread, but not for one that hangs; what it has not sent, or nobody confirmed, is dropped."""
         self._thread.join(max(self._deadline_s + LAST_S / 2 - time.monotonic(), 0))
         with self._changed:
             self._waiting.clear()
+            if not self._is_abandoned:
+                self.written -= self._connection.unconfirmed
             self._is_abandoned = True
             self.dropped = self._given - self.written
         return []
