@@ -10,7 +10,6 @@ outlines, and run.json: frames a second, milliseconds of each stage, how much wa
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
 from pathlib import Path
@@ -135,12 +134,12 @@ def run_on(
 ) -> None:
     """Load what the loop needs for these cameras, and run it."""
     from deploy.online.outputs import RunOutputs
+    from deploy.online.rates import USUAL_RATE, Rates
     from deploy.online.run_record import RunRecord
     from deploy.online.sinks.settings import SinkSettings
     from deploy.online.tracking import Tracks
 
-    # of a camera that comes later: a usual rate
-    rates = defaultdict(lambda: 25 / plan.detect_every)
+    rates = Rates(lambda camera: (sources.frame_rate(camera) if sources else USUAL_RATE) / plan.detect_every)
     for camera in cameras:
         if camera.id in infos:
             rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.online.cameras import Camera, CameraFrame, frame_of
+from deploy.online.rates import USUAL_RATE
 from deploy.online.readers import Connect, Counts, FileReader, LiveReader, Reader, Taken, as_input_error
 from deploy.online.streams import Patience, read_stream
 from regenhance_data.console import tell, warn
@@ -151,6 +152,12 @@ class Sources:
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each live camera that there has been: frames that were dropped, and reconnects."""
         return {key: {"dropped": one.dropped, "reconnects": one.reconnects} for key, one in list(self._counts.items())}
+
+    def frame_rate(self, camera: str) -> float:
+        """Frames a second of a camera, of which its `fps` may take fewer; a usual rate for one that is not there."""
+        source = self._sources.get(camera)
+        rate = source.info.frame_rate if source and source.info else USUAL_RATE
+        return min(rate, (source and source.camera.fps) or rate)
 
     def failed(self) -> dict[str, InputError]:
         """What is wrong with each camera now."""

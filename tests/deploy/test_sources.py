@@ -298,9 +298,10 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
         with Sources(read_cameras(path), **watched, patience=QUICK) as sources:
             sources.connect()
             watch(sources, bool)
-            write(f"id: gate, source: '{gate.url}', weight: 2", f"id: yard, source: '{yard.url}'")
+            write(f"id: gate, source: '{gate.url}', weight: 2", f"id: yard, source: '{yard.url}', fps: 7")
             watch(sources, lambda seen: of(seen, "yard") != [] and of(seen, "gate")[-1].weight == 2)
             assert sources.counts()["gate"]["reconnects"] == 0
+            assert [sources.frame_rate(camera) for camera in ("gate", "yard", "none")] == [25, 7, 25]
             write("id: gate, source: 'http://me:hush@host/x', weigth: 2")
             said = []
 
