@@ -84,8 +84,11 @@ class HttpServer:
     ) -> Answer:
         """One attempt."""
         if connection.sock is None:
+            connection.timeout = min(_CONNECT_LIMIT_S, max(ends_s - time.monotonic(), 0.001))
             connection.connect()
-        left_s = max(ends_s - time.monotonic(), 0.001)
+        left_s = ends_s - time.monotonic()
+        if left_s <= 0:  # a look-up of a name has no limit of its own
+            raise TimeoutError
         connection.sock.settimeout(left_s)  # of each read: a server may send a byte now and then
         timer = threading.Timer(left_s, _end, [connection.sock])
         timer.daemon = True

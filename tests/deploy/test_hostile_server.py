@@ -3,6 +3,7 @@
 import gzip
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 
@@ -93,3 +94,16 @@ def test_a_server_cannot_hold_flood_or_mislead_its_client(monkeypatch, capsys, a
     with pytest.raises(SystemExit):
         cli.fail("x.py", str(refusal.value))
     assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+def test_nothing_is_sent_after_a_look_up_that_took_all_of_the_time(monkeypatch):
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(http_server, "LIMIT_S", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *about: time.sleep(0.3) or look_up(*about))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        server = http_server.HttpServer(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(InputError, match=r"no server answers \(not within 0.2 s\)"):
+            server.request("GET", "/", 100)
+        with listener.accept()[0] as used:
+            assert used.recv(100) == b""
