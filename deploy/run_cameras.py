@@ -89,6 +89,7 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     refuse_unwritable(args.save_dir, "--save_dir")
+    from deploy.online.cameras import refuse_masks_outside
     from regenhance_data.io.video import inspect_video
 
     cameras = cameras_from(args, plan)
@@ -102,6 +103,8 @@ def main(args: argparse.Namespace) -> None:
         for camera in cameras:
             if camera.id in infos:
                 console.tell(f"{camera.id}: {camera.shown}: read as {infos[camera.id]}")
+                if not camera.is_live:  # one that is live may come back with another size
+                    refuse_masks_outside(camera, infos[camera.id].upright_hw)
         if metrics and sources:
             metrics.live = sources.counts
         run_on(args, plan, cameras, infos, sources, wanted, metrics)
@@ -268,6 +271,7 @@ def run(
     from deploy.online.results import promised_frames
 
     hold = holder(args, plan, loop, sources)
+    console.tell(f"running: {len(cameras)} camera{'s' * (len(cameras) > 1)}; Ctrl-C ends it and keeps what is found")
     failed: dict[str, InputError] = {}
     if sources:
         total = None

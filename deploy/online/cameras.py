@@ -81,7 +81,16 @@ def frame_of(
     """A frame of a camera, uint8 [h, w, 3], for a predictor of a size. InputError for another aspect ratio, and for
     masks that are not inside of the frame.
     """
-    height, width = rgb.shape[:2]
+    refuse_masks_outside(camera, (rgb.shape[0], rgb.shape[1]))
+    lr = fit_frame(rgb, size_hw, camera.shown)
+    return CameraFrame(
+        camera.id, number, time_s, rgb, lr, camera.masks, camera.weight, camera.floor, captured_s=captured_s
+    )
+
+
+def refuse_masks_outside(camera: Camera, frame_hw: tuple[int, int]) -> None:
+    """InputError for masks that are not inside of a camera's frames, (height, width)."""
+    height, width = frame_hw
     for number_of_mask, polygon in enumerate(camera.masks, 1):
         for x, y in polygon:
             if not (0 <= x <= width and 0 <= y <= height):
@@ -89,10 +98,6 @@ def frame_of(
                     f"{camera.shown}: mask {number_of_mask} of camera {camera.id} has a corner at {x:g}, {y:g}, "
                     f"outside of its {width}x{height} frames; give corners in pixels of these frames"
                 )
-    lr = fit_frame(rgb, size_hw, camera.shown)
-    return CameraFrame(
-        camera.id, number, time_s, rgb, lr, camera.masks, camera.weight, camera.floor, captured_s=captured_s
-    )
 
 
 # --- which cameras -------------------------------------------------------------------------------------------------

@@ -237,8 +237,8 @@ def read_plan(path: Path) -> PlanRecord:
     try:
         return PlanRecord.from_dict(content)
     except _BROKEN as error:
-        reason = f"{type(error).__name__}: {str(error)[:80]}"
-        raise InputError(f"{path}: is not a plan.json of deploy/plan.py ({reason}); {AGAIN}") from None
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{path}: is not a plan.json of deploy/plan.py ({reason[:80]}); {AGAIN}") from None
 
 
 def _number(value: Any, least: float, most: float) -> float:

@@ -95,6 +95,11 @@ class VideoInfo:
     frames: int | None
     left_aside: tuple[str, ...]
 
+    @property
+    def upright_hw(self) -> tuple[int, int]:
+        height, width = self.coded_hw
+        return (width, height) if self.orientation.transposed else (height, width)
+
     def __str__(self) -> str:
         height, width = self.coded_hw
         words = [f"stream {self.stream}", f"{self.codec} {width}×{height}", f"{self.frame_rate:.5g} frames/s"]

@@ -367,3 +367,11 @@ def test_tracks_without_their_library_are_one_line(parts, videos, tmp_path, monk
     monkeypatch.setitem(sys.modules, "norfair", None)
     with pytest.raises(InputError, match="--track: norfair is not installed; pip install"):
         run(parts, videos, tmp_path, "--track")
+
+
+def test_a_mask_outside_of_a_videos_frames_is_refused_before_anything_is_loaded(parts, videos, tmp_path):
+    config = tmp_path / "cameras.yaml"
+    config.write_text(f"cameras:\n  - {{source: {videos[0]}, masks: [[[0, 0], [{WIDTH + 1}, 0], [9, 9]]]}}\n")
+    with pytest.raises(InputError, match=rf"mask 1 of camera gate has a corner at {WIDTH + 1}, 0, outside of its"):
+        run(parts, [config], tmp_path / "out", source="--cameras")
+    assert not (tmp_path / "out").exists()
