@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import stat
 import sys
@@ -30,6 +31,7 @@ _BROKEN_YAML = (
     *(yaml.YAMLError, ValueError, LookupError, TypeError),
     *(AttributeError, ArithmeticError, RecursionError),
 )
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C is several times as fast
 
 
@@ -192,11 +194,11 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
         raise InputError(f"{path}: not readable as JSON ({one_line(error)})") from None
 
 
-class _Reader(_SafeLoader):
-    """Integers have at most _MOST_BITS."""
+class _Integers:
+    """Of a loader: integers have at most _MOST_BITS."""
 
     def construct_yaml_int(self, node: Any) -> int:
-        value: int = super().construct_yaml_int(node)
+        value: int = super().construct_yaml_int(node)  # type: ignore[misc]
         if value.bit_length() > _MOST_BITS:
             raise yaml.YAMLError(
                 f"line {node.start_mark.line + 1} has a number of hundreds of digits; put it in quotes"
@@ -204,13 +206,22 @@ class _Reader(_SafeLoader):
         return value
 
 
+class _Reader(_Integers, _SafeLoader):
+    """The usual one."""
+
+
+class _SlowReader(_Integers, yaml.SafeLoader):
+    """For file names that are no text, whose escapes the one in C refuses."""
+
+
 _Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
+_SlowReader.add_constructor("tag:yaml.org,2002:int", _SlowReader.construct_yaml_int)  # type: ignore[type-var]
 
 
-def _refuse_deep_or_alias(text: str, takes_aliases: bool) -> None:
+def _refuse_deep_or_alias(text: str, reader: Any, takes_aliases: bool) -> None:
     """YAMLError for what a few lines of YAML can do: values that contain themselves, or more than fit in memory."""
     depth = 0
-    for event in yaml.parse(text, _Reader):
+    for event in yaml.parse(text, reader):
         if isinstance(event, yaml.AliasEvent) and not takes_aliases:
             raise yaml.YAMLError("it has an alias (*name); write the value instead")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -232,8 +243,9 @@ def read_yaml(path: Path, most_values: int = 0, most_bytes: int = MOST_YAML_BYTE
     content = read_bytes(path, most_bytes)
     try:
         text = content.decode()
-        _refuse_deep_or_alias(text, takes_aliases=bool(most_values))
-        value = yaml.load(text, _Reader)
+        reader = _SlowReader if _SURROGATE.search(text) else _Reader
+        _refuse_deep_or_alias(text, reader, takes_aliases=bool(most_values))
+        value = yaml.load(text, reader)
         if most_values:
             value = _without_aliases(value, iter(range(most_values)))
     except _BROKEN_YAML as error:
