@@ -72,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_plan_arguments(parser)
     add_sink_arguments(parser)
     add_detector_arguments(parser)
-    parser.set_defaults(recorded=None)  # settings of a detector, from --plan
+    parser.set_defaults(planned=None, recorded=None)  # what --plan holds, and its detector's settings
     return parser
 
 
@@ -173,7 +173,7 @@ def planned(args: argparse.Namespace) -> "Plan":
     from deploy.benchmarking.report import environment
     from deploy.online.plan_file import AGAIN, Machine, read_plan
 
-    record = read_plan(args.plan)
+    args.planned = record = read_plan(args.plan)
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     upscaler = given_upscaler(args, record.files.scale) if args.upscaler else None
     args.recorded = record.files.detector
@@ -192,12 +192,10 @@ def holder(
 ) -> "Callable[[Round], None]":
     """To be called after each round: holds the speed of --plan by its budget, where --hold asks for it."""
     from deploy.online.holding import Holding
-    from deploy.online.plan_file import read_plan
 
     if not args.hold:
         return lambda one: None
-    record = read_plan(args.plan)
-    holding, dropped = Holding.of(record.chosen, record.front), 0
+    holding, dropped = Holding.of(args.planned.chosen, args.planned.front), 0
 
     def hold(one: "Round") -> None:
         nonlocal dropped

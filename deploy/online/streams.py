@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import av
 
+from deploy.online.rates import USUAL_RATE
 from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.video_streams import VideoInfo, described, is_picture, nominal_rate
 
@@ -21,7 +22,6 @@ _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,n
 # what is not known of a stream after half a second of it, its first keyframe tells
 _PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
 LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
-_FALLBACK_RATE = 25.0
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -131,7 +131,7 @@ def _pictures_of(shown: str, container: Any) -> Any:
 def _rate_of(stream: Any) -> float:
     """Frames a second, as the stream says; a usual number where it says nothing that can be."""
     rate = float(stream.codec_context.framerate or nominal_rate(stream))
-    return rate if 0.1 <= rate <= 240 else _FALLBACK_RATE
+    return rate if 0.1 <= rate <= 240 else USUAL_RATE
 
 
 def _frames(

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class FrameResult:
         self._draw, self._tracks = draw, tracks
         self._picture: np.ndarray | None = None
         self._lock = threading.Lock()
+
+    @cached_property
+    def json(self) -> bytes:
+        """The listing as JSON, made once for all sinks; the loop's thread alone asks for it."""
+        return self.listing.json()
 
     def picture(self) -> np.ndarray:
         """The annotated picture, uint8 RGB [H, W, 3]; drawn once, by the first sink that asks."""

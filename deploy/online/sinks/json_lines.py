@@ -23,7 +23,7 @@ class JsonLines:
         self._file.truncate(_end_of_lines(self._path) if append else 0)
 
     def take(self, result: FrameResult) -> bytes:
-        return result.listing.json() + b"\n"
+        return result.json + b"\n"
 
     def write(self, line: bytes) -> None:
         end = os.fstat(self._file.fileno()).st_size

@@ -32,7 +32,7 @@ class Mqtt:
         self.unconfirmed = 0  # they are sent again after a new connection
 
     def take(self, result: FrameResult) -> tuple[str, bytes]:
-        return self._broker.topic.replace(CAMERA, result.listing.camera), result.listing.json()
+        return self._broker.topic.replace(CAMERA, result.listing.camera), result.json
 
     def write(self, item: tuple[str, bytes]) -> None:
         topic, line = item
