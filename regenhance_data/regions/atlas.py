@@ -35,16 +35,9 @@ def pack(sizes: Sequence[tuple[int, int]], width: int) -> Atlas:
     """
     if any(size[1] > width for size in sizes):
         raise ValueError(f"a rectangle of {max(size[1] for size in sizes)} pixels in an atlas of {width}")
-    skyline, places = [_Step(0, 0, width)], [(0, 0)] * len(sizes)
-    for index in sorted(range(len(sizes)), key=lambda index: (-sizes[index][0], -sizes[index][1])):
-        height, across = sizes[index]
-        top, left = min(
-            (_top_at(skyline, number, across), step.left)
-            for number, step in enumerate(skyline)
-            if step.left + across <= width
-        )
-        places[index] = top, left
-        skyline = _raised(skyline, _Step(left, top + height, across))
+    together = sum(height for height, _ in sizes)  # room for all of them
+    placed = {index: place for picture in pack_into(sizes, together, width) for index, place in picture.items()}
+    places = [placed[index] for index in range(len(sizes))]
     return Atlas(max((top + sizes[i][0] for i, (top, _) in enumerate(places)), default=0), width, places)
 
 
