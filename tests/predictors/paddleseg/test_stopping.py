@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 from tests.support.files import ROOT
 from tests.support.paddleseg_configs import write_config
 
@@ -28,6 +27,15 @@ class Waits:
 
 from regenhance_data.predictors.paddleseg.command import main
 main(sys.argv[1:])
+"""
+
+RECEIVES = """
+import signal
+from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
+
+signal.signal(signal.SIGTERM, lambda number, frame: print("received", signal.Signals(number).name))
+import_paddle()
+signal.raise_signal(signal.SIGTERM)
 """
 
 
@@ -61,12 +69,6 @@ def test_a_training_that_waits_ends_within_five_seconds_and_names_what_was_kept(
 
 
 def test_importing_paddle_leaves_the_signals_to_whom_they_were():
-    before = signal.getsignal(signal.SIGTERM)
-    received = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
-    try:
-        import_paddle()
-        signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert received == [signal.SIGTERM]
+    """In a process of its own: in this one Paddle is imported already."""
+    result = subprocess.run([sys.executable, "-c", RECEIVES], cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "received SIGTERM\n"), result.stderr
