@@ -41,10 +41,8 @@ demo: $(STAMP)
 # A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-# In two runs: the engines of deploy/ and the frameworks of training crash now and then where one process has them all.
 test: $(STAMP)
-	$(PYTEST) tests/deploy $(PYTEST_FLAGS) || test $$? = 5  # 5: PYTEST_FLAGS leave nothing of it
-	$(PYTEST) --ignore tests/deploy $(PYTEST_FLAGS) || test $$? = 5
+	$(PYTEST) $(PYTEST_FLAGS)
 
 test-fast: $(STAMP)
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)

@@ -1,6 +1,7 @@
 """Predictors in OpenVINO."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,20 @@ from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
 
 
-def compiled(content: bytes, settings: EngineSettings) -> Any:
-    """A graph on the CPU, ready for infer requests."""
+@cache
+def _core() -> Any:
+    """OpenVINO, once in a process and never given up.
+
+    Its CPU plugin gives the thread that creates it a stack for signals, which is unmapped with the plugin. A second one
+    leaves the first one's stack behind: the next signal, as Ctrl-C, ends the process or overwrites other memory.
+    """
     import openvino
 
+    return openvino.Core()
+
+
+def compiled(content: bytes, settings: EngineSettings) -> Any:
+    """A graph on the CPU, ready for infer requests."""
     # By default, OpenVINO rounds to bfloat16 on processors that have it. Precision belongs to the graph: what
     # was exported and compared as float32 runs as float32.
     options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -24,8 +35,7 @@ def compiled(content: bytes, settings: EngineSettings) -> Any:
     options |= {"NUM_STREAMS": settings.streams} if settings.streams > 1 else {"PERFORMANCE_HINT": "LATENCY"}
     if settings.threads:
         options["INFERENCE_NUM_THREADS"] = settings.threads
-    core = openvino.Core()
-    return core.compile_model(core.read_model(content, b""), "CPU", options)
+    return _core().compile_model(_core().read_model(content, b""), "CPU", options)
 
 
 class OpenVinoPredictor(Predictor):

@@ -119,6 +119,18 @@ def test_a_killed_run_loses_no_frame_and_leaves_nothing_after_the_next(model, vi
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_signal_is_received_after_engines_were_loaded_and_given_up(model, backend):
+    """In a process of its own: a stack for signals that is no longer there ends the process."""
+    code = "import signal, sys\nfrom deploy.runtime import load_predictor\n"
+    code += "first = load_predictor(*sys.argv[1:])\nsecond = load_predictor(*sys.argv[1:])\ndel first, second\n"
+    code += "signal.signal(signal.SIGTERM, lambda number, frame: print('received', number))\n"
+    code += "signal.raise_signal(signal.SIGTERM)"
+    words = [sys.executable, "-c", code, str(model), backend]
+    result = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, "received 15\n"), result.stderr
+
+
 @pytest.mark.parametrize("order", [[0, 1, 2], [1, 0, 2], [2, 0, 1]])
 def test_a_broken_video_does_not_lose_the_results_of_the_others(model, videos, tmp_path, order):
     with pytest.raises(InputError, match=r"cut\.mkv: damaged or cut short.*; the others are done") as told:
