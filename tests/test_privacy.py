@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.files import ROOT, encode, noise
-from tests.support.predictors import HEIGHT, WIDTH, write_red_predictor
+from tests.support.predictors import HEIGHT, WIDTH, write_predictor, write_red_predictor
 
 # Imports every module, and the libraries that they import only when they are used.
 IMPORT_ALL = """
@@ -85,6 +85,13 @@ def test_engines_tell_nobody(tmp_path, backend):
     video = encode(tmp_path / "v.mp4", noise(3, HEIGHT, WIDTH))
     flags = ["--model", model, "--video", video, "--save_dir", tmp_path / "save", "--backend", backend]
     assert watched(tmp_path, "deploy/trt_infer.py", *flags) == ([], [])
+
+
+def test_the_loop_tells_nobody(tmp_path, detector_file):
+    model = write_predictor(tmp_path / "m.onnx", (32, 48))
+    video = encode(tmp_path / "v.mp4", noise(3, 32, 48))
+    flags = ["--video", video, "--predictor", model, "--mode", "none", "--detector", f"onnx:{detector_file}"]
+    assert watched(tmp_path, "deploy/run_cameras.py", *flags, "--save_dir", tmp_path / "save") == ([], [])
 
 
 @pytest.mark.slow
