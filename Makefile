@@ -6,17 +6,20 @@
 # make bench      speed of each stage, relative to a lower bound or the straightforward implementation
 # make fuzz       damaged and hostile files as input of every command; FUZZ_INPUTS=1000
 # make soak       live cameras on loopback for minutes: delay, memory, fairness, return; SOAK_MINUTES=10
+# make lock       requirements.lock, the hashes of the versions in constraints.txt
+# make sbom       build/sbom.json: what .venv holds, with versions and licences (CycloneDX)
 # make clean      removes .venv, runs and caches
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 BIN := .venv/bin
 # The environment is reused while these files stay the same, and rebuilt when one changes.
-STAMP := .venv/ready-$(shell { cat setup.cfg constraints.txt Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+STAMP := .venv/ready-$(shell { cat setup.cfg requirements.lock Makefile; $(PYTHON) --version; } | cksum | cut -d' ' -f1)
+INSTALL := $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation
 DEMO_DIR ?= runs/demo
 FUZZ_INPUTS ?= 1000
 SOAK_MINUTES ?= 10
 
-.PHONY: help setup demo test test-fast lint bench fuzz soak clean
+.PHONY: help setup demo test test-fast lint bench fuzz soak lock sbom clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,8 +33,10 @@ $(STAMP):
 		{ echo "this kit needs Python 3.11 or 3.12; select one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	rm -rf .venv
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch,paddle,deploy,serving,online,cluster,dev]"
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps paddleseg tensorrt-stubs
+	@# setuptools first: it builds the packages that have no wheel. No package is asked what it requires: all are listed.
+	sed -n '/^setuptools==/,/[^\\]$$/p' requirements.lock | $(INSTALL) --require-hashes -r /dev/stdin
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) -e .
 	@touch $@
 
 demo: $(STAMP)
@@ -61,6 +66,19 @@ fuzz: $(STAMP)
 
 soak: $(STAMP)
 	$(BIN)/python tests/soak.py --minutes $(SOAK_MINUTES)
+
+# Both tools have an environment of their own, which the kit does not need.
+build/supply:
+	$(PYTHON) -m venv $@
+	$@/bin/pip install -q --disable-pip-version-check uv==0.13.9 cyclonedx-bom==7.5.0
+
+lock: build/supply
+	build/supply/bin/uv pip compile -q --universal --python-version 3.11 --no-deps --no-annotate --generate-hashes \
+		--custom-compile-command "make lock" constraints.txt -o requirements.lock
+
+sbom: $(STAMP) build/supply
+	build/supply/bin/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(BIN)/python
+	@echo "wrote build/sbom.json"
 
 clean:
 	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

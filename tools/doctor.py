@@ -44,8 +44,8 @@ def requirements() -> dict[str, list[str]]:
 
 def pins() -> dict[str, str]:
     """Name (lower case) → version of constraints.txt."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return dict(line.lower().split("==") for line in lines if "==" in line and not line.startswith("#"))
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w.-]+)==([^ ]+)", text.lower(), re.MULTILINE))
 
 
 def gpus() -> list[str]:
