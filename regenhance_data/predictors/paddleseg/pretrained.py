@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import lzma
 import os
+import re
 import sys
 import tarfile
 import urllib.error
@@ -15,8 +16,9 @@ from typing import IO, Any
 import numpy as np
 from tqdm import tqdm
 
+from regenhance_data.console import tell
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import atomic_write
+from regenhance_data.io.files import atomic_write, sha256
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 
 WEIGHTS_SUFFIX = ".pdparams"
@@ -34,6 +36,7 @@ def cache_folder() -> Path:
 def load_pretrained(model: Any, part: str, source: str) -> int:
     """Load the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into a part of `model`.
 
+    A URL begins with https:// and may end with #sha256=HEX, which what it serves must have.
     part: an attribute of the model like 'backbone', '' for all of it. Tensors without weights of the same name and
     shape stay as they are: the file of a backbone has a head for other classes. Returns the number of loaded tensors.
     InputError where none fits, or the weights cannot be downloaded or read.
@@ -59,9 +62,13 @@ def load_pretrained(model: Any, part: str, source: str) -> int:
 
 
 def _downloaded(url: str) -> Path:
-    """The .pdparams of a URL, from the cache if it has been downloaded before."""
-    if not url.startswith(("https://", "http://")):
+    """The .pdparams of a URL, from the cache if it has been downloaded, and its checksum compared, before."""
+    if not url.startswith("https://"):
         raise InputError(f"{url}: pretrained weights come from https:// or a file")
+    address, _, fragment = url.partition("#")
+    expected = fragment.removeprefix("sha256=").lower()
+    if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
+        raise InputError(f"{url}: after #, give sha256= and 64 hexadecimal digits")
     path = cache_folder() / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}{WEIGHTS_SUFFIX}"
     if path.is_file():
         return path
@@ -69,7 +76,10 @@ def _downloaded(url: str) -> Path:
         with atomic_write(path) as weights:
             download = weights.with_name(weights.name + ".download")
             try:
-                _download(url, download)
+                _download(address, download)
+                found = sha256(download)
+                if expected not in ("", found):
+                    raise ValueError(f"its sha256 is {found}, not the one that is given")
                 _take_weights(download, weights)
                 read_paddle_state(weights)  # only a valid file is kept
             finally:
@@ -81,11 +91,15 @@ def _downloaded(url: str) -> Path:
         raise InputError(
             f"{url}: pretrained weights cannot be downloaded ({reason}); start without them: --no_pretrained"
         ) from None
+    if not expected:
+        tell(f"{url}: no checksum is given; to accept only this file, end the address with #sha256={found}")
     return path
 
 
 def _download(url: str, path: Path) -> None:
     with urllib.request.urlopen(url, timeout=30) as answer, path.open("wb") as file:
+        if not answer.url.startswith("https://"):
+            raise ValueError(f"it leads to {answer.url}, which is not https://")
         size = int(answer.headers.get("Content-Length") or 0)
         is_shown = sys.stderr.isatty()
         with tqdm(

@@ -3,8 +3,10 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -464,20 +466,40 @@ def test_export_makes_what_paddle_inference_runs(flags, tmp_path, output_op):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A folder that is served over HTTP, and a cache of its own; (folder, address, requests so far)."""
+    """A folder that is served over HTTPS, and a cache of its own; (folder, address, requests so far)."""
     folder, asked = tmp_path / "served", []
     folder.mkdir()
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key, "-out", certificate)
+    who = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(["openssl", "req", "-x509", *curve, *who], check=True, capture_output=True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *words):
             asked.append(words)
 
+        def do_GET(self):
+            if self.path == "/leads_to_http":
+                self.send_response(302)
+                self.send_header("Location", f"http://127.0.0.1:{plain.server_port}/other.tar.gz")
+                self.end_headers()
+            else:
+                super().do_GET()
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    server, plain = (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) for _ in range(2)
+    )
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    for each in (server, plain):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    yield folder, f"https://127.0.0.1:{server.server_port}", asked
+    for each in (server, plain):
+        each.shutdown()
+        each.server_close()
 
 
 def archive(path, content, name="mobilenetv2/model.pdparams"):
@@ -507,6 +529,24 @@ def test_a_backbone_begins_with_fetched_weights_once_and_without_them_by_one_fla
     assert paddleseg("train", *where, *gone) == 2
     assert "cannot be downloaded (File not found)" in capsys.readouterr().err
     assert paddleseg("train", *where, *gone, "--no_pretrained") == 0
+
+
+def test_fetched_weights_must_have_the_checksum_that_is_given(served, capsys):
+    folder, address, asked = served
+    model = paddle.nn.Linear(2, 2)
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    archive(folder / "weights.tar.gz", pickle.dumps(state))
+    url = f"{address}/weights.tar.gz"
+    for wrong, says in (("#sha256=" + "0" * 64, "its sha256 is"), ("#md5=0", "give sha256=")):
+        with pytest.raises(InputError, match=says):
+            pretrained.load_pretrained(model, "", url + wrong)
+    assert pretrained.load_pretrained(model, "", url) == len(state)
+    told = capsys.readouterr().out
+    checksum = re.search(r"#sha256=[0-9a-f]{64}$", told.strip())[0]
+    for _ in range(2):
+        assert pretrained.load_pretrained(model, "", url + checksum) == len(state)
+    assert len(asked) == 3
+    assert not capsys.readouterr().out
 
 
 class Evil:
@@ -544,8 +584,9 @@ def test_fetched_weights_run_no_code_and_leave_nothing_half(served, tmp_path, mo
             pretrained.load_pretrained(model, "backbone", f"{address}/{name}.tar.gz")
     with pytest.raises(InputError, match="does not have"):
         pretrained.load_pretrained(model, "neck", f"{address}/other.tar.gz")
-    with pytest.raises(InputError, match="https://"):
-        pretrained.load_pretrained(model, "backbone", "ftp://example.org/x.tar.gz")
+    for refused in ("ftp://example.org/x.tar.gz", "http://example.org/x.tar.gz", f"{address}/leads_to_http"):
+        with pytest.raises(InputError, match=r"come from https:|is not https:"):
+            pretrained.load_pretrained(model, "backbone", refused)
     assert not (tmp_path / "owned").exists()
     assert [path.stat().st_size for path in (tmp_path / "cache").rglob("*.pdparams")] == [other.stat().st_size]
     assert not list((tmp_path / "cache").rglob(".writing-*"))
