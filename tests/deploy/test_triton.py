@@ -505,6 +505,8 @@ def test_an_address_may_lack_http_and_a_file_of_such_a_name_is_a_file(server, ma
 @pytest.mark.parametrize(("name", "command"), [("cpu", "trt_infer"), ("gpu", "trt_infer"), ("loop", "run_cameras")])
 def test_an_image_is_made_of_files_that_are_there_and_does_not_run_as_root(name, command):
     text = (ROOT / f"deploy/Dockerfile.{name}").read_text().replace("\\\n", " ")
+    base = re.search(r"^ARG PYTHON_IMAGE=(.*)$", text, re.MULTILINE)[1]
+    text = text.replace("${PYTHON_IMAGE}", base)
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     kept = [line[1:] for line in ignored if line.startswith("!")]
