@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscal
 if TYPE_CHECKING:
     from deploy.online.detectors import OnlineDetector
     from deploy.online.plan import Plan
-    from deploy.online.plan_file import Files, Machine, PlanRecord
+    from deploy.online.plan_file import Files, Machine, PlanRecord, Recall
     from deploy.online.planning import Scores, Target
     from deploy.online.rounds import Detects
     from deploy.online.strategies import KnownFrame
@@ -103,7 +104,21 @@ def main(args: argparse.Namespace) -> None:
     record = decide(
         target, finalists, scores, engines, clips, len(trials.done), (metric, reference), (machine_of(threads), files)
     )
-    write_results(args, record)
+    write_results(args, replace(record, recall=recall_of(args, dataset, engines, clips)))
+
+
+def recall_of(
+    args: argparse.Namespace, dataset: Dataset, engines: "Engines", clips: "list[list[KnownFrame]]"
+) -> "Recall | None":
+    """How well the predictor finds the dataset's importance, to hold the cameras against; None where there is none."""
+    from deploy.online.plan_file import Recall
+    from deploy.online.watch import validation_recall
+
+    formula = dataset.record.importance.formula
+    if formula is None:
+        return None
+    at = validation_recall(engines.predict, [frame for clip in clips for frame in clip], args.budgets)
+    return Recall(formula, at) if at else None
 
 
 def check(args: argparse.Namespace) -> "Target":

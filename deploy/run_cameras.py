@@ -30,6 +30,7 @@ from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscal
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.cameras import Camera
+    from deploy.online.detectors import OnlineDetector
     from deploy.online.metrics import Metrics
     from deploy.online.outputs import RunOutputs
     from deploy.online.plan import Plan
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from deploy.online.run_record import RunRecord
     from deploy.online.sinks.settings import Wanted
     from deploy.online.sources import Sources
+    from deploy.online.watch import Watch
     from regenhance_data.io.video_streams import VideoInfo
 
 EXAMPLES = """
@@ -68,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="threads of each engine (default: its own choice)")
     parser.add_argument("--track", action="store_true", help="follow objects from frame to frame")
     parser.add_argument("--compare", action="store_true", help="show the frame with nothing enhanced beside it too")
+    parser.add_argument("--watch", type=int, metavar="N", help="measure the predictor on every n-th frame, when idle")
     add_upscaler_flags(parser, required=False)
     add_plan_arguments(parser)
     add_sink_arguments(parser)
@@ -77,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> None:
-    for name in ("max_frames", "threads"):
+    for name in ("max_frames", "threads", "watch"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     if not hasattr(args, "spec") and not args.plan:
@@ -156,13 +159,16 @@ def run_on(
             f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
             "which loses detail that the camera delivers"
         )
-    loop, names, about = make_loop(args, plan, predictor)
+    loop, detector, about = make_loop(args, plan, predictor)
+    watch = watch_of(args, plan, predictor, detector) if args.watch else None
+    recalls = watch.recalls if watch else dict
     if metrics:
-        metrics.budget = lambda: loop.budget
+        metrics.budget, metrics.recalls = (lambda: loop.budget), recalls
     about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
-    record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict)
+    record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict, recalls)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    outputs = RunOutputs(SinkSettings(args.save_dir, names, hr_grid, rates, wanted), record, tracks, metrics)
+    settings = SinkSettings(args.save_dir, detector.class_names, hr_grid, rates, wanted)
+    outputs = RunOutputs(settings, record, tracks, metrics, watch)
     run(args, plan, cameras, predictor, loop, outputs, record, sources)
 
 
@@ -219,12 +225,36 @@ def metrics_served(args: argparse.Namespace) -> "Metrics | None":
     return metrics
 
 
+def watch_of(
+    args: argparse.Namespace, plan: "Plan", predictor: "Predictor", detector: "OnlineDetector"
+) -> "Watch | None":
+    """The watch on the predictor that --watch asks for; None, and a warning, where a plan predicts nothing."""
+    from deploy.online.cameras import importance_by
+    from deploy.online.watch import Expected, Watch, truth_by
+
+    if plan.mode in ("none", "whole"):
+        console.warn(f"--watch: the watch on the predictor is off: mode {plan.mode} predicts nothing")
+        return None
+    recall = args.planned.recall if args.planned else None
+    expected = Expected(plan.budget)
+    if recall:
+        expected = Expected(plan.budget, recall.formula, dict(recall.at).get(plan.budget))
+    upscaler = given_upscaler(args, int(predictor.metadata["scale"]))
+    why = "" if expected.validated is not None else "; --plan has no recall in validation at this budget"
+    console.tell(f"watching the predictor on every {args.watch}. frame: its recall {expected}{why}")
+    return Watch(
+        lambda: truth_by(upscaler, detector.settings, predictor.grid, expected.formula),
+        importance_by(predictor),
+        predictor.grid,
+        args.watch,
+        expected,
+    )
+
+
 def make_loop(
     args: argparse.Namespace, plan: "Plan", predictor: "Predictor"
-) -> "tuple[Loop, tuple[str, ...], dict[str, Any]]":
-    """The loop, the names of the detector's classes, and what ran it for run.json. InputError for parts that do not
-    fit together.
-    """
+) -> "tuple[Loop, OnlineDetector, dict[str, Any]]":
+    """The loop, its detector, and what ran it for run.json. InputError for parts that do not fit together."""
     from deploy.online.cameras import importance_by
     from deploy.online.detectors import load_online_detector
     from deploy.online.rounds import Loop, NoEnhancer
@@ -251,7 +281,7 @@ def make_loop(
         "mode": enhancer.mode,
     }
     loop = Loop(plan, predictor.grid, importance_by(predictor), enhancer, detector, args.compare)
-    return loop, detector.class_names, about
+    return loop, detector, about
 
 
 def run(

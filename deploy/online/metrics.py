@@ -19,10 +19,11 @@ STATES = ("enhanced", "kept", "upsampled")  # of a macroblock in a frame
 
 
 class Metrics:
-    """Counts the rounds of a run for Prometheus; `sinks`, `live` and `budget` are read when it asks.
+    """Counts the rounds of a run for Prometheus; `sinks`, `live`, `budget` and `recalls` are read when it asks.
 
     sinks: those that are running. budget: what rounds spend now. live: of each live camera, how many frames were
-    "dropped" before a round, and its "reconnects". InputError where prometheus-client is not installed.
+    "dropped" before a round, and its "reconnects". recalls: that of the predictor on each camera that is watched.
+    InputError where prometheus-client is not installed.
     """
 
     def __init__(self) -> None:
@@ -36,6 +37,7 @@ class Metrics:
         self.sinks: Callable[[], Sequence[SinkThread]] = list
         self.live: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.budget: Callable[[], float] | None = None
+        self.recalls: Callable[[], Mapping[str, float]] = dict
         self._last_s = time.monotonic()
         self._registry = registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=registry)
@@ -92,6 +94,11 @@ class Metrics:
             yield family
         if self.budget is not None:
             yield core.GaugeMetricFamily("regenhance_budget", "Share of the macroblocks enhanced anew", self.budget())
+        about = "Share of the truly most important macroblocks that the predictor finds"
+        recall = core.GaugeMetricFamily("regenhance_predictor_recall", about, labels=["camera"])
+        for camera, value in self.recalls().items():
+            recall.add_metric([camera], value)
+        yield recall
         labels = ["sink", "camera"]
         written = core.CounterMetricFamily("regenhance_sink_written", "Frames that a sink took", labels=labels)
         dropped = core.CounterMetricFamily("regenhance_sink_dropped", "Frames that a sink left out", labels=labels)

@@ -16,6 +16,7 @@ from deploy.online.sinks.mot import MOT
 from deploy.online.sinks.registry import Sinks
 from deploy.online.sinks.settings import SinkSettings
 from deploy.online.tracking import Tracks
+from deploy.online.watch import Watch
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import locked, read_json, write_json
@@ -30,15 +31,21 @@ class RunOutputs:
         outputs.add(one)                    # every round
         outputs.finish(failed)
 
-    tracks: follows objects, where wanted. metrics: counts for Prometheus. What an earlier run wrote to the folder is
-    removed first, but for the lines where they go on. Without `finish`, as after an error, the lines that were written
-    are left, and no run.json.
+    tracks: follows objects, where wanted. metrics: counts for Prometheus. watch: takes the predictor's recall. What an
+    earlier run wrote to the folder is removed first, but for the lines where they go on. Without `finish`, as after an
+    error, the lines that were written are left, and no run.json.
     """
 
     def __init__(
-        self, settings: SinkSettings, record: RunRecord, tracks: Tracks | None = None, metrics: Metrics | None = None
+        self,
+        settings: SinkSettings,
+        record: RunRecord,
+        tracks: Tracks | None = None,
+        metrics: Metrics | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._settings, self._record, self._tracks, self._metrics = settings, record, tracks, metrics
+        self._watch = watch
 
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
@@ -49,9 +56,13 @@ class RunOutputs:
             if self._metrics:
                 self._metrics.sinks = lambda: self.sinks.threads
             self._opened = opened.pop_all()
+        if self._watch:
+            self._watch.start()
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self._watch:
+            self._watch.close(at_once=True)
         self._opened.__exit__(*error)
 
     @property
@@ -67,10 +78,15 @@ class RunOutputs:
         self._record.add(one)
         if self._metrics:
             self._metrics.add(one)
+        if self._watch:
+            self._watch.add(one)
 
     def finish(self, failed: Mapping[str, Exception], interrupted: bool = False) -> list[Path]:
         """Write what is still to be written; the files and folders of the run."""
         made = self.sinks.finish()
+        self._record.end()
+        if self._watch:
+            self._watch.close(at_once=interrupted)
         write_json(self._settings.folder / RUN, self._record.summary(failed, interrupted, self.sinks.threads))
         return [*made, self._settings.folder / RUN]
 

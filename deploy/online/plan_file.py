@@ -12,6 +12,7 @@ from deploy.online.planning import Target
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import METRIC_NAMES, Estimate, Verdict
+from regenhance_data.importance.formula_spec import parse_formula
 from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
@@ -122,11 +123,26 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """How well the predictor found the dataset's importance, made with a formula: (budget, mean recall) for each."""
+
+    formula: str
+    at: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Recall":
+        """The inverse of `asdict`. One of _BROKEN for anything else."""
+        parse_formula(_typed(content["formula"], str))
+        return cls(content["formula"], tuple((_number(at, 0, 1), _number(value, 0, 1)) for at, value in content["at"]))
+
+
+@dataclass(frozen=True)
 class PlanRecord:
     """The content of plan.json.
 
     answer, verdict: see `Choice`. metric: a key of METRIC_NAMES; reference: what detections were held against. tried:
     how many settings were. chosen: the point whose settings deploy/run_cameras.py takes. front: from the slowest on.
+    recall: of the predictor on these frames, None where they have no importance.
     """
 
     target: Target
@@ -141,6 +157,7 @@ class PlanRecord:
     front: tuple[Point, ...]
     machine: Machine
     files: Files
+    recall: Recall | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """In plain values; `from_dict` is its inverse."""
@@ -157,6 +174,7 @@ class PlanRecord:
             "front": [point.to_dict() for point in self.front],
             "machine": asdict(self.machine),
             "files": asdict(self.files),
+            "recall": self.recall and asdict(self.recall),
         }
 
     @classmethod
@@ -192,6 +210,7 @@ class PlanRecord:
                 dict(_typed(files["detector"], dict)),
                 _typed(files["dataset"], str),
             ),
+            None if content.get("recall") is None else Recall.from_dict(content["recall"]),
         )
 
 

@@ -16,7 +16,7 @@ from regenhance_data.grid import MacroblockGrid
 class RunRecord:
     """Counts the rounds of a run; memory does not depend on their number.
 
-    live: for each live camera, what else is to be told of it.
+    live: for each live camera, what else is to be told of it. recalls: of each that is watched, that of the predictor.
     """
 
     def __init__(
@@ -25,14 +25,16 @@ class RunRecord:
         grid: MacroblockGrid,
         about: Mapping[str, Any],
         live: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
+        recalls: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        self._plan, self._grid, self._about, self._live = plan, grid, dict(about), live
+        self._plan, self._grid, self._about, self._live, self._recalls = plan, grid, dict(about), live, recalls
         self._ages: dict[str, Durations] = {}
         self._durations = {stage: Durations() for stage in (*STAGES, "write")}
         self._frames: dict[str, int] = {}
         self._enhanced = self._cached = self._area = self._selected_px = 0
         self._found: dict[str, int] = {}
         self._started = time.monotonic()
+        self._seconds: float | None = None
 
     def add(self, one: Round) -> None:
         """One more round, after all of its stages."""
@@ -48,6 +50,10 @@ class RunRecord:
             self._cached += int(item.cached.sum())
             self._area += item.area
             self._selected_px += int(self._grid.areas[item.selected].sum())
+
+    def end(self) -> None:
+        """The run's time ends here; without it, when a summary is made."""
+        self._seconds = time.monotonic() - self._started
 
     @property
     def frames(self) -> int:
@@ -68,8 +74,8 @@ class RunRecord:
         self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
     ) -> dict[str, Any]:
         """The content of run.json, in plain values. ms: of one frame; age: from its capture to its detections."""
-        live = self._live()
-        seconds = time.monotonic() - self._started
+        live, recalls = self._live(), self._recalls()
+        seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
         macroblocks = self.frames * self._grid.rows * self._grid.cols
         stages = {
             name: {"p50_ms": _rounded(some.percentile(0.5)), "p95_ms": _rounded(some.percentile(0.95))}
@@ -92,6 +98,7 @@ class RunRecord:
                     "detections": self._found.get(camera, 0),
                     "error": str(failed[camera]) if camera in failed else None,
                     **(self._live_summary(camera, live[camera]) if camera in live else {}),
+                    **({"predictor_recall": _rounded(recalls[camera])} if camera in recalls else {}),
                 }
                 for camera in dict.fromkeys([*self._frames, *failed, *live])
             },

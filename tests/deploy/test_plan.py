@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deploy import plan, run_cameras
 from deploy.online.plan import MODES, Plan
-from deploy.online.plan_file import Files, Machine, PlanRecord, Point, plan_to_dict, read_plan, write_plan
+from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, plan_to_dict, read_plan, write_plan
 from deploy.online.planning import (
     DO_NOT_ENHANCE,
     NO_CACHE,
@@ -251,6 +251,8 @@ records = st.builds(
         st.none() | st.integers(1, 99),
     ),
     files=st.builds(Files, words, st.integers(1, 9), *[st.dictionaries(words, st.none() | words)] * 2, words),
+    recall=st.none()
+    | st.builds(Recall, st.sampled_from(["gain", "path:0.1,0.5"]), st.lists(st.tuples(shares, shares)).map(tuple)),
 )
 
 
