@@ -97,7 +97,7 @@ def main(args: argparse.Namespace) -> None:
             f"--backends {' '.join(settings.backends)}: no row is left to measure ({runs}); see the warnings"
         )
     evaluations = [read_evaluation(path) for path in args.evaluation or []]
-    rows = [summarise(row, f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
+    rows = [summarise(row, *f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
     write_json(settings.save_dir / "benchmark.json", rows)
     write_json(settings.save_dir / "environment.json", where)
     write_markdown(settings.save_dir / "benchmark.md", rows, where)

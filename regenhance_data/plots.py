@@ -12,8 +12,8 @@ from regenhance_data.io.files import atomic_write
 
 # Okabe and Ito's palette, distinguishable with any colour vision
 BLUE, ORANGE, GREEN, VERMILION, SKY_BLUE, PINK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
-BLACK, GREY = "#222222", "#999999"
-FURTHER_COLOURS = (GREEN, VERMILION, SKY_BLUE, "#8C6BB1", "#B5A000", "#7F4F24")  # of models without a fixed colour
+BLACK, GREY, BROWN = "#222222", "#999999", "#7F4F24"
+FURTHER_COLOURS = (GREEN, VERMILION, SKY_BLUE, "#8C6BB1", "#B5A000")  # of models without a fixed colour
 TEXT_COLOUR = "#5b6675"
 GRID_COLOUR = "#e4e8ec"
 _REPRODUCIBLE = {"svg.hashsalt": "report"}  # ids of parts of a figure, else random

@@ -1,7 +1,8 @@
 """What region enhancement costs and brings at run time, beside every alternative: accuracy against throughput.
 
 On each frame, in turn: nothing enhanced, whole-frame super-resolution, the same on every n-th frame, slices of the
-upsampled frame, boxes found in a first pass, difference, random, the predictor's regions without and with the cache of
+upsampled frame, boxes found in a first pass, difference, random, the static map (the mean importance of the training
+frames), the predictor's regions without and with the cache of
 enhanced macroblocks, and the oracle. Accuracy is measured against detections on the original HR frames, or --truth,
 where there are any, else against those of whole-frame super-resolution; the table says which. Difference and oracle
 need what a running camera does not have.
@@ -10,9 +11,11 @@ need what a running camera does not have.
 import argparse
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
@@ -27,6 +30,7 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.static_map import static_maps
 from regenhance_data.io.files import refuse_missing, refuse_unwritable, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
@@ -68,7 +72,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Material:
-    """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`."""
+    """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`. static: see
+    `Parts`."""
 
     frames: "Iterable[KnownFrame]"
     total: int | None
@@ -77,6 +82,7 @@ class Material:
     mb_size: int
     knows: list[str]
     recorded: Mapping[str, Any] | None = None  # settings of a detector
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
@@ -96,7 +102,8 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size)
     knows = [DIFFERENCE] * has_originals + [ORACLE] * has_oracle
     total = sum(map(len, chosen.values()))
-    return Material(frames, total, lr_hw, dataset.scale, dataset.mb_size, knows, dataset.record.detector)
+    static = static_maps(dataset, chosen)
+    return Material(frames, total, lr_hw, dataset.scale, dataset.mb_size, knows, dataset.record.detector, static)
 
 
 def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") -> Material:
@@ -194,7 +201,7 @@ def make_parts(
     plan = plan_from(args)
     regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
     predict = importance_by(predictor) if predictor else None
-    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict)
+    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict, material.static)
     about = {
         "predictor": predictor and {"file": str(args.predictor), "engine": predictor.backend},
         "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": regions.halo_px},

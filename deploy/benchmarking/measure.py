@@ -18,6 +18,7 @@ from regenhance_data import console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import EvaluationRecord
+from regenhance_data.importance.static_map import STATIC
 from regenhance_data.io.files import read_json, sha256, write_json
 from regenhance_data.io.video import read_video
 from regenhance_data.parallel.processes import run_in_process
@@ -138,7 +139,7 @@ def _memory_mb(which: str) -> float:
     return int(status.partition(f"{which}:")[2].split()[0]) / 2**10
 
 
-def summarise(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
+def summarise(row: dict[str, Any], f1_at_10: float | None, static_f1_at_10: float | None) -> dict[str, Any]:
     """A row of benchmark.json from its measurements."""
     engine, frame = (np.concatenate([np.array(taken) for taken in row[name]]) for name in ("engine_ms", "frame_ms"))
     batch = row["batch"]
@@ -152,6 +153,7 @@ def summarise(row: dict[str, Any], f1_at_10: float | None) -> dict[str, Any]:
         "frame_to_engine": float(np.median(frame / engine)),
         "frames_per_s": 1000 * batch / float(np.mean(frame)),
         "f1_at_10": f1_at_10,
+        "static_f1_at_10": static_f1_at_10,
     }
 
 
@@ -164,8 +166,8 @@ def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: P
     return np.ascontiguousarray(np.resize(images, (batch, *images.shape[1:]))[..., ::-1])
 
 
-def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -> float | None:
-    """F1 of a model at a budget of 10 %, from the first evaluation of this file; None without one.
+def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -> tuple[float | None, float | None]:
+    """F1 of a model and of the static map at a budget of 10 %, from the first evaluation of this file, else None.
 
     Results in 8 bits differ between backends: for int8 the evaluation must have run in the row's own backend.
     """
@@ -176,7 +178,8 @@ def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -
         for curve, model in evaluation.settings.models.items():
             is_it = model.sha256 == digest if digest else Path(model.model).resolve() == case.evaluated.resolve()
             is_backend = precision != "int8" or model.backend == case.backend
-            score = evaluation.result.scores.curves[curve].get(0.1)
+            curves = evaluation.result.scores.curves
+            score, static = curves[curve].get(0.1), curves.get(STATIC, {}).get(0.1)
             if is_it and is_backend and score is not None:
-                return score.json_value()
-    return None
+                return score.json_value(), static.json_value() if static else None
+    return None, None

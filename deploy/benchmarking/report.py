@@ -19,7 +19,7 @@ Row = dict[str, Any]
 _LEGEND = ("model", "precision", "backend")
 _LEGEND_COLOUR = "#555555"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
-_F1 = "F1 at 10 %"
+_F1, _STATIC_F1 = "F1 at 10 %", "static map's F1"
 _COLUMNS = {
     "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else " (random weights)"),
     "backend": lambda row: row["backend"],
@@ -35,7 +35,8 @@ _COLUMNS = {
     "frames/s": lambda row: f"{row['frames_per_s']:.0f}",
     "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
     "model MB": lambda row: f"{row['model_mb']:.2f}",
-    _F1: lambda row: "" if row["f1_at_10"] is None else f"{row['f1_at_10']:.3f}",
+    _F1: lambda row: _share(row["f1_at_10"]),
+    _STATIC_F1: lambda row: _share(row["static_f1_at_10"]),
 }
 
 _TEXT_COLUMNS = 5  # the first ones; numbers follow
@@ -80,6 +81,10 @@ def _processor() -> str:
     return f"{names[0] if names else platform.processor()} ({' '.join(useful)})"
 
 
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
 def benchmark_table(rows: Sequence[Row]) -> str:
     """The rows as aligned text, and what the numbers are."""
     return f"{text_table(_cells(rows), _TEXT_COLUMNS)}\n{_STATISTICS}"
@@ -87,8 +92,9 @@ def benchmark_table(rows: Sequence[Row]) -> str:
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     """The names of the columns, then the cells of each row; without F1 where no row has one."""
-    has_f1 = any(row["f1_at_10"] is not None for row in rows)
-    columns = {name: column for name, column in _COLUMNS.items() if has_f1 or name != _F1}
+    optional = {_F1: "f1_at_10", _STATIC_F1: "static_f1_at_10"}
+    left_out = {name for name, key in optional.items() if all(row[key] is None for row in rows)}
+    columns = {name: column for name, column in _COLUMNS.items() if name not in left_out}
     return [list(columns), *([column(row) for column in columns.values()] for row in rows)]
 
 

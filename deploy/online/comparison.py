@@ -1,7 +1,7 @@
 """Accuracy against throughput of the strategies, measured in turn on the same frames."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from regenhance_data.evaluation.bootstrap import (
     Counts,
     CurvePoint,
     blocks_of,
-    bootstrap_gain,
+    bootstrap_lead,
     bootstrap_scores,
     objects_of,
 )
@@ -32,7 +32,14 @@ from regenhance_data.evaluation.record import (
     Scores,
     Verdict,
 )
-from regenhance_data.evaluation.verdict import LEAST_GAIN, gain_text, side_of, too_little
+from regenhance_data.evaluation.verdict import (
+    LEAST_GAIN,
+    against_static,
+    gain_text,
+    side_of,
+    too_little,
+    verdict_budget,
+)
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
 
@@ -158,6 +165,7 @@ def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], r
     rows = tuple(_row(point, _estimate(scores, point), outcomes) for point, outcomes in measured.outcomes.items())
     clips = tuple(dict.fromkeys(measured.clips))
     verdict = _verdict(rows, measured, score, METRIC_NAMES[metric], reference)
+    verdict = replace(verdict, reason=verdict.reason + _against_static(verdict, measured, score))
     return Comparison(metric, reference, len(measured.counts), clips, rows, verdict)
 
 
@@ -232,8 +240,15 @@ def _verdict(
 
 def _gain(measured: Measured, point: CurvePoint, score: Callable[..., np.ndarray]) -> Estimate:
     """How much more a point scores than nothing enhanced, with its interval over blocks of frames."""
-    as_all = [{**counts, ALL_ENHANCED: counts[point]} for counts in measured.counts]
-    return bootstrap_gain(as_all, ALL_ENHANCED, blocks_of(measured.clips), score)[0]
+    return bootstrap_lead(measured.counts, point, NOTHING_ENHANCED, blocks_of(measured.clips), score)
+
+
+def _against_static(verdict: Verdict, measured: Measured, score: Callable[..., np.ndarray]) -> str:
+    """What ends the verdict where enhancing is worth it: whether the predictor is, at the budget nearest to 10 %."""
+    budgets = [point.budget for point in measured.counts[0] if point.curve == REGIONS]
+    if verdict.answer != WORTH_IT or not budgets:
+        return ""
+    return against_static(measured.counts, measured.clips, score, REGIONS, verdict_budget(budgets))
 
 
 def comparison_table(result: Comparison) -> str:

@@ -1,7 +1,7 @@
 """Ways to get detections from LR frames: nothing enhanced, everything, or some of it, chosen in different ways."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, CurvePoint
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.static_map import STATIC
 from regenhance_data.metrics.detection import iou_matrix
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.composite import upsample_frame
@@ -59,7 +60,7 @@ class Parts:
     """What strategies are made of.
 
     plan: for those that select macroblocks. regions: enhances as the plan says; whole: whole frames. predict: the
-    predictor's importance, None without one.
+    predictor's importance, None without one. static: the static map of each clip, {} without.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Parts:
     whole: Enhances
     detector: Detects
     predict: Importance | None
+    static: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def loop(self, importance: Importance, enhancer: Enhances | None = None, **changes: Any) -> "LoopStrategy":
         """The loop with another plan."""
@@ -91,6 +93,8 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
         ways[DIFFERENCE] = _difference(parts)
     if ORACLE in knows:
         ways[ORACLE] = _oracle
+    if parts.static:
+        ways[STATIC] = lambda frames: np.stack([parts.static[frame.camera] for frame in frames])
     if parts.predict:
         ways[REGIONS] = parts.predict
     for budget in budgets:

@@ -72,6 +72,14 @@ def bootstrap_gain(
     return gain, share
 
 
+def bootstrap_lead(
+    frames: Sequence[Counts], point: CurvePoint, other: CurvePoint, blocks: Sequence[int], score: Score = f1
+) -> Estimate:
+    """How much more `point` scores than `other` (a paired bootstrap). blocks: as `bootstrap_gain` takes them."""
+    pairs = [{NOTHING_ENHANCED: counts[other], ALL_ENHANCED: counts[point]} for counts in frames]
+    return bootstrap_gain(pairs, ALL_ENHANCED, blocks, score)[0]
+
+
 def blocks_of(clips: Iterable[str]) -> list[int]:
     """The block of each frame, from the clip of each, in order: about n^(1/3) neighbouring ones of a clip of n frames.
 

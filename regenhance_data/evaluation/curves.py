@@ -9,6 +9,7 @@ from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.verdict import verdict_budget
+from regenhance_data.importance.static_map import STATIC
 
 MOST_NAMED_CLIPS = 4  # in the title of a plot
 
@@ -26,6 +27,7 @@ CURVE_STYLES = {
     "oracle": CurveStyle("oracle importance", plots.BLACK),
     "difference": CurveStyle("difference alone", plots.ORANGE),
     "boxes": CurveStyle("boxes on the upsampled frame", plots.PINK),
+    STATIC: CurveStyle("static map", plots.BROWN),
     "random": CurveStyle("random", plots.GREY),
 }
 
@@ -46,9 +48,9 @@ def curves_table(result: EvaluationResult) -> str:
 
 def clips_table(result: EvaluationResult) -> str:
     """A row for each clip: its frames, its scores with nothing and everything enhanced and, at the verdict's budget,
-    for each model and the oracle, and the first model's verdict.
+    for each model, the static map and the oracle, and the first model's verdict.
     """
-    curves = [curve for curve in dict.fromkeys([*result.verdicts, "oracle"]) if curve in result.scores.curves]
+    curves = [curve for curve in dict.fromkeys([*result.verdicts, STATIC, "oracle"]) if curve in result.scores.curves]
     budget = verdict_budget(list(result.scores.curves[curves[0]]))
     at = f"{100 * budget:g} %"
     heads = [f"{result.names.get(curve, curve)}, {at}" for curve in curves]

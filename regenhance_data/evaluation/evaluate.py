@@ -22,6 +22,7 @@ from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
+from regenhance_data.importance.static_map import STATIC, static_maps
 from regenhance_data.io.journal import Journal, go_on
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
@@ -64,7 +65,8 @@ def evaluate(
     """F1 (for segmentation mIoU) of the detector on composites, against its results on the HR frames, over `frames`.
 
     A curve for each of `models` (the curve's name → its prediction), for the `oracle` (the importance files), the
-    `difference` |HR frame − upsampled frame|, the `boxes` found on the upsampled frame (detection only) and `random`.
+    `difference` |HR frame − upsampled frame|, the `boxes` found on the upsampled frame (detection only), the `static`
+    map (where there are training frames) and `random`.
     `truth`: true boxes by frame number; adds the scores against them. `kept`: where the counts of each frame are kept,
     and those of frames that need no evaluation any more. Streams frame by frame; each of `models` is called once a
     frame, in the order of `frames`. InputError where frames, importance, predictions or true boxes are missing or do
@@ -76,6 +78,7 @@ def evaluate(
         raise InputError("--truth: is of one clip, these frames are of several")
     metric = metric_of(detector)
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
+    static = static_maps(dataset, oracle)
 
     def count(missing: Sequence[Frame]) -> Iterator[FrameCounts]:
         pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)
@@ -84,6 +87,8 @@ def evaluate(
             maps = _random_maps(frame, pair.grid.shape)
             maps["difference"] = [difference_map(pair)]
             maps["oracle"] = [_checked(oracle[frame.clip].get(frame.number), pair, path, "its importance file")]
+            if static:
+                maps[STATIC] = [_checked(static[frame.clip], pair, path, "its static map")]
             for name, predict in (models or {}).items():
                 maps[name] = [_checked(predict(pair.lr), pair, path, f"the model of '{name}'")]
             yield _count_frame(detector, metric, pair, maps, budgets, truth, frame)

@@ -17,9 +17,11 @@ from regenhance_data.evaluation.bootstrap import (
     Score,
     blocks_of,
     bootstrap_gain,
+    bootstrap_lead,
     objects_of,
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
+from regenhance_data.importance.static_map import STATIC
 
 VERDICT_BUDGET = 0.1  # the verdict is about the evaluated budget that is nearest to it
 LEAST_GAIN = 0.05  # of the score, by enhancing everything: the paper's cameras gain 0.10 to 0.19
@@ -44,7 +46,28 @@ def judge(frames: Sequence[Counts], clips: Sequence[str], score: Score, metric_n
     low, high = share.interval_95
     brings = f"bring {only}{100 * share.value:.0f} % of the gain ({low:.2f}–{high:.2f})"
     text = f"{100 * budget:g} % of the macroblocks {brings}"
+    text += against_static(frames, clips, score, curve, budget)
     return Verdict(answer, text, "use more frames" if answer == CANNOT_TELL else "")
+
+
+def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score, curve: str, budget: float) -> str:
+    """Whether a predictor's curve is above the static map's at a budget, to end a verdict; "" where neither is there.
+
+    It is above where the whole interval of the paired difference is.
+    """
+    point, static = CurvePoint(curve, budget), CurvePoint(STATIC, budget)
+    if curve in ("oracle", STATIC) or not {point, static} <= frames[0].keys():
+        return ""
+    lead = bootstrap_lead(frames, point, static, blocks_of(clips), score)
+    low, high = lead.interval_95
+    text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
+    if low > 0:
+        return f"; {text} above the static map"
+    found = "more" if high < 0 else "as much"
+    return (
+        "; but this predictor is not worth its time: the static map, the mean importance of the training frames, "
+        f"finds {found} at no cost (the difference is {text})"
+    )
 
 
 def verdict_budget(budgets: Sequence[float]) -> float:

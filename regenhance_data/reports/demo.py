@@ -19,6 +19,7 @@ from regenhance_data.evaluation.evaluate import Predict
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
+from regenhance_data.importance.static_map import STATIC
 from regenhance_data.io.files import read_json
 from regenhance_data.regions.overlay import OUTLINE_RGB, draw_heatmap, draw_outline
 from regenhance_data.regions.selection import select_macroblocks
@@ -148,7 +149,9 @@ def _data_text(dataset: Dataset, frame: Frame, evaluation: EvaluationResult) -> 
 def _tiles(evaluation: EvaluationResult) -> str:
     scores = evaluation.scores
     values = [("", "nothing enhanced", scores.none)]
-    for curve in ("random", "difference", "predictor", "oracle"):
+    for curve in ("random", STATIC, "difference", "predictor", "oracle"):
+        if curve not in scores.curves:
+            continue
         text = f"{CURVE_STYLES[curve].label}, {BUDGET:.0%}"
         values.append((" main" if curve == "predictor" else "", text, scores.curves[curve][BUDGET]))
     values.append(("", "everything enhanced", scores.all))
@@ -174,7 +177,8 @@ def _curve_text(evaluation: EvaluationResult, hr_folder: str) -> str:
         "results on the HR frames, so that everything enhanced has 1 by definition. A composite is the upsampled frame "
         "with the selected macroblocks taken from the HR frame. Oracle: selected by the importance, computed from the "
         "detector’s gradient on the HR frame. Difference: selected where HR and upsampled frame differ most. Boxes: "
-        "selected where the detector finds something on the upsampled frame."
+        "selected where the detector finds something on the upsampled frame. Static map: selected by the mean "
+        "importance of the training frames, the same in every frame."
     )
     truth = evaluation.truth
     if not truth and hr_folder == SR_IMAGES:

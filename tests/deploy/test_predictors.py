@@ -361,11 +361,15 @@ def test_f1_is_of_the_very_file_and_of_eight_bits_in_the_very_backend(made, tmp_
         (tmp_path / "evaluation.json").write_text(json.dumps(evaluation))
         return measure.f1_of(case, precision, [read_evaluation(tmp_path / "evaluation.json")])
 
-    assert found(evaluation_of(made.blocks)) == 0.9
-    assert found(evaluation_of(made.blocks), "int8") is None
-    assert found(evaluation_of(made.blocks, "onnxruntime"), "int8") == 0.9
-    assert found(evaluation_of(made.pixels)) is None
-    assert found(evaluation_of(made.blocks, metric="miou")) is None
+    assert found(evaluation_of(made.blocks)) == (0.9, None)
+    assert found(evaluation_of(made.blocks), "int8") == (None, None)
+    assert found(evaluation_of(made.blocks, "onnxruntime"), "int8") == (0.9, None)
+    assert found(evaluation_of(made.pixels)) == (None, None)
+    assert found(evaluation_of(made.blocks, metric="miou")) == (None, None)
+    with_static = evaluation_of(made.blocks)
+    with_static["curves"]["static"] = {"0.1": 0.8}
+    with_static["intervals_95"]["static"] = {"0.1": [0.7, 0.9]}
+    assert found(with_static) == (0.9, 0.8)
     with pytest.raises(InputError, match=r"is not an evaluation\.json"):
         found([])
 

@@ -110,6 +110,21 @@ def test_without_objects_scores_are_null_and_the_file_is_read_again():
     assert EvaluationResult.from_dict(written).verdict == verdict([frame(0, 0, 0)] * 3)
 
 
+@pytest.mark.parametrize(
+    ("static", "says"),
+    [
+        (5, r"; \+0\.400 \(\+0\.400 to \+0\.400\) above the static map$"),
+        (9, r"; but this predictor is not worth its time: .* finds as much at no cost \(the difference is \+0\.000 .*"),
+        (10, r"; but this predictor is not worth its time: .* finds more at no cost .*"),
+    ],
+)
+def test_a_predictor_is_worth_its_time_only_above_the_static_map(static, says):
+    found = {NOTHING_ENHANCED: 4, POINT: 9, CurvePoint("static", 0.1): static, ALL_ENHANCED: 10}
+    counts = {point: np.array([true, 10 - true, 10 - true]) for point, true in found.items()}
+    assert re.search(says, verdict([counts] * 30).text)
+    assert "static map" not in judge([counts] * 30, ["a"] * 30, f1, "F1", "static").text
+
+
 @pytest.fixture(scope="module")
 def cameras(tmp_path_factory, detector):
     """Two cameras; the second frame of each has no object."""

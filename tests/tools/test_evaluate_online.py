@@ -75,6 +75,7 @@ def data(tmp_path_factory, parts):
     root = fill(tmp_path_factory.mktemp("data"), {"gate": lr_frames(FRAMES)})
     settings = load_detector(DetectorSettings(parts["--detector"])).settings
     make_importance(Dataset.open(root), settings, "product", "sr_images")
+    Dataset.open(root).write_split("train", Dataset.open(root).frames("gate")[:5])
     return root
 
 
@@ -103,14 +104,19 @@ def test_scores_are_those_of_the_offline_evaluation(parts, data, tmp_path, capsy
     assert (online["reference"], online["frames"]) == ("whole-frame super-resolution", FRAMES)
     scores = {key: row["f1"] for key, row in online["rows"].items()}
     assert (scores["none", 0], scores["all", 1]) == (offline["none"], offline["all"]) == (0.5, 1)
-    for ours, theirs in (("predictor", "predictor"), ("oracle", "oracle"), ("boxes, two passes", "boxes")):
+    for ours, theirs in (
+        ("predictor", "predictor"),
+        ("oracle", "oracle"),
+        ("static", "static"),
+        ("boxes, two passes", "boxes"),
+    ):
         assert {f"{b:g}": score for (curve, b), score in scores.items() if curve == ours} == pytest.approx(
             offline["curves"][theirs],
             abs=1 / (3 * FRAMES),  # one detection
         )
     assert 0.5 < scores["predictor", 0.1] < 1
     assert curves_of(online) == {
-        *("none", "all", "slices", "every n-th frame whole", "random", "boxes, two passes", "oracle"),
+        *("none", "all", "slices", "every n-th frame whole", "random", "boxes, two passes", "static", "oracle"),
         *("predictor", "predictor + cache"),  # and no difference, which originals alone give
     }
     assert {path.name for path in tmp_path.iterdir()} >= {"evaluate_online.png", "evaluate_online.svg"}

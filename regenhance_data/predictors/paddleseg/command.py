@@ -170,12 +170,15 @@ def _validate(args: argparse.Namespace) -> None:
     _refuse_missing_dataset(args)
     config = _config(args)
     from regenhance_data.predictors.paddleseg.validation import describe, validate
-    from regenhance_data.predictors.paddleseg.verdict import fixed_map_ranking, verdict
+    from regenhance_data.predictors.paddleseg.verdict import static_map_agreement, verdict
 
     samples = _samples(args, config, "val")
     result = validate(_trained(args, config), config, samples)
-    result["verdict"] = verdict(result, fixed_map_ranking(samples))
+    static = static_map_agreement(samples)
+    result["static_map"], result["verdict"] = static, verdict(result, static)
     print(describe(result))
+    if static:
+        print(f"{describe(static)}  (the static map)")
     print(result["verdict"])
     if args.save_dir is None:
         print("wrote no file; give --save_dir to write val.json there")

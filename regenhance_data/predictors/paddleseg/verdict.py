@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from regenhance_data.importance.static_map import static_maps
 from regenhance_data.metrics.ranking import TOP_SHARES, agreement
 from regenhance_data.predictors.samples import Samples
 
@@ -12,37 +11,26 @@ RANDOM_RANKING = sum(TOP_SHARES) / (1 + len(TOP_SHARES))  # no correlation, and 
 _LEAST_LEAD = 0.01
 
 
-def fixed_map_ranking(validation: Samples) -> float | None:
-    """The `ranking` of a map that is the same for every frame: the mean importance of the training frames.
-
-    None where there is no train.txt or no importance of its frames, and where nothing can be ranked.
-    """
-    dataset, sums = validation.dataset, dict[tuple[int, ...], np.ndarray]()
-    if not (dataset.root / "train.txt").is_file():
-        return None
-    frames = dataset.split_frames("train")
-    for clip in {frame.clip for frame in frames}:
-        if not dataset.importance_path(clip).is_file():
-            continue
-        known = dataset.importance(clip)
-        for frame in frames:
-            if frame.clip == clip and frame.number in known:
-                cells = known[frame.number].astype(np.float64)
-                sums[cells.shape] = sums.get(cells.shape, 0) + cells
-    result = agreement((sums[truth.shape], truth) for truth in validation.importance() if truth.shape in sums)
-    return result["ranking"] if result["frames"] else None
+def static_map_agreement(validation: Samples) -> dict[str, float] | None:
+    """The `agreement` of the static map on these frames; None where there is none, and where nothing can be ranked."""
+    static = static_maps(validation.dataset, [frame.clip for frame in validation.frames])
+    truths = zip(validation.frames, validation.importance(), strict=True)
+    pairs = ((static[frame.clip], truth) for frame, truth in truths if static)
+    result = agreement(pair for pair in pairs if pair[0].shape == pair[1].shape)
+    return result if result["frames"] else None
 
 
-def verdict(result: Mapping[str, Any], fixed: float | None) -> str:
-    """One line on the `ranking` of a validation; `fixed`: that of a map that never changes."""
+def verdict(result: Mapping[str, Any], static: Mapping[str, float] | None) -> str:
+    """One line on the `ranking` of a validation. static: the agreement of the static map, None where there is none."""
     if not result["frames"]:
         return "cannot tell: in none of these frames do macroblocks differ in importance; take frames with objects"
     known = f"1 is the order of the true importance, {RANDOM_RANKING:.2f} a random order"
-    if fixed is None:
+    if static is None:
         return f"ranking {result['ranking']:.3f}: {known}"
-    lead = result["ranking"] - fixed
+    lead = result["ranking"] - static["ranking"]
     says = "better than" if lead > _LEAST_LEAD else "worse than" if lead < -_LEAST_LEAD else "no better than"
+    cost = "" if lead > _LEAST_LEAD else ", which costs nothing: this predictor is not worth its time"
     return (
-        f"ranking {result['ranking']:.3f}: {says} a map that never changes ({fixed:.3f}, the mean importance of the "
-        f"training frames); {known}"
+        f"ranking {result['ranking']:.3f}: {says} the static map ({static['ranking']:.3f}, the mean importance of the "
+        f"training frames){cost}; {known}"
     )
