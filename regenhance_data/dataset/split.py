@@ -1,15 +1,19 @@
 """Splits without leakage: neighbouring frames are near-duplicates, so blocks are contiguous, with gaps between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate, pairwise
+from itertools import accumulate, combinations, pairwise, permutations
 from math import ceil
+
+import numpy as np
 
 from regenhance_data.errors import InputError
 
 SPLITS = ("train", "val", "test")
 _GAP = 10  # frames of the video
+_MOST_ROUNDS, _MOST_PLACES = 8, 24  # rounds of blocks, and places between which a clip is cut, that are tried
+LEAST_OF_SHARE = 0.25  # of its wanted share of importance that a split needs, or the clip is cut into other blocks
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,70 @@ def split_blocks(count: int, ratios: Ratios, gap: int) -> dict[str, range]:
         blocks[name] = range(start, start + portion)
         start += portion + gap if portion else 0
     return blocks
+
+
+def balanced_blocks(importance: np.ndarray, ratios: Ratios, gap: int) -> tuple[dict[str, list[range]], float]:
+    """Cut a clip into blocks so that each split gets its share of importance [frames], with `gap` unused frames between
+    neighbouring blocks. Returns the blocks of each split in time order, and the least share of its wanted importance
+    that a split has, at most 1.
+
+    The blocks are those of `split_blocks`, one a split, wherever each split has LEAST_OF_SHARE of what it wants.
+    Otherwise many cuts are tried for every order of the splits: one block a split, cut between any two of the 24
+    longest stretches without importance; and in 1 to 8 rounds, in each of which every split has a block, cut at equal
+    sums of a frame's share of the importance and of the frames. The best is the one whose worst served split has most
+    of what it wants of both. Only `importance` decides, so the same clip is always cut the same.
+    """
+    simple = {name: [block] if block else [] for name, block in split_blocks(len(importance), ratios, gap).items()}
+    served = _least_served(simple, importance, ratios)
+    if served >= LEAST_OF_SHARE or not importance.any():
+        return simple, served
+    cuts = [simple, *_cuts(importance, ratios, gap)]
+    frames = np.ones(len(importance))
+    best = max(cuts, key=lambda cut: min(_least_served(cut, importance, ratios), _least_served(cut, frames, ratios)))
+    return best, _least_served(best, importance, ratios)
+
+
+def _least_served(blocks: Mapping[str, Sequence[range]], weights: np.ndarray, ratios: Ratios) -> float:
+    """The least share of its wanted part of all `weights` that a split has, at most 1."""
+    total = weights.sum()
+    parts = [sum(weights[block.start : block.stop].sum() for block in blocks[name]) for name in SPLITS]
+    served = [part / (share * total) for part, share in zip(parts, ratios.shares, strict=True) if share * total > 0]
+    return float(min(1.0, *served)) if served else 0.0
+
+
+def _cuts(importance: np.ndarray, ratios: Ratios, gap: int) -> Iterator[dict[str, list[range]]]:
+    """The cuts that `balanced_blocks` tries; those without an empty block."""
+    shares = {name: share for name, share in zip(SPLITS, ratios.shares, strict=True) if share > 0}
+    measure = np.cumsum(importance / importance.sum() + 1 / len(importance)) / 2
+    quiet = _middles_of_quiet(importance)
+    for order in permutations(shares):
+        for ends in combinations(quiet, len(shares) - 1):
+            yield from _cut(list(order), ends, gap, len(importance))
+        for rounds in range(1, _MOST_ROUNDS + 1):
+            names = list(order) * rounds
+            sums = np.cumsum([shares[name] / rounds for name in names[:-1]])
+            yield from _cut(names, np.searchsorted(measure, sums).tolist(), gap, len(importance))
+
+
+def _middles_of_quiet(importance: np.ndarray) -> list[int]:
+    """The middles of the longest stretches without importance between frames that have some, in time order."""
+    stretches = [(a + 1, b) for a, b in pairwise(np.flatnonzero(importance).tolist()) if b - a > 1]
+    longest = sorted(stretches, key=lambda stretch: stretch[0] - stretch[1])[:_MOST_PLACES]
+    return sorted((start + stop) // 2 for start, stop in longest)
+
+
+def _cut(names: Sequence[str], ends: Sequence[int], gap: int, count: int) -> Iterator[dict[str, list[range]]]:
+    """The blocks of `count` frames with a gap around each of `ends`, for the splits of these names; none where one of
+    the blocks would be empty.
+    """
+    before, after = gap // 2, gap - gap // 2
+    starts, stops = [0, *(end + after for end in ends)], [*(end - before for end in ends), count]
+    blocks: dict[str, list[range]] = {name: [] for name in SPLITS}
+    for name, start, stop in zip(names, starts, stops, strict=True):
+        if start >= stop:
+            return
+        blocks[name].append(range(start, stop))
+    yield blocks
 
 
 def split_clips(

@@ -17,7 +17,7 @@ from regenhance_data.dataset.importance_source import ImportanceSource, importan
 from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import Kind, Normaliser, to_levels
 from regenhance_data.dataset.records import ClipRecord, ImportanceRecord, SplitRecord
-from regenhance_data.dataset.split import SPLITS, Ratios, split_blocks, split_clips
+from regenhance_data.dataset.split import LEAST_OF_SHARE, SPLITS, Ratios, balanced_blocks, split_blocks, split_clips
 from regenhance_data.dataset.staleness import label_digests, labels_are_current, made_without_importance
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError
@@ -126,15 +126,43 @@ def _split(
         return split
     for clip, source in sources.items():
         frames = list(source.frames.values())
-        blocks = split_blocks(len(frames), ratios, gaps[clip])
-        if len(blocks["train"]) == len(frames) and ratios.train < 1:
-            warn(
-                f"clip {clip or 'of the flat layout'}: {len(frames)} frames are too few to cut with a gap of "
-                f"{gaps[clip]}; all go to train (give a smaller --gap, or more frames)"
-            )
-        for name, block in blocks.items():
-            split[name] += [frames[i] for i in block]
+        blocks = _blocks(clip or "of the flat layout", _importance_of_frames(source), ratios, gaps[clip])
+        for name, parts in blocks.items():
+            split[name] += [frames[i] for block in parts for i in block]
     return split
+
+
+def _importance_of_frames(source: ImportanceSource) -> np.ndarray:
+    """The sum over the macroblocks of each frame, float64 [frames], in their order; at most twice the median of those
+    above 0, so that a single frame does not count as many.
+    """
+    totals = {
+        number: float(cells.sum(dtype=np.float64))
+        for numbers, importance in source.blocks()
+        for number, cells in zip(numbers.tolist(), importance, strict=True)
+    }
+    sums = np.array([totals[number] for number in source.frames])
+    return np.minimum(sums, 2 * np.median(sums[sums > 0])) if sums.any() else sums
+
+
+def _blocks(clip: str, importance: np.ndarray, ratios: Ratios, gap: int) -> dict[str, list[range]]:
+    """The blocks of each split of a clip from the importance [frames]; what is unusual about them is told."""
+    frames, usual = len(importance), split_blocks(len(importance), ratios, gap)
+    blocks, served = balanced_blocks(importance, ratios, gap)
+    if len(usual["train"]) == frames and ratios.train < 1:
+        warn(
+            f"clip {clip}: {frames} frames are too few to cut with a gap of {gap}; all go to train (give a smaller "
+            "--gap, or more frames)"
+        )
+    elif importance.any() and served < LEAST_OF_SHARE:
+        warn(
+            f"clip {clip}: cannot be cut so that each split has importance: only {np.count_nonzero(importance)} of "
+            f"{frames} frames have some; extract more of the video, or use --split_by clip"
+        )
+    elif [block for parts in blocks.values() for block in parts] != [block for block in usual.values() if block]:
+        cut = ", ".join(f"{name} {' + '.join(str(len(block)) for block in parts)}" for name, parts in blocks.items())
+        tell(f"clip {clip}: cut into other blocks, so that each split has its share of importance ({cut} frames)")
+    return blocks
 
 
 def _fit(normalise: Kind, sources: Mapping[str, ImportanceSource], training: set[Frame]) -> Normaliser:

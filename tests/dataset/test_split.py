@@ -1,10 +1,18 @@
 from itertools import chain, pairwise
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regenhance_data.dataset.split import Ratios, default_gap, split_blocks, split_clips
+from regenhance_data.dataset.split import (
+    LEAST_OF_SHARE,
+    Ratios,
+    balanced_blocks,
+    default_gap,
+    split_blocks,
+    split_clips,
+)
 from regenhance_data.errors import InputError
 
 
@@ -32,6 +40,36 @@ def test_blocks_have_their_shares(count, shares):
     for share, block in zip(shares.shares, blocks.values(), strict=True):
         assert abs(len(block) - share * usable) <= 2
         assert bool(block) == (share > 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(30, 400), st.lists(st.tuples(st.floats(0, 1), st.integers(1, 20)), max_size=6), st.integers(0, 12))
+def test_blocks_that_follow_importance_keep_the_gap_and_serve_no_split_worse(count, events, gap):
+    shares, importance = Ratios(0.7, 0.15, 0.15), np.zeros(count)
+    for place, length in events:
+        importance[int(place * (count - 1)) :][:length] += 1
+    blocks, served = balanced_blocks(importance, shares, gap)
+    in_order = sorted((block for parts in blocks.values() for block in parts), key=lambda block: block.start)
+    assert in_order[0].start == 0
+    assert in_order[-1].stop == count
+    for before, after in pairwise(in_order):
+        assert after.start - before.stop == gap
+    usual = {name: [block] if block else [] for name, block in split_blocks(count, shares, gap).items()}
+    total = importance.sum() or 1
+    usual_served = min(
+        importance[usual[name][0].start : usual[name][0].stop].sum() / total / share if usual[name] else 0
+        for name, share in zip(usual, shares.shares, strict=True)
+    )
+    assert (blocks == usual) if usual_served >= LEAST_OF_SHARE else (served >= min(usual_served, 1) - 1e-9)
+    assert balanced_blocks(importance, shares, gap) == (blocks, served)
+
+
+@given(st.lists(st.integers(60, 200), min_size=3, max_size=8))
+def test_every_split_has_objects_where_there_are_as_many_events_as_splits(pauses):
+    importance = np.concatenate([np.r_[np.zeros(pause), np.ones(5)] for pause in pauses])
+    blocks, served = balanced_blocks(importance, Ratios(0.7, 0.15, 0.15), 10)
+    assert served > 0
+    assert all(any(importance[block.start : block.stop].any() for block in parts) for parts in blocks.values())
 
 
 @given(st.floats(1, 500))

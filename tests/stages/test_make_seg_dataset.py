@@ -12,8 +12,10 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance, write_importance
 from regenhance_data.dataset.label_png import label_png, read_label
 from regenhance_data.dataset.levels import Normaliser, to_levels
+from regenhance_data.dataset.split import SPLITS
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
+from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.files import ROOT, fill_dataset, noise
 
 
@@ -58,6 +60,20 @@ def test_the_normaliser_is_fitted_on_training_frames_alone(run, tmp_path):
     write_importance(dataset.importance_path("cam"), importance, frames)
     make(run, dataset)
     assert Dataset.open(tmp_path).record.normaliser == before
+
+
+def test_a_camera_that_is_mostly_empty_is_cut_so_that_each_split_has_objects_or_is_named(tmp_path, capsys):
+    dataset = fill_dataset(tmp_path, {"cam": 90, "once": 40})
+    for clip, seen in (("cam", (10, 22, 35)), ("once", (20,))):
+        importance, frames = read_importance(dataset.importance_path(clip))
+        importance[~np.isin(frames, seen)] = 0
+        write_importance(dataset.importance_path(clip), importance, frames)
+    make_seg_dataset(dataset, gap=4)
+    listed = {name: {frame.number for frame in dataset.split_frames(name) if frame.clip == "cam"} for name in SPLITS}
+    assert all(len({10, 22, 35} & numbers) == 1 for numbers in listed.values())
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "clip cam: cut into other blocks" in said
+    assert "clip once: cannot be cut so that each split has importance: only 1 of 40 frames have some" in said
 
 
 def gaps_of(dataset, clip):
