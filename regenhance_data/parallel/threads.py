@@ -2,9 +2,10 @@
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,14 +17,25 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     """`map` in threads, in order, with only a few items in flight, so that memory stays flat.
 
     OpenCV, zlib and PyTorch release the interpreter lock, so images are read, encoded and written in parallel.
-    `workers`: by default one for each core, at most 8.
+    `workers`: by default one for each core, at most 8. After an error, no further item is begun.
     """
     workers = workers or min(len(os.sched_getaffinity(0)), 8)
+    has_failed = threading.Event()
+
+    def call(item: T) -> R:
+        if has_failed.is_set():
+            raise CancelledError
+        try:
+            return function(item)
+        except BaseException:
+            has_failed.set()
+            raise
+
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
-                pending.append(pool.submit(function, item))
+                pending.append(pool.submit(call, item))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
