@@ -55,7 +55,7 @@ class HttpServer:
                 answer, problem = None, ""
                 try:
                     answer = self._exchange(connection, ends_s, most_bytes, *question)
-                except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: of a host's name
+                except (OSError, http.client.HTTPException, ValueError) as error:  # of a host's name, of negative sizes
                     connection.close()  # the next attempt opens it anew
                     problem = one_line(error)
                 is_late = time.monotonic() + (pause_s or 0) >= ends_s

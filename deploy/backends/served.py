@@ -182,8 +182,11 @@ def _importance(response: Answer, shape: list[int]) -> np.ndarray | None:
         if (output["name"], output["datatype"], output["shape"]) != (OUTPUT, "FP32", shape):
             return None
         is_binary = "binary_data_size" in output.get("parameters", {})
-        values = np.frombuffer(response.data[length:], "<f4") if is_binary else np.array(output["data"], np.float32)
-        importance = values.reshape(shape)
+        values = np.frombuffer(response.data[length:], "<f4") if is_binary else np.array(output["data"])
+        if values.dtype.kind not in "fi":  # true and "0.5" are no numbers
+            return None
+        with np.errstate(over="ignore"):
+            importance = values.astype(np.float32).reshape(shape)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     return importance if np.isfinite(importance).all() else None

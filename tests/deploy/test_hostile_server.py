@@ -2,60 +2,17 @@
 
 import gzip
 import socket
-import threading
 import time
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
+import numpy as np
 import pytest
 
 from deploy.backends import http_server
 from deploy.backends.registry import load_predictor
 from regenhance_data import cli
 from regenhance_data.errors import InputError
-
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
-
-
-@contextmanager
-def answering(answer: Callable[[socket.socket, threading.Event], None]):
-    """The address of a server that treats each connection so, until the end of the block, when the event is set."""
-    is_over = threading.Event()
-
-    def serve() -> None:
-        while not is_over.is_set():
-            with suppress(OSError):
-                threading.Thread(target=treat, args=listener.accept()[:1], daemon=True).start()
-
-    def treat(used: socket.socket) -> None:
-        with used, suppress(OSError):
-            used.recv(2**16)
-            answer(used, is_over)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        is_over.set()
-        socket.create_connection(listener.getsockname()).close()
-
-
-def dripping(start: bytes) -> Callable[..., None]:
-    def answer(used: socket.socket, is_over: threading.Event) -> None:
-        used.sendall(start)
-        while not is_over.wait(0.02):
-            used.sendall(b"x")
-
-    return answer
-
-
-def flood(used: socket.socket, is_over: threading.Event) -> None:
-    used.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-    while not is_over.is_set():
-        used.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
-
-
-def saying(text: bytes) -> Callable[..., None]:
-    return lambda used, is_over: used.sendall(text)
+from tests.support.hostile_server import MODES, OK, SOUND, answering, dripping, flood, hostile, saying
 
 
 @pytest.mark.parametrize(
@@ -63,12 +20,12 @@ def saying(text: bytes) -> Callable[..., None]:
     [
         (lambda used, is_over: is_over.wait(), "no server answers (not within 0.5 s)"),
         (dripping(b"HTTP/1.1 200 OK\r\nA: "), "no server answers (not within 0.5 s)"),
-        (dripping(HEAD + b"Content-Length: 1000000\r\n\r\n"), "no server answers (not within 0.5 s)"),
-        (dripping(HEAD + b"Transfer-Encoding: chunked\r\n\r\n"), "no server answers (not within 0.5 s)"),
+        (dripping(OK + b"Content-Length: 1000000\r\n\r\n"), "no server answers (not within 0.5 s)"),
+        (dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n"), "no server answers (not within 0.5 s)"),
         (flood, "its answer is longer than 4096 KB"),
-        (saying(HEAD + b"Content-Length: 6000000000\r\n\r\n" + bytes(2**23)), "its answer is longer than 4096 KB"),
+        (saying(OK + b"Content-Length: 6000000000\r\n\r\n" + bytes(2**23)), "its answer is longer than 4096 KB"),
         (
-            saying(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n" + gzip.compress(b"")),
+            saying(OK + b"Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n" + gzip.compress(b"")),
             "sends compressed answers",
         ),
         (
@@ -79,7 +36,7 @@ def saying(text: bytes) -> Callable[..., None]:
             saying(b"HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 100000\r\nContent-Length: 0\r\n\r\n"),
             "the server has no such model; look at its log",
         ),
-        (saying(HEAD + b"Content-Length: 9\r\n\r\n{}"), "no server answers (IncompleteRead"),
+        (saying(OK + b"Content-Length: 9\r\n\r\n{}"), "no server answers (IncompleteRead"),
         (saying(b"\x1b[31mno HTTP\r\n\r\n"), "no server answers ("),
     ],
     ids=["silent", "head", "body", "chunks", "flood", "6 GB", "gzip", "redirect", "retry", "cut", "no HTTP"],
@@ -94,6 +51,18 @@ def test_a_server_cannot_hold_flood_or_mislead_its_client(monkeypatch, capsys, a
     with pytest.raises(SystemExit):
         cli.fail("x.py", str(refusal.value))
     assert capsys.readouterr().err.rstrip("\n").isprintable()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_whatever_a_server_answers_is_one_line_or_its_importance(monkeypatch, mode):
+    """In one process, with a shorter deadline; `make torture` has the commands."""
+    monkeypatch.setattr(http_server, "LIMIT_S", 0.3)
+    monkeypatch.setattr(http_server, "_PAUSES_S", (0.0,))
+    with hostile(MODES[mode]) as address, suppress(InputError):
+        predictor = load_predictor(address)
+        found = predictor.predict(np.zeros((1, *predictor.input_hw, 3), np.uint8))
+        assert np.all(found == SOUND)
 
 
 def test_nothing_is_sent_after_a_look_up_that_took_all_of_the_time(monkeypatch):
