@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -32,7 +33,8 @@ _worker: Worker[Any, Any] | None = None
 
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
     """The function's result, computed in a new process that ends afterwards. BrokenProcessPool if that one dies."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _end_with_the_parent) as pool:
         with new_processes_ignore_interrupts():
             waiting = pool.submit(function, *args)
         return waiting.result()
@@ -70,7 +72,7 @@ def map_in_processes(
     """Each chunk with its result, in order, from `workers` processes. InputError if one of them is killed."""
     context = multiprocessing.get_context("spawn")  # a forked process cannot use CUDA, nor OpenMP's threads
     turn = context.Value("i", 0)
-    pool = ProcessPoolExecutor(workers, context, _start, (make_worker, turn, visible_gpus()))
+    pool = ProcessPoolExecutor(workers, context, _start, (pickle.dumps(make_worker), turn, visible_gpus()))
     # a worker that dies while another is started is reported below; the pool's own thread would print a traceback
     on_thread = threading.excepthook
     threading.excepthook = lambda args: None
@@ -131,11 +133,11 @@ def _in_fork(item: Any) -> Any:
     return _forked_function(item)
 
 
-def _start(make_worker: Callable[[], Worker[Any, Any]], turn: Any, gpus: Sequence[str]) -> None:
+def _start(make_worker: bytes, turn: Any, gpus: Sequence[str]) -> None:
     global _make_worker
-    _make_worker = make_worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     _end_with_the_parent()
+    _make_worker = pickle.loads(make_worker)  # of this kit, here: what it imports may take many seconds
     cv2.setNumThreads(1)  # the other cores have their own workers
     if gpus:  # before anything touches CUDA
         with turn.get_lock():
