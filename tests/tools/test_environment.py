@@ -1,5 +1,6 @@
 """Commands outside the project's environment."""
 
+import signal
 import subprocess
 import sys
 
@@ -30,3 +31,19 @@ def test_a_command_runs_from_any_folder(tmp_path):
         [sys.executable, ROOT / "tools/evaluate.py", "--help"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_imports_is_one_line(number):
+    code = "import sys, time; sys.path.insert(0, 'tools'); sys.argv = ['tools/x.py']; import _environment"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}; print('imports', flush=True); time.sleep(60)"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "imports\n"
+        process.send_signal(number)
+        assert process.stderr.read() == "x.py: interrupted\n"
+    assert process.returncode == 128 + number
