@@ -61,6 +61,8 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
             with console.quiet_unless_it_fails(), _exact_adaptive_pooling():
                 save_graph(model, folder, [batch_size, 3, *input_hw])
                 paddle2onnx.export(graph, weights, made, opset_version=17)
+        except OSError:
+            raise
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
             reason = one_line(error, from_end=True)
             raise InputError(f"Paddle2ONNX cannot convert this network ({reason}); its output is above") from None

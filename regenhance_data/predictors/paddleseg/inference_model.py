@@ -1,5 +1,7 @@
 """Write a trained network for Paddle Inference, in the form of PaddleSeg's tools/export.py."""
 
+import errno
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +38,10 @@ def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], outp
     layer.eval()
     spec = paddle.static.InputSpec(list(input_shape), "float32", "x")
     paddle.jit.save(layer, str(folder / "model"), input_spec=[spec])
+    try:
+        json.loads((folder / GRAPH).read_bytes())
+    except ValueError:  # Paddle does not notice it, and Paddle2ONNX ends the process on half a graph
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / GRAPH)) from None
 
 
 def save_inference_model(
