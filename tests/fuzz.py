@@ -4,11 +4,15 @@ Failures are tracebacks and any other exit, signals, more than 10 s, files made 
 (payloads in pickles and YAML try to), and what was written but does not open or was left unfinished.
 
 python tests/fuzz.py --inputs 1000
+Most commands run in a fork of this process, which pays the imports once; some, as users run them, in a process of their
+own under prlimit.
+
 python tests/fuzz.py --only 123        # that input again, with what the command said; its folder is kept
 """
 
 import argparse
 import faulthandler
+import functools
 import importlib
 import json
 import multiprocessing.process
@@ -18,6 +22,7 @@ import resource
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -61,7 +66,9 @@ from tests.support.hostile_onnx import HOSTILE, write_hostile
 from tests.support.seeds import DETECTORS, ODD_VIDEOS, UPSCALERS, VIDEOS, write_first_seeds, write_seeds
 
 LIMIT_S = 10
+OWN_LIMIT_S = 60  # with the imports
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
+MOST_SPACE = 12 * 2**30  # of addresses, where libraries and threads are not shared with this process
 # so that no input waits for them
 IMPORTED = (
     "onnx2torch",
@@ -484,6 +491,13 @@ def command(words: Words) -> int:
     return 0
 
 
+def own_command(words: Words) -> int:
+    """Run a command in a process of its own, with limits for its addresses and its time on the processor."""
+    script, *others = words
+    limits = ["prlimit", f"--as={MOST_SPACE}", f"--cpu={OWN_LIMIT_S}", sys.executable, ROOT / str(script)]
+    return subprocess.run([str(word) for word in [*limits, *others]], check=False).returncode
+
+
 def files_in(*folders: Path) -> dict[Path, tuple[int, int]]:
     """Size and change of each file and folder below some folders; links are not followed."""
     found = [path for folder in folders for path in folder.rglob("*")]
@@ -524,7 +538,7 @@ def wrong_output(path: Path) -> str | None:
     return None
 
 
-def attempt(index: int, run_seed: int, place: Path) -> tuple[str, str]:
+def attempt(index: int, run_seed: int, place: Path, runs: Callable[[Words], int] = command) -> tuple[str, str]:
     """Make an input, give it to its command, and judge what came of it: (accepted, refused or failed; why)."""
     rng = random.Random(f"{run_seed}-{index}")
     work = place / "deep" / "work"
@@ -538,7 +552,7 @@ def attempt(index: int, run_seed: int, place: Path) -> tuple[str, str]:
     Path(place, "words").write_text(" ".join(str(word) for word in words), errors="surrogateescape")
     own = [work / "data", work / "save"]
     before = files_in(place, place.parent / "seeds")
-    code = command(words)
+    code = runs(words)
     sys.stderr.flush()
     after = files_in(place, place.parent / "seeds")
     changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
@@ -585,6 +599,7 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
         onnx_files.LOOP_LIMIT_S = LIMIT_S / 5
         cli.end_without_memory = lambda program: cli.fail(program, NO_MEMORY)  # not this process, which tells of it
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * limit_s, 2 * limit_s))  # a waiting alarm may be taken off
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         result = work()
@@ -598,17 +613,24 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
         os._exit(code)
 
 
-def outcomes(indices: list[int], run_seed: int, sandbox: Path, workers: int) -> Iterator[tuple[int, str, str, float]]:
-    """(index, accepted, refused or failed, why, seconds) of each input, as they end."""
+def outcomes(
+    indices: list[int], run_seed: int, sandbox: Path, workers: int, own_every: int = 0
+) -> Iterator[tuple[int, str, str, float]]:
+    """(index, accepted, refused or failed, why, seconds) of each input, as they end.
+
+    own_every: in each so many-th round of the targets, commands have processes of their own.
+    """
     waiting, running = indices[::-1], {}
     while waiting or running:
         while waiting and len(running) < workers:
             index = waiting.pop()
             place = sandbox / str(index)
-            pid = child(lambda index=index, place=place: attempt(index, run_seed, place), place, LIMIT_S)
-            running[pid] = index, time.monotonic()
+            is_own = bool(own_every) and index // len(TARGETS) % own_every == own_every - 1
+            how, limit_s = (own_command, OWN_LIMIT_S) if is_own else (command, LIMIT_S)
+            work = functools.partial(attempt, index, run_seed, place, how)
+            running[child(work, place, limit_s)] = index, limit_s, time.monotonic()
         pid, status = os.wait()
-        index, started = running.pop(pid)
+        index, limit_s, started = running.pop(pid)
         seconds = time.monotonic() - started
         place = sandbox / str(index)
         try:
@@ -616,7 +638,7 @@ def outcomes(indices: list[int], run_seed: int, sandbox: Path, workers: int) -> 
         except InputError:
             lines = (place / "stderr").read_text(errors="replace").splitlines() or [""]
             died = signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else lines[-1]
-            yield index, "failed", f"more than {LIMIT_S} s" if died == "SIGALRM" else died, seconds
+            yield index, "failed", f"more than {limit_s} s" if died == "SIGALRM" else died, seconds
 
 
 def main() -> None:
@@ -624,6 +646,7 @@ def main() -> None:
     parser.add_argument("--inputs", type=int, default=1000, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same inputs")
     parser.add_argument("--only", type=int, help="this input alone")
+    parser.add_argument("--own_every", type=int, default=20, help="processes of their own in each so many-th round")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes at once")
     args = parser.parse_args()
     with warnings.catch_warnings(action="ignore"):
@@ -636,13 +659,14 @@ def main() -> None:
     count: dict[str, Counter] = {name: Counter() for name in TARGETS}
     slowest = dict.fromkeys(TARGETS, 0.0)
     indices = list(range(args.inputs)) if args.only is None else [args.only]
-    for index, outcome, why, seconds in outcomes(indices, args.seed, sandbox, args.workers):
+    for index, outcome, why, seconds in outcomes(indices, args.seed, sandbox, args.workers, args.own_every):
         name, place = list(TARGETS)[index % len(TARGETS)], sandbox / str(index)
         count[name][outcome] += 1
         slowest[name] = max(slowest[name], seconds)
         if outcome == "failed":
             words = (place / "words").read_text(errors="replace") if (place / "words").exists() else ""
-            print(f"FAILED {name}: {words}\n  {why}\n  again: python tests/fuzz.py --seed {args.seed} --only {index}")
+            again = f"python tests/fuzz.py --seed {args.seed} --own_every {args.own_every} --only {index}"
+            print(f"FAILED {name}: {words}\n  {why}\n  again: {again}")
         if args.only is None:
             shutil.rmtree(place)
         else:
