@@ -5,6 +5,7 @@
 # make lint       ruff and mypy
 # make bench      speed of each stage, relative to a lower bound or the straightforward implementation
 # make fuzz       damaged and hostile files as input of every command; FUZZ_INPUTS=1000
+# make torture    every stage against kills, signals, a second writer, full disks, hostile servers; MINUTES=10
 # make soak       live cameras on loopback for minutes: delay, memory, fairness, return; SOAK_MINUTES=10
 # make lock       requirements.lock, the hashes of the versions in constraints.txt
 # make sbom       build/sbom.json: what .venv holds, with versions and licences (CycloneDX)
@@ -18,8 +19,9 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check --no-deps --no-buil
 DEMO_DIR ?= runs/demo
 FUZZ_INPUTS ?= 1000
 SOAK_MINUTES ?= 10
+MINUTES ?= 10
 
-.PHONY: help setup demo test test-fast lint bench fuzz soak lock sbom clean
+.PHONY: help setup demo test test-fast lint bench fuzz torture soak lock sbom clean
 .DELETE_ON_ERROR:
 
 help:
@@ -63,6 +65,9 @@ bench: $(STAMP)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py --inputs $(FUZZ_INPUTS)
+
+torture: $(STAMP)
+	$(BIN)/python tests/torture.py --minutes $(MINUTES)
 
 soak: $(STAMP)
 	$(BIN)/python tests/soak.py --minutes $(SOAK_MINUTES)
