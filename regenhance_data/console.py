@@ -81,7 +81,7 @@ def quiet_unless_it_fails() -> Iterator[None]:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
             yield
-        except BaseException:
+        except Exception:  # not an interrupt
             said.seek(0)
             os.write(real[1], said.read())
             raise
