@@ -25,7 +25,7 @@ from deploy.contract import PRECISIONS
 from regenhance_data import cli
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
-from regenhance_data.io.files import locked, refuse_unwritable, write_json
+from regenhance_data.io.files import alone, write_json
 
 EXAMPLES = """
 python deploy/benchmark.py --models runs/predictor/pp_mobileseg_tiny.onnx --save_dir runs/benchmark
@@ -81,16 +81,15 @@ def settings_from(args: argparse.Namespace) -> BenchmarkSettings:
     return BenchmarkSettings(**fields)
 
 
+@alone("benchmark")
 def main(args: argparse.Namespace) -> None:
     settings = settings_from(args)
     from deploy.benchmarking.cases import cases_of
     from deploy.benchmarking.measure import f1_of, measure_all, summarise
     from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
 
-    refuse_unwritable(settings.save_dir, "--save_dir")
     where = environment(settings.threads)
-    with locked(settings.save_dir / ".lock"):
-        measured = measure_all(list(cases_of(settings)), where, settings)
+    measured = measure_all(list(cases_of(settings)), where, settings)
     if not measured:
         runs = ", ".join(f"{name} runs {BACKENDS[name].artifact}" for name in local_backends())
         raise InputError(

@@ -19,7 +19,7 @@ import numpy as np
 from regenhance_data import cli
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import refuse_unwritable
+from regenhance_data.io.files import alone
 
 EXAMPLES = """
 python deploy/export_detector.py --detector onnx:yolox_nano.onnx --frame_size 1080 1920 --save_dir runs/detector
@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("export_detector")
 def main(args: argparse.Namespace) -> None:
     if not hasattr(args, "spec"):
         raise InputError("--detector is missing: which one to export")
@@ -47,7 +48,6 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--frame_size or --video is missing; a graph has one frame size")
     if not min(args.batch_size, *(args.frame_size or [1])) >= 1 or max(args.frame_size or [1]) > MOST_SIDE:
         raise InputError(f"--batch_size and --frame_size: expected at least 1, and frames of at most {MOST_SIDE}")
-    refuse_unwritable(args.save_dir, "--save_dir")
     from regenhance_data.detectors.loading import load_detector
 
     detector = load_detector(detector_settings_from(args))

@@ -18,7 +18,7 @@ from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import atomic_write, refuse_unwritable
+from regenhance_data.io.files import alone, atomic_write
 from regenhance_data.predictors.paddleseg.checkpoints import (
     RECORD,
     refuse_missing_weights,
@@ -67,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("export_onnx")
 def main(args: argparse.Namespace) -> None:
     args.input_scale = scale = checked_input_scale(args)
     from deploy.export.frames import asked_sizes
@@ -143,7 +144,6 @@ def checked_input_scale(args: argparse.Namespace) -> float:
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     read_config(args.config)
-    refuse_unwritable(args.save_dir, "--save_dir")
     if args.model_path:
         refuse_missing_weights(args.model_path)
         scale = trained_input_scale(args.model_path, args.input_scale)

@@ -15,7 +15,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from regenhance_data import cli
 from regenhance_data.defaults import SCALE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import refuse_unwritable
+from regenhance_data.io.files import alone
 from regenhance_data.kinds import known_specs
 from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import CHANNEL_ORDERS, UpscalerSettings
@@ -40,12 +40,12 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("export_upscaler")
 def main(args: argparse.Namespace) -> None:
     order = args.channel_order
     settings = UpscalerSettings(args.model, args.scale, pixel_range=args.pixel_range, channel_order=order)
     if settings.kind.name not in EXPORTABLE:
         raise InputError(f"--model {settings.spec}: cannot be exported; there are: {known_specs(EXPORTABLE)}")
-    refuse_unwritable(args.save_dir, "--save_dir")
     from deploy.export.upscaler import export_upscaler
 
     path = args.save_dir / f"{Path(settings.argument).stem or settings.kind.name}.onnx"

@@ -17,7 +17,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data import cli
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import locked, refuse_unwritable
+from regenhance_data.io.files import alone
 
 EXAMPLES = """
 python deploy/make_triton_repository.py --models runs/predictor/mb_nano.onnx --repository runs/triton
@@ -43,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("make_triton_repository", "repository")
 def main(args: argparse.Namespace) -> None:
     if args.version is not None and args.version < 1:
         raise InputError(f"--version {args.version}: expected at least 1")
@@ -57,19 +58,15 @@ def main(args: argparse.Namespace) -> None:
     serving = Serving(**{field: getattr(args, field) for field in Serving.__dataclass_fields__})
     from deploy.serving.triton import CONFIG, add_version, model_config, read_served, same_version
 
-    refuse_unwritable(args.repository, "--repository")
     served = [read_served(path) for path in args.models]
     configs = [model_config(name, file, serving) for name, file in zip(names, served, strict=True)]
-    with locked(args.repository / ".lock"):
-        for config, file in zip(configs, served, strict=True):
-            same = same_version(args.repository, config, file.path) if args.version is None else None
-            if same is None:
-                path = add_version(args.repository, config, file.path, args.version)
-                print(f"wrote {path}, {CONFIG} beside its folder")
-            else:
-                print(
-                    f"{file.path}: is version {same} already; {CONFIG} in {args.repository / config.name} is up to date"
-                )
+    for config, file in zip(configs, served, strict=True):
+        same = same_version(args.repository, config, file.path) if args.version is None else None
+        if same is None:
+            path = add_version(args.repository, config, file.path, args.version)
+            print(f"wrote {path}, {CONFIG} beside its folder")
+        else:
+            print(f"{file.path}: is version {same} already; {CONFIG} in {args.repository / config.name} is up to date")
     uses_gpu = any(group.kind == group.KIND_GPU for config in configs for group in config.instance_group)
     image, folder = "nvcr.io/nvidia/tritonserver:26.07-py3", args.repository.resolve()
     docker = ["docker", "run", "--rm", *(["--gpus", "all"] if uses_gpu else []), "-p", "8000:8000"]

@@ -32,7 +32,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.files import digest, refuse_missing, refuse_unwritable, sha256, write_json
+from regenhance_data.io.files import alone, digest, refuse_missing, sha256, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("plan")
 def main(args: argparse.Namespace) -> None:
     target = check(args)
     dataset = Dataset.open(args.data)
@@ -134,7 +135,6 @@ def check(args: argparse.Namespace) -> "Target":
     for path in (args.truth, args.check):
         if path:
             refuse_missing(path)
-    refuse_unwritable(args.save_dir, "--save_dir")
     f1, of_best = None, False
     if args.target_f1 is not None:
         of_best = args.target_f1.endswith("%")

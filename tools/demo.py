@@ -30,7 +30,7 @@ from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
-from regenhance_data.io.files import read_json, refuse_missing, sha256, write_json, write_yaml
+from regenhance_data.io.files import alone, read_json, refuse_missing, sha256, write_json, write_yaml
 from regenhance_data.kinds import kind_of
 
 EXAMPLES = """
@@ -297,6 +297,7 @@ def check_inputs(args: argparse.Namespace) -> None:
     check_detector(args)
 
 
+@alone("demo")
 def main(args: argparse.Namespace) -> None:
     args.video = given_videos(args.video)
     check_inputs(args)

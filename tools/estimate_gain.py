@@ -24,7 +24,7 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, tell_detector
 from regenhance_data.evaluation.record import NOT_WORTH_IT
-from regenhance_data.io.files import write_json
+from regenhance_data.io.files import alone, write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.upscalers.kinds import KINDS as UPSCALERS
 from regenhance_data.upscalers.settings import CHANNEL_ORDERS, UpscalerSettings
@@ -148,6 +148,7 @@ def timed(frames: Iterable["GainFrame"], total: int) -> Iterator["GainFrame"]:
         yield frame
 
 
+@alone("estimate_gain")
 def main(args: argparse.Namespace) -> None:
     if args.scale is not None and not 2 <= args.scale <= 8:
         raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")

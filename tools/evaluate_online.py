@@ -31,7 +31,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
-from regenhance_data.io.files import refuse_missing, refuse_unwritable, write_json
+from regenhance_data.io.files import alone, refuse_missing, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     return Material(frames, None, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
 
 
+@alone("evaluate_online")
 def main(args: argparse.Namespace) -> None:
     check(args)
     predictor = load_predictor(args.predictor, args.backend, args.threads) if args.predictor else None
@@ -167,7 +168,6 @@ def check(args: argparse.Namespace) -> None:
     for path, what in ((args.predictor, "predictor; make one with deploy/export_onnx.py"), (args.truth, "file")):
         if path:
             refuse_missing(path, what)
-    refuse_unwritable(args.save_dir, "--save_dir")
 
 
 def read_truth_of(args: argparse.Namespace, detector: "OnlineDetector") -> "Mapping[int, Detections] | None":

@@ -17,7 +17,7 @@ import numpy as np
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import FLAT_CLIP, IMPORTANCE, LR_FRAMES, Dataset, clip_id
 from regenhance_data.dataset.importance_file import write_importance
-from regenhance_data.io.files import others_like
+from regenhance_data.io.files import alone, others_like
 from regenhance_data.parallel.threads import bounded_map
 
 EXAMPLES = """
@@ -68,6 +68,7 @@ def check_inputs(args: argparse.Namespace) -> None:
         Dataset.open(args.data)
 
 
+@alone("predict_importance")
 def main(args: argparse.Namespace) -> None:
     if args.batch_size < 1:
         raise errors.InputError(f"--batch_size {args.batch_size}: expected at least 1")

@@ -10,7 +10,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 import cv2
 
 from regenhance_data import cli, console, errors
-from regenhance_data.io.files import write_json
+from regenhance_data.io.files import alone, write_json
 from regenhance_data.street.scene import CLASS_NAMES, render_scene
 
 EXAMPLES = """
@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("render_scene")
 def main(args: argparse.Namespace) -> None:
     for flag, least, most in (
         ("frames", 1, 10**6),

@@ -17,6 +17,7 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import load_given_detector
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
+from regenhance_data.io.files import alone
 from regenhance_data.parallel.executors import Executor
 from regenhance_data.predictors.accmodel.settings import EPOCHS, LEARNING_RATE, NAME, AccModelTrainSettings
 from regenhance_data.predictors.samples import Samples
@@ -73,6 +74,7 @@ def make_missing(dataset: Dataset, args: argparse.Namespace) -> None:
         make_seg_dataset(dataset, **known)
 
 
+@alone("train")
 def main(args: argparse.Namespace) -> None:
     settings = AccModelTrainSettings(
         args.save_dir,

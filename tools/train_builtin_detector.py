@@ -8,6 +8,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli
+from regenhance_data.io.files import alone
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, save_street_weights
 
 EXAMPLES = """
@@ -25,6 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("train_builtin_detector")
 def main(args: argparse.Namespace) -> None:
     from regenhance_data.street.samples import training_samples  # PyAV
 

@@ -11,7 +11,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli
-from regenhance_data.io.files import refuse_missing
+from regenhance_data.io.files import alone, refuse_missing
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
 
 EXAMPLES = """
@@ -32,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("train_builtin_upscaler")
 def main(args: argparse.Namespace) -> None:
     refuse_missing(args.detector, "weights; make them with tools/train_builtin_detector.py")
     from regenhance_data.street.samples import refuse_street_count, training_samples  # PyAV

@@ -11,9 +11,10 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,13 @@ def refuse_unwritable(folder: Path, flag: str) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` until the end of the block; its folder is created if needed.
+    """Hold the lock file `path` until the end of the block; its folder is created if needed, and removed if it stays
+    empty.
 
     InputError, with the name of the holder, where another process holds it, and where it is a link: one in a downloaded
     dataset could overwrite another file. The kernel releases the lock however the process ends.
     """
-    folder_is_new = not path.parent.exists()
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
@@ -115,8 +117,32 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         file.close()
-        if folder_is_new and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        with suppress(OSError):  # there are results in it
+            for folder in made:
+                folder.rmdir()
+
+
+def alone(command: str, flag: str = "save_dir") -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Of the `main(args)` of a `command`: while it runs, no other run of the command writes to the folder that --`flag`
+    names, if any.
+
+    InputError, before anything else, where another one does and where no file can be written there.
+    """
+
+    def decorate(main: Callable[[Any], None]) -> Callable[[Any], None]:
+        @wraps(main)
+        def run(args: Any) -> None:
+            folder = getattr(args, flag)
+            if folder is None:
+                main(args)
+                return
+            refuse_unwritable(folder, f"--{flag}")
+            with locked(folder / f".{command}.lock"):
+                main(args)
+
+        return run
+
+    return decorate
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,6 +1,7 @@
 """Train a predictor with a PaddleSeg config, validate it, predict pictures, export it for Paddle Inference."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from regenhance_data.console import warn
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import write_json
+from regenhance_data.io.files import alone, write_json
 from regenhance_data.predictors.paddleseg.arguments import (
     SAVE_DIR,
     VERBS,
@@ -135,6 +136,11 @@ def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) ->
 
 
 def _train(args: argparse.Namespace) -> None:
+    is_first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"  # of the launcher's processes; it alone writes
+    (alone("train")(_train_here) if is_first else _train_here)(args)
+
+
+def _train_here(args: argparse.Namespace) -> None:
     settings = TrainSettings(
         args.save_dir,
         seed=args.seed,
@@ -242,6 +248,7 @@ def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
     return found
 
 
+@alone("export")
 def _export(args: argparse.Namespace) -> None:
     shape = [None if size == -1 else size for size in args.input_shape or (-1, 3, -1, -1)]
     if shape[1] != 3 or any(size is not None and size < 1 for size in shape):

@@ -1,0 +1,62 @@
+"""Two runs of a command that write to one folder: the second is refused."""
+
+import importlib
+import os
+
+import pytest
+
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import alone, locked
+from regenhance_data.predictors.paddleseg import command
+
+DATA, PREDICTOR = ("--data", "D"), ("--predictor", "P.onnx", "--upscaler", "builtin")
+COMMANDS = {
+    "deploy.benchmark": ("benchmark", "--models", "M.onnx"),
+    "deploy.export_detector": ("export_detector",),
+    "deploy.export_onnx": ("export_onnx", "--config", "C.yml", "--random_weights"),
+    "deploy.export_upscaler": ("export_upscaler", "--model", "builtin"),
+    "deploy.make_triton_repository": ("make_triton_repository", "--models", "M.onnx"),
+    "deploy.plan": ("plan", *DATA, *PREDICTOR, "--target_fps", "5"),
+    "tools.demo": ("demo",),
+    "tools.estimate_gain": ("estimate_gain", *DATA),
+    "tools.evaluate_online": ("evaluate_online", *DATA, *PREDICTOR),
+    "tools.predict_importance": ("predict_importance", *DATA, "--model", "M.pth"),
+    "tools.render_scene": ("render_scene",),
+    "tools.train_accmodel": ("train", *DATA),
+    "tools.train_builtin_detector": ("train_builtin_detector",),
+    "tools.train_builtin_upscaler": ("train_builtin_upscaler",),
+}
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_second_run_is_refused_before_it_reads_or_changes_anything(module, tmp_path):
+    script, (name, *words) = importlib.import_module(module), COMMANDS[module]
+    flag = "--repository" if name == "make_triton_repository" else "--save_dir"
+    folder = tmp_path / "new" / "out"
+    args = script.make_parser().parse_args([*words, flag, str(folder)])
+    with locked(folder / f".{name}.lock"), pytest.raises(InputError, match=f"is working there .process {os.getpid()} "):
+        script.main(args)
+    assert not (tmp_path / "new").exists(), "an empty folder is left"
+
+
+@pytest.mark.parametrize("verb", ["train", "export"])
+def test_a_second_training_or_export_of_paddleseg_is_refused(verb, tmp_path, capsys):
+    weights = tmp_path / "model.pdparams"
+    weights.touch()
+    words = [verb, "--config", "paddleseg_configs/mb_nano.yml", "--save_dir", str(tmp_path / "out")]
+    with locked(tmp_path / "out" / f".{verb}.lock"), pytest.raises(SystemExit, match="2"):
+        command.main([*words, *(["--model_path", str(weights)] if verb == "export" else [])])
+    assert "another run is working there" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pdparams"]
+
+
+def test_the_folder_of_a_command_is_free_again_and_keeps_what_was_written(tmp_path):
+    class Args:
+        save_dir = tmp_path / "out"
+
+    def main(args):
+        (args.save_dir / "a.json").touch()
+
+    for _ in range(2):
+        alone("main")(main)(Args)
+    assert [path.name for path in Args.save_dir.iterdir()] == ["a.json"]
