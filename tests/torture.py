@@ -148,9 +148,10 @@ def signals(one: Round) -> None:
     one.finish()
 
 
+_SECOND = ("another run is working there", "contains an earlier training")  # why a second run is refused
+
+
 def writers(one: Round) -> None:
-    if not WORKS[one.work].locks:
-        return
     one.count["second writers"] += 1
     running = [one.start()]
     time.sleep(one.rng.uniform(0, 0.7 * one.usual_s))
@@ -158,7 +159,7 @@ def writers(one: Round) -> None:
     ends = [each.end(2 * one.limit_s) for each in running]
     for ended in ends:
         one.judge(ended, 0, 2)
-        if ended.code == 2 and "another run is working there" not in ended.said:
+        if ended.code == 2 and not any(why in ended.said for why in _SECOND):
             one.wrong("crashes", f"refused for another reason: {ended.said.strip()}")
     if all(ended.code for ended in ends):
         one.wrong("lost", "neither of two runs ended well")

@@ -4,7 +4,6 @@ deploy/_environment.py is a link to this file: `python deploy/x.py` finds only w
 """
 
 import os
-import signal
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,19 +35,7 @@ def _on_error(kind: Any, error: BaseException, trace: Any) -> None:
     os._exit(2)
 
 
-def _on_signal(number: int, frame: Any) -> None:
-    """End at once while the libraries are imported, which would make a traceback of it; `cli.run` replaces this."""
-    os.write(2, f"{Path(sys.argv[0]).name}: interrupted\n".encode())
-    os._exit(128 + number)
-
-
 sys.excepthook = _on_error
-# not where another program imports a script, nor in its workers, which ignore Ctrl-C
-if Path(sys.argv[0]).resolve().parent == Path(__file__).parent.resolve() and (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):
-    signal.signal(signal.SIGINT, _on_signal)
-    signal.signal(signal.SIGTERM, _on_signal)
 if obstacle := _obstacle():
     setup = "" if (ROOT / ".venv").exists() else "run make setup, then "
     print(
@@ -57,3 +44,7 @@ if obstacle := _obstacle():
         file=sys.stderr,
     )
     sys.exit(2)
+if Path(sys.argv[0]).resolve().parent == Path(__file__).parent.resolve():  # not where another program imports a script
+    from regenhance_data.errors import end_at_once_on_signals
+
+    end_at_once_on_signals(Path(sys.argv[0]).name)

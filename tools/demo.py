@@ -32,6 +32,7 @@ from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.io.files import alone, read_json, refuse_missing, sha256, write_json, write_yaml
 from regenhance_data.kinds import kind_of
+from regenhance_data.parallel.processes import end_command_with_the_parent
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
@@ -199,7 +200,7 @@ def run_stage(words: list[str]) -> None:
     """Run one command in a process of its own; the demo ends with its exit code when it fails."""
     is_script = words[0] != "paddleseg"
     program = [sys.executable, str(ROOT / words[0])] if is_script else [str(Path(sys.executable).with_name(words[0]))]
-    with subprocess.Popen([*program, *words[1:]]) as process:
+    with subprocess.Popen([*program, *words[1:]], preexec_fn=end_command_with_the_parent) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

@@ -2,10 +2,9 @@
 
 On each frame, in turn: nothing enhanced, whole-frame super-resolution, the same on every n-th frame, slices of the
 upsampled frame, boxes found in a first pass, difference, random, the static map (the mean importance of the training
-frames), the predictor's regions without and with the cache of
-enhanced macroblocks, and the oracle. Accuracy is measured against detections on the original HR frames, or --truth,
-where there are any, else against those of whole-frame super-resolution; the table says which. Difference and oracle
-need what a running camera does not have.
+frames), the predictor's regions without and with the cache of enhanced macroblocks, and the oracle. Accuracy is
+measured against detections on the original HR frames, or --truth, where there are any, else against those of
+whole-frame super-resolution; the table says which. Difference and oracle need what a running camera does not have.
 """
 
 import argparse
@@ -14,8 +13,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
@@ -35,6 +32,8 @@ from regenhance_data.io.files import alone, refuse_missing, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from deploy.backends.base import Predictor
     from deploy.online.comparison import Comparison
     from deploy.online.detectors import OnlineDetector
@@ -82,7 +81,7 @@ class Material:
     mb_size: int
     knows: list[str]
     recorded: Mapping[str, Any] | None = None  # settings of a detector
-    static: Mapping[str, np.ndarray] = field(default_factory=dict)
+    static: Mapping[str, "np.ndarray"] = field(default_factory=dict)
 
 
 def material_of_dataset(args: argparse.Namespace) -> Material:

@@ -18,6 +18,7 @@ from regenhance_data import __version__, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml, sha256
+from regenhance_data.parallel.processes import end_command_with_the_parent
 
 PADDLE = "_paddle"  # suffix of the folder of a network in PaddleSeg's own form, beside its ONNX file
 
@@ -112,7 +113,8 @@ def exported(name: str, scale: float, batch: int, settings: BenchmarkSettings) -
 def _export(words: list[object]) -> str:
     """Run deploy/export_onnx.py; why it failed, or nothing."""
     command = [str(word) for word in (sys.executable, ROOT / "deploy" / "export_onnx.py", *words)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=Path.cwd())
+    ends = end_command_with_the_parent
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path.cwd(), preexec_fn=ends)
     if done.returncode == 0:
         return ""
     return (done.stderr.strip().splitlines() or ["no reason is given"])[-1].split("error: ")[-1]

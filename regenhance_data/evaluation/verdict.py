@@ -63,10 +63,10 @@ def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score,
     text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
     if low > 0:
         return f"; {text} above the static map"
-    found = "more" if high < 0 else "as much"
+    beside = "finds more" if high < 0 else "is not beaten"
     return (
         "; but this predictor is not worth its time: the static map, the mean importance of the training frames, "
-        f"finds {found} at no cost (the difference is {text})"
+        f"{beside} and costs nothing (the difference is {text})"
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from regenhance_data.errors import InputError, one_line, redacted
-from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once
+from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once, temporary_folder
 
 _MOST_NAMED = 12
 MOST_YAML_BYTES, MOST_JSON_BYTES = 4 << 20, 64 << 20  # seconds to read each, and a GB of memory
@@ -59,6 +59,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             name_file(error, path, str(temporary))
         raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, a temporary folder to write files to, where there is no `path` yet."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(path.parent) as made:
+        unfinished = made / path.name
+        unfinished.mkdir()
+        try:
+            yield unfinished
+        except OSError as error:
+            name_file(error, path, error.filename)
+            raise
+        unfinished.rename(path)
 
 
 def refuse_unwritable(folder: Path, flag: str) -> None:

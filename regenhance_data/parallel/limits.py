@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from regenhance_data.errors import InputError
-from regenhance_data.parallel.processes import new_processes_ignore_interrupts
+from regenhance_data.parallel.processes import end_with_the_parent, new_processes_ignore_interrupts
 
 LIMIT_S = 120
 _MEMORY_SHARE = 0.5  # of the machine's
@@ -63,6 +63,7 @@ def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: fl
 
 
 def _answer(sender: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    end_with_the_parent()
     with suppress(OSError, ValueError):  # there is a lower limit already
         resource.setrlimit(resource.RLIMIT_DATA, (int(_MEMORY_SHARE * _memory()),) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

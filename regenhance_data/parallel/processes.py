@@ -1,10 +1,12 @@
 """Work in other processes on this machine: one function call, or many chunks in a pool."""
 
+import ctypes
 import importlib.util
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +25,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[Sequence[T]], R]
 
+_C_LIBRARY, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1  # loaded before a fork, in which little is safe
+
 # In a forked process: its function.
 _forked_function: Callable[[Any], Any]
 
@@ -34,10 +38,32 @@ _worker: Worker[Any, Any] | None = None
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
     """The function's result, computed in a new process that ends afterwards. BrokenProcessPool if that one dies."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context, _end_with_the_parent) as pool:
+    with ProcessPoolExecutor(1, context, end_with_the_parent) as pool:
         with new_processes_ignore_interrupts():
             waiting = pool.submit(function, *args)
         return waiting.result()
+
+
+def end_with_the_parent() -> None:
+    """Let this process, which `multiprocessing` started, end when the parent ends, even if that is killed: no orphan
+    writes to the dataset during the next run.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_with(parent: int) -> None:
+    wait([parent])
+    os._exit(1)
+
+
+def end_command_with_the_parent() -> None:
+    """The preexec_fn of a command that `subprocess` starts: it gets SIGTERM when this thread ends, even if this process
+    is killed. On Linux; elsewhere, nothing.
+    """
+    if sys.platform == "linux":
+        _C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager
@@ -77,7 +103,9 @@ def map_in_processes(
     on_thread = threading.excepthook
     threading.excepthook = lambda args: None
     try:
-        yield from zip(chunks, pool.map(_work, chunks), strict=True)
+        with new_processes_ignore_interrupts():
+            results = pool.map(_work, chunks)
+        yield from zip(chunks, results, strict=True)
     except BaseException as error:
         for process in multiprocessing.active_children():  # the pool would wait for one that was started too late
             process.terminate()
@@ -125,7 +153,7 @@ def _start_fork(function: Callable[[Any], Any]) -> None:
     signal.set_wakeup_fd(-1)  # that of the parent would learn of this process's signals
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _end_with_the_parent()
+    end_with_the_parent()
     cv2.setNumThreads(0)  # not 1, which joins OpenCV's threads: a fork has none of them, and would wait for ever
 
 
@@ -136,25 +164,13 @@ def _in_fork(item: Any) -> Any:
 def _start(make_worker: bytes, turn: Any, gpus: Sequence[str]) -> None:
     global _make_worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    _end_with_the_parent()
+    end_with_the_parent()
     _make_worker = pickle.loads(make_worker)  # of this kit, here: what it imports may take many seconds
     cv2.setNumThreads(1)  # the other cores have their own workers
     if gpus:  # before anything touches CUDA
         with turn.get_lock():
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus[turn.value % len(gpus)]
             turn.value += 1
-
-
-def _end_with_the_parent() -> None:
-    """End when the parent ends, even if it is killed: no orphan writes to the dataset during the next run."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=_exit_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_with(parent: int) -> None:
-    wait([parent])
-    os._exit(1)
 
 
 def _work(chunk: Sequence[Any]) -> Any:

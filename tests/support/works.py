@@ -36,14 +36,13 @@ _ITERS = 6
 
 
 class Work(NamedTuple):
-    """words: the command. goes_on: what to add to it in a place where it was interrupted. locks: it refuses to work
-    where another run does. free: patterns of the files that need not be equal to those of an unbroken run, for which
-    `problem` looks instead, given the place and that of the unbroken run; None where all is well.
+    """words: the command. goes_on: what to add to it in a place where it was interrupted. free: patterns of the files
+    that need not be equal to those of an unbroken run, for which `problem` looks instead, given the place and that of
+    the unbroken run; None where all is well.
     """
 
     words: Words
     goes_on: Callable[[Path], Words] = lambda place: ()
-    locks: bool = False
     free: tuple[str, ...] = ()
     problem: Callable[[Path, Path], str | None] = lambda place, whole: None
 
@@ -90,11 +89,9 @@ def _detections_problem(place: Path, whole: Path) -> str | None:
 WORKS = {  # each after those that make its inputs
     "extract": Work(
         ("tools/extract.py", "--data", "data", "--height", HEIGHT, "--video", "inputs/a.mp4", "inputs/b.mp4"),
-        locks=True,
     ),
     "trt_infer": Work(
         ("deploy/trt_infer.py", "--model", "inputs/predictor.onnx", "--video", "inputs/a.mp4", "--save_dir", "maps"),
-        locks=True,
     ),
     "run_cameras": Work(
         (
@@ -105,13 +102,12 @@ WORKS = {  # each after those that make its inputs
         problem=_detections_problem,
     ),
     "super_resolve": Work(
-        ("tools/super_resolve.py", "--data", "data", "--model", "bicubic", "--scale", 2, "--workers", 2), locks=True
+        ("tools/super_resolve.py", "--data", "data", "--model", "bicubic", "--scale", 2, "--workers", 2)
     ),
     "make_importance": Work(
         ("tools/make_importance.py", "--data", "data", "--workers", 2, *_DETECTOR, "--score_threshold", 0.01),
-        locks=True,
     ),
-    "make_seg_dataset": Work(("tools/make_seg_dataset.py", "--data", "data", "--gap", 2), locks=True),
+    "make_seg_dataset": Work(("tools/make_seg_dataset.py", "--data", "data", "--gap", 2)),
     "train": Work(
         (
             *("regenhance_data/predictors/paddleseg/command.py", "train", "--config", _CONFIG, "--iters", _ITERS),
@@ -211,7 +207,7 @@ def states(root: Path) -> dict[Path, tuple[int, int]]:
         for path in (Path(folder, name) for name in names):
             with suppress(FileNotFoundError):
                 found[path] = path.stat().st_size, path.stat().st_mtime_ns
-    return {path: state for path, state in found.items() if path.name != ".lock"}
+    return {path: state for path, state in found.items() if not path.match(".*lock")}
 
 
 def strike(running: Running, usual_s: float, moments: random.Random, number: int) -> bool:

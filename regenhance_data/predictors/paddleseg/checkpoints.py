@@ -28,7 +28,7 @@ def checkpoint_folders(save_dir: Path) -> list[Path]:
 
 
 def complete_checkpoints(save_dir: Path) -> list[Path]:
-    """The iter_N folders whose files were all written, by N; their weights are written last."""
+    """The iter_N folders that are whole, by N: an earlier kit wrote their weights last."""
     return [folder for folder in checkpoint_folders(save_dir) if (folder / WEIGHTS).is_file()]
 
 

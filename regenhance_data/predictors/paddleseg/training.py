@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from regenhance_data import cli
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import atomic_folder
 from regenhance_data.predictors.paddleseg.batches import Batch, Batches, PreparedFrames
 from regenhance_data.predictors.paddleseg.checkpoints import (
     AVERAGE,
@@ -72,13 +73,12 @@ class CheckpointWriter:
     def save(self, iteration: int) -> None:
         """Write iter_N, and remove the oldest ones."""
         self._refuse_not_finite(iteration)
-        # the weights last: a checkpoint with weights is complete
-        checkpoint = self.settings.save_dir / f"iter_{iteration}"
-        self.log.save(checkpoint)
-        write_paddle_state(checkpoint / OPTIMIZER, self.optimizer.state_dict())
-        if self.average is not None:
-            write_paddle_state(checkpoint / AVERAGE, self.average.state)
-        self._write_model(checkpoint)
+        with atomic_folder(self.settings.save_dir / f"iter_{iteration}") as checkpoint:
+            self.log.save(checkpoint)
+            write_paddle_state(checkpoint / OPTIMIZER, self.optimizer.state_dict())
+            if self.average is not None:
+                write_paddle_state(checkpoint / AVERAGE, self.average.state)
+            self._write_model(checkpoint)
         for old in checkpoint_folders(self.settings.save_dir)[: -self.settings.keep_checkpoints]:
             shutil.rmtree(old)
 
