@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from regenhance_data.learning.loop import Training
 from regenhance_data.street import scene
 from regenhance_data.street.samples import Sample, crop_corner
-from regenhance_data.street.training import train_network
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_network
 
 CLASS_NAMES = scene.CLASS_NAMES
@@ -118,14 +118,14 @@ def train_street_detector(samples: Sequence[Sample], iterations: int, seed: int 
     detector = StreetDetector().train()
     optimizer = torch.optim.AdamW(detector.parameters(), _LEARNING_RATE, weight_decay=1e-3)
 
-    def batch_loss() -> torch.Tensor:
+    def batch_loss(_: int) -> torch.Tensor:
         crops = [_crop(rng, samples[rng.integers(len(samples))]) for _ in range(batch)]
         frames = torch.from_numpy(np.stack([frame for frame, _, _ in crops])).permute(0, 3, 1, 2).contiguous()
         logits, boxes = detector.maps(frames)
         losses = [_loss(logits[i], boxes[i], *map(torch.from_numpy, crop[1:])) for i, crop in enumerate(crops)]
         return torch.stack(losses).mean()
 
-    train_network(detector, optimizer, iterations, batch_loss, most_gradient=10.0)
+    Training(detector, optimizer, iterations, most_gradient=10.0).run(batch_loss)
     detector.get_parameter("scores.bias").data -= _CALIBRATION
     return detector.eval()
 

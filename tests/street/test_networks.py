@@ -8,11 +8,12 @@ import torch
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.learning.upscaler import upscale
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.street.detector import CLASS_NAMES, load_street_detector, train_street_detector
 from regenhance_data.street.samples import TRAINING_SEEDS, camera_view, training_samples
 from regenhance_data.street.scene import render_scene
-from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler, upscale
+from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
 from tests.support.detectors import doubles, slope_and_gradient
 
