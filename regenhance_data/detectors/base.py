@@ -116,8 +116,10 @@ class BoxDetector(Detector):
     """A detector of boxes. Acc is the sum of the scores of the detections on the HR frame.
 
     Thresholds and NMS select the detections; the gradient flows through their scores. Subclasses set `class_names` and
-    implement `dense`.
+    implement `dense`. same_rows: whether a row of the scores is the same cell, anchor or proposal in every frame.
     """
+
+    same_rows = True
 
     @abstractmethod
     def dense(self, frames: torch.Tensor, proposals: list[Any] | None = None) -> DenseOutput:

@@ -32,6 +32,7 @@ class FileBoxDetector(BoxDetector):
     def __init__(self, probed: ProbedNetwork, chosen: Candidate, settings: DetectorSettings) -> None:
         super().__init__(settings)
         self._reading = reading = chosen.reading
+        self.same_rows = reading.layout.same_rows and reading.layout.name != "corners"
         is_final = reading.layout.name == "final"
         self._network = Network(
             probed,
@@ -79,7 +80,7 @@ class FileBoxDetector(BoxDetector):
     def accuracy_of(
         self, detections: FilteredDetections, proposals: list[Any] | None, frames: torch.Tensor
     ) -> torch.Tensor:
-        if self._reading.layout.same_rows and self._reading.layout.name != "corners":
+        if self.same_rows:
             return super().accuracy_of(detections, proposals, frames)
         dense = self.dense(frames)
         return torch.stack([_matched_scores(detections, dense, index).sum() for index in range(len(frames))])
