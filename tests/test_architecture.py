@@ -18,13 +18,14 @@ from tests.support.files import ROOT
 # regenhance_data, its commands (deploy/*.py) on its rooms, and tools on everything.
 LAYERS = {
     "regenhance_data": "errors grid defaults kinds < console detections < cli < parallel < io < plots metrics regions"
-    " < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation < reports",
+    " < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation"
+    " < reports tuning",
     "deploy": "contract < artifacts < backends < export < online benchmarking serving",
 }
 TORCH, PADDLE = {"torch", "torchvision", "onnx2torch", "spandrel", "detectron2"}, {"paddle", "paddleseg", "paddle2onnx"}
 TORCH_PLACES = (
     *("regenhance_data/detectors/", "regenhance_data/upscalers/", "regenhance_data/street/"),
-    "regenhance_data/learning/",
+    *("regenhance_data/learning/", "regenhance_data/tuning/"),
     *("regenhance_data/io/torch_weights.py", "regenhance_data/io/torchscript.py"),
     *("regenhance_data/importance/formulas.py", "regenhance_data/evaluation/formula_comparison.py"),
     "regenhance_data/predictors/accmodel/",

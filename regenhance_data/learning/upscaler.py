@@ -1,5 +1,6 @@
 """The small upscaling network, and what it is trained with: the built-in one, and those of tools/train_upscaler.py."""
 
+import io
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from regenhance_data.io.files import atomic_write
+from regenhance_data.io.files import write_bytes
 from regenhance_data.learning.loop import Training
 
 CROP = 48  # LR pixels per side of a training crop: three times the receptive field of the built-in network (15)
@@ -62,10 +63,11 @@ class _OfUnit(nn.Module):
 
 def save_script(upscaler: SmallUpscaler, path: Path) -> None:
     """Write the network as TorchScript for frames [N, 3, h, w] RGB in 0..1 of any size."""
-    with atomic_write(path) as temporary, warnings.catch_warnings(action="ignore"):
-        # TorchScript is deprecated, and what all PyTorch versions of users read
+    content = io.BytesIO()  # a file would have its temporary name inside, and other bytes each time
+    with warnings.catch_warnings(action="ignore"):  # TorchScript is deprecated, and what every PyTorch reads
         traced = torch.jit.trace(_OfUnit(upscaler).cpu().eval(), torch.rand(1, 3, CROP, 2 * CROP))
-        torch.jit.save(traced, temporary)
+        torch.jit.save(traced, content)
+    write_bytes(path, content.getvalue())
 
 
 def upscaler_training(upscaler: nn.Module, iterations: int) -> Training:

@@ -25,6 +25,7 @@ COMMANDS = {
     "tools.train_accmodel": ("train", *DATA),
     "tools.train_builtin_detector": ("train_builtin_detector",),
     "tools.train_builtin_upscaler": ("train_builtin_upscaler",),
+    "tools.train_upscaler": ("train_upscaler", *DATA),
 }
 
 

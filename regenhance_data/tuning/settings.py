@@ -1,0 +1,36 @@
+"""The settings of an upscaler's training, free of PyTorch."""
+
+from dataclasses import dataclass
+
+from regenhance_data.errors import InputError
+
+NAME = "upscaler"  # of its files
+CHANNELS, LAYERS, MINUTES = 24, 5, 8.0  # 27,000 parameters at ×3
+_MOST_CHANNELS, _MOST_LAYERS = 256, 32
+
+
+@dataclass(frozen=True)
+class UpscalerTrainSettings:
+    """How an upscaler is trained.
+
+    minutes: they set how many steps the training takes, measured when it begins. iterations: the steps on pixels, then
+    those with the detector, in place of `minutes`. channels, layers: of the network. InputError, which names the flag,
+    for values out of range.
+    """
+
+    minutes: float = MINUTES
+    iterations: tuple[int, int] | None = None
+    channels: int = CHANNELS
+    layers: int = LAYERS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= 60 * 24 * 7:
+            raise InputError(f"--minutes {self.minutes:g}: expected more than 0, at most a week")
+        if self.iterations is not None and min(self.iterations) < 1:
+            raise InputError(f"--iterations {' '.join(map(str, self.iterations))}: expected at least 1 of each")
+        for name, most in (("channels", _MOST_CHANNELS), ("layers", _MOST_LAYERS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"--{name} {getattr(self, name)}: expected 1 to {most}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed}: expected at least 0")

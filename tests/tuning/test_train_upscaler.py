@@ -1,0 +1,160 @@
+"""An upscaler trained for a detector, on frames whose squares interpolation blurs."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.detectors.builtin import BuiltinDetector
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.io.images import write_image
+from regenhance_data.tuning.frames import read_pairs_of, read_training_pairs
+from regenhance_data.tuning.judge import Judge
+from regenhance_data.tuning.settings import UpscalerTrainSettings
+from regenhance_data.tuning.training import train_upscaler
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.cameras import SCALE, square_frames
+from tests.support.files import content, noise
+
+HEIGHT, WIDTH, FRAMES = 96, 128, 16  # of HR frames
+SMALL = ("--channels", 8, "--layers", 2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A clip with originals whose dim squares are too faint for the detector once they are blurred."""
+    root = tmp_path_factory.mktemp("originals")
+    for number, hr in enumerate(square_frames(FRAMES, HEIGHT, WIDTH)):
+        lr = cv2.resize(hr, (WIDTH // SCALE, HEIGHT // SCALE), interpolation=cv2.INTER_AREA)
+        for folder, image in (("hr_images", hr), ("origin_images", lr)):
+            write_image(root / folder / "gate" / f"{number:06d}.png", image)
+    dataset = Dataset.open(root)
+    dataset.save(scale=SCALE)
+    frames = dataset.frames("gate")
+    for split, some in {"train": frames[:10], "val": frames[10:13], "test": frames[13:]}.items():
+        dataset.write_split(split, some)
+    return root
+
+
+@pytest.mark.slow
+def test_the_command_makes_an_upscaler_with_which_the_detector_finds_more(run, data, detector_file, tmp_path):
+    given = ("--data", data, "--detector", f"onnx:{detector_file}", "--save_dir", tmp_path)
+    made = run("tools/train_upscaler.py", *given, *SMALL, "--iterations", 60, 160)
+    assert f"next: python tools/super_resolve.py --data {data} --model onnx:{tmp_path}/upscaler.onnx" in made.stdout
+    names = ["train_log.json", "upscaler.json", "upscaler.onnx", "upscaler.parity.json", "upscaler.ts"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    rows = {row["name"]: row for row in json.loads((tmp_path / "upscaler.json").read_text())["upscalers"]}
+    final = rows["trained for the detector"]
+    assert final["test"] > max(rows["bicubic"]["test"], rows["nothing (bilinear)"]["test"])
+    assert final["val"] >= rows["trained on pixels alone"]["val"]
+    assert final["halo_px"] == 3
+    assert final["ms"] > 0
+    onnx, script = (
+        load_upscaler(UpscalerSettings(f"{kind}:{tmp_path}/upscaler.{suffix}", SCALE))
+        for kind, suffix in (("onnx", "onnx"), ("torchscript", "ts"))
+    )
+    frame = np.stack(noise(1, 37, 51))
+    assert np.abs(onnx(frame).astype(int) - script(frame)).max() <= 1
+    assert RegionEnhancer(onnx).halo_px == 3
+
+
+class Interrupted(Judge):
+    """Is interrupted as it judges for the third time, when a part of the detector's phase is done."""
+
+    calls = 0
+
+    def score(self, upscale):
+        self.calls += 1
+        if self.calls == 3:
+            raise KeyboardInterrupt
+        return super().score(upscale)
+
+
+def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, detector, tmp_path):
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    validation = read_pairs_of(dataset, dataset.split_frames("val"), 3)
+    settings = UpscalerTrainSettings(iterations=(4, 9), channels=4, layers=1)
+
+    def trained(judge, folder):
+        return train_upscaler(training, judge(detector, validation), detector, settings, tmp_path / folder, "same")
+
+    whole = trained(Judge, "whole")
+    with pytest.raises(KeyboardInterrupt, match="kept 7 of 13 steps; give the command again to go on"):
+        trained(Interrupted, "broken")
+    resumed = trained(Judge, "broken")
+    assert content(tmp_path / "broken") == content(tmp_path / "whole")
+    for one, other in ((whole.best, resumed.best), (whole.on_pixels, resumed.on_pixels)):
+        assert all(bool((a == b).all()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def without_originals(root):
+    shutil.rmtree(root / "hr_images")
+
+
+def without_one_original(root):
+    (root / "hr_images/gate/000003.png").unlink()
+
+
+def of_another_scale(root):
+    Dataset.open(root).save(scale=3)
+
+
+def without_lists(root):
+    (root / "train.txt").unlink()
+
+
+def without_objects(root):
+    for path in (root / "hr_images").rglob("*.png"):
+        write_image(path, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+
+BAD = {
+    without_originals: r"hr_images: no such folder; .* extract again with tools/extract.py --keep_hr",
+    without_one_original: r"000003.png: no such HR frame \(1 of 10 of train.txt are missing\); .*--keep_hr",
+    of_another_scale: r"hr_images/gate/000000.png: is 128x96, expected 192x144",
+    without_lists: r"train.txt: no such file; make it with",
+    without_objects: r"hr_images: the detector finds nothing in \d+ HR frames: the best score",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__)
+def test_what_no_upscaler_can_be_trained_on_is_refused(spoil, data, detector_file, tmp_path):
+    from tools import train_upscaler as command
+
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    spoil(root)
+    words = ["--data", root, "--detector", f"onnx:{detector_file}", "--save_dir", tmp_path / "out", *SMALL]
+    with pytest.raises(InputError, match=BAD[spoil]):
+        command.main(command.make_parser().parse_args([str(word) for word in words]))
+    assert not (tmp_path / "out").exists()
+
+
+class Blocking(BuiltinDetector):
+    """The built-in detector without its gradient."""
+
+    def dense(self, frames, proposals=None):
+        return super().dense(frames.detach(), proposals)
+
+
+def test_a_detector_without_a_gradient_is_refused(data, tmp_path):
+    detector = Blocking(DetectorSettings())
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train")[:2])
+    with pytest.raises(InputError, match="builtin: its results have no gradient"):
+        train_upscaler(training, Judge(detector, []), detector, UpscalerTrainSettings(), tmp_path, "")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"minutes": 0}, {"iterations": (0, 5)}, {"channels": 0}, {"layers": 99}, {"seed": -1}], ids=str
+)
+def test_flags_out_of_range_are_refused(wrong):
+    with pytest.raises(InputError, match=f"--{next(iter(wrong))} "):
+        UpscalerTrainSettings(**wrong)

@@ -1,0 +1,219 @@
+"""Train a small upscaler for your camera and your detector, on the originals of a dataset's training frames.
+
+First on pixels, then also on what the detector finds in the originals. Writes upscaler.onnx and upscaler.ts, which
+tools/super_resolve.py and deploy/run_cameras.py take, upscaler.json with the table of the result, and train_log.json.
+The dataset needs hr_images (tools/extract.py --keep_hr) and train.txt, val.txt, test.txt. An interrupted training goes
+on when the command is given again.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from regenhance_data import __version__, cli
+from regenhance_data.console import text_table, warn
+from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staleness import fingerprint
+from regenhance_data.detectors.arguments import add_detector_arguments
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector, refuse_without_detector
+from regenhance_data.evaluation.record import METRIC_NAMES
+from regenhance_data.io.files import alone, digest, write_json
+from regenhance_data.kinds import known_specs
+from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs
+from regenhance_data.tuning.settings import CHANNELS, LAYERS, MINUTES, NAME, UpscalerTrainSettings
+from regenhance_data.upscalers.kinds import KINDS
+from regenhance_data.upscalers.settings import UpscalerSettings
+
+if TYPE_CHECKING:
+    from regenhance_data.detectors.base import Detector
+    from regenhance_data.evaluation.record import Scores
+    from regenhance_data.tuning.judge import Judge, Upscale
+    from regenhance_data.tuning.training import TrainedUpscalers
+
+EXAMPLES = """
+python tools/train_upscaler.py --data my_dataset --detector onnx:yolox_nano.onnx --save_dir runs/upscaler
+python tools/train_upscaler.py --data my_dataset --minutes 20 --channels 28 --layers 6 --save_dir runs/upscaler
+python tools/train_upscaler.py --data my_dataset --compare edsr:edsr_baseline_x3.pt --save_dir runs/upscaler
+"""
+MOST_VALIDATED, MOST_TESTED = 24, 40  # frames of each split, evenly spread, that the scores come from
+EXPORTED, ON_PIXELS = "trained for the detector", "trained on pixels alone"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with hr_images")
+    parser.add_argument("--save_dir", type=Path, required=True, help="for upscaler.onnx, upscaler.ts and upscaler.json")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training; they set the number of steps")
+    parser.add_argument(
+        "--iterations",
+        nargs=2,
+        type=int,
+        metavar=("PIXELS", "DETECTOR"),
+        help="steps on pixels and steps with the detector, in place of --minutes: the same steps, the same weights",
+    )
+    parser.add_argument("--channels", type=int, default=CHANNELS, help="of the network's layers")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="of 3x3 convolutions before the last one")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="SPEC",
+        help=f"further upscalers for the table: {known_specs(KINDS)}",
+    )
+    add_detector_arguments(parser)
+    return parser
+
+
+def read_frames(dataset: Dataset) -> dict[str, list[Frame]]:
+    """The frames of each split. InputError where lists or originals are missing."""
+    if not (dataset.root / HR_IMAGES).is_dir():
+        raise InputError(
+            f"{dataset.root / HR_IMAGES}: no such folder; an upscaler is trained on originals: extract again with "
+            "tools/extract.py --keep_hr"
+        )
+    return {name: frames_with_originals(dataset, name) for name in SPLITS}
+
+
+def inputs_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detector: "Detector", settings: Any) -> str:
+    """Identifies all that the weights depend on."""
+    from regenhance_data.detectors.loading import detector_record
+
+    used = {name: [[frame.clip, frame.name] for frame in frames[name]] for name in ("train", "val")}
+    clips = sorted({frame.clip for name in used for frame in frames[name]})
+    prints = [fingerprint(dataset, folder, clip) for clip in clips for folder in (LR_FRAMES, HR_IMAGES)]
+    return digest([__version__, used, prints, dataset.scale, detector_record(detector.settings), vars(settings)])
+
+
+def refuse_blind(detector: "Detector", dataset: Dataset, frames: list[Frame]) -> None:
+    """InputError where the detector finds nothing in originals of the training frames."""
+    from regenhance_data.detectors.diagnosis import why_nothing
+    from regenhance_data.stages.make_importance import sampled_hr_frames
+
+    images = sampled_hr_frames(dataset, HR_IMAGES, frames)
+    found = detector.detect(images)
+    counts = set(detector.counted_classes())
+    if detector.task == "segmentation":
+        is_blind = not any(counts & {*one.ravel().tolist()} for one in found)
+    else:
+        is_blind = not any(len(one.labels) for one in found)
+    if is_blind:
+        why = why_nothing(detector.settings, images)
+        raise InputError(f"{dataset.root / HR_IMAGES}: the detector finds nothing in {len(images)} HR frames: {why}")
+
+
+def export(trained: "TrainedUpscalers", folder: Path) -> UpscalerSettings:
+    """Write the best network as TorchScript and as ONNX, compared with each other; the settings of the second."""
+    from deploy.export.upscaler import export_upscaler
+    from regenhance_data.learning.upscaler import save_script
+
+    scale, script, graph = trained.best.scale, folder / f"{NAME}.ts", folder / f"{NAME}.onnx"
+    save_script(trained.best, script)
+    export_upscaler(UpscalerSettings(f"torchscript:{script}", scale), graph)
+    print(f"wrote {script}")
+    return UpscalerSettings(f"onnx:{graph}", scale)
+
+
+def results(
+    upscalers: Mapping[str, "Upscale"], judges: Mapping[str, "Judge"], about: Mapping[str, dict[str, Any]], lr: Any
+) -> list[dict[str, Any]]:
+    """A row for each upscaler, and for nothing and the originals: its scores on the validation and the test frames."""
+    from regenhance_data.tuning.judge import median_ms
+
+    scores = {split: judge.compare(upscalers) for split, judge in judges.items()}
+    rows = []
+    for name in ("nothing (bilinear)", *upscalers, "the originals"):
+        row: dict[str, Any] = {"name": name}
+        for split, of_split in scores.items():
+            estimate = estimate_of(of_split, name) if of_split else None
+            row[split] = estimate.json_value() if estimate else None
+            row[f"{split}_interval_95"] = estimate.json_interval() if estimate else None
+            row[f"{split}_of_gap"] = of_split.recovered(name, 1.0) if of_split and name in upscalers else None
+        timed = upscalers.get(EXPORTED if name == ON_PIXELS else name)  # the same network in the same engine
+        row["ms"] = median_ms(timed, lr) if timed else None
+        rows.append({**row, **about.get(name, {})})
+    return rows
+
+
+def estimate_of(scores: "Scores", name: str) -> Any:
+    ends = {"nothing (bilinear)": scores.none, "the originals": scores.all}
+    return ends[name] if name in ends else scores.curves[name][1.0]
+
+
+def table(rows: list[dict[str, Any]], metric: str) -> str:
+    """The rows for the terminal."""
+
+    def cell(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    lines = [["upscaler", f"{metric} val", f"{metric} test", "95 %", "of the gap", "ms", "parameters", "halo px"]]
+    for row in rows:
+        interval = "–" if row["test_interval_95"] is None else "{:.2f}-{:.2f}".format(*row["test_interval_95"])
+        scores = [cell(row["val"], ".3f"), cell(row["test"], ".3f"), interval, cell(row["test_of_gap"], ".0%")]
+        size = [cell(row.get("parameters"), ",d"), cell(row.get("halo_px"), "d")]
+        lines.append([row["name"], *scores, cell(row["ms"], ".1f"), *size])
+    return text_table(lines)
+
+
+def loaded_for_comparison(specs: list[str], scale: int) -> dict[str, "Upscale"]:
+    """The upscalers of --compare. InputError for one that does not load."""
+    from deploy.online.upscalers import load_online_upscaler
+
+    try:
+        return {spec: load_online_upscaler(UpscalerSettings(spec, scale)) for spec in specs}
+    except InputError as error:
+        raise InputError(str(error).replace("--model", "--compare")) from None
+
+
+@alone("train_upscaler")
+def main(args: argparse.Namespace) -> None:
+    iterations = tuple(args.iterations) if args.iterations else None
+    settings = UpscalerTrainSettings(args.minutes, iterations, args.channels, args.layers, args.seed)
+    dataset = Dataset.open(args.data)
+    refuse_without_detector(args, dataset.record.detector, MISSING_DETECTOR)
+    frames = read_frames(dataset)
+    training = read_training_pairs(dataset, frames["train"])
+    validation = read_pairs_of(dataset, frames["val"], MOST_VALIDATED)
+    test = read_pairs_of(dataset, frames["test"], MOST_TESTED)
+    compared = loaded_for_comparison(["bicubic", *args.compare], dataset.scale)
+    # these import PyTorch
+    from regenhance_data.learning.upscaler import upscale
+    from regenhance_data.tuning.judge import Judge
+    from regenhance_data.tuning.training import train_upscaler
+
+    detector = load_given_detector(args, dataset)
+    refuse_blind(detector, dataset, frames["train"])
+    judges = {"val": Judge(detector, validation), "test": Judge(detector, test)}
+    if not judges["val"].objects:
+        warn(f"{args.data}/val.txt: no validation frame has an object, so the last weights are kept, not the best")
+    inputs = inputs_digest(dataset, frames, detector, settings)
+    trained = train_upscaler(training, judges["val"], detector, settings, args.save_dir, inputs)
+    exported = export(trained, args.save_dir)
+    parameters = sum(weights.numel() for weights in trained.best.parameters())
+    size = {"parameters": parameters, "halo_px": trained.best.halo_px}
+    upscalers: dict[str, Callable[[Any], Any]] = {
+        **compared,
+        ON_PIXELS: partial(upscale, trained.on_pixels),
+        EXPORTED: loaded_for_comparison([exported.spec], dataset.scale)[exported.spec],
+    }
+    rows = results(upscalers, judges, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])
+    metric = judges["val"].metric
+    about = {"metric": metric, "iterations": list(trained.iterations), "seed": settings.seed, "scale": dataset.scale}
+    write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows})
+    print(table(rows, METRIC_NAMES[metric]))
+    print(f"{len(validation)} validation and {len(test)} test frames, against the detector's results on the originals")
+    cli.suggest(
+        ["python", "tools/super_resolve.py", "--data", args.data, "--model", exported.spec, "--scale", dataset.scale]
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
