@@ -36,7 +36,7 @@ _COLUMNS = {
     "memory MB": lambda row: f"{row['peak_memory_mb']:.0f}",
     "model MB": lambda row: f"{row['model_mb']:.2f}",
     _F1: lambda row: _share(row["f1_at_10"]),
-    _STATIC_F1: lambda row: _share(row["static_f1_at_10"]),
+    _STATIC_F1: lambda row: _share(row.get("static_f1_at_10")),
 }
 
 _TEXT_COLUMNS = 5  # the first ones; numbers follow
@@ -93,7 +93,7 @@ def benchmark_table(rows: Sequence[Row]) -> str:
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     """The names of the columns, then the cells of each row; without F1 where no row has one."""
     optional = {_F1: "f1_at_10", _STATIC_F1: "static_f1_at_10"}
-    left_out = {name for name, key in optional.items() if all(row[key] is None for row in rows)}
+    left_out = {name for name, key in optional.items() if all(row.get(key) is None for row in rows)}
     columns = {name: column for name, column in _COLUMNS.items() if name not in left_out}
     return [list(columns), *([column(row) for column in columns.values()] for row in rows)]
 

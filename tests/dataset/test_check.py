@@ -94,7 +94,7 @@ def test_the_advice_for_clips_of_two_sizes_can_be_followed(dataset, size_wh, adv
 def test_the_command_prints_what_the_report_warns_of(run, tmp_path):
     dataset = fill_dataset(tmp_path / "data", {"cam": 40})
     importance, numbers = read_importance(dataset.importance_path("cam"))
-    importance[30:] = 0
+    importance[1:] = 0  # no cut gives each split some
     write_importance(dataset.importance_path("cam"), importance, numbers)
     make_seg_dataset(dataset, gap=1)
     check, report = (run(f"tools/{name}.py", "--data", dataset.root) for name in ("check_dataset", "report_dataset"))

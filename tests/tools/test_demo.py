@@ -65,7 +65,7 @@ def test_the_demo_leaves_measurements_for_scripts(demo):
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["metric"] == "f1"
     assert evaluation["all"] == 1.0
-    assert set(evaluation["curves"]) == {"predictor", "oracle", "difference", "boxes", "random"}
+    assert set(evaluation["curves"]) == {"predictor", "oracle", "difference", "boxes", "static", "random"}
     assert set(evaluation["curves"]["predictor"]) == {"0.02", "0.05", "0.1", "0.2", "0.4"}
     assert evaluation["truth"]["all"] > evaluation["truth"]["none"]
     rows = json.loads((folder / "benchmark.json").read_text())
