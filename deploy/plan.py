@@ -28,10 +28,11 @@ from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
 from regenhance_data.io.files import alone, digest, refuse_missing, sha256, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
@@ -51,6 +52,7 @@ python deploy/plan.py --data D --predictor P.onnx --upscaler onnx:S.onnx --detec
 python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
 """
 
+_WATCHED = 20  # frames at most of which the predictor's recall is taken
 _FASTER = 1.5  # than the target, from which frames are said to be too near to each other
 _BUSY = 1.3  # times as fast as the slowest turn is the fastest one of a machine that does something else
 _TURNS_OF_THREADS, _WORTH_OTHER_THREADS = 2, 1.05  # faster by that
@@ -105,20 +107,30 @@ def main(args: argparse.Namespace) -> None:
     record = decide(
         target, finalists, scores, engines, clips, len(trials.done), (metric, reference), (machine_of(threads), files)
     )
-    write_results(args, replace(record, recall=recall_of(args, dataset, engines, clips)))
+    write_results(args, replace(record, recall=recall_of(args, dataset, engines, clips, detector)))
 
 
 def recall_of(
-    args: argparse.Namespace, dataset: Dataset, engines: "Engines", clips: "list[list[KnownFrame]]"
+    args: argparse.Namespace,
+    dataset: Dataset,
+    engines: "Engines",
+    clips: "list[list[KnownFrame]]",
+    detector: "OnlineDetector",
 ) -> "Recall | None":
-    """How well the predictor finds the dataset's importance, to hold the cameras against; None where there is none."""
+    """How much the predictor finds in some of the frames of what --watch takes for true, which need not be the
+    dataset's importance; None where there is no PyTorch, or no gradient.
+    """
     from deploy.online.plan_file import Recall
-    from deploy.online.watch import validation_recall
+    from deploy.online.watch import truth_by, validation_recall
 
-    formula = dataset.record.importance.formula
-    if formula is None:
+    formula = dataset.record.importance.formula or DEFAULT_FORMULA
+    frames = [frame for clip in clips for frame in clip]
+    try:
+        truth = truth_by(given_upscaler(args, dataset.scale), detector.settings, engines.grid, formula)
+        at = validation_recall(engines.predict, truth, frames[:: math.ceil(len(frames) / _WATCHED)], args.budgets)
+    except (InputError, ModuleNotFoundError) as error:
+        console.warn(f"no recall of the predictor is known, which run_cameras.py --watch needs: {one_line(error)}")
         return None
-    at = validation_recall(engines.predict, [frame for clip in clips for frame in clip], args.budgets)
     return Recall(formula, at) if at else None
 
 

@@ -99,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.evaluation.evaluate import evaluate
     from regenhance_data.evaluation.kept import FrameCounts, inputs_digest
     from regenhance_data.evaluation.truth import read_truth
+    from regenhance_data.importance.static_map import static_map_files
     from regenhance_data.stages.make_importance import sampled_hr_frames
 
     dataset, frames = inputs.dataset, inputs.frames
@@ -117,7 +118,8 @@ def main(args: argparse.Namespace) -> None:
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
         for curve, path in named(args.model or []).items()
     }
-    same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth)
+    static = static_map_files(dataset, {frame.clip for frame in frames})
+    same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth, static)
     with journal(args.save_dir, "evaluate", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
         result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth, kept)
         result = replace(result, names=display_names(args.model or []))

@@ -187,7 +187,7 @@ def main(args: argparse.Namespace) -> None:
     # these import PyTorch
     from regenhance_data.learning.upscaler import upscale
     from regenhance_data.tuning.judge import Judge
-    from regenhance_data.tuning.training import train_upscaler
+    from regenhance_data.tuning.training import train_upscaler, training_state
 
     detector = load_given_detector(args, dataset)
     refuse_blind(detector, dataset, frames["train"])
@@ -208,6 +208,7 @@ def main(args: argparse.Namespace) -> None:
     metric = judges["val"].metric
     about = {"metric": metric, "iterations": list(trained.iterations), "seed": settings.seed, "scale": dataset.scale}
     write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows})
+    training_state(args.save_dir).unlink(missing_ok=True)
     print(table(rows, METRIC_NAMES[metric]))
     print(f"{len(validation)} validation and {len(test)} test frames, against the detector's results on the originals")
     cli.suggest(

@@ -12,7 +12,6 @@ import numpy as np
 
 from deploy.online.cameras import CameraFrame
 from deploy.online.rounds import Importance, Round
-from deploy.online.strategies import KnownFrame
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.console import tell, warn
 from regenhance_data.detectors.loading import load_detector
@@ -35,10 +34,10 @@ Truth = Callable[[CameraFrame], np.ndarray]  # float32 [rows, cols]
 
 
 def validation_recall(
-    predict: Importance, frames: Sequence[KnownFrame], budgets: Iterable[float]
+    predict: Importance, truth: Truth, frames: Sequence[CameraFrame], budgets: Iterable[float]
 ) -> tuple[tuple[float, float], ...]:
     """(budget, mean recall of the predictor at it) for each budget; empty where no frame has importance to rank."""
-    known = [(predict([one])[0], one.importance) for one in frames if one.importance is not None]
+    known = [(predict([one])[0], truth(one)) for one in frames]
     found = []
     for budget in sorted(budgets):
         recalls = [recall for predicted, true in known if (recall := top_recall(predicted, true, budget)) is not None]
@@ -136,15 +135,18 @@ class Watch:
         return {key: some.recall for key, some in list(self._watched.items()) if some.recall is not None}
 
     def close(self, at_once: bool = False) -> None:
-        """No more frames. Those that wait are still measured for some seconds, unless it is to end `at_once`."""
+        """No more frames. Those that wait are still measured for some seconds, unless it is to end `at_once`, which
+        waits for nothing.
+        """
         with self._news:
             self._is_closed = True
             if at_once:
                 self._waiting.clear()
             self._news.notify_all()
-        self._thread.join(_LAST_S)
-        with self._news:
-            self._waiting.clear()
+        if not at_once:
+            self._thread.join(_LAST_S)
+            with self._news:
+                self._waiting.clear()
 
     def _run(self) -> None:
         with suppress(OSError, AttributeError):  # of this thread alone, on Linux

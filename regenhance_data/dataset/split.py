@@ -12,7 +12,8 @@ from regenhance_data.errors import InputError
 
 SPLITS = ("train", "val", "test")
 _GAP = 10  # frames of the video
-_MOST_ROUNDS, _MOST_PLACES = 8, 24  # rounds of blocks, and places between which a clip is cut, that are tried
+_MOST_REPEATS = 8  # blocks of a split that are tried
+_QUIET_PLACES, _BUSY_PLACES = 24, 16  # where a clip is cut for one block a split: within pauses, and beside them
 LEAST_OF_SHARE = 0.25  # of its wanted share of importance that a split needs, or the clip is cut into other blocks
 
 
@@ -74,10 +75,11 @@ def balanced_blocks(importance: np.ndarray, ratios: Ratios, gap: int) -> tuple[d
     that a split has, at most 1.
 
     The blocks are those of `split_blocks`, one a split, wherever each split has LEAST_OF_SHARE of what it wants.
-    Otherwise many cuts are tried for every order of the splits: one block a split, cut between any two of the 24
-    longest stretches without importance; and in 1 to 8 rounds, in each of which every split has a block, cut at equal
-    sums of a frame's share of the importance and of the frames. The best is the one whose worst served split has most
-    of what it wants of both. Only `importance` decides, so the same clip is always cut the same.
+    Otherwise many cuts are tried for every order of the splits: one block a split, cut at any two of some places (the
+    middles of the longest stretches without importance, and equal sums of importance); and a block of every split
+    again and again, up to 8 times, cut at equal sums of a frame's share of the importance and of the frames. The best
+    is the one whose worst served split has most of what it wants of both. Only `importance` decides, so the same clip
+    is always cut the same.
     """
     simple = {name: [block] if block else [] for name, block in split_blocks(len(importance), ratios, gap).items()}
     served = _least_served(simple, importance, ratios)
@@ -101,20 +103,21 @@ def _cuts(importance: np.ndarray, ratios: Ratios, gap: int) -> Iterator[dict[str
     """The cuts that `balanced_blocks` tries; those without an empty block."""
     shares = {name: share for name, share in zip(SPLITS, ratios.shares, strict=True) if share > 0}
     measure = np.cumsum(importance / importance.sum() + 1 / len(importance)) / 2
-    quiet = _middles_of_quiet(importance)
+    busy = np.searchsorted(np.cumsum(importance), importance.sum() * np.arange(1, _BUSY_PLACES) / _BUSY_PLACES)
+    places = sorted({*_middles_of_quiet(importance), *busy.tolist()})
     for order in permutations(shares):
-        for ends in combinations(quiet, len(shares) - 1):
+        for ends in combinations(places, len(shares) - 1):
             yield from _cut(list(order), ends, gap, len(importance))
-        for rounds in range(1, _MOST_ROUNDS + 1):
-            names = list(order) * rounds
-            sums = np.cumsum([shares[name] / rounds for name in names[:-1]])
+        for repeats in range(1, _MOST_REPEATS + 1):
+            names = list(order) * repeats
+            sums = np.cumsum([shares[name] / repeats for name in names[:-1]])
             yield from _cut(names, np.searchsorted(measure, sums).tolist(), gap, len(importance))
 
 
 def _middles_of_quiet(importance: np.ndarray) -> list[int]:
     """The middles of the longest stretches without importance between frames that have some, in time order."""
     stretches = [(a + 1, b) for a, b in pairwise(np.flatnonzero(importance).tolist()) if b - a > 1]
-    longest = sorted(stretches, key=lambda stretch: stretch[0] - stretch[1])[:_MOST_PLACES]
+    longest = sorted(stretches, key=lambda stretch: stretch[0] - stretch[1])[:_QUIET_PLACES]
     return sorted((start + stop) // 2 for start, stop in longest)
 
 

@@ -11,7 +11,6 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import fingerprint
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint
 from regenhance_data.evaluation.record import EvaluatedModel, InputSettings
-from regenhance_data.importance.static_map import static_map_files
 from regenhance_data.io.files import digest, sha256
 
 
@@ -73,7 +72,7 @@ def inputs_digest(
     what = {name: value for name, value in settings.to_dict().items() if name not in ("data", "split", "every")}
     run = {curve: [model.sha256 or _folder_digest(Path(model.model)), model.backend] for curve, model in models.items()}
     boxes = sha256(truth) if truth else None
-    return digest([__version__, what, list(budgets), run, boxes, clips, static_map_files(dataset), more])
+    return digest([__version__, what, list(budgets), run, boxes, clips, more])
 
 
 def _folder_digest(folder: Path) -> str:

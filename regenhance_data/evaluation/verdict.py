@@ -63,11 +63,10 @@ def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score,
     text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
     if low > 0:
         return f"; {text} above the static map"
-    beside = "finds more" if high < 0 else "is not beaten"
-    return (
-        "; but this predictor is not worth its time: the static map, the mean importance of the training frames, "
-        f"{beside} and costs nothing (the difference is {text})"
-    )
+    static_map = "the static map, the mean importance of the training frames,"
+    if high < 0:
+        return f"; but this predictor is not worth its time: {static_map} finds more and costs nothing ({text})"
+    return f"; but it is not shown that this predictor is worth its time: {static_map} costs nothing ({text})"
 
 
 def verdict_budget(budgets: Sequence[float]) -> float:

@@ -1,12 +1,12 @@
 """The static map: importance that never changes, the baseline that costs nothing for a frame."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from regenhance_data.console import tell
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.io.files import sha256
+from regenhance_data.io.files import digest, sha256
 
 STATIC = "static"  # its curve
 _LIST = "train"
@@ -18,31 +18,39 @@ def static_maps(dataset: Dataset, clips: Iterable[str]) -> dict[str, np.ndarray]
     A clip without training frames has the mean over the clips of its grid that have some, which is told. {} where a
     clip has neither, as without train.txt. InputError for a train.txt or an importance file that is broken.
     """
-    if not (dataset.root / f"{_LIST}.txt").is_file():
+    clips = list(dict.fromkeys(clips))
+    means = {clip: mean for clip, some in _training(dataset, clips).items() for mean in _means(dataset, clip, some)}
+    if not means:
         return {}
-    numbers: dict[str, set[int]] = {}
-    for frame in dataset.split_frames(_LIST):
-        numbers.setdefault(frame.clip, set()).add(frame.number)
-    means = {clip: mean for clip, some in sorted(numbers.items()) for mean in _means(dataset, clip, some)}
     found = {}
-    for clip in dict.fromkeys(clips):
+    for clip in clips:
         if clip not in means:
             shape = dataset.grid(clip).shape
             others = [mean for mean in means.values() if mean.shape == shape]
             if not others:
+                tell(f"{clip} has no training frame, nor has a clip of its size: there is no static map")
                 return {}
             tell(f"{clip} has no training frame: its static map is the mean over {len(others)} clips that have some")
         found[clip] = means[clip] if clip in means else np.mean(others, axis=0)
     return found
 
 
-def static_map_files(dataset: Dataset) -> list[str]:
-    """Identifies what the static maps are made of."""
-    listed = dataset.root / f"{_LIST}.txt"
-    if not listed.is_file():
-        return []
-    paths = [dataset.importance_path(clip) for clip in sorted({frame.clip for frame in dataset.split_frames(_LIST)})]
-    return [sha256(path) for path in (listed, *paths) if path.is_file()]
+def static_map_files(dataset: Dataset, clips: Iterable[str]) -> list[str]:
+    """Identifies what the static maps of `clips` are made of."""
+    training = _training(dataset, list(clips))
+    paths = [path for path in map(dataset.importance_path, training) if path.is_file()]
+    return [digest({clip: sorted(some) for clip, some in training.items()}), *map(sha256, paths)]
+
+
+def _training(dataset: Dataset, clips: Sequence[str]) -> dict[str, set[int]]:
+    """{clip: the numbers of its training frames} of those of `clips`, of all clips where one of them has none."""
+    if not (dataset.root / f"{_LIST}.txt").is_file():
+        return {}
+    numbers: dict[str, set[int]] = {}
+    for frame in dataset.split_frames(_LIST):
+        numbers.setdefault(frame.clip, set()).add(frame.number)
+    needed = clips if numbers.keys() >= set(clips) else numbers
+    return {clip: numbers[clip] for clip in sorted(needed)}
 
 
 def _means(dataset: Dataset, clip: str, numbers: set[int]) -> list[np.ndarray]:

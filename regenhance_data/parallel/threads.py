@@ -2,10 +2,9 @@
 
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -20,15 +19,15 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     `workers`: by default one for each core, at most 8. After an error, no further item is begun.
     """
     workers = workers or min(len(os.sched_getaffinity(0)), 8)
-    has_failed = threading.Event()
+    failed: list[BaseException] = []
 
     def call(item: T) -> R:
-        if has_failed.is_set():
-            raise CancelledError
+        if failed:  # of a later item, which is told instead of this one's result
+            raise failed[0]
         try:
             return function(item)
-        except BaseException:
-            has_failed.set()
+        except BaseException as error:
+            failed.append(error)
             raise
 
     pending: deque[Future[R]] = deque()

@@ -156,12 +156,12 @@ def _blocks(clip: str, importance: np.ndarray, ratios: Ratios, gap: int) -> dict
         )
     elif importance.any() and served < LEAST_OF_SHARE:
         warn(
-            f"clip {clip}: cannot be cut so that each split has importance: only {np.count_nonzero(importance)} of "
-            f"{frames} frames have some; extract more of the video, or use --split_by clip"
+            f"clip {clip}: no cut was found that gives each split a quarter of its share of importance, which "
+            f"{np.count_nonzero(importance)} of {frames} frames have; extract more of the video, or use --split_by clip"
         )
-    elif [block for parts in blocks.values() for block in parts] != [block for block in usual.values() if block]:
+    if [block for parts in blocks.values() for block in parts] != [block for block in usual.values() if block]:
         cut = ", ".join(f"{name} {' + '.join(str(len(block)) for block in parts)}" for name, parts in blocks.items())
-        tell(f"clip {clip}: cut into other blocks, so that each split has its share of importance ({cut} frames)")
+        tell(f"clip {clip}: cut into other blocks, for the sake of the splits' shares of importance ({cut} frames)")
     return blocks
 
 

@@ -90,7 +90,7 @@ def train_upscaler(
     inputs: str,
 ) -> TrainedUpscalers:
     """Train on the pairs, go on where a training of the same `inputs` (a digest of all that it depends on) was
-    interrupted, and validate with the judge. Writes train_log.json to `save_dir`.
+    interrupted, and validate with the judge. Writes train_log.json and the `training_state` to `save_dir`.
 
     A KeyboardInterrupt tells what is kept. InputError for a detector whose results have no gradient, and when the loss
     is not finite.
@@ -99,7 +99,7 @@ def train_upscaler(
     torch.manual_seed(settings.seed)
     network = SmallUpscaler(scale, settings.channels, settings.layers).to(default_device())
     refuse_without_gradient(network, training[0], detector)
-    path = save_dir / f".{NAME}-training.pt"
+    path = training_state(save_dir)
     state = _kept(path, inputs)
     if state is None:
         path.unlink(missing_ok=True)
@@ -115,9 +115,13 @@ def train_upscaler(
         run.finish()
     except KeyboardInterrupt:
         raise resumable(f"kept {run.saved} of {first + second} steps") from None
-    path.unlink(missing_ok=True)
     on_pixels, best = (_loaded(network, state.networks[name]) for name in ("pixels", "best"))
     return TrainedUpscalers(on_pixels, best, state.iterations)
+
+
+def training_state(save_dir: Path) -> Path:
+    """The file with which a training goes on; to be removed when what it made is exported."""
+    return save_dir / f".{NAME}-training.pt"
 
 
 def _loaded(network: SmallUpscaler, weights: dict[str, torch.Tensor]) -> SmallUpscaler:

@@ -72,6 +72,13 @@ def test_every_split_has_objects_where_there_are_as_many_events_as_splits(pauses
     assert all(any(importance[block.start : block.stop].any() for block in parts) for parts in blocks.values())
 
 
+@pytest.mark.parametrize(("first", "last"), [(100, 159), (100, 179), (50, 109), (100, 219)])
+def test_one_stretch_of_objects_is_cut_so_that_each_split_has_some(first, last):
+    importance = np.zeros(300)
+    importance[first : last + 1] = 1
+    assert balanced_blocks(importance, Ratios(0.7, 0.15, 0.15), 10)[1] >= LEAST_OF_SHARE
+
+
 @given(st.floats(1, 500))
 def test_the_default_gap_lasts_as_long_however_few_frames_are_taken(every):
     gap = default_gap(every)

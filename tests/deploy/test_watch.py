@@ -13,7 +13,6 @@ import pytest
 from deploy import run_cameras
 from deploy.online.cameras import CameraFrame
 from deploy.online.rounds import Round
-from deploy.online.strategies import KnownFrame
 from deploy.online.watch import Expected, Watch, Watched, truth_by, validation_recall
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -112,14 +111,16 @@ def test_what_fails_turns_the_watch_off_in_one_line(parts, capsys):
 
 
 def test_the_recall_in_validation_is_that_of_the_frames_with_importance(truth):
-    known = [KnownFrame("north", one.number, 0.0, one.rgb, one.lr, importance=truth(one)) for one in frames("north")]
-    known.append(KnownFrame("north", 99, 0.0, known[0].rgb, known[0].lr))
+    found = frames("north")
 
     def predict(some):
-        return np.stack([frame.importance for frame in some])
+        return np.stack([truth(frame) for frame in some])
 
-    assert validation_recall(predict, known, [0.2, 0.1]) == ((0.1, 1), (0.2, 1))
-    assert validation_recall(predict, known[-1:], [0.1]) == ()
+    def nothing(frame):
+        return np.zeros(GRID.shape, np.float32)
+
+    assert validation_recall(predict, truth, found, [0.2, 0.1]) == ((0.1, 1), (0.2, 1))
+    assert validation_recall(predict, nothing, found, [0.1]) == ()
 
 
 @pytest.mark.slow

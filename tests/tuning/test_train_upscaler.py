@@ -15,7 +15,7 @@ from regenhance_data.io.images import write_image
 from regenhance_data.tuning.frames import read_pairs_of, read_training_pairs
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import UpscalerTrainSettings
-from regenhance_data.tuning.training import train_upscaler
+from regenhance_data.tuning.training import train_upscaler, training_state
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -89,6 +89,10 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, 
     with pytest.raises(KeyboardInterrupt, match="kept 7 of 13 steps; give the command again to go on"):
         trained(Interrupted, "broken")
     resumed = trained(Judge, "broken")
+    again = trained(Judge, "broken")  # as when the export of what is trained was interrupted
+    assert all(bool((a == b).all()) for a, b in zip(again.best.parameters(), resumed.best.parameters(), strict=True))
+    for folder in ("broken", "whole"):
+        training_state(tmp_path / folder).unlink()
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
     for one, other in ((whole.best, resumed.best), (whole.on_pixels, resumed.on_pixels)):
         assert all(bool((a == b).all()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
