@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import signal
+from multiprocessing import parent_process
 from typing import Any
 
 NO_MEMORY = (
@@ -56,16 +57,18 @@ def lacks_memory(error: BaseException) -> bool:
 
 def end_at_once_on_signals(program: str) -> None:
     """Let SIGINT and SIGTERM end a process that only imports so far in one line, until `cli.run` has handlers of its
-    own: libraries would make a traceback of an interrupt. Nothing where Ctrl-C is ignored, as in a command's workers.
+    own: libraries would make a traceback of an interrupt. A signal that is ignored stays so; workers are left alone.
     """
 
     def end(number: int, frame: Any) -> None:
         os.write(2, f"{program}: interrupted\n".encode(errors="backslashreplace"))
         os._exit(128 + number)
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, end)
-        signal.signal(signal.SIGTERM, end)
+    if parent_process() is not None:
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as Ctrl-C is in the background
+            signal.signal(number, end)
 
 
 def resumable(kept: str) -> KeyboardInterrupt:

@@ -21,7 +21,7 @@ WAYS = {
 
 
 def at_work(*items):
-    print("at work", flush=True)
+    os.write(1, b"at work\n")  # in one piece
     time.sleep(60)
 
 

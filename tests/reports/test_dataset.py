@@ -128,7 +128,7 @@ def test_what_is_amiss_with_labels_and_splits_is_said_with_what_to_do(tmp_path):
 
     def rare(importance):
         importance[:, :, 1:] = 0
-        importance[30:] = 0
+        importance[1:] = 0  # no cut gives each split some
         return importance
 
     change_importance(dataset, "cam", rare)

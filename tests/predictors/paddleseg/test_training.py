@@ -206,7 +206,7 @@ def test_another_batch_size_or_seed_of_a_resumed_training_is_told(flags, tmp_pat
 def test_where_nothing_can_be_ranked_the_last_checkpoint_is_the_best_and_told(tmp_path, capsys):
     data = fill_dataset(tmp_path / "data", {"a": 24})
     importance = data.importance("a")
-    shown = np.stack([cells if number < 12 else cells * 0 for number, cells in sorted(importance.items())])
+    shown = np.stack([cells if number < 1 else cells * 0 for number, cells in sorted(importance.items())])
     write_importance(data.importance_path("a"), shown, np.arange(24))
     make_seg_dataset(data, gap=2)
     where = ("--config", MB_NANO, "--dataset_root", data.root, "--save_dir", tmp_path / "run")
