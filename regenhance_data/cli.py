@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from regenhance_data.errors import NO_MEMORY, InputError, lacks_memory, printable
+from regenhance_data.signals import STOPS, end_without_a_word_on_signals
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
 _last_words: list[Callable[[], str]] = []
@@ -63,6 +64,16 @@ def run(main: Callable[[Any], None], parser: argparse.ArgumentParser, argv: Sequ
         warnings.simplefilter("ignore")
     args = parser.parse_args(argv)
     received = _end_on_signals(parser.prog)
+    try:
+        _run_and_tell(main, args, received, parser)
+    finally:
+        end_without_a_word_on_signals()
+
+
+def _run_and_tell(
+    main: Callable[[Any], None], args: Any, received: list[int], parser: argparse.ArgumentParser
+) -> NoReturn:
+    """Call `main(args)`, print the one line of what it raises, and leave."""
     try:
         _run_main(main, args, received, parser.prog)
         sys.stdout.flush()
@@ -124,7 +135,7 @@ def _end_on_signals(program: str) -> list[int]:
             raise KeyboardInterrupt
 
     def end_later() -> None:
-        while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+        while (number := os.read(reader, 1)[0]) not in STOPS:
             pass
         time.sleep(GRACE_S)
         try:
@@ -138,7 +149,7 @@ def _end_on_signals(program: str) -> list[int]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, interrupt)
     threading.Thread(target=end_later, daemon=True).start()
     return received

@@ -3,11 +3,7 @@ credentials, and interrupts.
 """
 
 import errno
-import os
 import re
-import signal
-from multiprocessing import parent_process
-from typing import Any
 
 NO_MEMORY = (
     "there is too little memory, or this process may not have more (ulimit -a); end other programs, or raise the limit"
@@ -53,22 +49,6 @@ def lacks_memory(error: BaseException) -> bool:
     """Whether this process may not have the memory or the threads that it asked for."""
     is_refused = getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN)
     return isinstance(error, MemoryError) or is_refused or any(said in str(error) for said in _OF_MEMORY)
-
-
-def end_at_once_on_signals(program: str) -> None:
-    """Let SIGINT and SIGTERM end a process that only imports so far in one line, until `cli.run` has handlers of its
-    own: libraries would make a traceback of an interrupt. A signal that is ignored stays so; workers are left alone.
-    """
-
-    def end(number: int, frame: Any) -> None:
-        os.write(2, f"{program}: interrupted\n".encode(errors="backslashreplace"))
-        os._exit(128 + number)
-
-    if parent_process() is not None:
-        return
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as Ctrl-C is in the background
-            signal.signal(number, end)
 
 
 def resumable(kept: str) -> KeyboardInterrupt:

@@ -17,8 +17,8 @@ from tests.support.files import ROOT
 # A room (a folder, or a file beside the folders) imports itself and what stands before it. deploy stands on all of
 # regenhance_data, its commands (deploy/*.py) on its rooms, and tools on everything.
 LAYERS = {
-    "regenhance_data": "errors grid defaults kinds < console detections < cli < parallel < io < plots metrics regions"
-    " < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation"
+    "regenhance_data": "errors grid defaults kinds signals < console detections < cli < parallel < io < plots metrics"
+    " regions < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation"
     " < reports tuning",
     "deploy": "contract < artifacts < backends < export < online benchmarking serving",
 }

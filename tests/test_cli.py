@@ -64,6 +64,15 @@ def test_a_signal_ends_a_command_whatever_it_does(work, number, code):
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_work_ends_a_command_without_a_word(number):
+    process = started("    import atexit; atexit.register(time.sleep, 60); atexit.register(begin)")
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -number
+    assert stderr == ""
+
+
 def test_an_interrupted_command_tells_what_it_kept():
     process = started("""
     try: begin(); time.sleep(100)

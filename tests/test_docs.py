@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from regenhance_data.predictors.paddleseg.command import make_parser as paddleseg_parser
+from regenhance_data.predictors.paddleseg.arguments import make_parser as paddleseg_parser
 from tests.support.files import ROOT, encode
 
 README = ROOT / "README.md"

@@ -45,6 +45,6 @@ if obstacle := _obstacle():
     )
     sys.exit(2)
 if Path(sys.argv[0]).resolve().parent == Path(__file__).parent.resolve():  # not where another program imports a script
-    from regenhance_data.errors import end_at_once_on_signals
+    from regenhance_data.signals import end_at_once_on_signals
 
     end_at_once_on_signals(Path(sys.argv[0]).name)

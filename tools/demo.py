@@ -32,7 +32,7 @@ from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.io.files import alone, read_json, refuse_missing, sha256, write_json, write_yaml
 from regenhance_data.kinds import kind_of
-from regenhance_data.parallel.processes import end_command_with_the_parent
+from regenhance_data.signals import end_command_with_the_parent
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo

@@ -1,5 +1,6 @@
 """Predictors in OpenVINO."""
 
+import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,17 +14,24 @@ from deploy.backends.settings import Backend, EngineSettings
 from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
 
+_one_at_a_time = threading.Lock()  # two threads that ask for it first at once would both make it
+
 
 @cache
+def _made_core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
 def _core() -> Any:
     """OpenVINO, once in a process and never given up.
 
     Its CPU plugin gives the thread that creates it a stack for signals, which is unmapped with the plugin. A second one
     leaves the first one's stack behind: the next signal, as Ctrl-C, ends the process or overwrites other memory.
     """
-    import openvino
-
-    return openvino.Core()
+    with _one_at_a_time:
+        return _made_core()
 
 
 def compiled(content: bytes, settings: EngineSettings) -> Any:

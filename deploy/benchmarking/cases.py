@@ -18,7 +18,7 @@ from regenhance_data import __version__, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml, sha256
-from regenhance_data.parallel.processes import end_command_with_the_parent
+from regenhance_data.signals import end_command_with_the_parent
 
 PADDLE = "_paddle"  # suffix of the folder of a network in PaddleSeg's own form, beside its ONNX file
 

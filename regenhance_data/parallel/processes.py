@@ -1,18 +1,17 @@
 """Work in other processes on this machine: one function call, or many chunks in a pool."""
 
-import ctypes
 import importlib.util
 import multiprocessing
 import os
 import pickle
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -20,12 +19,11 @@ import cv2
 
 from regenhance_data.errors import InputError
 from regenhance_data.parallel.threads import one_torch_thread
+from regenhance_data.signals import STOPS
 
 T = TypeVar("T")
 R = TypeVar("R")
 Worker = Callable[[Sequence[T]], R]
-
-_C_LIBRARY, _PR_SET_PDEATHSIG = ctypes.CDLL(None), 1  # loaded before a fork, in which little is safe
 
 # In a forked process: its function.
 _forked_function: Callable[[Any], Any]
@@ -58,28 +56,27 @@ def _exit_with(parent: int) -> None:
     os._exit(1)
 
 
-def end_command_with_the_parent() -> None:
-    """The preexec_fn of a command that `subprocess` starts: it gets SIGTERM when this thread ends, even if this process
-    is killed. On Linux; elsewhere, nothing.
-    """
-    if sys.platform == "linux":
-        _C_LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
 @contextmanager
 def new_processes_ignore_interrupts() -> Iterator[None]:
-    """Processes that are started within it inherit that Ctrl-C is ignored: only this one handles it.
-
-    No effect outside the main thread, where Python cannot set handlers.
+    """Processes that are started within it never get Ctrl-C, which only this one handles: they inherit that it is
+    blocked. A signal that comes meanwhile interrupts this one afterwards, when it knows what it started.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # it unblocks Ctrl-C where it starts
+    received: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # where alone Python sets and calls handlers
+        handlers = {number: handler for number in STOPS if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: received.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)
 
 
 def visible_gpus() -> list[str]:

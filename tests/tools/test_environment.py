@@ -34,17 +34,21 @@ def test_a_command_runs_from_any_folder(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_during_imports_is_one_line(number):
-    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in the foreground
-    code += "import sys, time; sys.path.insert(0, 'tools'); sys.argv = ['tools/x.py']; import _environment"
+@pytest.mark.parametrize(
+    ("script", "program"),
+    [("tools/evaluate.py", "evaluate.py"), ("regenhance_data/predictors/paddleseg/command.py", "paddleseg")],
+)
+def test_a_signal_during_imports_is_one_line(script, program, number, tmp_path):
+    (tmp_path / "numpy.py").write_text("import time; print('imports', flush=True); time.sleep(60)")
+    code = (
+        "import runpy, signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in the foreground
+    )
+    code += f"sys.path[:0] = [{str(tmp_path)!r}, 'tools']; sys.argv = [{script!r}]\n"
+    code += f"runpy.run_path({script!r}, run_name='__main__')"
     with subprocess.Popen(
-        [sys.executable, "-c", f"{code}; print('imports', flush=True); time.sleep(60)"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "imports\n"
         process.send_signal(number)
-        assert process.stderr.read() == "x.py: interrupted\n"
+        assert process.stderr.read() == f"{program}: interrupted\n"
     assert process.returncode == 128 + number

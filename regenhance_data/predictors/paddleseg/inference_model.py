@@ -1,6 +1,5 @@
 """Write a trained network for Paddle Inference, in the form of PaddleSeg's tools/export.py."""
 
-import errno
 import json
 import os
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import paddle
 
 from regenhance_data.defaults import MB_SIZE, SCALE
+from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_yaml
 from regenhance_data.io.leftovers import temporary_folder
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
@@ -41,7 +41,10 @@ def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], outp
     try:
         json.loads((folder / GRAPH).read_bytes())
     except ValueError:  # Paddle does not notice it, and Paddle2ONNX ends the process on half a graph
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / GRAPH)) from None
+        raise InputError(
+            f"{folder / GRAPH}: Paddle wrote no whole graph, most likely for lack of room on the disk or in the quota; "
+            "free some space and run this again"
+        ) from None
 
 
 def save_inference_model(
