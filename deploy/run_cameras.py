@@ -24,7 +24,7 @@ from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
 from regenhance_data import cli, console
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import refuse_missing, refuse_unwritable, sha256
+from regenhance_data.io.files import alone, refuse_missing, sha256
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("run")
 def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads", "watch"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
@@ -91,7 +92,6 @@ def main(args: argparse.Namespace) -> None:
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
-    refuse_unwritable(args.save_dir, "--save_dir")
     from deploy.online.cameras import refuse_masks_outside
     from regenhance_data.io.video import inspect_video
 

@@ -11,7 +11,7 @@ from regenhance_data import cli, errors
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
 from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
-from regenhance_data.io.files import write_json, write_text
+from regenhance_data.io.files import alone, write_json, write_text
 from regenhance_data.io.journal import journal
 
 EXAMPLES = """
@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("compare_formulas")
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets):
         raise errors.InputError("--budgets: expected shares between 0 and 1")

@@ -17,7 +17,7 @@ from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import EvaluationFrames, add_input_arguments, read_frames, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
-from regenhance_data.io.files import refuse_missing, sha256
+from regenhance_data.io.files import alone, refuse_missing, sha256
 from regenhance_data.io.journal import journal
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def load_predictors(args: argparse.Namespace, chosen: EvaluationFrames) -> dict[
     return predictors
 
 
+@alone("evaluate")
 def main(args: argparse.Namespace) -> None:
     if not all(0 < budget < 1 for budget in args.budgets):
         raise errors.InputError("--budgets: expected shares between 0 and 1")

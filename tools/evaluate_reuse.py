@@ -11,7 +11,7 @@ from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
 from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
 from regenhance_data.evaluation.record import EvaluatedModel
-from regenhance_data.io.files import refuse_missing, sha256, write_json
+from regenhance_data.io.files import alone, refuse_missing, sha256, write_json
 from regenhance_data.io.journal import journal
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -40,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@alone("evaluate_reuse")
 def main(args: argparse.Namespace) -> None:
     if not 0 < args.budget < 1:
         raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")

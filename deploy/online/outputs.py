@@ -19,7 +19,7 @@ from deploy.online.tracking import Tracks
 from deploy.online.watch import Watch
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import locked, read_json, write_json
+from regenhance_data.io.files import read_json, write_json
 
 RUN = "run.json"
 
@@ -31,9 +31,9 @@ class RunOutputs:
         outputs.add(one)                    # every round
         outputs.finish(failed)
 
-    tracks: follows objects, where wanted. metrics: counts for Prometheus. watch: takes the predictor's recall. What an
-    earlier run wrote to the folder is removed first, but for the lines where they go on. Without `finish`, as after an
-    error, the lines that were written are left, and no run.json.
+    The command holds the folder's lock. tracks: follows objects, where wanted. metrics: counts for Prometheus. watch:
+    takes the predictor's recall. What an earlier run wrote to the folder is removed first, but for the lines where they
+    go on. Without `finish`, as after an error, the lines that were written are left, and no run.json.
     """
 
     def __init__(
@@ -49,7 +49,6 @@ class RunOutputs:
 
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
-            opened.enter_context(locked(self._settings.folder / ".run.lock"))
             _remove_earlier(self._settings.folder, not self._settings.wanted.append)
             self.sinks = Sinks(self._settings)
             opened.callback(self.sinks.close)

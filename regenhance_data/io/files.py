@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -24,6 +25,7 @@ from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.leftovers import UNFINISHED, name_file, owner, remove_abandoned_once, temporary_folder
 
 _MOST_NAMED = 12
+_MOST_OF_A_COMMAND, _SHOWN_OF_A_COMMAND = 4096, 240  # of the one that holds a lock
 MOST_YAML_BYTES, MOST_JSON_BYTES = 4 << 20, 64 << 20  # seconds to read each, and a GB of memory
 _MOST_BITS = 1023  # of an integer: Python refuses to print one of thousands of digits, and no float holds more
 _MOST_DEPTH = 100  # of lists and mappings in each other
@@ -112,7 +114,7 @@ def locked(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            holder = " ".join(file.read(200).split()) or "of another user"
+            holder = shorten(file.read(_MOST_OF_A_COMMAND), _SHOWN_OF_A_COMMAND, placeholder=" …") or "of another user"
             file.close()
             message = f"{path.parent}: another run is working there ({holder}); wait for it, or stop it"
             raise InputError(message) from None

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from regenhance_data.console import tell
 from regenhance_data.errors import resumable
-from regenhance_data.io.files import digest, locked, parse_json, write_text
+from regenhance_data.io.files import digest, parse_json, write_text
 from regenhance_data.io.leftovers import name_file
 
 Item = TypeVar("Item")
@@ -59,13 +59,12 @@ class Journal(Generic[Value]):
 def journal(
     folder: Path, command: str, inputs: str, to_json: Callable[[Value], Any], from_json: Callable[[Any], Value]
 ) -> Iterator[Journal[Value]]:
-    """The journal of a command, in the folder of its results. The folder is locked until the end of the block, where
-    the work is complete and the journal is removed. InputError where another run of the command holds it.
+    """The journal of a command, in the folder of its results, where the command is `alone`. At the end of the block the
+    work is complete and the journal is removed.
     """
-    with locked(folder / f".{command}.lock"):
-        kept = Journal(folder / f".{command}.jsonl", inputs, to_json, from_json)
-        yield kept
-        kept.remove()
+    kept = Journal(folder / f".{command}.jsonl", inputs, to_json, from_json)
+    yield kept
+    kept.remove()
 
 
 def go_on(

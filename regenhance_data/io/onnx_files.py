@@ -6,6 +6,7 @@ allocates whatever a graph asks for.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from math import prod
 from pathlib import Path
 
@@ -105,13 +106,16 @@ def _load_weights_beside(model: onnx.ModelProto, path: Path) -> None:
 
 def content_problem(model: onnx.ModelProto) -> str:
     """What is wrong with the tensors of a file: values elsewhere, or other than their shape and type say; '' if right.
-    Or with attributes that ONNX divides by.
+    Or with attributes that ONNX divides by, and nodes whose inputs depend on their outputs, at which OpenVINO takes all
+    memory.
 
     Includes tensors of attributes, nested graphs, functions and sparse tensors.
     """
     texts = (text for node in _all_nodes(model) for text in (node.op_type, *node.input, *node.output))
     if not all(isinstance(text, str) for text in texts):
         return "has names that are not text"
+    if any(_has_circle(part.node) for part in (*_graphs(model), *model.functions)):
+        return "a node's input depends on its output"
     for node in _all_nodes(model):
         for attribute in node.attribute:
             values = [*attribute.ints] or [attribute.i]
@@ -130,6 +134,16 @@ def content_problem(model: onnx.ModelProto) -> str:
         if has != wanted:
             return f"{name} has {has} of {wanted} {unit}"
     return ""
+
+
+def _has_circle(nodes: Sequence[onnx.NodeProto]) -> bool:
+    maker = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    needs = {number: {maker[name] for name in node.input if name in maker} for number, node in enumerate(nodes)}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError:
+        return True
+    return False
 
 
 def _amount(tensor: TensorProto) -> tuple[int, int, str]:
@@ -325,11 +339,16 @@ def _all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
         yield from _nodes(function.node)
 
 
+def _graphs(model: onnx.ModelProto) -> list[onnx.GraphProto]:
+    """The graph of a model, and those that are nested in nodes, also of functions."""
+    attributes = [attribute for node in _all_nodes(model) for attribute in node.attribute]
+    return [model.graph, *(graph for attribute in attributes for graph in (attribute.g, *attribute.graphs))]
+
+
 def tensors_of(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """All tensors that a file stores: also in attributes, nested graphs, functions and sparse tensors."""
     attributes = [attribute for node in _all_nodes(model) for attribute in node.attribute]
-    nested = [graph for attribute in attributes for graph in (attribute.g, *attribute.graphs)]
-    for graph in (model.graph, *nested):
+    for graph in _graphs(model):
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)

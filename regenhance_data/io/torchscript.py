@@ -29,7 +29,7 @@ _MOST_CODE_BYTES = 2**26  # of one source file in it; large models have some hun
 def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
     """The module in a TorchScript file, on this machine's device; `extra` files are filled in.
 
-    InputError for a file that is none, or whose code does more than work on tensors.
+    InputError for a file that is none, that is damaged, or whose code does more than work on tensors.
     """
     for text in _code(path):
         if found := _OUTSIDE.search(text):
@@ -43,15 +43,22 @@ def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
 
 
 def _code(path: Path) -> list[bytes]:
-    """The source files in the archive."""
+    """The source files in the archive. InputError where a byte of it was changed, on which PyTorch crashes."""
+    damaged: str | None = None
     try:
         with zipfile.ZipFile(path) as archive:
+            # records of weights are not compressed
+            if sum(file.file_size for file in archive.infolist()) > path.stat().st_size + _MOST_CODE_BYTES:
+                raise ValueError
+            damaged = archive.testzip()
             files = [file for file in archive.infolist() if file.filename.endswith(".py")]
             if any(file.file_size > _MOST_CODE_BYTES for file in files):
                 raise ValueError
-            code = [archive.read(file) for file in files]
+            code = [] if damaged else [archive.read(file) for file in files]
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, EOFError, zlib.error):
         code = []
+    if damaged:
+        raise InputError(f"{path}: is damaged in {damaged[:80]!r}; export or copy it again")
     if not code:
         raise InputError(f"{path}: is not a TorchScript file; make one with torch.jit.script or torch.jit.trace")
     return code

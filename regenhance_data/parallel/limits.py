@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, lacks_memory
 from regenhance_data.parallel.processes import end_with_the_parent, new_processes_ignore_interrupts
 
 LIMIT_S = 120
@@ -38,8 +38,8 @@ def _memory() -> int:
 def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: float = LIMIT_S) -> Any:
     """The function's result, computed in a new process that may take `limit_s` seconds and most of the memory.
 
-    Raises what the function raises. InputError, that `what` (a sentence's beginning) takes too long or crashes the
-    library that reads it, where the process does not end in time or dies.
+    Raises what the function raises. InputError, that `what` (a sentence's beginning) takes too long, takes too much
+    memory or crashes the library that reads it, where the process does not end in time, gets no memory or dies.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -59,6 +59,8 @@ def run_limited(function: Callable[..., Any], *args: Any, what: str, limit_s: fl
         receiver.close()
     if is_result:
         return answer
+    if lacks_memory(answer):
+        raise InputError(f"{what} takes more memory than there is, or than it may have; make the file again")
     raise answer
 
 

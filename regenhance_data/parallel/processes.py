@@ -63,9 +63,9 @@ def new_processes_ignore_interrupts() -> Iterator[None]:
     """
     resource_tracker.ensure_running()  # it unblocks Ctrl-C where it starts
     received: list[int] = []
-    handlers = {}
+    handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # where alone Python sets and calls handlers
-        handlers = {number: handler for number in STOPS if callable(handler := signal.getsignal(number))}
+        handlers = {int(number): handler for number in STOPS if callable(handler := signal.getsignal(number))}
     for number in handlers:
         signal.signal(number, lambda number, frame: received.append(number))
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -143,6 +143,11 @@ def test_a_torchscript_file_with_a_broken_part_is_refused(tmp_path, traced):
             broken.writestr(name, b"broken" if name.endswith("data.pkl") else archive.read(name))
     with pytest.raises(InputError, match="PyTorch cannot load this TorchScript file"):
         load(tmp_path / "broken.pt")
+    content = bytearray(traced.read_bytes())
+    content[content.index(traced.stem.encode() + b"/data/0") + 200] ^= 1  # a bit of the weights; PyTorch does not look
+    (tmp_path / "broken.pt").write_bytes(content)
+    with pytest.raises(InputError, match=r"broken.pt: is damaged in '\w+/data/0'; export or copy it again"):
+        load(tmp_path / "broken.pt")
 
 
 @pytest.mark.parametrize(

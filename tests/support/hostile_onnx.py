@@ -133,6 +133,14 @@ def _short(kind: int, field: str, count: int, in_node: bool = False) -> onnx.Mod
     return _model(nodes, {"axes": tensor, **_GRID})
 
 
+def _circle() -> onnx.ModelProto:
+    """A node that reads what it makes, by way of another."""
+    nodes = [helper.make_node("Add", ["x", "y"], ["z"]), helper.make_node("Identity", ["z"], ["y"])]
+    return _model(
+        [helper.make_node("Cast", ["frames"], ["x"], to=TensorProto.FLOAT), *nodes, *_to_importance("y")], _GRID
+    )
+
+
 def _sparse() -> onnx.ModelProto:
     model = _model([helper.make_node("Expand", ["weights", "grid"], ["importance"])], _GRID)
     values, indices = numpy_helper.from_array(np.ones(1, np.float32), "weights"), numpy_helper.from_array(np.array([9]))
@@ -174,6 +182,7 @@ HOSTILE: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "function": (_function, "has a function of its own"),
     "loop in a function": (lambda: _function("Loop", ""), "has a function of its own"),
     "Scan": (lambda: _model([helper.make_node("Scan", ["frames"], ["importance"])], {}), "has Scan"),
+    "circle": (_circle, "input depends on its output"),
     "sparse": (_sparse, "sparse weights"),
     "unknown size": (_unknown_size, ""),
 }

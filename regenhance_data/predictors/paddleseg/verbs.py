@@ -195,6 +195,7 @@ def _validate(args: argparse.Namespace) -> None:
         print(f"wrote {args.save_dir}/val.json")
 
 
+@alone("predict")
 def _predict(args: argparse.Namespace) -> None:
     if args.image_path is None:
         raise InputError("--image_path is missing; paddleseg predict needs a picture or a folder of pictures")
