@@ -17,7 +17,8 @@ import av
 import numpy as np
 
 from deploy.online.cameras import Camera, file_frames
-from deploy.online.streams import LISTENS, PasswordRefused, Patience
+from deploy.online.ports import LISTENS, ListeningPort
+from deploy.online.streams import PasswordRefused, Patience
 from regenhance_data.console import tell, warn
 from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.video import inspect_video, upright
@@ -176,11 +177,19 @@ class LiveReader(Reader):
             warn(f"{self.camera.id}: {self.problem}; trying again")
 
     def _run(self) -> None:
+        with ListeningPort(self.camera.source) as port:
+            self._connect_again_and_again(port)
+
+    def _connect_again_and_again(self, port: ListeningPort) -> None:
         patience = self._patience
         wait_s = patience.first_wait_s
         while not self._closed.is_set():
             self._hanging = [one for one in self._hanging if one.thread.is_alive()]
             if len(self._hanging) >= _MOST_HANGING:
+                self._closed.wait(patience.longest_wait_s)
+                continue
+            if (refused := port.problem()) is not None:
+                self._lose(refused)
                 self._closed.wait(patience.longest_wait_s)
                 continue
             self._connection = connection = _Connection(self.camera.source, self._connect, patience, self._give)

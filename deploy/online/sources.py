@@ -135,7 +135,7 @@ class Sources:
         """Start, end and change cameras, so that these are left; nothing for None."""
         if cameras is None:
             return
-        wanted = {camera.id: camera for camera in cameras}
+        wanted, before = {camera.id: camera for camera in cameras}, list(self._sources)
         for key, source in list(self._sources.items()):
             if key not in wanted or wanted[key].source != source.camera.source:
                 source.close()
@@ -147,7 +147,8 @@ class Sources:
                 self._sources[key] = self._source_of(camera)
                 self._sources[key].begin()
                 self._sources[key].start()
-        tell(f"the cameras were changed: {', '.join(wanted)}")
+        removed = [key for key in before if key not in wanted]
+        tell(f"cameras now: {', '.join(wanted)}" + (f" (removed: {', '.join(removed)})" if removed else ""))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each live camera that there has been: frames that were dropped, and reconnects."""
@@ -158,6 +159,13 @@ class Sources:
         source = self._sources.get(camera)
         rate = source.info.frame_rate if source and source.info else USUAL_RATE
         return min(rate, (source and source.camera.fps) or rate)
+
+    @property
+    def round_rate(self) -> float:
+        """How many rounds a second the fastest camera has frames for; infinity for files, which wait for rounds."""
+        cameras = [one.camera for one in list(self._sources.values())]
+        rates = [self.frame_rate(one.id) if one.is_live else float("inf") for one in cameras]
+        return max(rates, default=float("inf")) / self._limits[0]
 
     def failed(self) -> dict[str, InputError]:
         """What is wrong with each camera now."""

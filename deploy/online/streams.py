@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import av
 
+from deploy.online.ports import LISTENS, refuse_unusable
 from deploy.online.rates import USUAL_RATE
 from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.video_streams import VideoInfo, described, is_picture, nominal_rate
@@ -21,7 +22,7 @@ _PROTOCOLS = "rtsp,rtsps,rtmp,http,https,httpproxy,tcp,udp,rtp,srtp,tls,crypto,d
 _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,nut,mpeg,h264,hevc,m4v,ogg,aac"
 # what is not known of a stream after half a second of it, its first keyframe tells
 _PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
-LISTENS = "?listen"  # at the end of a URL: somebody pushes the stream to it
+_BEATS_EVERY_S = 0.5
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -65,12 +66,16 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
     shown, has_come = redacted(source), False
     try:
         _refuse_unknown_host(source)
+        if source.endswith(LISTENS):
+            refuse_unusable(source)
         beat()
         with _open(source, patience) as container:
             beat()
             stream = _pictures_of(shown, container)
             info = None
-            for frame in _frames(shown, container, stream, patience, beat):
+            frames = _frames(shown, container, stream, patience, beat)
+            is_recording = source.lower().startswith("http") and (container.duration or 0) > 0
+            for frame in _in_real_time(frames, patience, beat) if is_recording else frames:
                 if info is None or info.coded_hw != (frame.height, frame.width):
                     info = described(container, stream, frame, _rate_of(stream))
                 has_come = True
@@ -152,6 +157,22 @@ def _frames(
             raise InputError(f"{shown}: sends data, but no frame of it decodes; restart the camera, or set it to H.264")
 
 
+def _in_real_time(
+    frames: Iterator[av.VideoFrame], patience: Patience, beat: Callable[[], None]
+) -> Iterator[av.VideoFrame]:
+    """The frames of a recording, each when it is due: a web server gives the whole at once."""
+    ahead_s: float | None = None  # of the recording's time before the clock's
+    for frame in frames:
+        if frame.time is not None:
+            now = time.monotonic()
+            ahead_s = frame.time - now if ahead_s is None else ahead_s
+            due_s = min(frame.time - ahead_s, now + patience.read_s)
+            while (left_s := due_s - time.monotonic()) > 0:
+                time.sleep(min(left_s, _BEATS_EVERY_S))
+                beat()
+        yield frame
+
+
 def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> InputError:
     """What is wrong, in one line; a library's own words have the URL in them."""
     if isinstance(error, _PASSWORD):
@@ -163,9 +184,14 @@ def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> 
     if source.startswith("/") and isinstance(error, OSError):
         return InputError(f"{shown}: {error.strerror}; is the device connected and free, and may this user read it?")
     is_unread = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)
+    is_unread |= isinstance(error, OSError) and error.errno == errno.EIO  # of redirects too: none is followed
     if is_unread and source.lower().startswith("rtsp"):
-        return InputError(f"{shown}: gives no answer that RTSP knows; is the port right, and the camera up?")
-    if is_unread or (isinstance(error, OSError) and error.errno == errno.EIO):  # of redirects too: none is followed
+        return InputError(
+            f"{shown}: gives no answer that RTSP knows; is the camera up, the port right, and is it rtsp:// or rtsps://?"
+        )
+    if is_unread and source.lower().startswith("rtmp"):
+        return InputError(f"{shown}: has no stream; does somebody publish to it, and is the path right?")
+    if is_unread:
         return InputError(
             f"{shown}: is no video that can be read (a web page, or it sends to another address?); "
             "give the URL of the stream itself"

@@ -3,13 +3,14 @@
 import io
 import json
 import multiprocessing
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import av
@@ -185,6 +186,102 @@ def test_a_pushed_rtsp_stream_is_taken_up_again():
             process.join()
 
 
+def test_a_port_that_is_taken_and_an_address_of_another_machine_are_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        for host, words in (("127.0.0.1", f"port {port} is taken"), ("192.0.2.1", "is not an address of this machine")):
+            with pytest.raises(InputError, match=words):
+                next(read_stream(f"rtsp://{host}:{port}/x?listen", QUICK, lambda: None))
+
+
+def test_two_cameras_cannot_listen_on_one_port_even_when_the_first_has_its_stream():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"rtsp://127.0.0.1:{free.getsockname()[1]}/gate"
+    process = multiprocessing.get_context("spawn").Process(target=push_rtsp, args=(url, FRAMES, 20), daemon=True)
+    process.start()
+    with Sources([Camera("gate", f"{url}?listen")]) as sources:
+        sources.connect()
+        with (
+            pytest.raises(InputError, match=r"port \d+ is taken"),
+            Sources([Camera("yard", f"{url}?listen")]) as second,
+        ):
+            second.connect()
+        watch(sources, lambda seen: len(seen) > 3)
+    process.kill()
+    process.join()
+
+
+HAS_GSTREAMER = (
+    subprocess.run(
+        ["/usr/bin/python3", "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"],
+        capture_output=True,
+        check=False,
+    ).returncode
+    == 0
+)
+
+
+@contextmanager
+def gstreamer_server(port: int, width: int, height: int):
+    words = ["/usr/bin/python3", ROOT / "tests/support/gstreamer_server.py", port, width, height, "me", "hu/sh@"]
+    with subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HAS_GSTREAMER, reason="needs gir1.2-gst-rtsp-server-1.0")
+def test_a_server_with_a_password_has_two_clients_and_comes_back_with_another_size():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"rtsp://me:%s@127.0.0.1:{port}/gate"
+    cameras = [Camera(name, url % "hu%2Fsh%40") for name in ("gate", "yard")]
+
+    def have_come(seen: list[CameraFrame]) -> bool:
+        return all(len(of(seen, camera.id)) > 3 for camera in cameras)
+
+    with ExitStack() as stack:
+        with gstreamer_server(port, WIDTH, HEIGHT):
+            with pytest.raises(InputError, match="the password is refused"), Sources([Camera("x", url % "hush")]) as no:
+                no.connect()
+            sources = stack.enter_context(Sources(cameras, patience=QUICK))
+            assert set(sources.connect()) == {"gate", "yard"}
+            watch(sources, have_come)
+        stack.enter_context(gstreamer_server(port, 2 * WIDTH, 2 * HEIGHT))
+        watch(sources, lambda seen: have_come([frame for frame in seen if frame.rgb.shape[0] == 2 * HEIGHT]))
+        assert {one["reconnects"] for one in sources.counts().values()} == {1}
+
+
+def test_the_page_tells_how_to_play_a_camera(tmp_path):
+    page = (ROOT / "docs/operating.md").read_text()
+    (script,) = re.findall(r"^```python\n(import sys, time\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "push.py").write_text(script)
+    video = encode(tmp_path / "gate.mp4", FRAMES)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"rtsp://127.0.0.1:{free.getsockname()[1]}/gate"
+    with Sources([Camera("gate", f"{url}?listen")]) as sources:
+        words = [sys.executable, tmp_path / "push.py", video, url]
+        with subprocess.Popen(list(map(str, words))) as process:
+            sources.connect()
+            seen = watch(sources, lambda seen: len(seen) > 2 * len(FRAMES))  # it begins again
+            process.kill()
+    assert sources.counts()["gate"]["reconnects"] == 0
+    assert seen[-1].time_s - seen[0].time_s > 0.04 * len(FRAMES)  # in real time
+
+
+def test_a_recording_behind_a_web_server_is_read_in_real_time(tmp_path):
+    video = encode(tmp_path / "gate.mp4", FRAMES).read_bytes()
+    about = f"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(video)}\r\n\r\n"
+    came = []
+    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its stream has ended"):
+        came.extend(time.monotonic() for _ in read_stream(f"http://{host}/gate.mp4", QUICK, lambda: None))
+    assert len(came) == len(FRAMES)
+    assert came[-1] - came[0] > 0.9 * 0.04 * (len(FRAMES) - 1)
+
+
 def sound() -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format="mpegts") as container:
@@ -314,6 +411,8 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
             write(f"id: yard, source: '{yard.url}'")
             seen = watch(sources, lambda seen: len({frame.camera for frame in seen[-9:]}) == 1 and len(seen) > 9)
             assert seen[-1].camera == "yard"
+            assert "cameras now: yard (removed: gate)" in capsys.readouterr().out
+            assert sources.round_rate == 25
             assert list(sources.counts()) == ["gate", "yard"]
 
 
