@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
-    from deploy.online.cameras import refuse_masks_outside
+    from deploy.online.cameras import refuse_unfit
     from regenhance_data.io.video import inspect_video
 
     cameras = cameras_from(args, plan)
@@ -101,16 +101,16 @@ def main(args: argparse.Namespace) -> None:
     if args.seconds is not None and not (live and 0 < args.seconds < float("inf")):
         raise InputError("--seconds is a time above 0, and for live cameras; of files, --max_frames sets the end")
     metrics = metrics_served(args)
+    predictor = load_predictor(args.predictor, args.backend, args.threads)  # first: it says which cameras fit
     with sources_of(args, plan, cameras) if live else nullcontext() as sources:
         infos = sources.connect() if sources else {one.id: inspect_video(Path(one.source)) for one in cameras}
         for camera in cameras:
             if camera.id in infos:
                 console.tell(f"{camera.id}: {camera.shown}: read as {infos[camera.id]}")
-                if not camera.is_live:  # one that is live may come back with another size
-                    refuse_masks_outside(camera, infos[camera.id].upright_hw)
+        refuse_unfit(cameras, {key: info.upright_hw for key, info in infos.items()}, predictor.input_hw)
         if metrics and sources:
-            metrics.live = sources.counts
-        run_on(args, plan, cameras, infos, sources, wanted, metrics)
+            metrics.live, metrics.rate = sources.counts, lambda: sources.round_rate
+        run_on(args, plan, cameras, predictor, infos, sources, wanted, metrics)
 
 
 def cameras_from(args: argparse.Namespace, plan: "Plan") -> "list[Camera]":
@@ -133,6 +133,7 @@ def run_on(
     args: argparse.Namespace,
     plan: "Plan",
     cameras: "list[Camera]",
+    predictor: "Predictor",
     infos: "dict[str, VideoInfo]",
     sources: "Sources | None",
     wanted: "Wanted",
@@ -151,7 +152,6 @@ def run_on(
             rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))
             rates[camera.id] = rate / plan.detect_every
     tracks = Tracks(rates) if args.track else None
-    predictor = load_predictor(args.predictor, args.backend, args.threads)
     height, width = predictor.input_hw
     larger = [key for key, info in infos.items() if min(info.coded_hw) > min(height, width)]
     if larger:
@@ -240,8 +240,11 @@ def watch_of(
     if recall:
         expected = Expected(plan.budget, recall.formula, dict(recall.at).get(plan.budget))
     upscaler = given_upscaler(args, int(predictor.metadata["scale"]))
-    why = "" if expected.validated is not None else "; --plan has no recall in validation at this budget"
-    console.tell(f"watching the predictor on every {args.watch}. frame: its recall {expected}{why}")
+    of_plan = "" if expected.validated is not None or not args.plan else f", {args.plan} has no recall at this budget"
+    console.tell(
+        f"watching the predictor on one frame in {args.watch} of each camera: recall {expected}{of_plan}; it is stale "
+        f"below {expected.limits[0]:.2f}"
+    )
     return Watch(
         lambda: truth_by(upscaler, detector.settings, predictor.grid, expected.formula),
         importance_by(predictor),
@@ -318,15 +321,22 @@ def run(
             interrupted = True
         failed |= sources.failed() if sources else {}
         written = outputs.finish(failed, interrupted)
+    connections = outputs.sinks.connections
+    for sink in connections:
+        if sink.losses and (sink.written or interrupted):
+            console.warn(sink.losses)
     if interrupted:
         raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
     if record.frames:
         report(record, written, args)
     were_there = set(record.cameras) & sources.counts().keys() if sources else set()  # and are away at the end
     failed = {key: error for key, error in failed.items() if key not in were_there}
-    if failed:
-        others = "; the others are done" if len(failed) < len(cameras) else ""
-        raise InputError("; ".join(map(str, failed.values())) + others)
+    others = "; the others are done" if 0 < len(failed) < len(cameras) else ""
+    if wrong := [
+        *map(str, failed.values()),
+        *(sink.losses for sink in connections if not sink.written and sink.losses),
+    ]:
+        raise InputError("; ".join(wrong) + others)
 
 
 def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:

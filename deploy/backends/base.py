@@ -131,15 +131,21 @@ def batch_size_of(path: Path | str, fixed: int, asked: int | None) -> int:
     return fixed or asked or 1
 
 
+def refuse_other_aspect(frame_hw: tuple[int, int], size_hw: tuple[int, int], video: Path | str) -> None:
+    """InputError for frames, (height, width), of another aspect ratio than a predictor's."""
+    height, width = size_hw
+    # the height that goes with the model's width, to the pixel that rounding may cost
+    if abs(frame_hw[0] * width / frame_hw[1] - height) > 1:
+        raise InputError(
+            f"{video}: has {frame_hw[1]}x{frame_hw[0]} frames, the model takes {width}x{height}, which is "
+            "another aspect ratio; export the model with --input_size for this video"
+        )
+
+
 def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path | str) -> np.ndarray:
     """A frame [h, w, 3], resized to a predictor's size [H, W, 3]. InputError for another aspect ratio."""
     height, width = size_hw
-    # the height that goes with the model's width, to the pixel that rounding may cost
-    if abs(frame.shape[0] * width / frame.shape[1] - height) > 1:
-        raise InputError(
-            f"{video}: has {frame.shape[1]}x{frame.shape[0]} frames, the model takes {width}x{height}, which is "
-            "another aspect ratio; export the model with --input_size for this video"
-        )
+    refuse_other_aspect((frame.shape[0], frame.shape[1]), size_hw, video)
     if frame.shape[:2] == size_hw:
         return frame
     return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from deploy.backends.base import Predictor, fit_frame
+from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError, redacted
 from regenhance_data.io.files import read_yaml
@@ -98,6 +98,25 @@ def refuse_masks_outside(camera: Camera, frame_hw: tuple[int, int]) -> None:
                     f"{camera.shown}: mask {number_of_mask} of camera {camera.id} has a corner at {x:g}, {y:g}, "
                     f"outside of its {width}x{height} frames; give corners in pixels of these frames"
                 )
+
+
+def refuse_unfit(cameras: Sequence[Camera], frame_hws: Mapping[str, tuple[int, int]], size_hw: tuple[int, int]) -> None:
+    """InputError for what is seen before the first frame, from the (height, width) of cameras' frames, by their ids: a
+    file of another aspect ratio than the predictor's, or whose masks are outside of it; or when no camera at all fits.
+    A live camera may come back with another size.
+    """
+    problems: dict[str, InputError] = {}
+    for camera in cameras:
+        if camera.id not in frame_hws:
+            continue
+        try:
+            refuse_masks_outside(camera, frame_hws[camera.id])
+            refuse_other_aspect(frame_hws[camera.id], size_hw, camera.shown)
+        except InputError as error:
+            problems[camera.id] = error
+    refused = [camera.id for camera in cameras if camera.id in problems and not camera.is_live]
+    if refused or len(problems) == len(cameras):
+        raise InputError("; ".join(str(problems[key]) for key in refused or problems))
 
 
 # --- which cameras -------------------------------------------------------------------------------------------------

@@ -13,16 +13,17 @@ from deploy.online.rounds import Round
 from deploy.online.sinks.threads import SinkThread
 from regenhance_data.errors import InputError
 
-MOST_S = 10.0  # without a round, until /healthz says that the loop is not well
+MOST_S, MOST_PERIODS = 10.0, 2.5  # without a round: seconds, and periods of the fastest camera
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)  # seconds
 STATES = ("enhanced", "kept", "upsampled")  # of a macroblock in a frame
 
 
 class Metrics:
-    """Counts the rounds of a run for Prometheus; `sinks`, `live`, `budget` and `recalls` are read when it asks.
+    """Counts the rounds of a run for Prometheus; `sinks`, `live`, `budget`, `recalls` and `rate` are read when it asks.
 
     sinks: those that are running. budget: what rounds spend now. live: of each live camera, how many frames were
-    "dropped" before a round, and its "reconnects". recalls: that of the predictor on each camera that is watched.
+    "dropped" before a round, and its "reconnects". recalls: that of the predictor on each camera that is watched. rate:
+    how many rounds a second its cameras have frames for.
     InputError where prometheus-client is not installed.
     """
 
@@ -38,7 +39,8 @@ class Metrics:
         self.live: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.budget: Callable[[], float] | None = None
         self.recalls: Callable[[], Mapping[str, float]] = dict
-        self._last_s = time.monotonic()
+        self.rate: Callable[[], float] = lambda: float("inf")
+        self._last_s: float | None = None
         self._registry = registry = prometheus.CollectorRegistry()
         prometheus.ProcessCollector(registry=registry)
         registry.register(self)
@@ -78,10 +80,13 @@ class Metrics:
 
         return make_wsgi_app(self._registry)
 
-    @property
-    def idle_s(self) -> float:
-        """Seconds since the last round, or since the beginning."""
-        return time.monotonic() - self._last_s
+    def problem(self) -> str:
+        """Why the loop is not well; "" where it is: rounds advance, as fast as cameras have frames."""
+        if self._last_s is None:
+            return "no round yet: cameras connect, or models load"
+        idle_s = time.monotonic() - self._last_s
+        most_s = max(MOST_S, MOST_PERIODS / self.rate())
+        return "" if idle_s < most_s else f"no round for {idle_s:.0f} s"
 
     def collect(self) -> Iterator[Any]:
         """What others count, for Prometheus."""
@@ -112,8 +117,8 @@ class Metrics:
 def serve(metrics: Metrics, host: str, port: int) -> int:
     """Serve /metrics and /healthz over HTTP until the process ends; the port, another one than 0.
 
-    /healthz answers 200 while rounds advance, 503 when none has for MOST_S. InputError where the port is taken, or the
-    host is not one of this machine.
+    /healthz answers 200 while rounds advance, else 503 and why. InputError where the port is taken, or the host is not
+    one of this machine.
     """
     exported = metrics.wsgi_app()
 
@@ -122,9 +127,9 @@ def serve(metrics: Metrics, host: str, port: int) -> int:
             return exported(environ, start)
         status, text = "404 Not Found", "there are /metrics and /healthz"
         if environ["PATH_INFO"] == "/healthz":
-            is_well = metrics.idle_s < MOST_S
-            status = "200 OK" if is_well else "503 Service Unavailable"
-            text = "rounds advance" if is_well else f"no round for {metrics.idle_s:.0f} s"
+            problem = metrics.problem()
+            status = "503 Service Unavailable" if problem else "200 OK"
+            text = problem or "rounds advance"
         start(status, [("Content-Type", "text/plain; charset=utf-8")])
         return [f"{text}\n".encode()]
 

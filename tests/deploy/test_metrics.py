@@ -9,6 +9,7 @@ import pytest
 
 from deploy import run_cameras
 from deploy.online import metrics
+from deploy.online.rounds import Round
 from regenhance_data.errors import InputError
 from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
@@ -81,6 +82,18 @@ def test_health_is_that_rounds_advance(address, monkeypatch):
     status, text = get(f"{address}/healthz")
     assert (status, text[:13]) == (503, "no round for ")
     assert get(f"{address}/other")[0] == 404
+
+
+def test_a_loop_is_well_from_its_first_round_on_and_as_long_as_its_cameras_take(monkeypatch):
+    one = metrics.Metrics()
+    address = f"http://127.0.0.1:{metrics.serve(one, '127.0.0.1', 0)}/healthz"
+    assert get(address) == (503, "no round yet: cameras connect, or models load\n")
+    one.add(Round([]))
+    one.rate = lambda: 0.01
+    monkeypatch.setattr(metrics, "MOST_S", 0)
+    assert get(address) == (200, "rounds advance\n")
+    one.rate = lambda: float("inf")
+    assert get(address)[0] == 503
 
 
 @pytest.mark.slow

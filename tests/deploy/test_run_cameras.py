@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,12 +123,21 @@ def test_a_video_that_breaks_costs_only_its_own_rest(parts, videos, tmp_path):
     assert of["yard"] == lines(tmp_path / "alone")
 
 
-def test_a_camera_of_another_aspect_ratio_is_refused_and_the_others_go_on(parts, videos, tmp_path):
-    other = encode(tmp_path / "square.mp4", square_frames(3, 64, 64))
-    with pytest.raises(InputError, match=r"square\.mp4: has 64x64 frames, the model takes 96x64.*the others are done"):
-        run(parts, [other, videos[1]], tmp_path / "out", "--no_video")
-    assert {line["camera"] for line in lines(tmp_path / "out")} == {"yard"}
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["cameras"]["square"]["frames"] == 0
+def test_files_of_another_aspect_ratio_are_refused_together_before_anything_is_done(parts, videos, tmp_path):
+    others = [encode(tmp_path / f"{name}.mp4", square_frames(3, 64, 64)) for name in ("one", "two")]
+    words = r"one\.mp4: has 64x64 frames, the model takes 96x64.*; .*two\.mp4: has 64x64 frames"
+    with pytest.raises(InputError, match=words):
+        run(parts, [*others, videos[1]], tmp_path / "out", "--no_video")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_connection_that_took_nothing_is_an_error_at_the_end(parts, videos, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"rtsp://me:hush@127.0.0.1:{free.getsockname()[1]}/x"
+    with pytest.raises(InputError, match=r"^rtsp://.*\*@127.*: took none of 10 frames \(Connection refused\)$"):
+        run(parts, videos[:1], tmp_path / "out", "--files", "jsonl", "--push", address)
+    assert len(lines(tmp_path / "out")) == FRAMES
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["sinks"]["push"] == {"written": 0, "dropped": FRAMES}
 
 
 def test_a_camera_of_larger_frames_is_told_that_they_are_shrunk(parts, tmp_path, capsys):

@@ -34,14 +34,16 @@ def read_broker(address: str, environment: Mapping[str, str]) -> Broker:
 
     InputError, which does not quote it, for anything else.
     """
-    parts = _parts(address, "--mqtt", MQTT_PORTS, "mqtt://[USER@]HOST[:PORT]/TOPIC")
+    parts = _parts(address, "--mqtt", MQTT_PORTS, "mqtt://HOST/TOPIC")
     topic = unquote(parts.path[1:])
     if not topic or re.search(r"[#+\0]", topic):
         raise InputError(f"--mqtt {topic!r}: expected a topic after the host, without # and +")
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else environment.get(PASSWORD_VARIABLE)
     if password and not user:
-        raise InputError(f"--mqtt: {PASSWORD_VARIABLE} is set, but the address has no user; write mqtt://USER@HOST/…")
+        raise InputError(
+            f"--mqtt: {PASSWORD_VARIABLE} is set, but the address has no user; write USER@ before its host"
+        )
     port = parts.port or MQTT_PORTS[parts.scheme]
     return Broker(str(parts.hostname), port, topic, user, password, parts.scheme == "mqtts")
 
@@ -60,9 +62,16 @@ def read_push(address: str, several: bool) -> str:
 def _parts(address: str, flag: str, schemes: Mapping[str, int] | tuple[str, ...], expected: str) -> SplitResult:
     try:
         parts = urlsplit(address)
-        is_right = parts.scheme in schemes and parts.hostname and (parts.port is None or parts.port > 0)
+        is_whole = parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
-        is_right = False
-    if not is_right:
-        raise InputError(f"{flag}: expected {expected}; write / and @ of a password as %2F and %40")
+        parts, is_whole = None, False
+    if parts is not None and parts.scheme not in schemes:
+        raise InputError(
+            f"{flag}: begins with none of {', '.join(f'{scheme}://' for scheme in schemes)}; write {expected}"
+        )
+    if parts is None or not is_whole:  # no URL with a user in the message, which hides those
+        raise InputError(
+            f"{flag}: has no host, or no port that is a number; write {expected}, with USER:PASSWORD@ before the host "
+            "and :PORT after it; / and @ of a password are %2F and %40"
+        )
     return parts

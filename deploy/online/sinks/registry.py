@@ -78,6 +78,11 @@ class Sinks:
         """Those that are running, in the order of the table."""
         return sorted(self._threads.copy().values(), key=lambda one: list(SINKS).index(one.kind))
 
+    @property
+    def connections(self) -> list[ConnectionThread]:
+        """Those of them that send."""
+        return [one for one in self.threads if isinstance(one, ConnectionThread)]
+
     def _thread(self, kind: str, camera: str) -> SinkThread:
         if (kind, camera) not in self._threads:
             row = SINKS[kind]

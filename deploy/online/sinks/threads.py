@@ -122,11 +122,12 @@ class ConnectionThread(SinkThread):
     """A sink of a connection: a full queue loses its oldest result, which is counted, and errors end nothing.
 
     What is down is told once, tried again after pauses that grow, and told when it is back; the results that wait are
-    sent then.
+    sent then. problem: what was last wrong; "" for nothing.
     """
 
     def __init__(self, name: tuple[str, str], sink: Connection, depth: int) -> None:
-        self._shown, self._deadline_s, self._connection = sink.shown, float("inf"), sink
+        self.shown, self._deadline_s, self._connection = sink.shown, float("inf"), sink
+        self.problem = ""
         self._told_slow = self._is_abandoned = False
         super().__init__(name, sink, depth)
 
@@ -135,9 +136,9 @@ class ConnectionThread(SinkThread):
             return
         self._waiting.popleft()
         self.dropped += 1
-        if self.is_up and not self._told_slow:
+        if self.written and self.is_up and not self._told_slow:  # before that it is being connected
             self._told_slow = True
-            warn(f"{self._shown}: takes fewer frames than there are; the oldest are left out, and counted in run.json")
+            warn(f"{self.shown}: takes fewer frames than there are; the oldest are left out, and counted in run.json")
 
     def end(self, finish: bool) -> None:
         """As SinkThread's; what waits has LAST_S."""
@@ -156,6 +157,14 @@ class ConnectionThread(SinkThread):
             self.dropped = self._given - self.written
         return []
 
+    @property
+    def losses(self) -> str:
+        """What it took of the frames so far, in words; "" where it took all of them."""
+        if not self.dropped:
+            return ""
+        why = self.problem or ("it is slower than the loop" if self.written else "no answer")
+        return f"{self.shown}: took {self.written or 'none'} of {self.written + self.dropped} frames ({why})"
+
     def _next(self) -> Any:
         return super()._next() if time.monotonic() < self._deadline_s else _END
 
@@ -166,9 +175,10 @@ class ConnectionThread(SinkThread):
                 self._sink.write(item)
             except Exception as error:
                 self._sink.close()
+                self.problem = _reason(error)
                 if self.is_up and not self._is_abandoned:
                     self.is_up = False
-                    warn(f"{self._shown}: {_reason(error)}; trying again; frames that cannot wait are left out")
+                    warn(f"{self.shown}: {self.problem}; trying again; frames that cannot wait are left out")
                 with self._changed:
                     if self._changed.wait_for(lambda: self._is_ending, pause_s):
                         return
@@ -176,8 +186,8 @@ class ConnectionThread(SinkThread):
                 continue
             self.written += 1
             if not self.is_up:
-                self.is_up, self._told_slow = True, False
-                tell(f"{self._shown}: back after {time.monotonic() - began:.0f} s; {self.dropped} frames are left out")
+                self.is_up, self._told_slow, self.problem = True, False, ""
+                tell(f"{self.shown}: back after {time.monotonic() - began:.0f} s; {self.dropped} frames are left out")
             return
 
 
