@@ -159,7 +159,7 @@ def check(args: argparse.Namespace) -> "Target":
 
 def read_clips(args: argparse.Namespace, dataset: Dataset) -> "tuple[list[list[KnownFrame]], bool]":
     """(the frames of each clip, whether they have originals). InputError for frames that are not there."""
-    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size, refuse_missing_originals
+    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size
 
     split = args.split or ("test" if args.check else "val")
     chosen = chosen_frames(dataset, split, args.clips, 1, args.max_frames)
@@ -167,7 +167,7 @@ def read_clips(args: argparse.Namespace, dataset: Dataset) -> "tuple[list[list[K
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     has_originals = not args.truth and all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
     if has_originals:
-        refuse_missing_originals(dataset, chosen)
+        dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])
     one_size(dataset, list(chosen))
     return [
         list(frames_of_dataset(dataset, {clip: frames}, has_originals, dataset.mb_size))

@@ -86,7 +86,7 @@ class Material:
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
     """The frames of --data. InputError for frames that are not there, or of several sizes."""
-    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size, refuse_missing_originals
+    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size
     from deploy.online.strategies import DIFFERENCE, ORACLE
 
     dataset = Dataset.open(args.data)
@@ -95,7 +95,7 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
     if has_originals:
-        refuse_missing_originals(dataset, chosen)
+        dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])
     has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
     lr_hw = one_size(dataset, list(chosen))
     frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size)

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from regenhance_data import __version__, cli
+from regenhance_data import cli
 from regenhance_data.console import text_table, warn
-from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.split import SPLITS
-from regenhance_data.dataset.staleness import fingerprint
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector, refuse_without_detector
-from regenhance_data.evaluation.record import METRIC_NAMES
-from regenhance_data.io.files import alone, digest, write_json
+from regenhance_data.evaluation.record import METRIC_NAMES, InputSettings
+from regenhance_data.io.files import alone, write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs
 from regenhance_data.tuning.settings import CHANNELS, LAYERS, MINUTES, NAME, UpscalerTrainSettings
@@ -83,14 +82,16 @@ def read_frames(dataset: Dataset) -> dict[str, list[Frame]]:
     return {name: frames_with_originals(dataset, name) for name in SPLITS}
 
 
-def inputs_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detector: "Detector", settings: Any) -> str:
+def training_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detector: "Detector", settings: Any) -> str:
     """Identifies all that the weights depend on."""
     from regenhance_data.detectors.loading import detector_record
+    from regenhance_data.evaluation.kept import frame_key, inputs_digest
 
-    used = {name: [[frame.clip, frame.name] for frame in frames[name]] for name in ("train", "val")}
-    clips = sorted({frame.clip for name in used for frame in frames[name]})
-    prints = [fingerprint(dataset, folder, clip) for clip in clips for folder in (LR_FRAMES, HR_IMAGES)]
-    return digest([__version__, used, prints, dataset.scale, detector_record(detector.settings), vars(settings)])
+    used = {name: frames[name] for name in ("train", "val")}
+    record = detector_record(detector.settings)
+    inputs = InputSettings(str(dataset.root), "all", 1, HR_IMAGES, dataset.scale, dataset.mb_size, record)
+    more = [{name: list(map(frame_key, some)) for name, some in used.items()}, vars(settings)]
+    return inputs_digest(dataset, [*used["train"], *used["val"]], inputs, (), {}, more=more)
 
 
 def refuse_blind(detector: "Detector", dataset: Dataset, frames: list[Frame]) -> None:
@@ -194,7 +195,7 @@ def main(args: argparse.Namespace) -> None:
     judges = {"val": Judge(detector, validation), "test": Judge(detector, test)}
     if not judges["val"].objects:
         warn(f"{args.data}/val.txt: no validation frame has an object, so the last weights are kept, not the best")
-    inputs = inputs_digest(dataset, frames, detector, settings)
+    inputs = training_digest(dataset, frames, detector, settings)
     trained = train_upscaler(training, judges["val"], detector, settings, args.save_dir, inputs)
     exported = export(trained, args.save_dir)
     parameters = sum(weights.numel() for weights in trained.best.parameters())

@@ -56,7 +56,8 @@ class CameraFrame:
 
     number: counted from 0 in its source. time_s: since its first frame. rgb: as the camera gives it, uint8 [h, w, 3].
     lr: at the predictor's size, uint8 [H, W, 3]. masks (in pixels of `rgb`), weight, floor: of its camera. captured_s:
-    when it came from a live camera, in seconds as time.time() has them.
+    when it came from a live camera, in seconds as time.time() has them. shot: nothing is kept of one for another, as
+    between blocks of a split (see `shots_of`).
     """
 
     camera: str
@@ -68,6 +69,7 @@ class CameraFrame:
     weight: float = 1.0
     floor: float | None = None
     captured_s: float | None = None
+    shot: int = 0
 
 
 def frame_of(

@@ -14,6 +14,7 @@ from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import jpeg_compressed, read_image
 from regenhance_data.io.video import read_timed
+from regenhance_data.regions.reuse import shots_of
 
 JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compresses them
 
@@ -21,13 +22,14 @@ JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compre
 def frames_of_dataset(
     dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int
 ) -> Iterator[KnownFrame]:
-    """The frames of each clip in order, with their originals and their importance where there are any.
+    """The frames of each clip in order, with their originals and their importance where there are any; a gap in
+    their numbers ends a shot.
 
     InputError for an original of another size, and for importance of another grid.
     """
     for clip, some in frames.items():
         oracle = dataset.importance(clip) if dataset.importance_path(clip).is_file() else {}
-        for frame in some:
+        for frame, shot in zip(some, shots_of([frame.number for frame in some]), strict=True):
             lr = dataset.read(LR_FRAMES, frame)
             original = read_image(dataset.path(HR_IMAGES, frame)) if has_originals else None
             height, width = lr.shape[:2]
@@ -40,7 +42,7 @@ def frames_of_dataset(
             expected = -(-height // mb_size), -(-width // mb_size)
             if importance is not None and importance.shape != expected:
                 raise InputError(f"{dataset.importance_path(clip)}: is not of {expected[0]}x{expected[1]} macroblocks")
-            yield KnownFrame(clip, frame.number, 0.0, lr, lr, original=original, importance=importance)
+            yield KnownFrame(clip, frame.number, 0.0, lr, lr, shot=shot, original=original, importance=importance)
 
 
 def frames_of_videos(
@@ -90,17 +92,6 @@ def chosen_frames(
     if without and (clips or not found):
         raise InputError(f"{dataset.root}: {split}.txt has no frame of {' '.join(without) or 'it'}; use --split all")
     return {clip: some[::every][:most] for clip, some in found.items()}
-
-
-def refuse_missing_originals(dataset: Dataset, chosen: Mapping[str, Sequence[Frame]]) -> None:
-    """InputError now, not in the middle of the work, where a frame has no original."""
-    paths = [dataset.path(HR_IMAGES, frame) for some in chosen.values() for frame in some]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise InputError(
-            f"{missing[0]}: no such HR frame ({len(missing)} of {len(paths)} are missing); extract its clip again with "
-            "--keep_hr, or give other --clips"
-        )
 
 
 def one_size(dataset: Dataset, clips: Sequence[str]) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,11 +17,11 @@ from regenhance_data.regions.cache import MacroblockCache
 from regenhance_data.regions.composite import paste_regions, upsample_frame
 from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import Region, cover
-from regenhance_data.regions.reuse import ClipReuse
 from regenhance_data.regions.selection import select_across
 
 STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
 _AHEAD = 2  # rounds that wait between two stages
+T = TypeVar("T")
 Importance = Callable[[Sequence[CameraFrame]], np.ndarray]  # of frames of one size, float32 [N, rows, cols]
 
 
@@ -101,6 +101,19 @@ class Round:
         self.ms[stage] = self.ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
 
 
+class _OfShot(Generic[T]):
+    """Something of each camera that holds for one shot. new: makes it, with nothing known."""
+
+    def __init__(self, new: Callable[[], T]) -> None:
+        self._new = new
+        self._known: dict[str, tuple[int, T]] = {}
+
+    def __call__(self, frame: CameraFrame) -> T:
+        if frame.camera not in self._known or self._known[frame.camera][0] != frame.shot:
+            self._known[frame.camera] = frame.shot, self._new()
+        return self._known[frame.camera][1]
+
+
 class Loop:
     """Detections in the frames of cameras, of which only some macroblocks are enhanced, by a plan.
 
@@ -120,9 +133,9 @@ class Loop:
         self._plan, self._grid, self._hr_grid = plan, grid, grid.scaled(enhancer.scale)
         self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
         self._floor = plan.floor
-        self._reuses: dict[str, ClipReuse] = {}
         self._last: dict[str, np.ndarray] = {}
-        self._caches: dict[str, MacroblockCache] = {}
+        self._reuse_of = _OfShot(lambda: plan.reuse.start())
+        self._cache_of = _OfShot(lambda: MacroblockCache(grid, enhancer.scale, plan.cache))
 
     def run(self, rounds: Iterable[list[CameraFrame]]) -> Generator[Round, None, None]:
         """The rounds, in order, each stage in a thread of its own."""
@@ -182,7 +195,7 @@ class Loop:
     def _is_due(self, frame: CameraFrame) -> bool:
         if self._plan.mode in ("whole", "none"):
             return False
-        return self._reuses.setdefault(frame.camera, self._plan.reuse.start()).is_due(frame.lr)
+        return self._reuse_of(frame).is_due(frame.lr)
 
     def enhance(self, one: Round) -> Round:
         """Fill in the images, with the selected macroblocks enhanced and those pasted that are kept."""
@@ -201,9 +214,9 @@ class Loop:
             with one.timed("paste"):
                 paste_regions(item.image, regions, pixels, item.selected, self._hr_grid.mb_size)
                 if item.cached.any():
-                    self._cache_of(item).paste(item.image, item.cached)
+                    self._cache_of(item.frame).paste(item.image, item.cached)
                 if self._keeps:
-                    self._cache_of(item).add(item.frame.lr, item.image, item.selected)
+                    self._cache_of(item.frame).add(item.frame.lr, item.image, item.selected)
         return one
 
     def _select(self, one: Round) -> None:
@@ -216,7 +229,7 @@ class Loop:
         excluded = masked
         if self._keeps:
             for item, some in zip(one.done, masked, strict=True):
-                item.cached = self._cache_of(item).usable(item.frame.lr) & ~some
+                item.cached = self._cache_of(item.frame).usable(item.frame.lr) & ~some
             excluded = [item.cached | some for item, some in zip(one.done, masked, strict=True)]
         maps, own = [item.importance for item in one.done], [item.frame.floor for item in one.done]
         weights = [item.frame.weight for item in one.done]
@@ -229,12 +242,6 @@ class Loop:
     @property
     def _keeps(self) -> bool:
         return self._plan.cache.threshold > 0 and self._plan.mode in ("regions", "atlas")
-
-    def _cache_of(self, item: EnhancedFrame) -> MacroblockCache:
-        camera = item.frame.camera
-        if camera not in self._caches:
-            self._caches[camera] = MacroblockCache(self._grid, self._enhancer.scale, self._plan.cache)
-        return self._caches[camera]
 
     def detect(self, one: Round) -> Round:
         """Fill in what the detector finds."""

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import groupby
 from math import ceil
 from typing import Any, Generic, TypeVar
 
@@ -76,8 +77,8 @@ class Trials:
     clips: the frames of each clip, in order; `cameras` clips at a time are the cameras of a loop. refer: the reference
     in a frame, by a detector that is given; None where it is what whole frames give. count: (found, reference) →
     counts. A plan that leaves frames out runs from each of its first frames on: the counts of a frame are the mean of
-    these runs, with the detections of the last frame that was searched. Importance, and detections in equal pixels, are
-    computed once for all plans; the time of these stages is the median of all calls.
+    these runs, with the detections of the last frame of its shot that was searched. Importance, and detections in equal
+    pixels, are computed once for all plans; the time of these stages is the median of all calls.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Trials:
     def __call__(self, plan: Plan) -> Trial:
         """The trial of a plan."""
         if plan not in self._done:
-            phases = range(min(plan.detect_every, max(map(len, self._clips))))
+            phases = range(min(plan.detect_every, max(len(shot) for clip in self._clips for shot in _shots(clip))))
             runs = [self._run(plan, phase) for phase in phases]
             searched = sum(run.searched for run in runs)
             ms = {stage: _usual([ms for run in runs for ms in run.ms[stage]]) for stage in runs[0].ms}
@@ -131,8 +132,10 @@ class Trials:
         found, spent, kept = dict[_Key, Any](), dict[str, list[float]](), 0.0
         for group in range(0, len(self._clips), self._cameras):
             loop = self._engines.loop(plan)
-            clips = self._clips[group : group + self._cameras]
-            for frames in _rounds([clip[first :: plan.detect_every] for clip in clips]):
+            clips = map(_shots, self._clips[group : group + self._cameras])
+            for frames in _rounds(
+                [[one for shot in clip for one in shot[first :: plan.detect_every]] for clip in clips]
+            ):
                 one = loop.step(frames)
                 for stage, ms in one.ms.items():
                     spent.setdefault(stage, []).append(ms / len(frames))
@@ -142,9 +145,9 @@ class Trials:
 
     def _counts(self, found: Sequence[Mapping["_Key", Any]]) -> Iterator[np.ndarray]:
         """Of each frame, from what was found from each first frame on."""
-        for clip in self._clips:
-            for number, frame in enumerate(clip):
-                last = [clip[number - (number - first) % len(found)] for first in range(min(number + 1, len(found)))]
+        for shot in (shot for clip in self._clips for shot in _shots(clip)):
+            for number, frame in enumerate(shot):
+                last = [shot[number - (number - first) % len(found)] for first in range(min(number + 1, len(found)))]
                 reference = self._references[_key(frame)]
                 counts = [self._count(found[n][_key(some)], reference) for n, some in enumerate(last)]
                 yield np.mean(counts, axis=0)
@@ -155,6 +158,10 @@ _Key = tuple[str, int]
 
 def _key(frame: CameraFrame) -> _Key:
     return frame.camera, frame.number
+
+
+def _shots(clip: Sequence[KnownFrame]) -> list[list[KnownFrame]]:
+    return [list(shot) for _, shot in groupby(clip, key=lambda frame: frame.shot)]
 
 
 def _usual(ms: Sequence[float]) -> float:

@@ -205,6 +205,15 @@ class Dataset:
         """Whether dataset.yaml records that the clips were extracted with their original HR frames."""
         return any(self.record.clips[clip].keep_hr for clip in self.clips() if clip in self.record.clips)
 
+    def refuse_missing_originals(self, frames: Sequence[Frame]) -> None:
+        """InputError now, not in the middle of the work, where a frame has no original HR frame."""
+        missing = [path for frame in frames if not (path := self.path(HR_IMAGES, frame)).is_file()]
+        if missing:
+            raise InputError(
+                f"{missing[0]}: no such HR frame ({len(missing)} of {len(frames)} are missing); extract its clip again "
+                "with tools/extract.py --keep_hr, or leave it out"
+            )
+
     def importance_path(self, clip: str, folder: str = IMPORTANCE) -> Path:
         return self.root / folder / f"{clip or FLAT_CLIP}.npz"
 

@@ -1,6 +1,6 @@
 """The detector's accuracy when predictions are reused on later frames, over the number of predictions per second."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +16,7 @@ from regenhance_data.evaluation.evaluate import Predict, evaluate
 from regenhance_data.evaluation.kept import FrameCounts, keyed
 from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.journal import Journal
-from regenhance_data.regions.reuse import ReusePolicy
+from regenhance_data.regions.reuse import ReusePolicy, shots_of
 
 DEFAULT_FRAME_RATE = 25.0  # of a clip without a frame rate in dataset.yaml
 POLICY_STYLES = {
@@ -39,13 +39,13 @@ def evaluate_reuse(
 
     {'metric', 'frames', 'frames_with_objects', 'seconds', 'budget', 'none', 'all', 'oracle', 'policies': {name:
     {'predictions', 'predictions_per_s', 'score', 'interval_95'}}}. Every clip starts with a prediction. Frames of a
-    clip that are not in `frames` are skipped: those before and after count as neighbours. Scores are None where no
+    clip that are not in `frames` are a gap, after which it starts anew. Scores are None where no
     frame has a reference object. `kept`: as `evaluate` takes it; the model predicts every frame all the same.
     """
     ordered = sorted(frames, key=lambda frame: (frame.clip, frame.number))
     maps: dict[str, dict[Frame, np.ndarray]] = {name: {} for name in policies}
     predictions = dict.fromkeys(policies, 0)
-    for _, group in groupby(ordered, key=lambda frame: frame.clip):
+    for group in _shots(ordered):
         started = {name: policy.start() for name, policy in policies.items()}
         carried: dict[str, np.ndarray] = {}
         for frame in group:
@@ -81,6 +81,15 @@ def evaluate_reuse(
             for name in policies
         },
     }
+
+
+def _shots(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    """The frames, in order of clips and numbers, that follow each other without a gap."""
+    for _, group in groupby(frames, key=lambda frame: frame.clip):
+        clip = list(group)
+        shots = zip(shots_of([frame.number for frame in clip]), clip, strict=True)
+        for _, pairs in groupby(shots, key=lambda pair: pair[0]):
+            yield [frame for _, frame in pairs]
 
 
 def _replay(maps: Sequence[np.ndarray]) -> Predict:

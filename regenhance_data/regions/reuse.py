@@ -1,5 +1,6 @@
 """Temporal reuse: predict some frames and keep their importance for those in between (RegenHance, section 3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -59,6 +60,17 @@ class ClipReuse:
             self.predicted += 1
             self._since, self._brightness = 0, brightness
         return is_due
+
+
+def shots_of(numbers: Sequence[int]) -> list[int]:
+    """The shot of each frame of a clip, from the frames' numbers in order: 0, 1, …; a gap ends one.
+
+    Frames follow each other where their numbers differ by the least of all differences, which is not 1 for every n-th
+    frame.
+    """
+    steps = np.diff(numbers)
+    ends = (steps <= 0) | (steps > steps[steps > 0].min(initial=2**62))
+    return [0, *np.cumsum(ends).tolist()][: len(numbers)]
 
 
 def _block_brightness(frame: np.ndarray) -> np.ndarray:

@@ -25,12 +25,7 @@ def spread(items: Sequence[T], most: int) -> list[T]:
 def frames_with_originals(dataset: Dataset, split: str) -> list[Frame]:
     """The frames of a split. InputError where the list is missing, and where a frame has no original."""
     frames = dataset.split_frames(split)
-    missing = [frame for frame in frames if not dataset.path(HR_IMAGES, frame).is_file()]
-    if missing:
-        raise InputError(
-            f"{dataset.path(HR_IMAGES, missing[0])}: no such HR frame ({len(missing)} of {len(frames)} of {split}.txt "
-            "are missing); an upscaler is trained on originals: extract again with tools/extract.py --keep_hr"
-        )
+    dataset.refuse_missing_originals(frames)
     return frames
 
 

@@ -45,7 +45,7 @@ def frames_of(name: str) -> list[KnownFrame]:
         lr = jpeg_compressed(cv2.resize(hr, (width, height), interpolation=cv2.INTER_AREA), JPEG_QUALITY)
         grid = MacroblockGrid(height, width).scaled(SCALE)
         importance, _ = importance_map(detector, FramePair(lr, hr, upsample_frame(lr, SCALE), grid))
-        found.append(KnownFrame(name, number, 0.0, lr, lr, hr, importance))
+        found.append(KnownFrame(name, number, 0.0, lr, lr, original=hr, importance=importance))
     return found
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -407,19 +408,22 @@ def test_the_speed_of_what_may_meet_the_target_is_measured():
     assert ("whole", 0.1, 1) not in found(Target())  # slower than others, and no better
 
 
-@pytest.mark.parametrize("cache", [NO_CACHE, CachePolicy()])
-def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on(data, parts, tmp_path, cache):
+@pytest.mark.parametrize(("cache", "gap_at"), [(NO_CACHE, 7), (CachePolicy(), 7), (CachePolicy(), 5)])
+def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on_anew_after_a_gap(data, parts, tmp_path, cache, gap_at):
     words = ["--data", data, *parts, "--save_dir", tmp_path, "--max_frames", 7]
     args = plan.make_parser().parse_args([str(word) for word in words])
-    clips, _ = plan.read_clips(args, Dataset.open(data))
+    ((*clip,),), _ = plan.read_clips(args, Dataset.open(data))
+    assert {frame.shot for frame in clip} == {0}
+    clips = [[replace(frame, shot=int(number >= gap_at)) for number, frame in enumerate(clip)]]
     engines, detector, _ = plan.load_engines(args, Dataset.open(data), clips)
     trials = Trials(engines, clips, 1, plan.reference_by(args, detector), count_matches)
     settings_of = regions(0.2, detect_every=3, cache=cache)
     expected = [[] for _ in clips[0]]
-    for first in range(3):
+    for first, shot in product(range(3), (range(gap_at), range(gap_at, 7))):
         loop, found = engines.loop(settings_of), None
-        for number, frame in enumerate(clips[0]):
-            if number >= first and (number - first) % 3 == 0:
+        for number in shot:
+            frame = clips[0][number]
+            if number - shot.start >= first and (number - shot.start - first) % 3 == 0:
                 found = loop.step([frame]).done[0].found
             if found is not None:
                 expected[number].append(count_matches(found, detector.detect(frame.original[None])[0]))

@@ -9,7 +9,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
-from regenhance_data.regions.reuse import ReusePolicy
+from regenhance_data.regions.reuse import ReusePolicy, shots_of
 from regenhance_data.stages.make_importance import make_importance
 from tests.support.detectors import squares
 from tests.support.files import encode, noise
@@ -42,6 +42,12 @@ def test_a_clip_starts_without_the_frames_of_another():
     assert (first.seen, second.seen) == (2, 1)
 
 
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=5), st.integers(1, 4))
+def test_a_gap_ends_a_shot_also_where_only_every_nth_frame_is_there(lengths, every):
+    numbers = [every * (100 * shot + at) for shot, length in enumerate(lengths) for at in range(length)]
+    assert shots_of(numbers) == [shot for shot, length in enumerate(lengths) for _ in range(length)]
+
+
 def test_with_both_whichever_comes_first():
     reuse = ReusePolicy(3, 0.1).start()
     values = [0, 0, 200, 200, 200, 200]
@@ -57,7 +63,7 @@ def test_what_is_no_policy_is_refused(every, change):
 @pytest.mark.slow
 def test_the_curve_has_every_policy_and_each_clip_begins_with_a_prediction(run, refused, detector, tmp_path):
     for clip in ("a", "b"):
-        for number in range(6):
+        for number in range(6) if clip == "a" else (0, 1, 2, 9, 10, 11):  # a gap begins anew
             clear = squares(100, 140, (number * 8, 40, (160, 0, 0)))
             write_image(tmp_path / "hr_images" / clip / f"{number:06d}.png", clear)
             write_image(tmp_path / "origin_images" / clip / f"{number:06d}.png", clear[::2, ::2])
@@ -69,7 +75,7 @@ def test_the_curve_has_every_policy_and_each_clip_begins_with_a_prediction(run, 
     said = run("tools/evaluate_reuse.py", *flags, "--every", 1, 4, "--change", 0.9).stdout
     result = json.loads((tmp_path / "r" / "reuse.json").read_text())
     rows = result["policies"]
-    assert {name: row["predictions"] for name, row in rows.items()} == {"every 1": 12, "every 4": 4, "change 0.9": 2}
+    assert {name: row["predictions"] for name, row in rows.items()} == {"every 1": 12, "every 4": 4, "change 0.9": 3}
     assert rows["every 1"]["predictions_per_s"] == pytest.approx(10)
     assert all(low <= row["score"] <= high for row in rows.values() for low, high in [row["interval_95"]])
     assert "every 4" in said

@@ -121,7 +121,7 @@ def without_objects(root):
 
 BAD = {
     without_originals: r"hr_images: no such folder; .* extract again with tools/extract.py --keep_hr",
-    without_one_original: r"000003.png: no such HR frame \(1 of 10 of train.txt are missing\); .*--keep_hr",
+    without_one_original: r"000003.png: no such HR frame \(1 of 10 are missing\); .*--keep_hr",
     of_another_scale: r"hr_images/gate/000000.png: is 128x96, expected 192x144",
     without_lists: r"train.txt: no such file; make it with",
     without_objects: r"hr_images: the detector finds nothing in \d+ HR frames: the best score",
