@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from regenhance_data.dataset.records import ClipRecord
 from regenhance_data.dataset.staging import discard_staged, stage, staging_folder
 from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
 from regenhance_data.dataset.warnings import size_difference
+from regenhance_data.defaults import SCALE
 from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import sha256
 from regenhance_data.io.images import jpeg_compressed, write_image
@@ -25,7 +26,7 @@ from regenhance_data.io.video import inspect_video, read_timed
 from regenhance_data.io.video_streams import VideoInfo
 from regenhance_data.parallel.threads import bounded_map
 
-_USUAL_SCALES = (2, 3, 4)  # of HR frames, to suggest
+_SCALES = (SCALE, 2, 4)  # of HR frames, to suggest
 
 
 @dataclass(frozen=True)
@@ -247,8 +248,7 @@ def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int],
             f"'height: {height}' for this clip in a --manifest, or use another dataset"
         )
     if scale < 2 or hr_hw[0] > source_hw[0]:
-        scales = [number for number in ((known,) if known else _USUAL_SCALES) if source_hw[0] >= number]
-        heights = " or ".join(f"--height {source_hw[0] // number} (scale {number})" for number in scales)
+        heights = _heights(source_hw, [number for number in ((known,) if known else _SCALES) if source_hw[0] >= number])
         raise InputError(
             f"{video}: has {source_hw[0]} lines, {source_hw[0] / lr_hw[0]:.3g} times the LR frames' {lr_hw[0]}; "
             f"--keep_hr needs a whole multiple, at least 2; give {heights or 'a larger video'}"
@@ -256,6 +256,26 @@ def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int],
     if hr_hw != source_hw:
         tell(
             f"{video}: the HR frames are scaled from {_size(source_hw)} to {_size(hr_hw)}, {scale} times the LR "
-            f"frames' {_size(lr_hw)}; a --height that divides {source_hw[0]} keeps the pixels"
+            f"frames' {_size(lr_hw)}; {_keeping(source_hw, scale, known is None)}"
         )
     return scale
+
+
+def _heights(source_hw: tuple[int, int], scales: Sequence[int]) -> str:
+    """Flags that make LR frames of these scales."""
+    of_builtin = {SCALE: ", that of the builtin upscaler"}
+    return " or ".join(
+        f"--height {source_hw[0] // number} (scale {number}{of_builtin.get(number, '')})" for number in scales
+    )
+
+
+def _keeping(source_hw: tuple[int, int], scale: int, is_free: bool) -> str:
+    """How HR frames come to have the pixels of the video. is_free: whether the dataset may have another scale."""
+    height, width = source_hw
+    fitting = [number for number in _SCALES if height % number == width % number == 0]
+    if scale in fitting:
+        return f"--height {height // scale} keeps the pixels"
+    step = 2 * scale  # most codecs take even sides alone
+    cut_hw = height // step * step, width // step * step
+    cut = f"a video that is cut to {_size(cut_hw)}, with --height {cut_hw[0] // scale}, keeps the pixels"
+    return cut + (f"; so does {_heights(source_hw, fitting)}" if is_free and fitting else "")

@@ -62,7 +62,11 @@ def test_originals_that_must_be_scaled_are_told(run, tmp_path):
     odd = encode(tmp_path / "odd.mp4", noise(2, 362, 634))
     even = encode(tmp_path / "even.mp4", noise(2, 360, 630))
     flags = ("--data", tmp_path / "d", "--height", 120, "--keep_hr")
-    assert "scaled from 634×362 to 630×360, 3 times" in run("tools/extract.py", "--video", odd, *flags).stdout
+    told = run("tools/extract.py", "--video", odd, *flags).stdout
+    assert (
+        "scaled from 634×362 to 630×360, 3 times the LR frames' 210×120; a video that is cut to 630×360, with" in told
+    )
+    assert "--height 120, keeps the pixels; so does --height 181 (scale 2)" in told
     assert "are scaled" not in run("tools/extract.py", "--video", even, *flags).stdout
 
 
@@ -73,10 +77,10 @@ def test_originals_that_must_be_scaled_are_told(run, tmp_path):
             540,
             360,
             "has 540 lines, 1.5 times the LR frames' 360; --keep_hr needs a whole multiple, at least 2; give "
-            "--height 270 (scale 2) or --height 180 (scale 3) or --height 135 (scale 4)",
+            "--height 180 (scale 3, that of the builtin upscaler) or --height 270 (scale 2) or --height 135 (scale 4)",
         ),
         (100, 36, "has 100 lines, 2.78 times the LR frames' 36; "),
-        (64, 360, "give --height 32 (scale 2) or --height 21 (scale 3) or --height 16 (scale 4)"),
+        (64, 360, "give --height 21 (scale 3, that of the builtin upscaler) or --height 32 (scale 2) or "),
     ],
 )
 def test_originals_are_never_enlarged(run, refused, tmp_path, lines, height, heights):
