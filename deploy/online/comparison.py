@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deploy.online.rounds import STAGES
-from deploy.online.strategies import CACHED, EVERY_NTH, REGIONS, KnownFrame, Outcome, Strategy
+from deploy.online.strategies import CACHED, EVERY_NTH, ORACLE, REGIONS, KnownFrame, Outcome, Strategy
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.detectors.class_names import class_number
@@ -35,11 +35,12 @@ from regenhance_data.evaluation.record import (
 from regenhance_data.evaluation.verdict import (
     LEAST_GAIN,
     against_static,
-    gain_text,
+    helping,
     side_of,
     too_little,
     verdict_budget,
 )
+from regenhance_data.importance.static_map import STATIC
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.metrics.segmentation import count_pixels, miou
 
@@ -202,38 +203,44 @@ def _verdict(
         return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
-    gain = _gain(measured, ALL_ENHANCED, score)
-    answer = side_of(gain, LEAST_GAIN)
+    gains = {row.point: _gain(measured, row.point, score) for row in rows}
+    answers = {point: side_of(gain, LEAST_GAIN) for point, gain in gains.items()}
     against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
     ours = [row for row in rows if row.point.curve in (REGIONS, CACHED)]
-    helping = [row for row in ours if side_of(_gain(measured, row.point, score), LEAST_GAIN) == WORTH_IT]
-    if answer != WORTH_IT and helping:  # of the whole frame too much may change for the worse
-        enough = ENOUGH * max(row.score.value for row in helping)
-        best = max((row for row in helping if row.score.value >= enough), key=lambda row: row.fps)
-        text = (
-            f"{best.name} brings {name} from {none.score.value:.3f} with nothing enhanced to {best.score.value:.3f}"
-            f"{against}, at {best.fps / whole.fps:.1f} times the frames a second of whole-frame super-resolution, "
-            f"which has {whole.score.value:.3f}"
-        )
-        return Verdict(WORTH_IT, text)
-    if answer == NOT_WORTH_IT:
-        text = f"enhancement does not help this detector on this video: {name} {none.score.value:.3f} with nothing "
-        return Verdict(answer, f"{text}enhanced, {whole.score.value:.3f} with whole-frame super-resolution{against}")
-    if answer == CANNOT_TELL:
-        return Verdict(answer, gain_text(none.score.value, gain, answer), "use more frames")
+    ours = ours or [row for row in rows if row.point.curve in (STATIC, ORACLE)]
+    if answers[ALL_ENHANCED] == WORTH_IT and ours:
+        return _beside_whole(ours, none, whole, answers, f"{name} of", against)
+    # of the whole frame too much may change for the worse, where regions help
+    best = _best([row for row in ours if answers[row.point] == WORTH_IT] or ours)
+    compared = [whole, *best]
+    answer, text = helping({row.name: gains[row.point] for row in compared})
+    scores = ", ".join(f"{row.score.value:.3f} with {row.name}" for row in (none, *compared))
+    text += f": {name} {scores}{against}"
+    text += "".join(f"; {row.name} has {row.fps / whole.fps:.1f} times the frames a second" for row in best)
+    return Verdict(answer, text, "use more frames" if answer == CANNOT_TELL else "")
+
+
+def _best(rows: Sequence[Row]) -> list[Row]:
+    """The fastest of the rows that score as much as the best one does, as nearly as ENOUGH; none of none."""
+    enough = ENOUGH * max((row.score.value for row in rows), default=0.0)
+    return sorted((row for row in rows if row.score.value >= enough), key=lambda row: -row.fps)[:1]
+
+
+def _beside_whole(
+    ours: Sequence[Row], none: Row, whole: Row, answers: Mapping[CurvePoint, str], of: str, against: str
+) -> Verdict:
+    """Where whole-frame super-resolution helps: whether regions have its score for less time."""
     good = [row for row in ours if row.score.value >= ENOUGH * whole.score.value]
-    if not ours:
-        return Verdict(answer, f"whole-frame super-resolution gains {gain.value:.3f} of {name}{against}")
     best = max(good, key=lambda row: row.fps) if good else max(ours, key=lambda row: row.score.value)
     share = best.score.value / whole.score.value
     text = (
-        f"{best.name} has {share:.0%} of the {name} of whole-frame super-resolution ({best.score.value:.3f} of "
+        f"{best.name} has {share:.0%} of the {of} whole-frame super-resolution ({best.score.value:.3f} of "
         f"{whole.score.value:.3f}{against}; {none.score.value:.3f} with nothing enhanced) at "
         f"{best.fps / whole.fps:.1f} times its frames a second"
     )
     if not good:
         text += "; a larger budget may bring the rest"
-        if best not in helping:
+        if answers[best.point] != WORTH_IT:
             return Verdict(CANNOT_TELL, text, "use more frames")
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 

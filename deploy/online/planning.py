@@ -17,7 +17,7 @@ from regenhance_data.evaluation.bootstrap import (
     objects_of,
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
-from regenhance_data.evaluation.verdict import LEAST_GAIN, too_little
+from regenhance_data.evaluation.verdict import helping, too_little
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -269,16 +269,16 @@ def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
 
 
 def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Verdict:
-    """Whether a point is better than the one with nothing enhanced, by the interval of the difference."""
+    """Whether a point is better than the one with nothing enhanced, as `side_of` tells."""
     text = f"{metric} {none.value:.3f} with nothing enhanced"
     if best.trial.plan.mode == "none":
         return Verdict(NOT_WORTH_IT, f"no enhancement at this speed is better than {text}")
     gain = scores.gain(none.trial, best.trial)
-    low, high = gain.interval_95
-    text += f", {gain.value:+.3f} with {{}} (95 %: {low:+.3f} to {high:+.3f})"
-    if low > 0:
-        return Verdict(WORTH_IT, text.format("the plan"))
-    if gain.value <= TIE or high < LEAST_GAIN:
-        return Verdict(NOT_WORTH_IT, text.format("the best setting"))
+    answer, helps = helping({"it": gain})
+    text += f", {best.value:.3f} with {{}}: {helps}"
+    if answer == NOT_WORTH_IT:
+        return Verdict(answer, text.format("the best setting"))
     reason = too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric)
+    if answer == WORTH_IT and not reason:
+        return Verdict(answer, text.format("the plan"))
     return Verdict(CANNOT_TELL, text.format("the plan") + (f"; {reason}" if reason else ""), "use more frames")

@@ -4,7 +4,7 @@ The frames are enhanced by nothing (the upsampled frame, bilinear), by bicubic i
 The reference is the detector's result on the HR frame: the original, where there is one, else what the upscaler makes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset
+from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BoxDetector, Detector
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import (
@@ -23,21 +24,24 @@ from regenhance_data.evaluation.bootstrap import (
     NOTHING_ENHANCED,
     Counts,
     CurvePoint,
-    bootstrap_gain,
+    bootstrap_lead,
     bootstrap_scores,
     objects_of,
 )
 from regenhance_data.evaluation.evaluate import metric_of
 from regenhance_data.evaluation.record import CANNOT_TELL, METRIC_NAMES, NOT_WORTH_IT, Estimate, Scores, Verdict
-from regenhance_data.evaluation.verdict import LEAST_GAIN, side_of, too_little
+from regenhance_data.evaluation.verdict import LEAST_GAIN, VERDICT_BUDGET, helping, too_little
+from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import sample_frames
-from regenhance_data.regions.composite import upsample_frame
+from regenhance_data.regions.composite import copy_macroblocks, upsample_frame
+from regenhance_data.regions.coverage import box_coverage
+from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from regenhance_data.upscalers.tiling import TiledUpscaler
 
-BICUBIC = CurvePoint("bicubic", 1.0)
+BICUBIC, AT_OBJECTS = CurvePoint("bicubic", 1.0), CurvePoint("where objects are", VERDICT_BUDGET)
 LEAST_LR_PX = 32  # of the shorter side of an LR frame: two macroblocks
 
 
@@ -77,15 +81,17 @@ class GainEstimate:
         """The score of each way to enhance a frame."""
         everything = "upscaler" if self.is_upscaled else "originals"
         bicubic = self.scores.curves[BICUBIC.curve][BICUBIC.budget]
-        return {
+        rows = {
             "nothing (bilinear)": self.scores.none,
             "bicubic": bicubic,
             f"everything ({everything})": self.scores.all,
         }
+        at_objects = self.scores.curves.get(AT_OBJECTS.curve)
+        return rows | ({_name(AT_OBJECTS): at_objects[AT_OBJECTS.budget]} if at_objects else {})
 
     def to_dict(self) -> dict[str, Any]:
         """The content of estimate.json without its settings; null where a score says nothing."""
-        named = dict(zip(("none", "bicubic", "all"), self.rows.values(), strict=True))
+        named = dict(zip(("none", "bicubic", "all", "at_objects"), self.rows.values(), strict=False))
         return {
             "metric": self.metric,
             "frames": self.frames,
@@ -166,12 +172,19 @@ def estimate_gain(
         found = detector.detect(np.stack(images))
         points = zip((NOTHING_ENHANCED, BICUBIC, ALL_ENHANCED), found, strict=False)
         counts.append({point: metric.count(of_point, found[-1]) for point, of_point in points})
+        if reference is not everything and isinstance(found[-1], Detections):
+            image = _enhanced_at(found[-1], images[0], everything, scale)
+            counts[-1][AT_OBJECTS] = metric.count(detector.detect(image[None])[0], found[-1])
         ignored += _large_boxes(detector, reference) if len(counts) <= _FRAMES_LOOKED_AT else 0
     if not counts:
         raise InputError("no frame to estimate from; give a longer video")
     objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in counts]
     scores = bootstrap_scores(counts, metric.score)
-    gain, _ = bootstrap_gain(counts, BICUBIC, range(len(counts)), metric.score)
+    gains = {
+        point: bootstrap_lead(counts, point, NOTHING_ENHANCED, range(len(counts)), metric.score)
+        for point in (ALL_ENHANCED, AT_OBJECTS)
+        if all(point in of_frame for of_frame in counts)
+    }
     reason = too_little(counts, METRIC_NAMES[metric.name])
     return GainEstimate(
         metric.name,
@@ -181,14 +194,23 @@ def estimate_gain(
         "originals" if has_original else "upscaled",
         is_upscaled,
         scores,
-        gain,
-        Verdict(CANNOT_TELL, reason) if reason else _verdict(scores, gain, has_original, is_upscaled),
+        gains[ALL_ENHANCED],
+        Verdict(CANNOT_TELL, reason) if reason else _verdict(scores, gains, has_original, is_upscaled),
         ignored if not any(objects) else 0,
         lr_height,
     )
 
 
 _FRAMES_LOOKED_AT = 5
+
+
+def _enhanced_at(objects: Detections, upsampled: np.ndarray, enhanced: np.ndarray, scale: int) -> np.ndarray:
+    """The upsampled frame with the macroblocks from the enhanced one that objects cover most, within the budget."""
+    height, width = upsampled.shape[:2]
+    grid = MacroblockGrid(height // scale, width // scale).scaled(scale)
+    image = upsampled.copy()
+    copy_macroblocks(enhanced, image, select_macroblocks(box_coverage(objects, grid), AT_OBJECTS.budget), grid)
+    return image
 
 
 def _large_boxes(detector: Detector, image: np.ndarray) -> int:
@@ -204,20 +226,20 @@ def _large_boxes(detector: Detector, image: np.ndarray) -> int:
         detector.settings = settings
 
 
-def _verdict(scores: Scores, gain: Estimate, has_original: bool, is_upscaled: bool) -> Verdict:
-    answer = side_of(gain, LEAST_GAIN)
-    low, high = gain.interval_95
-    text = f"{scores.none.value:.3f} with nothing enhanced"
-    if answer != NOT_WORTH_IT or scores.all.value < 1:
-        everything = "everything" if is_upscaled else "the originals, which no upscaler exceeds"
-        text += f", {scores.all.value:.3f} with {everything}: a gain of {gain.value:.3f} ({low:.2f}–{high:.2f})"
+def _name(point: CurvePoint) -> str:
+    return f"{100 * point.budget:g}% {point.curve}"
+
+
+def _verdict(scores: Scores, gains: Mapping[CurvePoint, Estimate], has_original: bool, is_upscaled: bool) -> Verdict:
+    everything = "whole-frame super-resolution" if is_upscaled else "the original, which no upscaler exceeds,"
+    names = {ALL_ENHANCED: everything, AT_OBJECTS: _name(AT_OBJECTS)}
+    answer, text = helping({names[point]: gain for point, gain in gains.items()})
+    text += f": {scores.none.value:.3f} with nothing enhanced, {scores.all.value:.3f} with everything"
     if not has_original:
         text += ", against the upscaler's own frames"
-    if answer == CANNOT_TELL:
-        return Verdict(answer, f"{text}, which may be less than {LEAST_GAIN}", "use more --frames")
     if answer == NOT_WORTH_IT and has_original and is_upscaled and 1 - scores.none.value >= LEAST_GAIN:
         text += f"; the originals would gain {1 - scores.none.value:.3f}, so try another --upscaler"
-    return Verdict(answer, text)
+    return Verdict(answer, text, "use more --frames" if answer == CANNOT_TELL else "")
 
 
 def gain_table(estimate: GainEstimate) -> str:
@@ -237,7 +259,7 @@ def gain_figure(estimate: GainEstimate, title: str) -> Figure:
         return figure
     for place, score in enumerate(estimate.rows.values()):
         low, high = score.interval_95
-        axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE)[place])
+        axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE, plots.BLACK)[place])
         axes.plot([place, place], [low, high], color=plots.BLACK, linewidth=1.4)
     axes.set_xticks(range(len(estimate.rows)), list(estimate.rows))
     return figure

@@ -4,7 +4,7 @@ An answer is given where the whole 95 % interval (bootstrap over blocks of neigh
 threshold; otherwise the verdict is that one cannot tell. docs/results.md explains the thresholds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -90,6 +90,23 @@ def side_of(estimate: Estimate, threshold: float) -> str:
     """WORTH_IT where the whole interval is at or above the threshold, NOT_WORTH_IT where it is below."""
     low, high = estimate.interval_95
     return WORTH_IT if low >= threshold else NOT_WORTH_IT if high < threshold else CANNOT_TELL
+
+
+_HELPS = {WORTH_IT: "helps", NOT_WORTH_IT: "does not help", CANNOT_TELL: "may help"}
+
+
+def helping(gains: Mapping[str, Estimate]) -> tuple[str, str]:
+    """(the answer, a text) on ways to enhance, from how much more each scores than nothing enhanced.
+
+    One helps where its gain is at least LEAST_GAIN, and does not where it is less, as `side_of` says. Enhancement is
+    worth it where one of them helps, and not where none may.
+    """
+    answers = {name: side_of(gain, LEAST_GAIN) for name, gain in gains.items()}
+    text = ", ".join(
+        "{} {} ({:+.3f}, {:+.3f} to {:+.3f})".format(name, _HELPS[answers[name]], gain.value, *gain.interval_95)
+        for name, gain in gains.items()
+    )
+    return next(one for one in (WORTH_IT, CANNOT_TELL, NOT_WORTH_IT) if one in answers.values()), text
 
 
 def gain_text(none: float, gain: Estimate, answer: str) -> str:

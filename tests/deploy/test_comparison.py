@@ -34,15 +34,20 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
         ({"none": (2, 1), "whole": (9, 4), "ours": (9, 8)}, "not worth it", "at 0.5 times its frames a second"),
         ({"none": (2, 1), "whole": (9, 8), "ours": (4, 2)}, "worth it", "a second; a larger budget may bring the rest"),
         ({"none": (2, 1), "whole": (9, 8), "ours": (2, 2)}, "cannot tell", "a larger budget may bring the rest"),
-        ({"none": (9, 1), "whole": (9, 8), "ours": (9, 2)}, "not worth it", "enhancement does not help this detector"),
-        ({"none": (9, 1), "whole": (2, 8), "ours": (9, 2)}, "not worth it", "F1 0.947 with nothing enhanced, 0.333"),
+        (
+            {"none": (9, 1), "whole": (2, 8), "ours": (9, 2)},
+            "not worth it",
+            "whole-frame super-resolution does not help (-0.614, -0.614 to -0.614), predictor, 2.5% does not help "
+            "(+0.000, +0.000 to +0.000): F1 0.947 with nothing enhanced, 0.333 with whole-frame super-resolution, ",
+        ),
         (
             {"none": (2, 1), "whole": (2, 8), "ours": (9, 2)},
             "worth it",
-            "predictor, 2.5% brings F1 from 0.333 with nothing enhanced to 0.947 against the original HR frames, at "
-            "4.0 times the frames a second of whole-frame super-resolution, which has 0.333",
+            "whole-frame super-resolution does not help (+0.000, +0.000 to +0.000), predictor, 2.5% helps (+0.614, "
+            "+0.614 to +0.614): F1 0.333 with nothing enhanced, 0.333 with whole-frame super-resolution, 0.947 with "
+            "predictor, 2.5% against the original HR frames; predictor, 2.5% has 4.0 times the frames a second",
         ),
-        ({"none": (2, 1), "whole": (9, 8)}, "worth it", "whole-frame super-resolution gains 0.614 of F1"),
+        ({"none": (2, 1), "whole": (9, 8)}, "worth it", "whole-frame super-resolution helps (+0.614, "),
         ({"none": (2, 1), "whole": (9, 8), "frames": 19}, "cannot tell", "19 frames, fewer than 20; use more frames"),
         ({"none": (0, 1), "whole": (0, 8), "objects": 0}, "cannot tell", "so F1 says nothing; lower --score_threshold"),
     ],
