@@ -4,6 +4,7 @@ credentials, and interrupts.
 
 import errno
 import re
+import resource
 
 NO_MEMORY = (
     "there is too little memory, or this process may not have more (ulimit -a); end other programs, or raise the limit"
@@ -46,9 +47,17 @@ def printable(text: str) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether this process may not have the memory or the threads that it asked for."""
+    """Whether this process may not have the memory or the threads that it asked for.
+
+    Libraries in C make other errors of theirs of it, raised from it or, as SystemError, with no word of it: under a
+    limit for memory, these count too.
+    """
     is_refused = getattr(error, "errno", None) in (errno.ENOMEM, errno.EAGAIN)
-    return isinstance(error, MemoryError) or is_refused or any(said in str(error) for said in _OF_MEMORY)
+    is_limited = resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+    if isinstance(error, MemoryError) or is_refused or (isinstance(error, SystemError) and is_limited):
+        return True
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return any(said in str(error) for said in _OF_MEMORY) or (before is not None and lacks_memory(before))
 
 
 def resumable(kept: str) -> KeyboardInterrupt:

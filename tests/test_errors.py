@@ -1,6 +1,6 @@
 import pytest
 
-from regenhance_data.errors import one_line, redacted
+from regenhance_data.errors import lacks_memory, one_line, redacted
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_an_exception_without_a_word_is_quoted_with_its_type(error, said):
 )
 def test_urls_are_shown_without_credentials(text, shown):
     assert redacted(text) == redacted(redacted(text)) == shown
+
+
+def test_an_error_that_a_library_made_of_too_little_memory_is_known_by_what_it_comes_from():
+    assert not lacks_memory(SystemError("returned NULL without setting an exception"))
+    odd = SystemError("returned a result with an exception set")
+    odd.__cause__ = MemoryError()
+    assert lacks_memory(odd)
