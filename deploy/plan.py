@@ -29,10 +29,13 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.evaluation.bootstrap import CurvePoint
 from regenhance_data.evaluation.inputs import refuse_without_detector
-from regenhance_data.evaluation.record import METRIC_NAMES
+from regenhance_data.evaluation.record import METRIC_NAMES, WORTH_IT
+from regenhance_data.evaluation.verdict import against_static
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
+from regenhance_data.importance.static_map import STATIC, static_maps
 from regenhance_data.io.files import alone, digest, refuse_missing, sha256, write_json
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
@@ -89,6 +92,7 @@ def main(args: argparse.Namespace) -> None:
     clips, has_originals = read_clips(args, dataset)
     warn_of_rate(args, dataset, [clip[0].camera for clip in clips])
     engines, detector, files = load_engines(args, dataset, clips)
+    console.tell(f"upscaler {engines.upscaler.read_as}; detector {detector.read_as} in {detector.engine}")
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting
     from deploy.online.planning import Scores, to_measure
     from deploy.online.trials import Trials
@@ -107,7 +111,26 @@ def main(args: argparse.Namespace) -> None:
     record = decide(
         target, finalists, scores, engines, clips, len(trials.done), (metric, reference), (machine_of(threads), files)
     )
-    write_results(args, replace(record, recall=recall_of(args, dataset, engines, clips, detector)))
+    verdict = replace(
+        record.verdict, reason=record.verdict.reason + against_static_map(record, dataset, trials, scores)
+    )
+    write_results(args, replace(record, verdict=verdict, recall=recall_of(args, dataset, engines, clips, detector)))
+
+
+def against_static_map(record: "PlanRecord", dataset: Dataset, trials: "Trials", scores: "Scores") -> str:
+    """What ends the verdict where enhancing is worth it: whether the predictor is, by a trial of the chosen settings
+    with the static map in its place; "" where there is no such map.
+    """
+    plan, chosen = record.chosen.plan, "predictor"
+    if record.verdict.answer != WORTH_IT or plan.mode not in ("regions", "atlas"):
+        return ""
+    maps = static_maps(dataset, record.clips)
+    if not maps:
+        return ""
+    static = trials.with_importance(plan, lambda frames: np.stack([maps[frame.camera] for frame in frames]))
+    pairs = zip(trials(plan).counts, static.counts, strict=True)
+    counts = [{CurvePoint(chosen, plan.budget): a, CurvePoint(STATIC, plan.budget): b} for a, b in pairs]
+    return against_static(counts, scores.clips, scores.score, chosen, plan.budget)
 
 
 def recall_of(
@@ -180,9 +203,9 @@ def warn_of_rate(args: argparse.Namespace, dataset: Dataset, clips: "list[str]")
     rates = [record.frame_rate for clip in clips if (record := dataset.record.clips.get(clip)) and record.frame_rate]
     if args.target_fps and rates and max(rates) > _FASTER * args.target_fps:
         console.warn(
-            f"{args.data}: has {max(rates):g} frames a second, the target is {args.target_fps:g}: between those more "
-            "changes, so what is kept from one frame for the next is worth less than it is here; extract clips with "
-            f"--fps {args.target_fps:g}"
+            f"{args.data}: has {max(rates):g} frames a second, the target is {args.target_fps:g}; frames that are "
+            "further apart differ more, so what is kept from one for the next is worth less than it is here; extract "
+            f"clips with --fps {args.target_fps:g}"
         )
 
 
@@ -212,7 +235,6 @@ def load_engines(
             read_plan(args.check).files.refuse_others(args.check, args.predictor, given, settings)
         upscaler = load_online_upscaler(given, threads=args.threads)
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
-    console.tell(f"upscaler {upscaler.read_as}; detector {detector.read_as} in {detector.engine}")
     yaml = dataset.record.path
     about = [sha256(yaml) if yaml.is_file() else "", *((one.camera, one.number) for clip in clips for one in clip)]
     files = Files(
@@ -354,6 +376,7 @@ def hold(
 ) -> None:
     """Measure the chosen point of a plan on other frames; write check.json."""
     from deploy.online.plan_file import read_plan
+    from deploy.online.plan_report import held_against
     from deploy.online.timing import measured, spread
 
     record = read_plan(path)
@@ -361,10 +384,12 @@ def hold(
     score = scores.estimate(trials(plan))
     slowest, fps, fastest = spread(measured(engines, [plan], clips, record.target.cameras)[plan].fps)
     found = {"score": score.json_value(), "interval_95": score.json_interval(), "frames": len(scores.clips)}
-    planned = {"frames_per_second": promised.fps[1], "score": promised.score.json_value()}
+    planned: dict[str, Any] = {"frames_per_second": promised.fps[1], "score": promised.score.json_value()}
+    planned |= {"interval_95": promised.score.json_interval(), "frames": record.frames}
     found["frames_per_second"] = [slowest, fps, fastest]
     write_json(save_dir / "check.json", {"measured": found, "planned": planned})
-    judged = f"{METRIC_NAMES[record.metric]} {score.text} ({score.interval_text}), planned {promised.score.text}"
+    held = held_against(score, len(scores.clips), promised.score, record.frames)
+    judged = f"{METRIC_NAMES[record.metric]} {held}"
     speed = f"{fps:.2f} frames a second ({slowest:.2f}-{fastest:.2f}), planned {promised.fps[1]:.2f}"
     print(f"{judged}; {speed} ({fps / promised.fps[1] - 1:+.0%})")
 

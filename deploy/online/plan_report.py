@@ -1,5 +1,6 @@
 """A plan for people: the front as a table and as a plot, the answer in a sentence, plan.html."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from deploy.online.plan_file import PlanRecord, Point
 from deploy.online.planning import DO_NOT_ENHANCE, NOT_REACHABLE, Target
 from regenhance_data import plots
 from regenhance_data.console import text_table
-from regenhance_data.evaluation.record import METRIC_NAMES
+from regenhance_data.evaluation.record import METRIC_NAMES, Estimate
 from regenhance_data.reports.plan import write_page_of_plan
+
+_ROUNDING = 1e-9
 
 
 def in_words(plan: Plan) -> str:
@@ -33,7 +36,7 @@ def sentence(record: PlanRecord) -> str:
     fps = chosen.fps[1]
     each = f" of each of {record.target.cameras} cameras" if record.target.cameras > 1 else ""
     speed = f"{fps / record.target.cameras:.2f} frames a second{each}"
-    score = f"{name} {chosen.score.text} against {record.reference}"
+    score = f"{name} {with_interval(chosen.score, record.frames)} against {record.reference}"
     if record.answer == NOT_REACHABLE:
         most, rest = (speed, score) if record.target.fps is not None else (score, speed)
         target = target_in_words(record.target, name)
@@ -42,6 +45,22 @@ def sentence(record: PlanRecord) -> str:
     if record.answer == DO_NOT_ENHANCE:
         return f"{DO_NOT_ENHANCE}: {record.verdict.reason}; {does}"
     return f"{does} ({record.verdict.text})"
+
+
+def with_interval(score: Estimate, frames: int) -> str:
+    """A score, and what so many frames tell of it."""
+    return f"{score.text} (95 %: {score.interval_text} from {frames} frames)" if score.is_known else score.text
+
+
+def held_against(found: Estimate, frames: int, planned: Estimate, planned_frames: int) -> str:
+    """A score beside the planned one, each of so many frames, and whether so few tell them apart."""
+    both = f"{with_interval(found, frames)}, planned {with_interval(planned, planned_frames)}"
+    if not (found.is_known and planned.is_known):
+        return both
+    half = [(high - low) / 2 for low, high in (found.interval_95, planned.interval_95)]
+    difference, told = found.value - planned.value, math.hypot(*half)
+    is_told = abs(difference) > told + _ROUNDING
+    return f"{both}: {difference:+.3f}, {'more' if is_told else 'no more'} than chance explains (±{told:.3f})"
 
 
 def target_in_words(target: Target, metric: str) -> str:

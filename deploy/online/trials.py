@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import groupby
@@ -118,6 +119,12 @@ class Trials:
             kept = sum(run.kept for run in runs) / searched
             self._done[plan] = Trial(plan, tuple(self._counts([run.found for run in runs])), ms, kept)
         return self._done[plan]
+
+    def with_importance(self, plan: Plan, importance: Importance) -> Trial:
+        """The trial of a plan with other importance than the predictor's."""
+        others = copy(self)
+        others._engines, others._done, others._runs = replace(self._engines, predict=importance), {}, {}
+        return others(plan)
 
     def _run(self, plan: Plan, first: int) -> "_Run":
         """A plan on the frames from this one on."""

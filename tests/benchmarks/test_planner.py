@@ -16,7 +16,7 @@ from deploy import plan
 from deploy.online.comparison import counting
 from deploy.online.plan import Plan
 from deploy.online.plan_file import read_plan
-from deploy.online.plan_report import in_words
+from deploy.online.plan_report import held_against, in_words
 from deploy.online.planning import DETECT_EVERY, NO_CACHE, NONE, THRESHOLDS, WHOLE, Scores
 from deploy.online.strategies import KnownFrame
 from deploy.online.timing import measured, spread
@@ -58,7 +58,8 @@ def test_a_plan_holds_on_other_frames(tmp_path):
     threads = [] if record.machine.threads is None else ["--threads", str(record.machine.threads)]
     test, scores, engines, clips = trials_of([*words, *threads], "test", cameras)
     value, fps = scores.value(test(chosen)), spread(measured(engines, [chosen], clips, cameras)[chosen].fps)[1]
-    print(f"  {in_words(chosen)}: {record.metric} {value:.3f}, planned {record.chosen.score.value:.3f}")
+    held = held_against(scores.estimate(test(chosen)), len(scores.clips), record.chosen.score, record.frames)
+    print(f"  {in_words(chosen)}: {record.metric} {held}")
     print(f"  {fps:.2f} frames a second, planned {record.chosen.fps[1]:.2f} ({fps / record.chosen.fps[1] - 1:+.0%})")
     validation, scores_there, *_ = trials_of([*words, *threads], "val", cameras)
     plans = [*grid(engines.exact_px or 0), chosen]

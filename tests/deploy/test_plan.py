@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from deploy import plan, run_cameras
 from deploy.online.plan import MODES, Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, plan_to_dict, read_plan, write_plan
+from deploy.online.plan_report import held_against
 from deploy.online.planning import (
     DO_NOT_ENHANCE,
     NO_CACHE,
@@ -30,6 +32,7 @@ from deploy.online.planning import (
 )
 from deploy.online.trials import Trial, Trials
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.io.images import write_image
@@ -131,8 +134,19 @@ def test_a_target_that_is_not_reachable_is_told_with_the_most_that_is(data, part
 def test_a_plan_is_held_against_other_frames(planned, data, parts, tmp_path, capsys):
     words = ["--data", data, *parts, "--save_dir", tmp_path, "--check", planned / "plan.json"]
     plan.main(plan.make_parser().parse_args([str(word) for word in words]))
-    assert "F1 1.000 (1.00-1.00), planned 1.000; " in capsys.readouterr().out
+    same = "1.000 (95 %: 1.00-1.00 from 24 frames)"
+    assert f"F1 {same}, planned {same}: +0.000, no more than chance explains (±0.000); " in capsys.readouterr().out
     assert json.loads((tmp_path / "check.json").read_text())["measured"]["score"] == 1
+
+
+def test_a_difference_is_held_against_what_so_few_frames_tell():
+    planned = Estimate(0.66, (0.61, 0.71))
+    told = [held_against(Estimate(value, (value - 0.05, value + 0.05)), 24, planned, 37) for value in (0.61, 0.5)]
+    assert told[0].endswith(
+        "planned 0.660 (95 %: 0.61-0.71 from 37 frames): -0.050, no more than chance explains (±0.071)"
+    )
+    assert told[1].endswith("-0.160, more than chance explains (±0.071)")
+    assert held_against(planned, 24, Estimate(math.nan, (math.nan, math.nan)), 9).endswith("planned –")
 
 
 @pytest.mark.parametrize(
@@ -428,6 +442,31 @@ def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on_anew_after_a_ga
             if found is not None:
                 expected[number].append(count_matches(found, detector.detect(frame.original[None])[0]))
     np.testing.assert_allclose(trials(settings_of).counts, [np.mean(some, axis=0) for some in expected])
+
+
+def test_the_verdict_says_whether_the_predictor_is_better_than_the_static_map(planned, data, parts, tmp_path):
+    dataset = Dataset.open(shutil.copytree(data, tmp_path / "data"))
+    dataset.write_split("train", dataset.frames("gate"))
+    top_row = np.zeros((FRAMES, *dataset.grid("gate").shape), np.float32)  # where there are few objects
+    top_row[:, 0] = 1
+    write_importance(dataset.importance_path("gate"), top_row, np.arange(FRAMES))
+    words = ["--data", dataset.root, *parts, "--save_dir", tmp_path]
+    args = plan.make_parser().parse_args([str(word) for word in words])
+    clips, _ = plan.read_clips(args, dataset)
+    engines, detector, _ = plan.load_engines(args, dataset, clips)
+    trials = Trials(engines, clips, 1, plan.reference_by(args, detector), count_matches)
+    record, scores = read_plan(planned / "plan.json"), Scores(f1, ["gate"] * FRAMES)
+
+    def ending(one: Plan) -> str:
+        return plan.against_static_map(
+            replace(record, chosen=replace(record.chosen, plan=one), verdict=Verdict(WORTH_IT, "")),
+            dataset,
+            trials,
+            scores,
+        )
+
+    assert ending(regions(0.3)).endswith(" above the static map")
+    assert ending(WHOLE) == ""
 
 
 def test_a_cache_that_harms_where_frames_are_left_out_is_not_planned():
