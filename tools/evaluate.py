@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="JSON of true boxes on HR frames, not for segmentation: "
         '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
     )
+    parser.add_argument("--counts", action="store_true", help="also write counts.json: the counts of each frame")
     add_input_arguments(parser, split="test")
     return parser
 
@@ -98,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
     # these import PyTorch
     from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
     from regenhance_data.evaluation.evaluate import evaluate
-    from regenhance_data.evaluation.kept import FrameCounts, inputs_digest
+    from regenhance_data.evaluation.kept import EvaluatedCounts, FrameCounts, frame_key, inputs_digest, write_counts
     from regenhance_data.evaluation.truth import read_truth
     from regenhance_data.importance.static_map import static_map_files
     from regenhance_data.stages.make_importance import sampled_hr_frames
@@ -126,6 +127,10 @@ def main(args: argparse.Namespace) -> None:
         result = replace(result, names=display_names(args.model or []))
         settings = EvaluationSettings(**vars(inputs.settings), models=models)
         write_results(args.save_dir, EvaluationRecord(result, settings))
+        if args.counts:
+            counts = {key: kept.known[key].against_hr for key in map(frame_key, frames)}
+            paths = {curve: model.model for curve, model in models.items()}
+            write_counts(args.save_dir / "counts.json", EvaluatedCounts(result.metric, paths, counts))
     warn_of_empty_frames(
         result.frames - (result.frames_with_objects or 0),
         result.frames,

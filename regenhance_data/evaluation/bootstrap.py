@@ -80,6 +80,26 @@ def bootstrap_lead(
     return bootstrap_gain(pairs, ALL_ENHANCED, blocks, score)[0]
 
 
+def resampled_scores(
+    frames: Sequence[Counts], blocks: Sequence[int], score: Score = f1, seed: int = 0
+) -> dict[CurvePoint, np.ndarray]:
+    """The score at every point, float64 [1 + RESAMPLES]: that of the frames, then that of each resample of blocks.
+
+    The resamples are the same at every point, so what is computed from several points is paired; `estimate_of` makes an
+    estimate of it. blocks: as `bootstrap_gain` takes them. seed: another one draws other blocks, as clips need whose
+    scores are averaged.
+    """
+    weights = _resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]
+    weights = np.concatenate([np.ones((1, len(frames)), np.int64), weights])
+    stacked = {point: _stacked(frames, point) for point in frames[0]}
+    return {point: _score(score, np.tensordot(weights, some, 1), some.ndim) for point, some in stacked.items()}
+
+
+def estimate_of(resampled: np.ndarray) -> Estimate:
+    """The estimate of what was computed from `resampled_scores`, float64 [1 + RESAMPLES]."""
+    return Estimate(float(resampled[0]), _interval_95(resampled[1:]))
+
+
 def blocks_of(clips: Iterable[str]) -> list[int]:
     """The block of each frame, from the clip of each, in order: about n^(1/3) neighbouring ones of a clip of n frames.
 
@@ -131,9 +151,9 @@ def _score(score: Score, counts: np.ndarray, ndim: int) -> np.ndarray:
     return np.where(objects > 0, score(counts), np.nan)
 
 
-def _resampling_weights(frames: int) -> np.ndarray:
+def _resampling_weights(frames: int, seed: int = 0) -> np.ndarray:
     """How often each frame is drawn in each resample: int64 [RESAMPLES, frames], the same in every call."""
-    return np.random.default_rng(0).multinomial(frames, [1 / frames] * frames, RESAMPLES)
+    return np.random.default_rng(seed).multinomial(frames, [1 / frames] * frames, RESAMPLES)
 
 
 def _interval_95(resampled: np.ndarray) -> tuple[float, float]:

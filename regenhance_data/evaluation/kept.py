@@ -9,9 +9,10 @@ import numpy as np
 from regenhance_data import __version__
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import fingerprint
+from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint
-from regenhance_data.evaluation.record import EvaluatedModel, InputSettings
-from regenhance_data.io.files import digest, sha256
+from regenhance_data.evaluation.record import METRIC_NAMES, EvaluatedModel, InputSettings
+from regenhance_data.io.files import digest, read_json, sha256, write_json
 
 
 class FrameCounts(NamedTuple):
@@ -38,6 +39,35 @@ def counts_to_json(counts: Counts | None) -> Any:
 def counts_from_json(value: Any) -> Counts:
     """The counts that `counts_to_json` made a plain value of."""
     return {CurvePoint(str(curve), float(budget)): np.array(values, float) for curve, budget, values in value}
+
+
+class EvaluatedCounts(NamedTuple):
+    """The content of counts.json. metric: a key of METRIC_NAMES. models: {curve: its model's path}. frames: the counts
+    of each, against the HR frames, in order.
+    """
+
+    metric: str
+    models: dict[str, str]
+    frames: dict[str, Counts]
+
+
+def write_counts(path: Path, counts: EvaluatedCounts) -> None:
+    """Write counts.json to `path`, for statistics of one's own; `read_counts` reads it."""
+    frames = {name: counts_to_json(of_frame) for name, of_frame in counts.frames.items()}
+    write_json(path, {"metric": counts.metric, "models": counts.models, "frames": frames})
+
+
+def read_counts(path: Path) -> EvaluatedCounts:
+    """InputError when it is missing or anything else than `write_counts` writes."""
+    content = read_json(path)
+    try:
+        frames = {str(name): counts_from_json(of_frame) for name, of_frame in content["frames"].items()}
+        if content["metric"] not in METRIC_NAMES or len({*map(frozenset, frames.values())}) != 1:
+            raise ValueError("another metric, no frame, or frames with other curves")
+        models = {str(curve): str(model) for curve, model in content["models"].items()}
+        return EvaluatedCounts(content["metric"], models, frames)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise InputError(f"{path}: is not a counts.json of tools/evaluate.py --counts; run it again") from None
 
 
 def keyed(frames: Sequence[Frame]) -> dict[str, Frame]:
