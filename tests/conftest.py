@@ -30,9 +30,12 @@ NEED = {
         *("stages/test_resume.py", "deploy/test_graph.py", "tools/test_demo.py", "tools/test_kinds.py", "test_fuzz.py"),
         *("reports/test_demo.py", "deploy/test_detectors.py", "deploy/test_run_cameras.py"),
         *("deploy/test_plan.py", "deploy/test_holding.py", "deploy/test_metrics.py"),
-        *("tools/test_evaluate_online.py", "tuning"),
+        *("tools/test_evaluate_online.py", "tuning", "many_clips/test_bench.py"),
     ),
-    "paddle": ("predictors/paddleseg", "deploy/test_predictors.py", "tools/test_demo.py", "test_fuzz.py"),
+    "paddle": (
+        *("predictors/paddleseg", "deploy/test_predictors.py", "tools/test_demo.py", "test_fuzz.py"),
+        "many_clips/test_bench.py",
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from tests.support.files import ROOT
 LAYERS = {
     "regenhance_data": "errors grid defaults kinds signals < console detections < cli < parallel < io < plots metrics"
     " regions < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation"
-    " < reports tuning",
+    " < many_clips < reports tuning",
     "deploy": "contract < artifacts < backends < export < online benchmarking serving",
 }
 TORCH, PADDLE = {"torch", "torchvision", "onnx2torch", "spandrel", "detectron2"}, {"paddle", "paddleseg", "paddle2onnx"}

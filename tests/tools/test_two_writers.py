@@ -18,6 +18,7 @@ COMMANDS = {
     "deploy.make_triton_repository": ("make_triton_repository", "--models", "M.onnx"),
     "deploy.run_cameras": ("run", "--video", "rtsp://10.255.255.1/x", *PREDICTOR, "--detector", "builtin"),
     "deploy.plan": ("plan", *DATA, *PREDICTOR, "--target_fps", "5"),
+    "tools.benchmark_clips": ("benchmark_clips", "--manifest", "M.yaml"),
     "tools.compare_formulas": ("compare_formulas", *DATA),
     "tools.demo": ("demo",),
     "tools.estimate_gain": ("estimate_gain", *DATA),

@@ -1,0 +1,147 @@
+"""The recipe of a benchmark: the commands that lead from a clip's video to the counts of its test frames."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from regenhance_data.errors import InputError
+from regenhance_data.io.video import inspect_video
+from regenhance_data.many_clips.manifest import BenchmarkClip
+from regenhance_data.many_clips.steps import Step
+from regenhance_data.predictors.paddleseg.arguments import make_parser
+
+OWN, OTHERS, ZERO_SHOT = "own", "others", "zero-shot"
+COUNTS = "counts.json"
+_BEST = Path("best_model/model.pdparams")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a predictor is trained. name: "" where there is only one. options: the flags of `paddleseg train` with
+    --config, without --opts. opts: its config entries.
+    """
+
+    name: str
+    config: Path
+    options: tuple[str, ...]
+    opts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One predictor of a benchmark. way: its column. train: the step that makes its weights, None where they were
+    given. export: the step that makes its model.
+    """
+
+    way: str
+    train: Step | None
+    export: Step
+
+
+def read_recipe(text: str, config: Path) -> Recipe:
+    """The recipe in "NAME: FLAGS" or "FLAGS", flags of `paddleseg train`. InputError, or exit 2 with argparse's line,
+    for flags that it does not have.
+    """
+    name, _, flags = text.partition(":") if not text.lstrip().startswith("-") and ":" in text else ("", "", text)
+    try:
+        words = shlex.split(flags)
+    except ValueError as error:
+        raise InputError(f"--train_options {text!r:.80}: {error}") from None
+    parser = make_parser("train")
+    args, unread = parser.parse_known_args(["--config", str(config), *words])
+    if unread:
+        raise InputError(
+            f"--train_options {text!r:.80}: paddleseg train has no {unread[0]}; see paddleseg train --help"
+        )
+    if args.opts and "--opts" in words:
+        start = words.index("--opts")
+        words[start : start + 1 + len(args.opts)] = []
+    return Recipe(name.strip(), args.config, tuple(words), tuple(args.opts or ()))
+
+
+def way_of(recipe: Recipe, trained_on: str) -> str:
+    """The name of the column of the predictors that a recipe makes of the own clip or of the others."""
+    return f"{recipe.name}, {trained_on}" if recipe.name else trained_on
+
+
+def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
+    """Video → frames, importance and labels in `data`. InputError for a video that cannot be read."""
+    height = clip.height or inspect_video(clip.video).upright_hw[0] // (clip.scale or 1)
+    flags = {name: getattr(clip, name) for name in ("every", "fps", "max_frames", "jpeg_quality")}
+    given = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
+    extract = ["tools/extract.py", "--video", str(clip.video), "--data", str(data), "--height", str(height)]
+    frames = Step("frames", (*extract, "--keep_hr", "--overwrite", *given), data / "origin_images", files=(clip.video,))
+    counted = ["--classes", *clip.classes] if clip.classes else []
+    counted += ["--max_box_area", str(clip.max_box_area)] if clip.max_box_area else []
+    weights = Path(clip.detector.partition(":")[2])
+    importance = Step(
+        "importance",
+        ("tools/make_importance.py", "--data", str(data), "--detector", clip.detector, *counted),
+        data / "importance",
+        files=(weights,) if weights.suffix else (),
+        after=(frames,),
+    )
+    labels = Step("labels", ("tools/make_seg_dataset.py", "--data", str(data)), data / "train.txt", after=(importance,))
+    return [frames, importance, labels]
+
+
+def train_steps(
+    recipe: Recipe, way: str, seed: int, root: Path, lists: tuple[str, str], data: Path, folder: Path, after: list[Step]
+) -> Training:
+    """Train on the dataset in `root` by its lists (train, val), and export for the frames in `data`.
+
+    after: the steps that made the frames. The results are in `folder`.
+    """
+    own = ["--dataset_root", str(root), "--save_dir", str(folder), "--seed", str(seed), "--overwrite"]
+    paths = [
+        f"{name}_dataset.{name}_path={root}/{listed}.txt" for name, listed in zip(("train", "val"), lists, strict=True)
+    ]
+    words = ["paddleseg", "train", "--config", str(recipe.config), *recipe.options, *own]
+    what, weights = f"train, {way}, seed {seed}", folder / _BEST
+    train = Step(what, (*words, "--opts", *recipe.opts, *paths), weights, files=(recipe.config,), after=tuple(after))
+    return Training(way, train, _export(recipe, way, weights, data, folder, (train,)))
+
+
+def zero_shot(recipe: Recipe, weights: Path, data: Path, folder: Path, after: list[Step]) -> Training:
+    """Export given weights for the frames in `data`, without a training."""
+    return Training(ZERO_SHOT, None, _export(recipe, ZERO_SHOT, weights, data, folder, tuple(after), (weights,)))
+
+
+def _export(
+    recipe: Recipe,
+    way: str,
+    weights: Path,
+    data: Path,
+    folder: Path,
+    after: tuple[Step, ...],
+    files: tuple[Path, ...] = (),
+) -> Step:
+    words = ["deploy/export_onnx.py", "--config", str(recipe.config), "--model_path", str(weights)]
+    words += [
+        "--dataset_root",
+        str(data),
+        "--save_dir",
+        str(folder),
+        *(["--opts", *recipe.opts] if recipe.opts else []),
+    ]
+    return Step(f"export, {way}", tuple(words), folder / f"{recipe.config.stem}.onnx", files, after)
+
+
+def evaluation_step(
+    data: Path, trainings: Sequence[Training], budgets: Sequence[float], folder: Path, after: list[Step]
+) -> Step:
+    """Evaluate all predictors of a clip on its test frames, beside the baselines; the counts are in `folder`."""
+    models = [str(training.export.makes) for training in trainings]
+    words = ["tools/evaluate.py", "--data", str(data), "--save_dir", str(folder), "--counts"]
+    words += ["--budgets", *map(str, budgets), *(["--model", *models] if models else [])]
+    steps = (*after, *(training.export for training in trainings))
+    return Step("evaluation", tuple(words), folder / COUNTS, after=steps)
+
+
+def models_of(trainings: Sequence[Training]) -> Mapping[str, list[str]]:
+    """{way: the models of its seeds}."""
+    found: dict[str, list[str]] = {}
+    for training in trainings:
+        found.setdefault(training.way, []).append(str(training.export.makes))
+    return found

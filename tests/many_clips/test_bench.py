@@ -1,0 +1,110 @@
+"""The benchmark of many clips on small rendered videos, with the real commands."""
+
+import importlib
+import json
+
+import pytest
+
+from regenhance_data.errors import InputError
+from tests.support.cameras import square_frames
+from tests.support.commands import paddleseg
+from tests.support.files import ROOT, content, encode
+from tools import benchmark_clips
+
+FEW = "--use_ema --iters 2 --batch_size 2 --save_interval 1"
+SIZES = {"gate": (96, 128), "yard": (64, 96)}  # of HR frames
+
+
+def here(words, log):
+    """A command in this process, where Paddle and PyTorch are loaded once."""
+    if words[0] == "paddleseg":
+        assert paddleseg(*words[1:]) == 0
+        return
+    alone = ["--workers", "1"] if "make_importance" in words[0] else []  # a process that loads PyTorch is slow to begin
+    module = importlib.import_module(words[0].removesuffix(".py").replace("/", "."))
+    module.main(module.make_parser().parse_args([*words[1:], *alone]))
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory, detector_file):
+    """Two clips of other sizes, and one that is no video."""
+    root = tmp_path_factory.mktemp("clips")
+    for seed, (clip, hw) in enumerate(SIZES.items()):
+        encode(root / f"{clip}.mp4", square_frames(30, *hw, seed=seed), pixel_format="yuv444p")
+    (root / "torn.mp4").write_bytes(b"no video")
+    clips = "".join(f"  - {{video: {name}.mp4, licence: <none>}}\n" for name in ("gate", "torn", "yard"))
+    path = root / "clips.yaml"
+    path.write_text(f"defaults: {{detector: 'onnx:{detector_file}', scale: 2}}\nclips:\n{clips}")
+    return path
+
+
+def benchmark(monkeypatch, execute, *words):
+    monkeypatch.setattr(benchmark_clips, "run_command", lambda root, words, log: execute(words, log))
+    benchmark_clips.main(benchmark_clips.make_parser().parse_args([*map(str, words), "--train_options", FEW]))
+
+
+@pytest.mark.slow
+def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_done_twice(
+    manifest, tmp_path, monkeypatch, capsys
+):
+    done = []
+
+    def until_the_ninth(words, log):
+        if len(done) == 9:
+            raise KeyboardInterrupt
+        here(words, log)
+        done.append(words)
+
+    def go_on(words, log):
+        here(words, log)
+        done.append(words)
+
+    flags = ("--manifest", manifest, "--save_dir", tmp_path / "run", "--labelled", 2, "all", "--budgets", 0.1)
+    with pytest.raises(KeyboardInterrupt, match="3 steps are done; give the command again"):
+        benchmark(monkeypatch, until_the_ninth, *flags)
+    capsys.readouterr()
+    benchmark(monkeypatch, go_on, *flags)
+    assert len(done) == len(set(map(tuple, done))) == 2 * (3 + 2 + 2 + 1 + 2 + 1)
+    said = capsys.readouterr()
+    assert said.err.count("torn.mp4: not a video") == 1
+    page = (tmp_path / "run/report.html").read_text()
+    assert "torn.mp4: not a video" in page
+    assert "&lt;none&gt;" in page
+    assert "https://" not in page.replace("http://www.w3.org", "")
+    written = json.loads((tmp_path / "run/benchmark_clips.json").read_text())
+    gate, torn, yard = written["clips"]
+    assert torn.keys() == {"clip", "failed"}
+    for clip in (gate, yard):
+        assert clip["ways"].keys() == {"own", "others"}
+        assert clip["scores"]["everything"]["1"]["value"] == 1
+    pool = tmp_path / "run/pool"
+    assert {line.split("/")[1] for line in (pool / "yard.others.train.txt").read_text().splitlines()} == {"gate"}
+    assert len((pool / "gate.2.train.txt").read_text().splitlines()) == 2
+
+    earlier = content(tmp_path / "run")
+    benchmark(monkeypatch, lambda words, log: pytest.fail(f"done again: {words}"), *flags)
+    assert content(tmp_path / "run") == earlier
+
+
+def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, run, manifest, tmp_path):
+    words = ("tools/benchmark_clips.py", "--manifest", manifest, "--clips", "torn", "--save_dir", tmp_path)
+    assert "no clip was measured" in refused(*words)
+    assert "torn" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--labelled", "0"), "--labelled 0: is given weights without training"),
+        (("--labelled", "few"), "--labelled few: expected numbers"),
+        (("--budgets", "2"), "--budgets: expected shares"),
+        (("--clips", "none"), "has no such clip; there are: highway_540p"),
+        (("--train_options", "--iters 1", "--iters 2"), "give each of several recipes a name"),
+        (("--train_options", "--itres 1"), "paddleseg train has no --itres"),
+    ],
+)
+def test_flags_that_mean_nothing_are_refused_before_anything_runs(flags, message, tmp_path):
+    given = ["--manifest", str(ROOT / "tests/benchmarks/clips.yaml"), "--save_dir", str(tmp_path / "out"), *flags]
+    with pytest.raises(InputError, match=message):
+        benchmark_clips.main(benchmark_clips.make_parser().parse_args(given))
+    assert not (tmp_path / "out").exists()
