@@ -47,7 +47,7 @@ def built_network(config: "PredictorConfig", weights: Path | None) -> Any:
 def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int, int]) -> onnx.ModelProto:
     """The network alone, [N, 3, H, W] → logits [N, K, H, W]; batch_size None leaves N open.
 
-    InputError where Paddle2ONNX cannot convert it.
+    InputError where it does not take frames of this size, or Paddle2ONNX cannot convert it.
     """
     # Paddle2ONNX folds constants with Polygraphy, which would install packages with pip.
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
@@ -61,7 +61,7 @@ def paddle_network_onnx(model: Any, batch_size: int | None, input_hw: tuple[int,
             with console.quiet_unless_it_fails(), _exact_adaptive_pooling():
                 save_graph(model, folder, [batch_size, 3, *input_hw])
                 paddle2onnx.export(graph, weights, made, opset_version=17)
-        except OSError:
+        except (OSError, InputError):
             raise
         except Exception as error:  # Paddle's and Paddle2ONNX's own errors have no base in common
             reason = one_line(error, from_end=True)
