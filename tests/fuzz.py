@@ -1,7 +1,7 @@
 """Damaged and hostile files against the commands: each input must end in exit 0, or in exit 2 with one line.
 
-Failures are tracebacks and any other exit, signals, more than 30 s or 20 s of the processor, files made outside the folders that were named
-(payloads in pickles and YAML try to), and what was written but does not open or was left unfinished.
+Failures are tracebacks and any other exit, signals, more than 30 s or 20 s of the processor, files made outside the
+named folders (payloads in pickles and YAML try to), and what was written but does not open or was left unfinished.
 
 python tests/fuzz.py --inputs 1000
 Most commands run in a fork of this process, which pays the imports once; some, as users run them, in a process of their
