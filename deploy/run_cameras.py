@@ -240,10 +240,10 @@ def watch_of(
     if recall:
         expected = Expected(plan.budget, recall.formula, dict(recall.at).get(plan.budget))
     upscaler = given_upscaler(args, int(predictor.metadata["scale"]))
-    of_plan = "" if expected.validated is not None or not args.plan else f", {args.plan} has no recall at this budget"
+    of_plan = "" if expected.validated is not None or not args.plan else f"; {args.plan} has none at this budget"
     console.tell(
-        f"watching the predictor on one frame in {args.watch} of each camera: recall {expected}{of_plan}; it is stale "
-        f"below {expected.limits[0]:.2f}"
+        f"watching the predictor on one frame in {args.watch} of each camera: it is stale below a recall of "
+        f"{expected.limits[0]:.2f} ({expected}{of_plan})"
     )
     return Watch(
         lambda: truth_by(upscaler, detector.settings, predictor.grid, expected.formula),

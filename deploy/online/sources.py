@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deploy.online.cameras import Camera, CameraFrame, frame_of
+from deploy.online.ports import LISTENS
 from deploy.online.rates import USUAL_RATE
 from deploy.online.readers import Connect, Counts, FileReader, LiveReader, Reader, Taken, as_input_error
-from deploy.online.streams import Patience, read_stream
+from deploy.online.streams import NobodyPushed, Patience, read_stream
 from regenhance_data.console import tell, warn
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.video_streams import VideoInfo
@@ -77,18 +78,25 @@ class Sources:
     def connect(self) -> dict[str, VideoInfo]:
         """What each camera is taken for that answers; a warning for each other one, which is asked again and again.
 
-        InputError where none does.
+        InputError where none does, nor listens for somebody who will push to it.
         """
         sources = list(self._sources.values())
+        for one in sources:
+            if one.camera.source.endswith(LISTENS):
+                tell(
+                    f"{one.camera.id}: listens for a stream that is pushed to {one.camera.shown.removesuffix(LISTENS)}"
+                )
         limit_s = self._patience.open_s + self._patience.read_s + 2 * self._patience.hang_s
         with self._news:
             self._news.wait_for(lambda: all(one.is_settled for one in sources), limit_s)
         found = {one.camera.id: one.info for one in sources if one.info is not None}
         problems = {one.camera.id: one.problem for one in sources if one.info is None}
-        if not found:
+        is_awaited = any(isinstance(problem, NobodyPushed) for problem in problems.values())
+        if not found and not is_awaited:
             raise InputError("; ".join(str(problem or "no answer") for problem in problems.values()))
+        others = "; the others go on without it" if len(sources) > 1 else ""
         for camera, problem in problems.items():
-            warn(f"{camera}: {problem or 'no answer yet'}; the others go on without it")
+            warn(f"{camera}: {problem or 'no answer yet'}{others}")
         return found
 
     def rounds(self, size_hw: tuple[int, int], seconds: float | None = None) -> Iterator[list[CameraFrame]]:

@@ -57,6 +57,10 @@ class PasswordRefused(InputError):
     """The camera wants another user or password."""
 
 
+class NobodyPushed(InputError):
+    """The stream is to be pushed, and has not been yet."""
+
+
 def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> Iterator[tuple[VideoInfo, av.VideoFrame]]:
     """What a live camera is taken for and its next frame, again and again.
 
@@ -179,7 +183,7 @@ def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> 
         return PasswordRefused(f"{shown}: the user or the password is refused; write {_CREDENTIALS}")
     if isinstance(error, TimeoutError | av.error.ExitError):
         if source.endswith(LISTENS):
-            return InputError(f"{shown}: nobody has pushed a stream to it; start the one that does")
+            return NobodyPushed(f"{shown}: nobody has pushed a stream to it; start the one that does")
         return InputError(f"{shown}: no answer for {patience.read_s:g} s; is the camera on, and the address right?")
     if source.startswith("/") and isinstance(error, OSError):
         return InputError(f"{shown}: {error.strerror}; is the device connected and free, and may this user read it?")

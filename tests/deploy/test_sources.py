@@ -170,17 +170,17 @@ def test_a_file_beside_a_live_camera_loses_nothing(tmp_path):
     assert [frame.captured_s is None for frame in (of(seen, "file")[0], of(seen, "gate")[0])] == [True, False]
 
 
-def test_a_pushed_rtsp_stream_is_taken_up_again():
+def test_a_pushed_rtsp_stream_is_waited_for_and_taken_up_again(capsys):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"rtsp://127.0.0.1:{port}/gate"
     context = multiprocessing.get_context("spawn")
-    with Sources([Camera("gate", f"{url}?listen")], patience=Patience(read_s=1)) as sources:
+    with Sources([Camera("gate", f"{url}?listen")], patience=Patience(open_s=1, read_s=1)) as sources:
+        assert sources.connect() == {}
+        assert f"gate: listens for a stream that is pushed to {url}\n" in capsys.readouterr().out
         for push in range(2):
             process = context.Process(target=push_rtsp, args=(url, FRAMES, 20), daemon=True)
             process.start()
-            if not push:
-                sources.connect()
             watch(sources, lambda seen, push=push: bool(seen) and sources.counts()["gate"]["reconnects"] >= push)
             process.kill()
             process.join()

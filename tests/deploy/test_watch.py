@@ -138,6 +138,10 @@ def test_a_run_is_watched_and_finds_the_same(parts, tmp_path, monkeypatch):
         run_cameras.main(
             run_cameras.make_parser().parse_args([*map(str, words), str(tmp_path / folder), *map(str, flags)])
         )
+    words = (
+        "watching the predictor on one frame in 1 of each camera: it is stale below a recall of 0.19 (a random choice"
+    )
+    assert any(line.startswith(words) for line in told)
     assert (tmp_path / "alone/detections.jsonl").read_bytes() == (tmp_path / "out/detections.jsonl").read_bytes()
     assert "predictor_recall" not in (tmp_path / "alone/run.json").read_text()
     recall = json.loads((tmp_path / "out/run.json").read_text())["cameras"]["gate"]["predictor_recall"]

@@ -49,5 +49,6 @@ if __name__ == "__main__":
     try:
         main()
     except (av.FFmpegError, OSError) as error:  # without the address, which they may quote
-        print(error.strerror or type(error).__name__)
+        is_unread = isinstance(error, av.error.InvalidDataError)
+        print("gives no answer that RTSP knows" if is_unread else error.strerror or type(error).__name__)
         sys.exit(1)
