@@ -1,14 +1,19 @@
 """Rectangles packed into one picture, for engines whose calls are dear or of one shape."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 
-# Widths tried for the densest atlas: each costs a packing, which takes longer the more rectangles there are.
-_TRIALS = 400
-_MOST_TRIALS, _FEWEST_TRIALS = 20, 3
+# A packing takes longer the more rectangles there are, so of few ones more are tried, until one is dense enough.
+_TRIALS = 2000  # divided by the number of rectangles
+_MOST_TRIALS, _FEWEST_TRIALS = 100, 8
+_DENSE = 0.93  # share of an atlas that is full; more is not worth the time
 _WIDEST = 3.0  # widths tried, as shares of the side of a square of the same area: 1 / _WIDEST × 1.5 and up
+_SHUFFLED = 2  # times as many trials with an order that is a little another
+_SHUFFLE = 0.3  # by how much a rectangle may be taken for higher than it is
 
 
 class Atlas(NamedTuple):
@@ -17,14 +22,6 @@ class Atlas(NamedTuple):
     height: int
     width: int
     places: list[tuple[int, int]]
-
-
-class _Step(NamedTuple):
-    """A part of the upper edge of what is packed so far."""
-
-    left: int
-    top: int
-    width: int
 
 
 def pack(sizes: Sequence[tuple[int, int]], width: int) -> Atlas:
@@ -36,20 +33,38 @@ def pack(sizes: Sequence[tuple[int, int]], width: int) -> Atlas:
     if any(size[1] > width for size in sizes):
         raise ValueError(f"a rectangle of {max(size[1] for size in sizes)} pixels in an atlas of {width}")
     together = sum(height for height, _ in sizes)  # room for all of them
-    placed = {index: place for picture in pack_into(sizes, together, width) for index, place in picture.items()}
-    places = [placed[index] for index in range(len(sizes))]
-    return Atlas(max((top + sizes[i][0] for i, (top, _) in enumerate(places)), default=0), width, places)
+    return _atlas(sizes, _packed(sizes, _highest_first(sizes), together, width, True), width)
 
 
 def pack_densely(sizes: Sequence[tuple[int, int]]) -> Atlas:
-    """As `pack`, in the least area of some widths that are tried."""
+    """As `pack`, in the least area of some widths and orders that are tried. The same for the same sizes."""
     if not sizes:
         return Atlas(0, 0, [])
-    side = float(np.sqrt(sum(height * width for height, width in sizes)))
+    area, tallest = sum(height * width for height, width in sizes), max(height for height, _ in sizes)
+    best = pack(sizes, max(width for _, width in sizes))
+    for width, order in _trials(sizes, area):
+        most = (best.height * best.width - 1) // width  # rows, for less area
+        if max(tallest, ceil(area / width)) > most:
+            continue
+        places = _packed(sizes, order, most, width, True)
+        if len(places) == len(sizes):
+            best = _atlas(sizes, places, width)
+            if area >= _DENSE * best.height * best.width:
+                break
+    return best
+
+
+def _trials(sizes: Sequence[tuple[int, int]], area: int) -> Iterator[tuple[int, list[int]]]:
+    """Widths of an atlas, those near a square's first, and orders of the rectangles."""
     count = min(max(_TRIALS // len(sizes), _FEWEST_TRIALS), _MOST_TRIALS)
-    widest = max(width for _, width in sizes)
-    widths = {max(widest, round(side * share)) for share in np.geomspace(1.5 / _WIDEST, _WIDEST, count)}
-    return min((pack(sizes, width) for width in sorted(widths)), key=lambda atlas: atlas.height * atlas.width)
+    widest, order = max(width for _, width in sizes), _highest_first(sizes)
+    shares = sorted(np.geomspace(1.5 / _WIDEST, _WIDEST, count).tolist(), key=lambda share: max(share, 1 / share))
+    widths = list(dict.fromkeys(max(widest, round(area**0.5 * share)) for share in shares))
+    yield from ((width, order) for width in widths)
+    chance = random.Random(0)
+    for _ in range(_SHUFFLED * count):
+        higher = [height * (1 + _SHUFFLE * chance.random()) for height, _ in sizes]
+        yield chance.choice(widths), sorted(order, key=lambda index: -higher[index])
 
 
 def pack_into(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list[dict[int, tuple[int, int]]]:
@@ -59,48 +74,64 @@ def pack_into(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list
     """
     if any(size[0] > height or size[1] > width for size in sizes):
         raise ValueError(f"a rectangle is larger than {height}x{width}")
-    left_over = sorted(range(len(sizes)), key=lambda index: (-sizes[index][0], -sizes[index][1]))
+    left_over = _highest_first(sizes)
     pictures: list[dict[int, tuple[int, int]]] = []
     while left_over:
-        skyline, places = [_Step(0, 0, width)], dict[int, tuple[int, int]]()
-        for index in left_over:
-            high, across = sizes[index]
-            tops = [
-                (top, step.left)
-                for number, step in enumerate(skyline)
-                if step.left + across <= width and (top := _top_at(skyline, number, across)) + high <= height
-            ]
-            if tops:
-                top, left = places[index] = min(tops)
-                skyline = _raised(skyline, _Step(left, top + high, across))
-        pictures.append(places)
-        left_over = [index for index in left_over if index not in places]
+        pictures.append(_packed(sizes, left_over, height, width, False))
+        left_over = [index for index in left_over if index not in pictures[-1]]
     return pictures
 
 
-def _top_at(skyline: Sequence[_Step], number: int, across: int) -> int:
-    """The height at which a rectangle comes to lie that begins at a step."""
-    top, end = 0, skyline[number].left + across
-    for step in skyline[number:]:
-        if step.left >= end:
+def _highest_first(sizes: Sequence[tuple[int, int]]) -> list[int]:
+    return sorted(range(len(sizes)), key=lambda index: (-sizes[index][0], -sizes[index][1]))
+
+
+def _atlas(sizes: Sequence[tuple[int, int]], places: dict[int, tuple[int, int]], width: int) -> Atlas:
+    height = max((top + sizes[index][0] for index, (top, _) in places.items()), default=0)
+    return Atlas(height, width, [places[index] for index in range(len(sizes))])
+
+
+def _packed(
+    sizes: Sequence[tuple[int, int]], order: Sequence[int], height: int, width: int, needs_all: bool
+) -> dict[int, tuple[int, int]]:
+    """Places (top, left) of rectangles in a picture of height × width, in this order, each where it ends lowest, of
+    equal ones the first; without those that find none. needs_all: end at the first that finds none.
+    """
+    # the upper edge of what is packed: `tops[n]` from `lefts[n]` to the next one
+    lefts, tops, places = [0, width], [0], dict[int, tuple[int, int]]()
+    for index in order:
+        high, across = sizes[index]
+        found = _lowest(lefts, tops, across, height - high) if min(tops) + high <= height else None
+        if found is None:
+            if needs_all:
+                break
+            continue
+        top, first, last = found
+        left = lefts[first]
+        places[index] = top, left
+        end = left + across
+        rest = [(end, tops[last - 1])] if end < lefts[last] else []
+        steps = [(left, top + high), *rest]
+        lefts[first:last], tops[first:last] = [one for one, _ in steps], [one for _, one in steps]
+        for step in range(min(first + len(steps), len(tops) - 1), max(first, 1) - 1, -1):  # join equal ones
+            if tops[step] == tops[step - 1]:
+                del lefts[step], tops[step]
+    return places
+
+
+def _lowest(lefts: Sequence[int], tops: Sequence[int], across: int, most: int) -> tuple[int, int, int] | None:
+    """(top, first, last): where a rectangle so wide lies lowest, at most at `most`, and the steps [first, last) below
+    it.
+    """
+    found, furthest = None, lefts[-1] - across
+    for first, (left, top) in enumerate(zip(lefts, tops, strict=False)):
+        if left > furthest:
             break
-        top = max(top, step.top)
-    return top
-
-
-def _raised(skyline: Sequence[_Step], new: _Step) -> list[_Step]:
-    """The edge with a new step over a part of it."""
-    end, steps = new.left + new.width, [new]
-    for step in skyline:
-        if step.left < new.left:
-            steps.append(step._replace(width=min(step.width, new.left - step.left)))
-        if step.left + step.width > end:
-            left = max(step.left, end)
-            steps.append(_Step(left, step.top, step.left + step.width - left))
-    joined: list[_Step] = []
-    for step in sorted(steps):
-        if joined and joined[-1].top == step.top:
-            joined[-1] = joined[-1]._replace(width=joined[-1].width + step.width)
-        else:
-            joined.append(step)
-    return joined
+        last, end = first + 1, left + across
+        while top <= most and lefts[last] < end:
+            if tops[last] > top:
+                top = tops[last]
+            last += 1
+        if top <= most:
+            found, most = (top, first, last), top - 1
+    return found
