@@ -20,6 +20,7 @@ from regenhance_data.many_clips.recipe import (
     dataset_steps,
     evaluation_step,
     models_of,
+    read_recipe,
     train_steps,
     way_of,
     zero_shot,
@@ -133,7 +134,7 @@ class Benchmark:
         settings = self._settings
         if settings.zero_shot is None:
             return []
-        recipe, folder = Recipe("", settings.config, (), ()), settings.save_dir / clip.clip / ZERO_SHOT
+        recipe, folder = read_recipe("", settings.config), settings.save_dir / clip.clip / ZERO_SHOT
         return [zero_shot(recipe, settings.zero_shot, data, folder, self._made[clip.clip][-1:])]
 
     def _training_on_own(self, clip: BenchmarkClip, recipe: Recipe, way: str, seed: int) -> Training:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import digest
 from regenhance_data.io.video import inspect_video
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
+from regenhance_data.predictors.paddleseg.config_file import read_config
 
 OWN, OTHERS, ZERO_SHOT = "own", "others", "zero-shot"
 COUNTS = "counts.json"
@@ -18,14 +20,21 @@ _BEST = Path("best_model/model.pdparams")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a predictor is trained. name: "" where there is only one. options: the flags of `paddleseg train` with
-    --config, without --opts. opts: its config entries.
+    """How a predictor is trained. name: "" where there is only one. options: the flags of `paddleseg train`, without
+    --opts. opts: its config entries. content: identifies what is in the config and its bases.
     """
 
     name: str
     config: Path
     options: tuple[str, ...]
     opts: tuple[str, ...]
+    content: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that the flags name, like initial weights."""
+        words = [word.rpartition("=")[2] for word in (*self.options, *self.opts)]
+        return tuple(Path(word) for word in words if word and Path(word).is_file() and Path(word) != self.config)
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Training:
 
 def read_recipe(text: str, config: Path) -> Recipe:
     """The recipe in "NAME: FLAGS" or "FLAGS", flags of `paddleseg train`. InputError, or exit 2 with argparse's line,
-    for flags that it does not have.
+    for flags that it does not have, and for a config that is missing or broken.
     """
     name, _, flags = text.partition(":") if not text.lstrip().startswith("-") and ":" in text else ("", "", text)
     try:
@@ -57,7 +66,8 @@ def read_recipe(text: str, config: Path) -> Recipe:
     if args.opts and "--opts" in words:
         start = words.index("--opts")
         words[start : start + 1 + len(args.opts)] = []
-    return Recipe(name.strip(), args.config, tuple(words), tuple(args.opts or ()))
+    content = digest(repr(read_config(args.config)))
+    return Recipe(name.strip(), args.config, tuple(words), tuple(args.opts or ()), content)
 
 
 def way_of(recipe: Recipe, trained_on: str) -> str:
@@ -99,7 +109,8 @@ def train_steps(
     ]
     words = ["paddleseg", "train", "--config", str(recipe.config), *recipe.options, *own]
     what, weights = f"train, {way}, seed {seed}", folder / _BEST
-    train = Step(what, (*words, "--opts", *recipe.opts, *paths), weights, files=(recipe.config,), after=tuple(after))
+    words += ["--opts", *recipe.opts, *paths]
+    train = Step(what, tuple(words), weights, recipe.files, tuple(after), recipe.content)
     return Training(way, train, _export(recipe, way, weights, data, folder, (train,)))
 
 
@@ -118,14 +129,10 @@ def _export(
     files: tuple[Path, ...] = (),
 ) -> Step:
     words = ["deploy/export_onnx.py", "--config", str(recipe.config), "--model_path", str(weights)]
-    words += [
-        "--dataset_root",
-        str(data),
-        "--save_dir",
-        str(folder),
-        *(["--opts", *recipe.opts] if recipe.opts else []),
-    ]
-    return Step(f"export, {way}", tuple(words), folder / f"{recipe.config.stem}.onnx", files, after)
+    words += ["--dataset_root", str(data), "--save_dir", str(folder)]
+    words += ["--opts", *recipe.opts] if recipe.opts else []
+    onnx = folder / f"{recipe.config.stem}.onnx"
+    return Step(f"export, {way}", tuple(words), onnx, files, after, recipe.content)
 
 
 def evaluation_step(

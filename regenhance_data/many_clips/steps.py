@@ -13,7 +13,7 @@ from typing import Any
 from regenhance_data import __version__
 from regenhance_data.console import tell
 from regenhance_data.errors import InputError, resumable
-from regenhance_data.io.files import digest, read_json, sha256, write_json
+from regenhance_data.io.files import digest, read_json, refuse_missing, sha256, write_json
 from regenhance_data.signals import end_command_with_the_parent
 
 LEDGER = "steps.json"
@@ -26,7 +26,7 @@ Execute = Callable[[Sequence[str], Path], None]  # (words, log to append to); In
 class Step:
     """A command of the kit. what: for people. words: the script, relative to the kit, or paddleseg, and its flags.
     makes: a file or folder that is there once it is done, unlike that of any other step. files: given ones that it
-    reads. after: the steps whose results it takes.
+    reads. after: the steps whose results it takes. content: identifies what else it depends on.
     """
 
     what: str
@@ -34,18 +34,19 @@ class Step:
     makes: Path
     files: tuple[Path, ...] = ()
     after: tuple["Step", ...] = ()
+    content: str = ""
 
     @cached_property
     def key(self) -> str:
         """Identifies everything that the result depends on. InputError where a file is missing."""
-        files = [_sha256(path) for path in self.files]
-        return digest([__version__, self.words, files, [step.key for step in self.after]])
+        for path in self.files:
+            refuse_missing(path)
+        files = [_sha256(path, path.stat().st_mtime_ns) for path in self.files]
+        return digest([__version__, self.words, self.content, files, [step.key for step in self.after]])
 
 
 @cache
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _sha256(path: Path, changed_ns: int) -> str:
     return sha256(path)
 
 
