@@ -55,7 +55,13 @@ def make_parser() -> argparse.ArgumentParser:
         help='flags of paddleseg train in one word: "--use_ema --iters 150"; several recipes are compared, each with a '
         'name: "short: --iters 100"',
     )
-    parser.add_argument("--trained_on", nargs="+", choices=(OWN, OTHERS), default=[OWN, OTHERS], help="which clips")
+    parser.add_argument(
+        "--trained_on",
+        nargs="*",
+        choices=(OWN, OTHERS),
+        default=[OWN, OTHERS],
+        help="which clips; without a word there is no training, as for --zero_shot alone",
+    )
     parser.add_argument("--zero_shot", type=Path, metavar="WEIGHTS", help=".pdparams to evaluate without training")
     parser.add_argument("--labelled", nargs="+", default=[], metavar="N", help="train on so many frames too, or all")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of the trainings; scores are their mean")

@@ -85,6 +85,17 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     benchmark(monkeypatch, lambda words, log: pytest.fail(f"done again: {words}"), *flags)
     assert content(tmp_path / "run") == earlier
 
+    done.clear()
+    weights = tmp_path / "run/yard/own_seed0/best_model/model.pdparams"
+    benchmark(
+        *(monkeypatch, go_on, "--manifest", manifest, "--data", tmp_path / "run/data", "--save_dir", tmp_path / "run"),
+        *("--clips", "gate", "--trained_on", "own", "--zero_shot", weights, "--labelled", 0, "--budgets", 0.1),
+    )
+    assert [words[0] for words in done] == ["deploy/export_onnx.py", "tools/evaluate.py", "tools/evaluate.py"]
+    written = json.loads((tmp_path / "run/benchmark_clips.json").read_text())
+    assert written["clips"][0]["ways"].keys() == {"own", "zero-shot"}
+    assert written["labelled"]["places"] == {"zero-shot": ["zero-shot", 0.0]}
+
 
 def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, run, manifest, tmp_path):
     words = ("tools/benchmark_clips.py", "--manifest", manifest, "--clips", "torn", "--save_dir", tmp_path)
