@@ -1,13 +1,14 @@
 """Damaged and hostile files against the commands: each input must end in exit 0, or in exit 2 with one line.
 
-Failures are tracebacks and any other exit, signals, more than 30 s or 20 s of the processor, files made outside the
-named folders (payloads in pickles and YAML try to), and what was written but does not open or was left unfinished.
+Failures are tracebacks and any other exit, signals, more than 30 s (--limit_s) or 20 s of the processor, files made
+outside the folders that were named (payloads in pickles and YAML try to), and what was written but does not open or was
+left unfinished.
 
 python tests/fuzz.py --inputs 1000
 Most commands run in a fork of this process, which pays the imports once; some, as users run them, in a process of their
 own under prlimit.
 
-python tests/fuzz.py --only 123        # that input again, with what the command said; its folder is kept
+python tests/fuzz.py --only 123        # that input, or several, again, with what its command said; its folder is kept
 """
 
 import argparse
@@ -65,7 +66,7 @@ from tests.support.files import ROOT
 from tests.support.hostile_onnx import HOSTILE, write_hostile
 from tests.support.seeds import DETECTORS, ODD_VIDEOS, UPSCALERS, VIDEOS, write_first_seeds, write_seeds
 
-LIMIT_S = 30  # other work may have the processor too
+LIMIT_S, PROCESSOR_LIMIT_S = 30, 20
 OWN_LIMIT_S = 60  # with the imports
 MOST_BYTES = 4 * 2**30  # of memory; what a damaged head promises must not be believed
 MOST_SPACE = 12 * 2**30  # of addresses, where libraries and threads are not shared with this process
@@ -576,7 +577,9 @@ def attempt(index: int, run_seed: int, place: Path, runs: Callable[[Words], int]
     return ("refused", last) if code else ("accepted", "")
 
 
-def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int) -> int:
+def child(
+    work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int, processor_s: int = PROCESSOR_LIMIT_S
+) -> int:
     """Do some work in a process of its own, which writes what came of it into `place`; its id.
 
     Forked, so that imports are paid once: not to be called where PyTorch has computed with several threads already,
@@ -599,8 +602,7 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
         onnx_files.LOOP_LIMIT_S = 2.0
         cli.end_without_memory = lambda program: cli.fail(program, NO_MEMORY)  # not this process, which tells of it
         resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
-        most_s = 2 * limit_s // 3
-        resource.setrlimit(resource.RLIMIT_CPU, (most_s, most_s))  # a waiting alarm may be taken off
+        resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s))  # a waiting alarm may be taken off
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         result = work()
@@ -615,11 +617,12 @@ def child(work: Callable[[], tuple[str, str] | None], place: Path, limit_s: int)
 
 
 def outcomes(
-    indices: list[int], run_seed: int, sandbox: Path, workers: int, own_every: int = 0
+    indices: list[int], run_seed: int, sandbox: Path, workers: int, own_every: int = 0, most_s: int = 0
 ) -> Iterator[tuple[int, str, str, float]]:
     """(index, accepted, refused or failed, why, seconds) of each input, as they end.
 
-    own_every: in each so many-th round of the targets, commands have processes of their own.
+    own_every: in each so many-th round of the targets, commands have processes of their own. most_s: if given, instead
+    of LIMIT_S.
     """
     waiting, running = indices[::-1], {}
     while waiting or running:
@@ -627,7 +630,7 @@ def outcomes(
             index = waiting.pop()
             place = sandbox / str(index)
             is_own = bool(own_every) and index // len(TARGETS) % own_every == own_every - 1
-            how, limit_s = (own_command, OWN_LIMIT_S) if is_own else (command, LIMIT_S)
+            how, limit_s = (own_command, OWN_LIMIT_S) if is_own else (command, most_s or LIMIT_S)
             work = functools.partial(attempt, index, run_seed, place, how)
             running[child(work, place, limit_s)] = index, limit_s, time.monotonic()
         pid, status = os.wait()
@@ -646,7 +649,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=1000, help="how many")
     parser.add_argument("--seed", type=int, default=0, help="the same seed makes the same inputs")
-    parser.add_argument("--only", type=int, help="this input alone")
+    parser.add_argument("--only", type=int, nargs="+", help="these inputs alone")
+    parser.add_argument("--limit_s", type=int, default=LIMIT_S, help="of an input; more where the machine is busy")
     parser.add_argument("--own_every", type=int, default=20, help="processes of their own in each so many-th round")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes at once")
     args = parser.parse_args()
@@ -654,13 +658,15 @@ def main() -> None:
         for name in IMPORTED:
             importlib.import_module(name)
     sandbox = Path(tempfile.mkdtemp(prefix="fuzz-"))
-    _, status = os.waitpid(child(lambda: make_seeds(sandbox / "seeds"), sandbox, 10 * LIMIT_S), 0)
+    _, status = os.waitpid(child(lambda: make_seeds(sandbox / "seeds"), sandbox, 600, 600), 0)
     if status:
         raise SystemExit((sandbox / "stderr").read_text())
     count: dict[str, Counter] = {name: Counter() for name in TARGETS}
     slowest = dict.fromkeys(TARGETS, 0.0)
-    indices = list(range(args.inputs)) if args.only is None else [args.only]
-    for index, outcome, why, seconds in outcomes(indices, args.seed, sandbox, args.workers, args.own_every):
+    indices = list(range(args.inputs)) if args.only is None else args.only
+    for index, outcome, why, seconds in outcomes(
+        indices, args.seed, sandbox, args.workers, args.own_every, args.limit_s
+    ):
         name, place = list(TARGETS)[index % len(TARGETS)], sandbox / str(index)
         count[name][outcome] += 1
         slowest[name] = max(slowest[name], seconds)

@@ -28,7 +28,7 @@ from tests.support.predictors import write_predictor
 Words = Sequence[object]
 HEIGHT, WIDTH = 32, 48  # of LR frames
 PATIENCE_S = 30.0  # for a process to end beyond the time that it needs
-CHILDREN_S = 15.0  # for children to end after their parent
+CHILDREN_S = 5.0  # for children to end after their parent
 _MARK = "KIT_TORTURE_PLACE"
 _CONFIG = ROOT / "paddleseg_configs/mb_nano.yml"
 _DETECTOR = ("--detector", "onnx:inputs/detector.onnx")
@@ -143,21 +143,21 @@ class Ended(NamedTuple):
     seconds: float
 
 
-def orphans(place: Path) -> list[int]:
-    """The processes of commands that were started in a place, but for this one."""
-    mark, found = f"{_MARK}={place}".encode(), []
+def orphans(mark: str) -> list[int]:
+    """The processes of a command that was started with a mark in its environment, and what these started."""
+    wanted, found = f"{_MARK}={mark}".encode(), []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             is_there = b"\nState:\tZ" not in (folder / "status").read_bytes()
-            if is_there and mark in (folder / "environ").read_bytes().split(b"\0"):
+            if is_there and wanted in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
 
 
-def ended_orphans(place: Path) -> int:
-    """How many processes of a place are still there after their parents, a while later; they are killed."""
+def ended_orphans(mark: str) -> int:
+    """How many processes of a command are still there after their parents, a while later; they are killed."""
     until = time.monotonic() + CHILDREN_S
-    while (left := orphans(place)) and time.monotonic() < until:
+    while (left := orphans(mark)) and time.monotonic() < until:
         time.sleep(0.05)
     for process in left:
         with suppress(ProcessLookupError):
@@ -171,7 +171,8 @@ class Running:
     def __init__(self, words: Words, place: Path, within: Words = ()) -> None:
         script, *others = words
         command = [*within, sys.executable, ROOT / str(script), *others]
-        environment = {**os.environ, _MARK: str(place), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+        self._mark = f"{place} {time.monotonic_ns()}"  # two commands may work in a place
+        environment = {**os.environ, _MARK: self._mark, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
         self.place, self._began = place, time.monotonic()
         self._log = place.with_name(f"{place.name}-{time.monotonic_ns()}.log")
         with self._log.open("wb") as log:
@@ -194,7 +195,7 @@ class Running:
             self.process.wait()
             code = None
         seconds = time.monotonic() - self._began
-        left = ended_orphans(self.place)
+        left = ended_orphans(self._mark)
         said = self._log.read_text(errors="replace")
         self._log.unlink()
         return Ended(code, said, left, seconds)
