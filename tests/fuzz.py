@@ -632,7 +632,8 @@ def outcomes(
             is_own = bool(own_every) and index // len(TARGETS) % own_every == own_every - 1
             how, limit_s = (own_command, OWN_LIMIT_S) if is_own else (command, most_s or LIMIT_S)
             work = functools.partial(attempt, index, run_seed, place, how)
-            running[child(work, place, limit_s)] = index, limit_s, time.monotonic()
+            processor_s = OWN_LIMIT_S if is_own else PROCESSOR_LIMIT_S
+            running[child(work, place, limit_s, processor_s)] = index, limit_s, time.monotonic()
         pid, status = os.wait()
         index, limit_s, started = running.pop(pid)
         seconds = time.monotonic() - started
