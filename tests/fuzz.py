@@ -630,7 +630,7 @@ def outcomes(
             index = waiting.pop()
             place = sandbox / str(index)
             is_own = bool(own_every) and index // len(TARGETS) % own_every == own_every - 1
-            how, limit_s = (own_command, OWN_LIMIT_S) if is_own else (command, most_s or LIMIT_S)
+            how, limit_s = (own_command, max(OWN_LIMIT_S, most_s)) if is_own else (command, most_s or LIMIT_S)
             work = functools.partial(attempt, index, run_seed, place, how)
             processor_s = OWN_LIMIT_S if is_own else PROCESSOR_LIMIT_S
             running[child(work, place, limit_s, processor_s)] = index, limit_s, time.monotonic()
