@@ -162,8 +162,9 @@ class ConnectionThread(SinkThread):
         """What it took of the frames so far, in words; "" where it took all of them."""
         if not self.dropped:
             return ""
-        why = self.problem or ("it is slower than the loop" if self.written else "no answer")
-        return f"{self.shown}: took {self.written or 'none'} of {self.written + self.dropped} frames ({why})"
+        why = self.problem or ("" if self.written else "no answer")
+        took = f"{self.shown}: took {self.written or 'none'} of {self.written + self.dropped} frames"
+        return took + (f" ({why})" if why else "")
 
     def _next(self) -> Any:
         return super()._next() if time.monotonic() < self._deadline_s else _END
