@@ -64,9 +64,10 @@ def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score,
     if low > 0:
         return f"; {text} above the static map"
     static_map = "the static map, the mean importance of the training frames,"
+    run = "deploy/export_static_map.py makes it a predictor"
     if high < 0:
-        return f"; but this predictor is not worth its time: {static_map} finds more and costs nothing ({text})"
-    return f"; but it is not shown that this predictor is worth its time: {static_map} costs nothing ({text})"
+        return f"; but this predictor is not worth its time: {static_map} finds more and costs nothing ({text}): {run}"
+    return f"; but it is not shown that this predictor is worth its time: {static_map} costs nothing ({text}): {run}"
 
 
 def verdict_budget(budgets: Sequence[float]) -> float:

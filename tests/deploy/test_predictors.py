@@ -15,7 +15,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from deploy import benchmark, export_onnx, runtime, trt_infer
+from deploy import benchmark, export_onnx, export_static_map, runtime, trt_infer
 from deploy.backends.base import Predictor
 from deploy.backends.registry import CPU_BACKENDS as BACKENDS
 from deploy.backends.registry import load_predictor
@@ -24,7 +24,7 @@ from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import benchmark_table, pareto_front, write_pareto_plot
 from deploy.benchmarking.settings import BenchmarkSettings
 from deploy.export import parity
-from regenhance_data.dataset.importance_file import read_importance
+from regenhance_data.dataset.importance_file import read_importance, write_importance
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
 from regenhance_data.io.files import sha256
@@ -32,6 +32,7 @@ from regenhance_data.predictors.paddleseg.batches import prepared_image
 from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, write_paddle_state
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
+from tests.support.cameras import fill_cameras
 from tests.support.files import ROOT, encode, fill_dataset, noise
 from tests.support.predictors import write_predictor
 from tests.support.videos import cut_in_the_middle
@@ -539,3 +540,25 @@ def test_the_table_has_a_column_of_f1_where_there_is_one():
     assert "F1" not in benchmark_table([without, without])
     assert "F1 at 10 %" in benchmark_table([without, with_f1])
     assert "0.500" in benchmark_table([without, with_f1])
+
+
+def test_the_static_map_of_a_clip_is_a_predictor(tmp_path):
+    def export(*flags):
+        words = ["--data", tmp_path / "d", "--save_dir", tmp_path / "s", *flags]
+        export_static_map.main(export_static_map.make_parser().parse_args([str(word) for word in words]))
+
+    dataset = fill_cameras(tmp_path / "d", {"gate": 4, "yard": 2})
+    for clip in dataset.clips():
+        numbers = np.arange(len(dataset.frames(clip)))
+        maps = np.random.default_rng(0).random((len(numbers), *dataset.grid(clip).shape), np.float32)
+        write_importance(dataset.importance_path(clip), maps, numbers)
+    with pytest.raises(InputError, match="has 2 clips, each with its own map; give --clip one of gate, yard"):
+        export()
+    with pytest.raises(InputError, match="no training frame has importance"):
+        export("--clip", "gate")
+    dataset.write_split("train", dataset.frames("gate")[:2])
+    export("--clip", "gate")
+    expected = np.mean([dataset.importance("gate")[number] for number in (0, 1)], axis=0)
+    predictor = load_predictor(tmp_path / "s" / "static_gate.onnx")
+    found = predictor.predict(np.zeros((3, *predictor.input_hw, 3), np.uint8))
+    np.testing.assert_allclose(found, np.stack([expected / expected.max()] * 3), atol=1e-6)

@@ -14,6 +14,7 @@ COMMANDS = {
     "deploy.benchmark": ("benchmark", "--models", "M.onnx"),
     "deploy.export_detector": ("export_detector",),
     "deploy.export_onnx": ("export_onnx", "--config", "C.yml", "--random_weights"),
+    "deploy.export_static_map": ("export_static_map", "--data", "D"),
     "deploy.export_upscaler": ("export_upscaler", "--model", "builtin"),
     "deploy.make_triton_repository": ("make_triton_repository", "--models", "M.onnx"),
     "deploy.run_cameras": ("run", "--video", "rtsp://10.255.255.1/x", *PREDICTOR, "--detector", "builtin"),

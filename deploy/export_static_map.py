@@ -1,0 +1,53 @@
+"""Export the static map of a clip, the mean importance of its training frames, as a predictor that costs nothing.
+
+Where a fixed camera sees the same kind of scene at the same places, this may be as good as a network; verdicts say so.
+The file is a predictor as any other: run_cameras.py, plan.py, evaluate_online.py and evaluate.py take it.
+"""
+
+import argparse
+from contextlib import suppress
+from pathlib import Path
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from regenhance_data import cli
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.errors import InputError
+from regenhance_data.io.files import alone
+
+EXAMPLES = """
+python deploy/export_static_map.py --data my_dataset --save_dir runs/static
+python deploy/export_static_map.py --data my_dataset --clip gate --save_dir runs/static
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with importance and train.txt")
+    parser.add_argument("--clip", help="whose map (default: of the only clip)")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
+    return parser
+
+
+@alone("export_static_map")
+def main(args: argparse.Namespace) -> None:
+    dataset = Dataset.open(args.data)
+    clips = dataset.clips()
+    if args.clip is None and len(clips) > 1:
+        raise InputError(
+            f"{args.data}: has {len(clips)} clips, each with its own map; give --clip one of {', '.join(clips)}"
+        )
+    clip = clips[0] if args.clip is None else args.clip
+    if clip not in clips:
+        raise InputError(f"--clip {clip}: {args.data} has no such clip; there are: {', '.join(clips)}")
+    from deploy.export.static_map import export_static_map
+
+    path = args.save_dir / f"static_{clip or 'map'}.onnx"
+    export_static_map(dataset, clip, path)
+    flags = ["--predictor", path, "--upscaler", "builtin", "--save_dir", "runs/online"]
+    cli.suggest(["python", "tools/evaluate_online.py", "--data", args.data, *flags])
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
