@@ -86,12 +86,16 @@ class MbNano(nn.Layer):
             self.camera_prior = paddle.zeros([self.camera_prior.shape[0], *prior.shape[1:]])
         return {**state, "camera_prior": prior}
 
+    def set_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """As every layer's, for weights of any grid: Paddle would leave out a prior of another shape with a warning."""
+        return super().set_state_dict(self.make_room(state_dict), *args, **kwargs)
+
     def forward(self, x: Any) -> list[Any]:
         height, width = x.shape[2:]
         right, bottom = -width % self.mb_size, -height % self.mb_size
         if right or bottom:
             x = F.pad(x, [0, right, 0, bottom], mode="replicate")
-        is_mirrored = self.training and self.learns_prior and float(paddle.rand([1])) < 0.5
+        is_mirrored = self.training and float(paddle.rand([1])) < 0.5
         if is_mirrored:
             x = x.flip(3)
         cells = self.blocks(self.to_grid(x))
