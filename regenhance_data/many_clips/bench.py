@@ -150,7 +150,7 @@ class Benchmark:
         after = [self._made[other.clip][-1] for other in others]
         trainings = [
             train_steps(
-                recipe,
+                recipe.for_other_cameras(),
                 way_of(recipe, OTHERS),
                 seed,
                 self._pool,

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from regenhance_data.errors import InputError
@@ -35,6 +35,11 @@ class Recipe:
         """The files that the flags name, like initial weights."""
         words = [word.rpartition("=")[2] for word in (*self.options, *self.opts)]
         return tuple(Path(word) for word in words if word and Path(word).is_file() and Path(word) != self.config)
+
+    def for_other_cameras(self) -> "Recipe":
+        """The recipe without a camera prior, which knows only the cameras that it was trained on."""
+        has_prior = "learns_prior" in read_config(self.config).get("model", {})
+        return replace(self, opts=(*self.opts, "model.learns_prior=False")) if has_prior else self
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     assert content(tmp_path / "run") == earlier
 
     done.clear()
-    weights = tmp_path / "run/yard/own_seed0/best_model/model.pdparams"
+    weights = tmp_path / "run/yard/others_seed0/best_model/model.pdparams"
     benchmark(
         *(monkeypatch, go_on, "--manifest", manifest, "--data", tmp_path / "run/data", "--save_dir", tmp_path / "run"),
         *("--clips", "gate", "--trained_on", "own", "--zero_shot", weights, "--labelled", 0, "--budgets", 0.1),
