@@ -20,7 +20,6 @@ from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 from regenhance_data.kinds import kind_of, known_specs
-from regenhance_data.stages.extract import ExtractionSettings
 
 _NUMBER = (int, float)
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -85,6 +84,8 @@ def _clip(path: Path, number: int, entry: Any, defaults: Mapping[str, Any], root
     name = given.pop("id", clip_id(Path(given["video"]).stem))
     if name != clip_id(name):
         raise InputError(f"{path}: {where} has id {name!r:.80}; use only letters, digits, '.', '_' and '-'")
+    from regenhance_data.stages.extract import ExtractionSettings  # it imports PyAV, which --help does not need
+
     extraction = {f.name: given[f.name] for f in fields(ExtractionSettings) if f.name in given}
     try:
         ExtractionSettings(**extraction)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import digest
-from regenhance_data.io.video import inspect_video
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
@@ -82,6 +81,8 @@ def way_of(recipe: Recipe, trained_on: str) -> str:
 
 def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
     """Video → frames, importance and labels in `data`. InputError for a video that cannot be read."""
+    from regenhance_data.io.video import inspect_video  # PyAV, which --help does not need
+
     height = clip.height or inspect_video(clip.video).upright_hw[0] // (clip.scale or 1)
     flags = {name: getattr(clip, name) for name in ("every", "fps", "max_frames", "jpeg_quality")}
     given = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
