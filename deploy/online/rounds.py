@@ -212,11 +212,13 @@ class Loop:
             with one.timed("enhance"):
                 pixels = self._enhancer.enhance(item.frame.lr, regions)
             with one.timed("paste"):
+                adds = self._keeps and item.selected.any()
+                upsampled = item.image.copy() if adds else item.image
                 paste_regions(item.image, regions, pixels, item.selected, self._hr_grid.mb_size)
                 if item.cached.any():
                     self._cache_of(item.frame).paste(item.image, item.cached)
-                if self._keeps:
-                    self._cache_of(item.frame).add(item.frame.lr, item.image, item.selected)
+                if adds:
+                    self._cache_of(item.frame).add(item.frame.lr, upsampled, item.image, item.selected)
         return one
 
     def _select(self, one: Round) -> None:

@@ -307,12 +307,12 @@ def test_the_cache_has_the_laxest_threshold_that_is_not_below_fresh_selection():
     def value(one, harmful):
         return one.budget + (-0.006 if one.cache.threshold >= harmful else 0.01 if one.cache.threshold else 0)
 
-    for harmful, expected in ((9, {6}), (6, {6, 3}), (3, {6, 3})):
+    for harmful, expected in ((11, {10}), (9, {10, 6}), (6, {10, 6, 3}), (3, {10, 6, 3})):
         found = searched(lambda one, harmful=harmful: value(one, harmful))
         assert {one.cache.threshold for one in found} - {0} == expected
         rare = {one.cache.threshold for one in found if one.detect_every > 1} - {0}
         assert rare == ({min(expected)} if harmful > 3 else set())  # what is worse is not tried further
-    assert {one.cache.threshold for one in searched(lambda one: one.budget, kept=0.01)} == {0, 6}
+    assert {one.cache.threshold for one in searched(lambda one: one.budget, kept=0.01)} == {0, 10}
 
 
 def test_an_upscaler_of_whole_frames_alone_has_no_regions():

@@ -147,13 +147,18 @@ def test_the_cache_gives_back_what_was_enhanced_while_the_picture_stays(case, sc
     hr, upsampled = rng.integers(0, 256, (2, grid.height * scale, grid.width * scale, 3), np.uint8)
     cache = MacroblockCache(grid, scale, CachePolicy(threshold=2, max_age=2))
     assert not cache.usable(lr).any()
-    cache.add(lr, hr, selected)
-    for step in (1, 2):  # + 1 of 255 is below the threshold
-        usable = cache.usable(lr + np.uint8(step % 2))
+    cache.add(lr, upsampled, hr, selected)
+    for step in (1, 2):  # more light in all of it is no change
+        usable = cache.usable(lr + np.uint8(5 * (step % 2)))
         np.testing.assert_array_equal(usable, selected)
         frame = upsampled.copy()
         cache.paste(frame, usable)
         np.testing.assert_array_equal(frame, composite(hr, upsampled, selected, grid.scaled(scale)))
+        lighter = np.minimum(upsampled, 200) + np.uint8(9)
+        frame = lighter.copy()
+        cache.paste(frame, usable)
+        followed = np.clip(lighter.astype(int) + hr - upsampled, 0, 255).astype(np.uint8)
+        np.testing.assert_array_equal(frame, composite(followed, lighter, selected, grid.scaled(scale)))
     assert not cache.usable(lr).any()  # too old
 
 
@@ -161,11 +166,11 @@ def test_a_macroblock_is_dropped_when_it_changed_since_it_was_enhanced_however_s
     grid = MacroblockGrid(32, 48)
     lr = np.full((32, 48, 3), 100, np.uint8)
     cache = MacroblockCache(grid, 2, CachePolicy(threshold=3))
-    cache.add(lr, np.zeros((64, 96, 3), np.uint8), np.ones(grid.shape, bool))
+    cache.add(lr, *np.zeros((2, 64, 96, 3), np.uint8), np.ones(grid.shape, bool))
     counts = []
     for _ in range(4):
         lr = lr.copy()
-        lr[:16, :16] += 1
+        lr[:16:2, :16] += 2  # from the mean of these rows and the others: 1
         counts.append(int(cache.usable(lr).sum()))
     assert counts == [6, 6, 5, 5]
 
@@ -174,7 +179,7 @@ def test_a_small_new_object_is_not_covered_by_what_was_enhanced_before():
     grid = MacroblockGrid(40, 56)
     lr = np.full((40, 56, 3), 100, np.uint8)
     cache = MacroblockCache(grid, 2, CachePolicy(threshold=3))
-    cache.add(lr, np.zeros((80, 112, 3), np.uint8), np.ones(grid.shape, bool))
+    cache.add(lr, *np.zeros((2, 80, 112, 3), np.uint8), np.ones(grid.shape, bool))
     lr = lr.copy()
     lr[21:25, 34:38] += 45  # 4x4 pixels, in the mean of the macroblock 2.8
     lr[37:40, 0:3] += 45  # in a partial macroblock
@@ -183,11 +188,24 @@ def test_a_small_new_object_is_not_covered_by_what_was_enhanced_before():
     np.testing.assert_array_equal(cache.usable(lr), expected)
 
 
+@pytest.mark.parametrize(("shift", "kept"), [((20, 20, 20), True), ((60, 60, 60), False), ((60, 0, 0), False)])
+def test_a_thing_of_one_colour_is_not_taken_for_light(shift, kept):
+    grid = MacroblockGrid(30, 30)
+    lr = np.full((30, 30, 3), 100, np.uint8)
+    cache = MacroblockCache(grid, 2, CachePolicy(threshold=10))
+    cache.add(lr, *np.zeros((2, 60, 60, 3), np.uint8), np.ones(grid.shape, bool))
+    lr = lr.copy()
+    lr[16:, 16:] += np.uint8(shift)  # the last macroblock, which is partial
+    usable = cache.usable(lr)
+    assert usable[0].all()
+    assert usable[1, 1] == kept
+
+
 def test_a_change_of_scene_empties_the_cache():
     grid = MacroblockGrid(32, 32)
     day, night = (np.full((32, 32, 3), value, np.uint8) for value in (200, 20))
     cache = MacroblockCache(grid, 2, CachePolicy(threshold=255))
-    cache.add(day, np.zeros((64, 64, 3), np.uint8), np.ones(grid.shape, bool))
+    cache.add(day, *np.zeros((2, 64, 64, 3), np.uint8), np.ones(grid.shape, bool))
     assert cache.usable(day).all()
     assert not cache.usable(night).any()
     assert not cache.usable(day).any()
@@ -197,7 +215,7 @@ def test_without_a_threshold_nothing_is_kept():
     grid = MacroblockGrid(16, 16)
     frame = np.zeros((16, 16, 3), np.uint8)
     cache = MacroblockCache(grid, 1, CachePolicy(threshold=0))
-    cache.add(frame, frame, np.ones((1, 1), bool))
+    cache.add(frame, frame, frame, np.ones((1, 1), bool))
     assert not cache.usable(frame).any()
 
 
