@@ -53,6 +53,8 @@ class BenchmarkSettings:
             raise InputError('--train_options: give each of several recipes a name, as in "short: --iters 100"')
         if None in self.labelled and OWN not in self.trained_on:
             raise InputError(f"--labelled {ALL}: is the training on the own clip; give --trained_on {OWN} too")
+        if self.data.resolve() == self.save_dir.resolve():
+            raise InputError(f"--data {self.data}: is --save_dir too; give the datasets a folder of their own")
         if not all(0 < budget < 1 for budget in self.budgets):
             raise InputError("--budgets: expected shares between 0 and 1")
 
@@ -150,7 +152,7 @@ class Benchmark:
         after = [self._made[other.clip][-1] for other in others]
         trainings = [
             train_steps(
-                recipe.for_other_cameras(),
+                recipe,
                 way_of(recipe, OTHERS),
                 seed,
                 self._pool,

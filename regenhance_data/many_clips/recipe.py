@@ -2,11 +2,11 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import digest
+from regenhance_data.io.files import digest, write_yaml
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
@@ -34,11 +34,6 @@ class Recipe:
         """The files that the flags name, like initial weights."""
         words = [word.rpartition("=")[2] for word in (*self.options, *self.opts)]
         return tuple(Path(word) for word in words if word and Path(word).is_file() and Path(word) != self.config)
-
-    def for_other_cameras(self) -> "Recipe":
-        """The recipe without a camera prior, which knows only the cameras that it was trained on."""
-        has_prior = "learns_prior" in read_config(self.config).get("model", {})
-        return replace(self, opts=(*self.opts, "model.learns_prior=False")) if has_prior else self
 
 
 @dataclass(frozen=True)
@@ -70,8 +65,13 @@ def read_recipe(text: str, config: Path) -> Recipe:
     if args.opts and "--opts" in words:
         start = words.index("--opts")
         words[start : start + 1 + len(args.opts)] = []
+    name = name.strip()
+    if name and not name.replace(" ", "_").replace("-", "_").isidentifier():
+        raise InputError(
+            f"--train_options {text!r:.80}: a recipe's name has letters, digits, '_', '-' and spaces alone"
+        )
     content = digest(repr(read_config(args.config)))
-    return Recipe(name.strip(), args.config, tuple(words), tuple(args.opts or ()), content)
+    return Recipe(name, args.config, tuple(words), tuple(args.opts or ()), content)
 
 
 def way_of(recipe: Recipe, trained_on: str) -> str:
@@ -80,13 +80,17 @@ def way_of(recipe: Recipe, trained_on: str) -> str:
 
 
 def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
-    """Video → frames, importance and labels in `data`. InputError for a video that cannot be read."""
+    """Video → frames, importance and labels in `data`. Writes the manifest of the frames beside it, since the frames
+    have the clip's id, not the video's name. InputError for a video that cannot be read.
+    """
     from regenhance_data.io.video import inspect_video  # PyAV, which --help does not need
 
     height = clip.height or inspect_video(clip.video).upright_hw[0] // (clip.scale or 1)
     flags = {name: getattr(clip, name) for name in ("every", "fps", "max_frames", "jpeg_quality")}
     given = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
-    extract = ["tools/extract.py", "--video", str(clip.video), "--data", str(data), "--height", str(height)]
+    manifest = data.with_name(f"{data.name}.yaml")
+    write_yaml(manifest, {"clips": [{"video": str(clip.video.resolve()), "id": clip.clip}]})
+    extract = ["tools/extract.py", "--manifest", str(manifest), "--data", str(data), "--height", str(height)]
     frames = Step("frames", (*extract, "--keep_hr", "--overwrite", *given), data / "origin_images", files=(clip.video,))
     counted = ["--classes", *clip.classes] if clip.classes else []
     counted += ["--max_box_area", str(clip.max_box_area)] if clip.max_box_area else []
@@ -145,7 +149,7 @@ def evaluation_step(
     data: Path, trainings: Sequence[Training], budgets: Sequence[float], folder: Path, after: list[Step]
 ) -> Step:
     """Evaluate all predictors of a clip on its test frames, beside the baselines; the counts are in `folder`."""
-    models = [str(training.export.makes) for training in trainings]
+    models = list(dict.fromkeys(str(training.export.makes) for training in trainings))  # two ways may share one
     words = ["tools/evaluate.py", "--data", str(data), "--save_dir", str(folder), "--counts"]
     words += ["--budgets", *map(str, budgets), *(["--model", *models] if models else [])]
     steps = (*after, *(training.export for training in trainings))

@@ -111,8 +111,6 @@ def load_trained_weights(model: Any, path: Path) -> None:
     """Load a .pdparams or .pdema into `model`. InputError where it has not exactly this network's tensors."""
     state = read_paddle_state(path)
     state.pop("StructuredToParameterName@@", None)
-    if hasattr(model, "make_room"):
-        state = model.make_room(state)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in expected.items():
         if name not in state:

@@ -13,7 +13,6 @@ from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_yaml
 from regenhance_data.io.leftovers import temporary_folder
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
-from regenhance_data.predictors.paddleseg.pieces import named
 
 OUTPUT_OPS = {"argmax": "int32", "softmax": "float32", "none": "float32"}  # and the dtype of their output
 GRAPH, PARAMETERS, DEPLOY = "model.json", "model.pdiparams", "deploy.yaml"
@@ -36,13 +35,10 @@ class _Output(paddle.nn.Layer):
 def save_graph(model: Any, folder: Path, input_shape: Sequence[int | None], output_op: str = "none") -> None:
     """Write GRAPH and PARAMETERS into `folder`. input_shape: [N, 3, H, W], None for a dynamic dimension.
 
-    InputError where the network cannot take frames of this size.
+    InputError where Paddle wrote no whole graph.
     """
     layer = _Output(model, output_op)
     layer.eval()
-    if all(size is not None for size in input_shape[2:]):
-        with paddle.no_grad(), named(type(model).__name__):  # what it refuses would be said among lines of Paddle's
-            model(paddle.zeros([1, *input_shape[1:]]))
     spec = paddle.static.InputSpec(list(input_shape), "float32", "x")
     paddle.jit.save(layer, str(folder / "model"), input_spec=[spec])
     try:

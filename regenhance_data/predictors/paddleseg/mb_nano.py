@@ -5,10 +5,8 @@ frame: this network downsamples to the grid directly and does the rest of its wo
 registers `MbNano` and `MacroblockLoss` with PaddleSeg.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -49,20 +47,13 @@ class MbNano(nn.Layer):
 
     A stem of stride 4, convolutions of stride 2 down to the grid, `depth` inverted residual blocks on it, and a context
     branch at a quarter of the grid's resolution. mb_size: 8, 16 or 32; width: channels on the grid.
-
-    `camera_prior`, what is known of each macroblock before its frame is seen (see camera_prior.py), is added to the
-    logits: [num_classes, rows, cols], or of a network for every grid zeros [num_classes, 1, 1]. learns_prior: a
-    training sets it, and the network mirrors half of the batches itself, because a prior belongs to the camera's left
-    and right. ValueError for a frame of another grid than the prior's.
     """
 
-    def __init__(
-        self, num_classes: int, mb_size: int = 16, width: int = 64, depth: int = 3, learns_prior: bool = False
-    ) -> None:
+    def __init__(self, num_classes: int, mb_size: int = 16, width: int = 64, depth: int = 3) -> None:
         super().__init__()
         if mb_size not in (8, 16, 32):
             raise ValueError(f"mb_size is {mb_size}, this network supports 8, 16 and 32")
-        self.mb_size, self.learns_prior = mb_size, learns_prior
+        self.mb_size = mb_size
         stages, channels = [_ConvNorm(3, width // 2, 4, 4)], width // 2
         stride = 4
         while stride < mb_size:
@@ -72,50 +63,16 @@ class MbNano(nn.Layer):
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(depth)))
         self.context = nn.Sequential(_ConvNorm(width, width, 1), _ConvNorm(width, width, 3, groups=width))
         self.head = nn.Conv2D(2 * width, num_classes, 1)
-        self.register_buffer("camera_prior", paddle.zeros([num_classes, 1, 1]))
-
-    def set_camera_prior(self, prior: np.ndarray) -> None:
-        """Begin at this prior, float32 [num_classes, rows, cols], with a head that adds nothing to it yet."""
-        self.camera_prior = paddle.to_tensor(prior)
-        self.head.weight.set_value(paddle.zeros_like(self.head.weight))
-
-    def make_room(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the prior the grid of weights to be loaded; return them, with zeros for a prior that they lack."""
-        prior = state.get("camera_prior", np.zeros([self.camera_prior.shape[0], 1, 1], np.float32))
-        if np.ndim(prior) == len(self.camera_prior.shape):
-            self.camera_prior = paddle.zeros([self.camera_prior.shape[0], *prior.shape[1:]])
-        return {**state, "camera_prior": prior}
-
-    def set_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """As every layer's, for weights of any grid: Paddle would leave out a prior of another shape with a warning."""
-        return super().set_state_dict(self.make_room(state_dict), *args, **kwargs)
 
     def forward(self, x: Any) -> list[Any]:
         height, width = x.shape[2:]
         right, bottom = -width % self.mb_size, -height % self.mb_size
         if right or bottom:
             x = F.pad(x, [0, right, 0, bottom], mode="replicate")
-        is_mirrored = self.training and float(paddle.rand([1])) < 0.5
-        if is_mirrored:
-            x = x.flip(3)
         cells = self.blocks(self.to_grid(x))
         coarse = self.context(F.avg_pool2d(cells, 4, ceil_mode=True, exclusive=True))
         coarse = F.interpolate(coarse, cells.shape[2:], mode="bilinear")
-        logits = self.head(paddle.concat([cells, coarse], axis=1))
-        if is_mirrored:
-            logits = logits.flip(3)
-        self._refuse_another_grid(logits.shape[2:])
-        return [logits + self.camera_prior]
-
-    @paddle.jit.not_to_static
-    def _refuse_another_grid(self, grid: list[Any]) -> None:
-        own = self.camera_prior.shape[1:]
-        is_known = all(isinstance(size, int) and size > 0 for size in grid)  # unless it is exported for any size
-        if own != [1, 1] and is_known and own != list(grid):
-            raise ValueError(
-                f"the weights are of a camera with {own[0]}x{own[1]} macroblocks, the frame has {grid[0]}x{grid[1]}; "
-                "train on frames of this size"
-            )
+        return [self.head(paddle.concat([cells, coarse], axis=1))]
 
 
 @manager.LOSSES.add_component

@@ -9,7 +9,6 @@ import paddle
 from regenhance_data.console import tell
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.files import write_bytes
-from regenhance_data.predictors.paddleseg.camera_prior import learn_camera_prior
 from regenhance_data.predictors.paddleseg.checkpoints import (
     AVERAGE,
     OPTIMIZER,
@@ -24,29 +23,17 @@ from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.pretrained import load_pretrained
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
 from regenhance_data.predictors.paddleseg.train_log import LOG, History, best_validation, read_pending_losses, read_rows
-from regenhance_data.predictors.samples import Samples
 
 
-def load_initial_weights(
-    config: PredictorConfig, model: Any, optimizer: Any, training: Samples, settings: TrainSettings
-) -> None:
-    """Load the checkpoint to resume into `model` and `optimizer`, or the config's pretrained weights into `model`.
-
-    A network with a camera prior learns it from the training frames.
-    """
+def load_initial_weights(config: PredictorConfig, model: Any, optimizer: Any, settings: TrainSettings) -> None:
+    """Load the checkpoint to resume into `model` and `optimizer`, or the config's pretrained weights into `model`."""
     if settings.resume_model:
         _load_checkpoint(settings, config, model, optimizer)
-        return
-    if settings.pretrained:
+    elif settings.pretrained:
         for part, source in config.pretrained.items():
             count = load_pretrained(model, part, source)
             if paddle.distributed.ParallelEnv().rank == 0:
                 print(f"{part or 'model'}: begins with {count} pretrained weights from {source}")
-    # a network of another macroblock size is refused later
-    if getattr(model, "learns_prior", False) and model.mb_size * config.shrink == training.mb_size:
-        prior = learn_camera_prior(training)
-        if prior is not None:
-            model.set_camera_prior(prior)
 
 
 def _load_checkpoint(settings: TrainSettings, config: PredictorConfig, model: Any, optimizer: Any) -> None:

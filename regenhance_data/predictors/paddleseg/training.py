@@ -103,7 +103,7 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     iters = config.seg.iters
     paddle.seed(settings.seed)
     model, losses, optimizer = config.build("model"), config.build("loss"), config.build("optimizer")
-    load_initial_weights(config, model, optimizer, training, settings)
+    load_initial_weights(config, model, optimizer, settings)
     step = OptimizerStep(model, losses, optimizer, settings.accumulate_steps, settings.precision, config.path)
     average = initial_average(settings, model)
     try_out(config, model, step, training, validation)

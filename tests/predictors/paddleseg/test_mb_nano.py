@@ -16,10 +16,8 @@ from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
 from regenhance_data.predictors.paddleseg import command
-from regenhance_data.predictors.paddleseg.camera_prior import learn_camera_prior
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.mb_nano import MacroblockLoss, MbNano
-from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.files import ROOT, fill_dataset
 
@@ -102,31 +100,6 @@ def test_its_graph_says_what_it_says_in_every_runtime(trained):
     predicted = load_predictor(folder / "mb_nano.onnx").predict_one(dataset.read("origin_images", frame))
     assert predicted.shape == importance[frame.number].shape == (5, 6)
     assert np.corrcoef(predicted.ravel(), importance[frame.number].ravel())[0, 1] > 0.8
-
-
-@pytest.mark.slow
-def test_its_weights_belong_to_the_grid_of_its_camera(trained, capsys, tmp_path):
-    _, _, where = trained
-    write_image(tmp_path / "wider.png", np.zeros((70, 110, 3), np.uint8))
-    where = [tmp_path / "to" if word == trained[1] else word for word in where]
-    with pytest.raises(SystemExit) as left:
-        command.main([str(word) for word in ["predict", *where, "--image_path", tmp_path / "wider.png"]])
-    assert left.value.code == 2
-    assert "the weights are of a camera with 5x6 macroblocks, the frame has 5x7" in capsys.readouterr().err
-
-
-def test_it_begins_at_how_often_each_macroblock_had_which_level(tmp_path):
-    dataset = fill_dataset(tmp_path, {"a": 60})
-    make_seg_dataset(dataset, gap=2)
-    training = Samples(Dataset.open(tmp_path), "train", 10)
-    prior = learn_camera_prior(training)
-    network = MbNano(num_classes=10, width=8, depth=1, learns_prior=True)
-    network.set_camera_prior(prior)
-    for _ in range(5):  # in training too, where frames are mirrored and the prior is not
-        (logits,) = network(paddle.rand([1, 3, 70, 93]))
-        np.testing.assert_allclose(F.softmax(logits, axis=1).numpy()[0], np.exp(prior), atol=1e-5)
-    labels = np.array([training.read(index)[1][::16, ::16] for index in range(len(training))])
-    np.testing.assert_allclose(np.tensordot(np.arange(10), np.exp(prior), 1), labels.mean(0), atol=0.2)
 
 
 @pytest.mark.slow
