@@ -135,9 +135,9 @@ def write_results(
     write_clips_page(args.save_dir / "report.html", result, list(about.items()), sources, labelled)
     tables = [score_rows(result), comparison_rows(result), *([labelled.rows()] if labelled else [])]
     print("\n\n".join(console.text_table(rows) for rows in tables if len(rows) > 1))
-    for clip in result.clips:
-        if clip.failed:
-            print(f"{clip.clip}: failed: {clip.failed}")
+    clips_of_all = [*(labelled.result.clips if labelled else ()), *result.clips]
+    for clip, why in {one.clip: one.failed for one in clips_of_all if one.failed}.items():
+        print(f"{clip}: failed: {why}")
     print(f"{headline(result)}\n{args.save_dir}/benchmark_clips.json, report.html: open the page in a browser")
 
 

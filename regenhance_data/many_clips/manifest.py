@@ -28,6 +28,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **{"fps": _NUMBER, "max_box_area": _NUMBER, "classes": (list,)},
 }
 _NOT_DEFAULTS = {"id", "video", "scene"}
+_FOLDERS = {"data", "logs", "pool"}  # of a benchmark, beside those of its clips
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def read_manifest(path: Path, root: Path | None = None) -> list[BenchmarkClip]:
     _check(path, "defaults", defaults, _TYPES.keys() - _NOT_DEFAULTS)
     clips = [_clip(path, number, entry, defaults, root or path.parent) for number, entry in enumerate(entries, 1)]
     names = [clip.clip for clip in clips]
+    taken = _FOLDERS.intersection(names)
+    if taken:
+        raise InputError(f"{path}: a clip is called {taken.pop()}, as a folder of the benchmark; give it another id")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"{path}: {twice.count(twice[0])} clips are called {twice[0]}; give each an id of its own")

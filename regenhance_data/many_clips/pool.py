@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset
+from regenhance_data.dataset.folder import IMPORTANCE, LABELS, LR_FRAMES, Dataset
 from regenhance_data.dataset.records import DatasetRecord
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import refuse_missing, write_text
@@ -13,7 +13,8 @@ from regenhance_data.io.files import refuse_missing, write_text
 
 def make_pool(folder: Path, datasets: Mapping[str, Path]) -> None:
     """Put the LR frames and labels of the datasets, one a clip, into one dataset, without a second copy where the disk
-    allows it. The labels stay as they are: each clip's levels are of its own normaliser.
+    allows it; with their true importance, which ranks the validation frames. The labels stay as they are: each clip's
+    levels are of its own normaliser.
 
     InputError where the clips' levels or macroblocks differ.
     """
@@ -24,7 +25,7 @@ def make_pool(folder: Path, datasets: Mapping[str, Path]) -> None:
             raise InputError(f"{root}: has other levels or macroblocks than the other clips; make its labels again")
     shutil.rmtree(folder, ignore_errors=True)
     for root in datasets.values():
-        for part in (LR_FRAMES, LABELS):
+        for part in (LR_FRAMES, LABELS, IMPORTANCE):
             shutil.copytree(root / part, folder / part, copy_function=_link_or_copy, dirs_exist_ok=True)
     Dataset(folder).save(scale=first.scale, mb_size=first.mb_size, levels=first.levels)
 
@@ -48,5 +49,7 @@ def spread(lines: Sequence[str], count: int) -> list[str]:
 def _link_or_copy(source: str, target: str) -> None:
     try:
         os.link(source, target)
+    except FileExistsError:  # a copy would go through the link into another dataset
+        raise
     except OSError:  # another disk
         shutil.copyfile(source, target)

@@ -27,12 +27,14 @@ def here(words, log):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory, detector_file):
-    """Two clips of other sizes, and one that is no video."""
+    """Two clips of other sizes whose videos have one name, and one that is no video."""
     root = tmp_path_factory.mktemp("clips")
     for seed, (clip, hw) in enumerate(SIZES.items()):
-        encode(root / f"{clip}.mp4", square_frames(30, *hw, seed=seed), pixel_format="yuv444p")
+        (root / clip).mkdir()
+        encode(root / clip / "camera.mp4", square_frames(30, *hw, seed=seed), pixel_format="yuv444p")
     (root / "torn.mp4").write_bytes(b"no video")
-    clips = "".join(f"  - {{video: {name}.mp4, licence: <none>}}\n" for name in ("gate", "torn", "yard"))
+    videos = {"gate": "gate/camera.mp4", "torn": "torn.mp4", "yard": "yard/camera.mp4"}
+    clips = "".join(f"  - {{id: {name}, video: {video}, licence: <none>}}\n" for name, video in videos.items())
     path = root / "clips.yaml"
     path.write_text(f"defaults: {{detector: 'onnx:{detector_file}', scale: 2}}\nclips:\n{clips}")
     return path
@@ -111,6 +113,7 @@ def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, ru
         (("--budgets", "2"), "--budgets: expected shares"),
         (("--clips", "none"), "has no such clip; there are: highway_540p"),
         (("--train_options", "--iters 1", "--iters 2"), "give each of several recipes a name"),
+        (("--train_options", "../a: --iters 1"), "a recipe's name has letters, digits, '_', '-' and spaces alone"),
         (("--train_options", "--itres 1"), "paddleseg train has no --itres"),
     ],
 )

@@ -38,6 +38,7 @@ def test_the_committed_manifest_is_one():
         (f"{GOOD}- {{video: a.mp4, scale: 2, height: 9}}", "clip 1 needs either a scale"),
         (f"{GOOD}- {{video: a.mp4, id: ../b}}", "clip 1 has id '../b'"),
         (f"{GOOD}- {{video: a.mp4, detector: d.onnx}}", "clip 1 has detector 'd.onnx'; give one of: builtin"),
+        (f"{GOOD}- {{video: pool.mp4}}", "a clip is called pool, as a folder of the benchmark; give it another id"),
         (f"{GOOD}- {{video: a.mp4}}\n- {{video: b/a.mp4}}", "2 clips are called a; give each an id"),
         ("clips: [{video: a.mp4, scale: 2}]", "clip 1 names no detector"),
     ],
