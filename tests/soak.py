@@ -94,9 +94,11 @@ class Seen:
         while not self._path.is_file():
             if self._ended.wait(self.EVERY_S):
                 return
+        begun = b""  # of a line whose end is not there yet
         with self._path.open("rb") as file:
             while not self._ended.wait(self.EVERY_S):
-                self.lines += [(time.time(), line) for line in file]
+                *lines, begun = (begun + file.read()).split(b"\n")
+                self.lines += [(time.time(), line) for line in lines]
 
 
 def latencies_s(pushed: Path, seen: list[tuple[float, bytes]], camera: str) -> np.ndarray:
