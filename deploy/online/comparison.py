@@ -211,7 +211,8 @@ def _verdict(
     if answers[ALL_ENHANCED] == WORTH_IT and ours:
         return _beside_whole(ours, none, whole, answers, f"{name} of", against)
     # of the whole frame too much may change for the worse, where regions help
-    best = _best([row for row in ours if answers[row.point] == WORTH_IT] or ours)
+    likeliest = ([row for row in ours if answers[row.point] == answer] for answer in (WORTH_IT, CANNOT_TELL))
+    best = _best(next(filter(None, likeliest), ours))
     compared = [whole, *best]
     answer, text = helping({row.name: gains[row.point] for row in compared})
     scores = ", ".join(f"{row.score.value:.3f} with {row.name}" for row in (none, *compared))

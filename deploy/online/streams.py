@@ -170,7 +170,9 @@ def _in_real_time(
         if frame.time is not None:
             now = time.monotonic()
             ahead_s = frame.time - now if ahead_s is None else ahead_s
-            due_s = min(frame.time - ahead_s, now + patience.read_s)
+            if not -patience.read_s < frame.time - ahead_s - now < patience.read_s:  # time stamps jump where parts meet
+                ahead_s = frame.time - now
+            due_s = frame.time - ahead_s
             while (left_s := due_s - time.monotonic()) > 0:
                 time.sleep(min(left_s, _BEATS_EVERY_S))
                 beat()

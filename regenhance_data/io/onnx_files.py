@@ -138,12 +138,21 @@ def content_problem(model: onnx.ModelProto) -> str:
 
 def _has_circle(nodes: Sequence[onnx.NodeProto]) -> bool:
     maker = {name: number for number, node in enumerate(nodes) for name in node.output if name}
-    needs = {number: {maker[name] for name in node.input if name in maker} for number, node in enumerate(nodes)}
+    needs = {number: {maker[name] for name in _needed(node) if name in maker} for number, node in enumerate(nodes)}
     try:
         TopologicalSorter(needs).prepare()
     except CycleError:
         return True
     return False
+
+
+def _needed(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, and those that nested graphs of it take from outside."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            own = {name for inner in graph.node for name in inner.output}
+            yield from (name for inner in graph.node for name in _needed(inner) if name not in own)
 
 
 def _amount(tensor: TensorProto) -> tuple[int, int, str]:

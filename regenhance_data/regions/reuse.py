@@ -65,11 +65,13 @@ class ClipReuse:
 def shots_of(numbers: Sequence[int]) -> list[int]:
     """The shot of each frame of a clip, from the frames' numbers in order: 0, 1, …; a gap ends one.
 
-    Frames follow each other where their numbers differ by the least of all differences, which is not 1 for every n-th
-    frame.
+    Frames follow each other where their numbers differ by what they mostly differ by, which is not 1 for every n-th
+    frame, or by less.
     """
     steps = np.diff(numbers)
-    ends = (steps <= 0) | (steps > steps[steps > 0].min(initial=2**62))
+    values, counts = np.unique(steps[steps > 0], return_counts=True)
+    usual = values[counts.argmax()] if values.size else 0
+    ends = (steps <= 0) | (steps > usual)
     return [0, *np.cumsum(ends).tolist()][: len(numbers)]
 
 

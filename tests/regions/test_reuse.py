@@ -48,6 +48,10 @@ def test_a_gap_ends_a_shot_also_where_only_every_nth_frame_is_there(lengths, eve
     assert shots_of(numbers) == [shot for shot, length in enumerate(lengths) for _ in range(length)]
 
 
+def test_one_frame_more_is_no_gap():
+    assert shots_of([0, 5, 10, 15, 16, 21, 40]) == [0, 0, 0, 0, 0, 0, 1]
+
+
 def test_with_both_whichever_comes_first():
     reuse = ReusePolicy(3, 0.1).start()
     values = [0, 0, 200, 200, 200, 200]
