@@ -101,9 +101,8 @@ def print_checked(file: "OnnxPredictor", batches: tuple[int, int, int]) -> None:
     nodes = file.model.graph.node
     kinds = len({node.op_type for node in nodes})
     pairs = sum(node.op_type == "QuantizeLinear" for node in nodes)
-    print(
-        f"{file.path}: {file.metadata.get('model', 'a network without a name')}, {file.metadata['precision']}, {width}x{height} frames"
-    )
+    name = file.metadata.get("model", "a network without a name")
+    print(f"{file.path}: {name}, {file.metadata['precision']}, {width}x{height} frames")
     print(f"opset      within {OPSETS[0]} to {OPSETS[-1]}, which TensorRT 8.6, 10 and 11 read")
     print(f"operators  {len(nodes)} nodes of {kinds} kinds, all of them known to TensorRT 8.6")
     print("types      one float type at each operator; uint8 read by a Cast alone")
