@@ -66,7 +66,7 @@ def read_recipe(text: str, config: Path) -> Recipe:
         start = words.index("--opts")
         words[start : start + 1 + len(args.opts)] = []
     name = name.strip()
-    if name and not name.replace(" ", "_").replace("-", "_").isidentifier():
+    if not f"_{name}".replace(" ", "_").replace("-", "_").isidentifier():  # it is a folder too
         raise InputError(
             f"--train_options {text!r:.80}: a recipe's name has letters, digits, '_', '-' and spaces alone"
         )
