@@ -23,7 +23,7 @@ STAGES += ["evaluate_online", "run_cameras"]
 def demo(run, tmp_path_factory):
     """The whole demo, on few frames and with hardly any training: everything but a good predictor."""
     folder = tmp_path_factory.mktemp("demo")
-    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 40, "--iters", 4)
+    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
     return folder, result
 
 
@@ -79,7 +79,7 @@ def test_a_second_run_does_nothing_twice(demo, run):
     folder, _ = demo
     model = folder / "predictor" / "best_model" / "model.pdparams"
     before = model.stat().st_mtime_ns
-    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 40, "--iters", 4)
+    result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
     assert result.stdout.count("done by an earlier run") == len(STAGES)
     assert re.search(r"ready \(\d+\.\d minutes, and \d+\.\d of the stages done earlier\)", result.stdout)
     assert model.stat().st_mtime_ns == before
