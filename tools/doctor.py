@@ -21,6 +21,7 @@ PURPOSE = {
     "torch": "detectors, upscalers, importance",
     "paddle": "train and export predictors",
     "deploy": "run predictors on OpenVINO and ONNX Runtime",
+    "online": "track objects, send results, serve metrics",
     "serving": "write model repositories for Triton (optional)",
     "tensorrt": "run predictors on NVIDIA GPUs (optional)",
     "cluster": "work on many machines (optional)",
@@ -45,7 +46,7 @@ def requirements() -> dict[str, list[str]]:
 def pins() -> dict[str, str]:
     """Name (lower case) → version of constraints.txt."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
-    return dict(re.findall(r"^([\w.-]+)==([^ ]+)", text.lower(), re.MULTILINE))
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", text.lower(), re.MULTILINE))
 
 
 def gpus() -> list[str]:

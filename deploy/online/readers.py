@@ -235,8 +235,9 @@ class LiveReader(Reader):
             if not connection.frames:
                 if self.info is not None:
                     self.counts.reconnects += 1
-                if self._lost_s is not None and self._has_begun:
-                    line = f"{self.camera.id}: there again after {time.monotonic() - self._lost_s:.1f} s: {info}"
+                if self._has_begun:  # without a loss it came to cameras.yaml while the loop runs
+                    how = f"there again after {time.monotonic() - self._lost_s:.1f} s:" if self._lost_s else "read as"
+                    line = f"{self.camera.id}: {how} {info}"
                 self.info, self.problem, self._lost_s = info, None, None
                 self._news.notify_all()
             self._put(frame, now)

@@ -82,10 +82,7 @@ class Sources:
         """
         sources = list(self._sources.values())
         for one in sources:
-            if one.camera.source.endswith(LISTENS):
-                tell(
-                    f"{one.camera.id}: listens for a stream that is pushed to {one.camera.shown.removesuffix(LISTENS)}"
-                )
+            _tell_listening(one.camera)
         limit_s = self._patience.open_s + self._patience.read_s + 2 * self._patience.hang_s
         with self._news:
             self._news.wait_for(lambda: all(one.is_settled for one in sources), limit_s)
@@ -155,6 +152,7 @@ class Sources:
                 self._sources[key] = self._source_of(camera)
                 self._sources[key].begin()
                 self._sources[key].start()
+                _tell_listening(camera)
         removed = [key for key in before if key not in wanted]
         tell(f"cameras now: {', '.join(wanted)}" + (f" (removed: {', '.join(removed)})" if removed else ""))
 
@@ -210,3 +208,8 @@ class _Watched:
         except (InputError, OSError, UnicodeError) as error:
             warn(f"{one_line(error, 400)}; the cameras stay as they were")
             return None
+
+
+def _tell_listening(camera: Camera) -> None:
+    if camera.source.endswith(LISTENS):
+        tell(f"{camera.id}: listens for a stream that is pushed to {camera.shown.removesuffix(LISTENS)}")

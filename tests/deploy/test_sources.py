@@ -403,11 +403,13 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
             said = []
 
             def is_told(seen):
-                said.append(capsys.readouterr().err)
+                said.extend(capsys.readouterr())
                 return "the cameras stay as they were" in said[-1]
 
             watch(sources, is_told)
             assert "weigth" in "".join(said)
+            assert "yard: read as" in "".join(said)
+            assert "gate: read as" not in "".join(said)
             write(f"id: yard, source: '{yard.url}'")
             seen = watch(sources, lambda seen: len({frame.camera for frame in seen[-9:]}) == 1 and len(seen) > 9)
             assert seen[-1].camera == "yard"

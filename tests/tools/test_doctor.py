@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ def test_doctor_tells_what_is_installed_and_how_to_get_the_rest(run):
     assert "numpy 1.26" in told
     assert "GPU" in told
     assert "tensorrt" in told
+    assert re.search(r"^  (ok|other) +onnx 1\.17\.0$", told, re.MULTILINE)  # one line, though constraints.txt goes on
     assert told.splitlines()[-1] == "ready: make demo"
 
 
