@@ -43,7 +43,7 @@ def write_clips_page(
         )
     page.write_page(
         path,
-        f"{len(result.clips)} clips, one recipe",
+        f"A benchmark of {len(result.clips)} clips",
         "clips_template.html",
         lead=html.escape(results.headline(result)),
         failed=f'<ul class="warnings">{failed}</ul>' if failed else "",
