@@ -165,12 +165,11 @@ def _in_real_time(
     frames: Iterator[av.VideoFrame], patience: Patience, beat: Callable[[], None]
 ) -> Iterator[av.VideoFrame]:
     """The frames of a recording, each when it is due: a web server gives the whole at once."""
-    ahead_s: float | None = None  # of the recording's time before the clock's
+    ahead_s = float("inf")  # of the recording's time before the clock's
     for frame in frames:
         if frame.time is not None:
             now = time.monotonic()
-            ahead_s = frame.time - now if ahead_s is None else ahead_s
-            if not -patience.read_s < frame.time - ahead_s - now < patience.read_s:  # time stamps jump where parts meet
+            if not abs(frame.time - ahead_s - now) < patience.read_s:  # the first, or where time stamps jump
                 ahead_s = frame.time - now
             due_s = frame.time - ahead_s
             while (left_s := due_s - time.monotonic()) > 0:

@@ -7,8 +7,7 @@ import numpy as np
 
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.regions.composite import copy_macroblocks
-from regenhance_data.regions.rectangles import runs
+from regenhance_data.regions.composite import copy_macroblocks, run_slices
 
 _MOST_LIGHT = 24.0  # of 255: more is not the light, but another thing of one colour
 
@@ -100,16 +99,11 @@ class MacroblockCache:
         if not self.policy.threshold:
             return
         copy_macroblocks(lr, self._lr, selected, self._grid)
-        for here in self._hr_runs(selected):
+        for here in run_slices(selected, self._hr_grid):
             cv2.subtract(hr[here], upsampled[here], dst=self._added[here], dtype=cv2.CV_16S)
         self._ages[selected] = 0
 
     def paste(self, frame: np.ndarray, usable: np.ndarray) -> None:
         """Put the enhanced pixels of macroblocks, bool [rows, cols], into an upsampled frame uint8 [H, W, 3]."""
-        for here in self._hr_runs(usable):
+        for here in run_slices(usable, self._hr_grid):
             cv2.add(frame[here], self._added[here], dst=frame[here], dtype=cv2.CV_8U)
-
-    def _hr_runs(self, macroblocks: np.ndarray) -> list[tuple[slice, slice]]:
-        """Slices of HR frames, one for each run of macroblocks of a row."""
-        corners = (runs(macroblocks) * self._hr_grid.mb_size).tolist()
-        return [(slice(top, bottom), slice(left, right)) for top, left, bottom, right in corners]

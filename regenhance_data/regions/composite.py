@@ -43,9 +43,14 @@ def paste_regions(
 
 def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> None:
     """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another; grid: of these frames."""
-    mb_size = grid.mb_size
     if selected.all():
         target[:] = source
         return
-    for top, left, bottom, right in (runs(selected) * mb_size).tolist():
-        target[top:bottom, left:right] = source[top:bottom, left:right]
+    for here in run_slices(selected, grid):
+        target[here] = source[here]
+
+
+def run_slices(selected: np.ndarray, grid: MacroblockGrid) -> list[tuple[slice, slice]]:
+    """(rows, columns) of the pixels of each run of selected macroblocks, bool [rows, cols]; grid: of the frames."""
+    corners = (runs(selected) * grid.mb_size).tolist()
+    return [(slice(top, bottom), slice(left, right)) for top, left, bottom, right in corners]
