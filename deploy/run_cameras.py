@@ -164,10 +164,10 @@ def run_on(
     recalls = watch.recalls if watch else dict
     if metrics:
         metrics.budget, metrics.recalls = (lambda: loop.budget), recalls
-    about["cameras_read_as"] = {key: str(info) for key, info in infos.items()}
-    record = RunRecord(plan, predictor.grid, about, sources.counts if sources else dict, recalls)
+    read_as, live = (sources.infos, sources.counts) if sources else (lambda: infos, dict)
+    record = RunRecord(plan, predictor.grid, about, read_as, live, recalls)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    settings = SinkSettings(args.save_dir, detector.class_names, hr_grid, rates, wanted)
+    settings = SinkSettings(args.save_dir, detector.class_names, hr_grid, rates, wanted.of(detector.task))
     outputs = RunOutputs(settings, record, tracks, metrics, watch)
     run(args, plan, cameras, predictor, loop, outputs, record, sources)
 
@@ -346,6 +346,13 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
     print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
+    live = [camera for camera in about["cameras"].values() if "dropped" in camera]
+    if ages := [camera["age_p95_ms"] for camera in live if camera["age_p95_ms"] is not None]:
+        dropped, reconnects = (sum(camera[key] for camera in live) for key in ("dropped", "reconnects"))
+        print(
+            f"of live cameras, {dropped} frames dropped for newer ones, {reconnects} reconnects, p95 of the age of "
+            f"detections {max(ages):.0f} ms at most"
+        )
     if not record.detections and not (args.save_dir / CLASS_MAPS).exists():
         console.warn(
             f"--detector: found nothing in {record.frames} frames; lower --score_threshold, or give other --classes"

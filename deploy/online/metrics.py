@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from deploy.online.rounds import Round
 from deploy.online.sinks.threads import SinkThread
+from deploy.online.watch import Recall
 from regenhance_data.errors import InputError
 
 MOST_S, MOST_PERIODS = 10.0, 2.5  # without a round: seconds, and periods of the fastest camera
@@ -38,7 +39,7 @@ class Metrics:
         self.sinks: Callable[[], Sequence[SinkThread]] = list
         self.live: Callable[[], Mapping[str, Mapping[str, int]]] = dict
         self.budget: Callable[[], float] | None = None
-        self.recalls: Callable[[], Mapping[str, float]] = dict
+        self.recalls: Callable[[], Mapping[str, Recall]] = dict
         self.rate: Callable[[], float] = lambda: float("inf")
         self._last_s: float | None = None
         self._registry = registry = prometheus.CollectorRegistry()
@@ -101,8 +102,8 @@ class Metrics:
             yield core.GaugeMetricFamily("regenhance_budget", "Share of the macroblocks enhanced anew", self.budget())
         about = "Share of the truly most important macroblocks that the predictor finds"
         recall = core.GaugeMetricFamily("regenhance_predictor_recall", about, labels=["camera"])
-        for camera, value in self.recalls().items():
-            recall.add_metric([camera], value)
+        for camera, found in self.recalls().items():
+            recall.add_metric([camera], found.mean)
         yield recall
         labels = ["sink", "camera"]
         written = core.CounterMetricFamily("regenhance_sink_written", "Frames that a sink took", labels=labels)

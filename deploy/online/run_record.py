@@ -10,13 +10,16 @@ from deploy.online.durations import Durations
 from deploy.online.plan import Plan
 from deploy.online.rounds import STAGES, Round
 from deploy.online.sinks.threads import SinkThread
+from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.video_streams import VideoInfo
 
 
 class RunRecord:
     """Counts the rounds of a run; memory does not depend on their number.
 
-    live: for each live camera, what else is to be told of it. recalls: of each that is watched, that of the predictor.
+    read_as: what each camera is taken for. live: for each live camera, what else is to be told of it. recalls: of each
+    that is watched, that of the predictor.
     """
 
     def __init__(
@@ -24,10 +27,12 @@ class RunRecord:
         plan: Plan,
         grid: MacroblockGrid,
         about: Mapping[str, Any],
+        read_as: Callable[[], Mapping[str, VideoInfo]] = dict,
         live: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
-        recalls: Callable[[], Mapping[str, float]] = dict,
+        recalls: Callable[[], Mapping[str, Recall]] = dict,
     ) -> None:
-        self._plan, self._grid, self._about, self._live, self._recalls = plan, grid, dict(about), live, recalls
+        self._plan, self._grid, self._about = plan, grid, dict(about)
+        self._read_as, self._live, self._recalls = read_as, live, recalls
         self._ages: dict[str, Durations] = {}
         self._durations = {stage: Durations() for stage in (*STAGES, "write")}
         self._frames: dict[str, int] = {}
@@ -74,7 +79,7 @@ class RunRecord:
         self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
     ) -> dict[str, Any]:
         """The content of run.json, in plain values. ms: of one frame; age: from its capture to its detections."""
-        live, recalls = self._live(), self._recalls()
+        read_as, live, recalls = self._read_as(), self._live(), self._recalls()
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
         macroblocks = self.frames * self._grid.rows * self._grid.cols
         stages = {
@@ -94,11 +99,12 @@ class RunRecord:
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
             "cameras": {
                 camera: {
+                    "read_as": str(read_as[camera]) if camera in read_as else None,
                     "frames": self._frames.get(camera, 0),
                     "detections": self._found.get(camera, 0),
                     "error": str(failed[camera]) if camera in failed else None,
                     **(self._live_summary(camera, live[camera]) if camera in live else {}),
-                    **({"predictor_recall": _rounded(recalls[camera])} if camera in recalls else {}),
+                    **(_recall_summary(recalls[camera]) if camera in recalls else {}),
                 }
                 for camera in dict.fromkeys([*self._frames, *failed, *live])
             },
@@ -116,6 +122,10 @@ class RunRecord:
         ages = self._ages.get(camera, Durations())
         shares = {"age_p50_ms": 0.5, "age_p95_ms": 0.95}
         return {**counts, **{name: _rounded(ages.percentile(share)) for name, share in shares.items()}}
+
+
+def _recall_summary(recall: Recall) -> dict[str, Any]:
+    return {"predictor_recall": _rounded(recall.mean), "predictor_recall_frames": recall.frames}
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -45,6 +45,7 @@ class Sources:
         self._news = threading.Condition()
         self._limits, self._patience, self._connect = (every, max_frames), patience or Patience(), connect
         self._counts: dict[str, Counts] = {}
+        self._infos: dict[str, VideoInfo] = {}
         self._closed = threading.Event()
         self._file = _Watched(watched, read, looks_every_s) if watched and read else None
         self._sources = {camera.id: self._source_of(camera) for camera in cameras}
@@ -141,6 +142,7 @@ class Sources:
         if cameras is None:
             return
         wanted, before = {camera.id: camera for camera in cameras}, list(self._sources)
+        self.infos()  # of those that go too
         for key, source in list(self._sources.items()):
             if key not in wanted or wanted[key].source != source.camera.source:
                 source.close()
@@ -155,6 +157,11 @@ class Sources:
                 _tell_listening(camera)
         removed = [key for key in before if key not in wanted]
         tell(f"cameras now: {', '.join(wanted)}" + (f" (removed: {', '.join(removed)})" if removed else ""))
+
+    def infos(self) -> dict[str, VideoInfo]:
+        """What each camera that there has been was last taken for."""
+        self._infos |= {key: one.info for key, one in list(self._sources.items()) if one.info is not None}
+        return dict(self._infos)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Of each live camera that there has been: frames that were dropped, and reconnects."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,6 +71,13 @@ class Expected:
         return f"a random choice has {self.budget:.2f}"
 
 
+class Recall(NamedTuple):
+    """Of the predictor on one camera: the mean of its latest frames, and of how many."""
+
+    mean: float
+    frames: int
+
+
 class Watched:
     """The recall of one camera: the mean of its latest frames."""
 
@@ -79,9 +87,9 @@ class Watched:
         self.is_stale = False
 
     @property
-    def recall(self) -> float | None:
+    def recall(self) -> Recall | None:
         """None before the first frame."""
-        return float(np.mean(self._recalls)) if self._recalls else None
+        return Recall(float(np.mean(self._recalls)), len(self._recalls)) if self._recalls else None
 
     def add(self, recall: float) -> str:
         """One more frame. What changed, in words; "" for nothing."""
@@ -130,8 +138,8 @@ class Watch:
                     self._waiting[frame.camera] = frame
                     self._news.notify_all()
 
-    def recalls(self) -> dict[str, float]:
-        """The mean recall in the latest frames of each camera that has one."""
+    def recalls(self) -> dict[str, Recall]:
+        """That of each camera that has one."""
         return {key: some.recall for key, some in list(self._watched.items()) if some.recall is not None}
 
     def close(self, at_once: bool = False) -> None:

@@ -77,12 +77,13 @@ def test_the_true_importance_is_where_objects_are(truth):
 
 def test_a_right_predictor_is_well_and_a_wrong_one_is_told_once(truth, capsys):
     right = watched(truth, lambda some: np.stack([truth(frame) for frame in some]), Expected(0.1, validated=0.83))
-    assert right == {"north": 1}
+    assert right["north"].mean == 1
+    assert right["north"].frames > 0
     assert "stale" not in capsys.readouterr().err
     wrong = watched(truth, lambda some: -np.stack([truth(frame) for frame in some]), Expected(0.1, validated=0.83))
-    assert wrong["north"] < 0.2
+    assert wrong["north"].mean < 0.2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "stale" in line]
-    assert f"camera north is stale: recall {wrong['north']:.2f}, was 0.83 in validation; retrain" in line
+    assert f"camera north is stale: recall {wrong['north'].mean:.2f}, was 0.83 in validation; retrain" in line
 
 
 def test_stale_is_said_once_for_each_change():
@@ -144,8 +145,13 @@ def test_a_run_is_watched_and_finds_the_same(parts, tmp_path, monkeypatch):
     assert any(line.startswith(words) for line in told)
     assert (tmp_path / "alone/detections.jsonl").read_bytes() == (tmp_path / "out/detections.jsonl").read_bytes()
     assert "predictor_recall" not in (tmp_path / "alone/run.json").read_text()
-    recall = json.loads((tmp_path / "out/run.json").read_text())["cameras"]["gate"]["predictor_recall"]
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    camera = run["cameras"]["gate"]
+    recall = camera["predictor_recall"]
+    assert list(run["sinks"]) == ["jsonl"]
     assert 0 <= recall <= 1
+    assert camera["predictor_recall_frames"] > 0
+    assert "H.264 96×64" in camera["read_as"]
     address = next(
         found[1] for line in told if (found := re.match(r"metrics: (http://127\.0\.0\.1:\d+/metrics)", line))
     )

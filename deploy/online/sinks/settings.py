@@ -1,13 +1,14 @@
 """What a run writes and where it sends it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deploy.online.sinks.addresses import Broker
 from regenhance_data.grid import MacroblockGrid
 
 FILES = ("jsonl", "coco", "mot", "class_maps", "video")  # kinds of files of a run
+_NOT_OF = {"detection": ("class_maps",), "segmentation": ("coco", "mot")}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Wanted:
     append: bool = False
     push: str | None = field(default=None, repr=False)
     broker: Broker | None = None
+
+    def of(self, task: str) -> "Wanted":
+        """Those of them that a detector of this task has results for."""
+        return replace(self, files=[name for name in self.files if name not in _NOT_OF[task]])
 
     @property
     def kinds(self) -> list[str]:
