@@ -21,12 +21,12 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError, resumable
-from regenhance_data.io.files import refuse_unwritable, sha256
+from regenhance_data.io.files import locked, refuse_unwritable, sha256
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
     from deploy.online.results import VideoResult
-    from regenhance_data.regions.reuse import ClipReuse
+    from regenhance_data.regions.reuse import ClipReuse, ReusePolicy
 
 EXAMPLES = """
 python deploy/trt_infer.py --model runs/predictor/pp_mobileseg_tiny.onnx --video camera.mp4 --save_dir runs/camera
@@ -79,7 +79,6 @@ def main(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     refuse_unwritable(args.save_dir, "--save_dir")
-    from deploy.online.results import VideoResult, job_of
     from regenhance_data.io.video import inspect_video
     from regenhance_data.regions.reuse import ReusePolicy
 
@@ -89,7 +88,16 @@ def main(args: argparse.Namespace) -> None:
     read_as = [inspect_video(video) for video in args.video]
     for video, info in zip(args.video, read_as, strict=True):
         console.tell(f"{video}: read as {info}")
-    rates = [info.frame_rate for info in read_as]
+    with ExitStack() as held:  # before the model is loaded
+        for folder in where:
+            held.enter_context(locked(folder / ".lock"))
+        infer_into(args, where, [info.frame_rate for info in read_as], policy)
+
+
+def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[float], policy: "ReusePolicy") -> None:
+    """Predict the videos, of these frame rates, each into its folder."""
+    from deploy.online.results import VideoResult, job_of
+
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; its importance means nothing")

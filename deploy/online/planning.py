@@ -275,10 +275,8 @@ def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Ver
         return Verdict(NOT_WORTH_IT, f"no enhancement at this speed is better than {text}")
     gain = scores.gain(none.trial, best.trial)
     answer, helps = helping({"it": gain})
-    text += f", {best.value:.3f} with {{}}: {helps}"
-    if answer == NOT_WORTH_IT:
-        return Verdict(answer, text.format("the best setting"))
+    text += f", {best.value:.3f} with {'the best setting' if answer == NOT_WORTH_IT else 'the plan'}"
     reason = too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric)
-    if answer == WORTH_IT and not reason:
-        return Verdict(answer, text.format("the plan"))
-    return Verdict(CANNOT_TELL, text.format("the plan") + (f"; {reason}" if reason else ""), "use more frames")
+    if answer != NOT_WORTH_IT and reason:  # so few frames do not say whether it helps
+        return Verdict(CANNOT_TELL, f"{reason}; {text}", "use more frames")
+    return Verdict(answer, f"{text}: {helps}", "use more frames" if answer == CANNOT_TELL else "")

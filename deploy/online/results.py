@@ -18,7 +18,7 @@ from deploy.backends.base import Predictor
 from deploy.online.loop import VideoFrame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import locked, read_json, write_json
+from regenhance_data.io.files import read_json, write_json
 from regenhance_data.io.leftovers import name_file
 from regenhance_data.io.video import VideoWriter
 from regenhance_data.io.video_streams import open_video
@@ -37,8 +37,9 @@ class VideoResult:
         result.add(frame, importance)       # every frame from the first one, also those that are kept
         result.finish()                     # or nothing, where the video turned out to be broken
 
-    job: whatever importance depends on, a plain value. overlay_fps: None for no overlay. After an error or an
-    interrupt in the block, what was added is kept; with neither and without `finish`, nothing is.
+    The command holds the folder's lock. job: whatever importance depends on, a plain value. overlay_fps: None for no
+    overlay. After an error or an interrupt in the block, what was added is kept; with neither and without `finish`,
+    nothing is.
     """
 
     def __init__(
@@ -58,7 +59,6 @@ class VideoResult:
 
     def __enter__(self) -> "VideoResult":
         with ExitStack() as opened:
-            opened.enter_context(locked(self._folder / ".lock"))
             self.kept = self._read_kept()
             write_json(self._folder / _JOB, self._job)
             self._file = opened.enter_context((self._folder / _KEPT).open("ab", buffering=0))
