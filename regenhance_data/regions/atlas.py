@@ -2,13 +2,13 @@
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from math import ceil, inf
+from math import ceil, gcd, inf
 from typing import NamedTuple
 
 import numpy as np
 
 _WIDTHS = 80  # so many are tried at most: a packing takes much less time than the pixels that it spares
-_DENSE = 0.93  # share of an atlas that is full; more is not worth the time
+_DENSE = 0.92  # share of an atlas that is full; more is not worth the time
 _NARROWEST, _WIDEST = 0.5, 3.0  # widths tried, as shares of the side of a square of the same area
 
 
@@ -52,9 +52,10 @@ def pack_densely(sizes: Sequence[tuple[int, int]]) -> Atlas:
 
 def _widths(sizes: Sequence[tuple[int, int]], area: int) -> Iterator[int]:
     """Widths of an atlas, those near a square's first, each once."""
-    widest, side = max(width for _, width in sizes), area**0.5
+    widths = [width for _, width in sizes]
+    widest, unit, side = max(widths), gcd(*widths), area**0.5
     shares = sorted(np.geomspace(_NARROWEST, _WIDEST, _WIDTHS).tolist(), key=lambda share: max(share, 1 / share))
-    yield from dict.fromkeys(max(widest, round(side * share)) for share in shares)
+    yield from dict.fromkeys(max(widest, round(side * share / unit) * unit) for share in shares)
 
 
 def pack_into(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list[dict[int, tuple[int, int]]]:
