@@ -167,7 +167,10 @@ def run_on(
     read_as, live = (sources.infos, sources.counts) if sources else (lambda: infos, dict)
     record = RunRecord(plan, predictor.grid, about, read_as, live, recalls)
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
-    settings = SinkSettings(args.save_dir, detector.class_names, hr_grid, rates, wanted.of(detector.task))
+    possible = wanted.of(detector.task)
+    if args.files and (others := [name for name in wanted.files if name not in possible.files]):
+        console.warn(f"--files {' '.join(others)}: is not written; {detector.read_as} does {detector.task}")
+    settings = SinkSettings(args.save_dir, detector.class_names, hr_grid, rates, possible)
     outputs = RunOutputs(settings, record, tracks, metrics, watch)
     run(args, plan, cameras, predictor, loop, outputs, record, sources)
 
@@ -278,7 +281,12 @@ def make_loop(
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
         "upscaler": {"spec": args.upscaler, "read_as": upscaler and upscaler.read_as, "halo_px": enhancer.halo_px},
-        "detector": {"spec": settings.spec, "read_as": detector.read_as, "engine": detector.engine},
+        "detector": {
+            "spec": settings.spec,
+            "read_as": detector.read_as,
+            "task": detector.task,
+            "engine": detector.engine,
+        },
         "lr_size": [predictor.grid.width, predictor.grid.height],
         "hr_size": [hr_grid.width, hr_grid.height],
         "mode": enhancer.mode,
@@ -341,8 +349,6 @@ def run(
 
 def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:
     """Print what a run did."""
-    from deploy.online.sinks.class_maps import CLASS_MAPS
-
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
     print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
@@ -353,7 +359,7 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
             f"of live cameras, {dropped} frames dropped for newer ones, {reconnects} reconnects, p95 of the age of "
             f"detections {max(ages):.0f} ms at most"
         )
-    if not record.detections and not (args.save_dir / CLASS_MAPS).exists():
+    if not record.detections and about["detector"]["task"] == "detection":
         console.warn(
             f"--detector: found nothing in {record.frames} frames; lower --score_threshold, or give other --classes"
         )

@@ -98,7 +98,7 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
         dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])
     has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
     lr_hw = one_size(dataset, list(chosen))
-    frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size)
+    frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size, args.every)
     knows = [DIFFERENCE] * has_originals + [ORACLE] * has_oracle
     total = sum(map(len, chosen.values()))
     static = static_maps(dataset, chosen)

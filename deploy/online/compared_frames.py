@@ -20,16 +20,17 @@ JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compre
 
 
 def frames_of_dataset(
-    dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int
+    dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int, every: int = 1
 ) -> Iterator[KnownFrame]:
     """The frames of each clip in order, with their originals and their importance where there are any; a gap in
-    their numbers ends a shot.
+    their numbers ends a shot. every: they are every n-th of those that follow each other.
 
     InputError for an original of another size, and for importance of another grid.
     """
     for clip, some in frames.items():
         oracle = dataset.importance(clip) if dataset.importance_path(clip).is_file() else {}
-        for frame, shot in zip(some, shots_of([frame.number for frame in some]), strict=True):
+        numbers, among = ([frame.number for frame in of] for of in (some, dataset.frames(clip)))
+        for frame, shot in zip(some, shots_of(numbers, among, every), strict=True):
             lr = dataset.read(LR_FRAMES, frame)
             original = read_image(dataset.path(HR_IMAGES, frame)) if has_originals else None
             height, width = lr.shape[:2]

@@ -271,12 +271,12 @@ def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
 def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Verdict:
     """Whether a point is better than the one with nothing enhanced, as `side_of` tells."""
     text = f"{metric} {none.value:.3f} with nothing enhanced"
-    if best.trial.plan.mode == "none":
+    is_none = best.trial.plan.mode == "none"
+    if reason := too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric):
+        plans = "" if is_none else f", {best.value:.3f} with the plan"
+        return Verdict(CANNOT_TELL, f"{reason}; {text}{plans}", "use more frames")
+    if is_none:
         return Verdict(NOT_WORTH_IT, f"no enhancement at this speed is better than {text}")
-    gain = scores.gain(none.trial, best.trial)
-    answer, helps = helping({"it": gain})
+    answer, helps = helping({"it": scores.gain(none.trial, best.trial)})
     text += f", {best.value:.3f} with {'the best setting' if answer == NOT_WORTH_IT else 'the plan'}"
-    reason = too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric)
-    if answer != NOT_WORTH_IT and reason:  # so few frames do not say whether it helps
-        return Verdict(CANNOT_TELL, f"{reason}; {text}", "use more frames")
     return Verdict(answer, f"{text}: {helps}", "use more frames" if answer == CANNOT_TELL else "")

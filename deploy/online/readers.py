@@ -232,12 +232,12 @@ class LiveReader(Reader):
         with self._news:
             if connection is not self._connection or self._closed.is_set():
                 return False
-            if not connection.frames:
-                if self.info is not None:
-                    self.counts.reconnects += 1
-                if self._has_begun:  # without a loss it came to cameras.yaml while the loop runs
-                    how = f"there again after {time.monotonic() - self._lost_s:.1f} s:" if self._lost_s else "read as"
-                    line = f"{self.camera.id}: {how} {info}"
+            if not connection.frames or info is not self.info:
+                is_again = self.info is not None and not connection.frames
+                self.counts.reconnects += is_again
+                if self._has_begun:
+                    lost_s = time.monotonic() - (self._lost_s or time.monotonic())
+                    line = f"{self.camera.id}: {f'there again after {lost_s:.1f} s:' if is_again else 'read as'} {info}"
                 self.info, self.problem, self._lost_s = info, None, None
                 self._news.notify_all()
             self._put(frame, now)

@@ -147,6 +147,8 @@ class Sources:
             if key not in wanted or wanted[key].source != source.camera.source:
                 source.close()
                 del self._sources[key]
+                if key in wanted:  # from elsewhere, which may be something else
+                    self._infos.pop(key, None)
             else:
                 source.camera = wanted[key]
         for key, camera in wanted.items():

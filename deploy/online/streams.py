@@ -23,6 +23,7 @@ _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,n
 # what is not known of a stream after half a second of it, its first keyframe tells
 _PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
 _BEATS_EVERY_S = 0.5
+_MOST_PERIODS = 3.0  # of a recording's frames: more between two of them is a jump of the time stamps
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -78,8 +79,10 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
             stream = _pictures_of(shown, container)
             info = None
             frames = _frames(shown, container, stream, patience, beat)
-            is_recording = source.lower().startswith("http") and (container.duration or 0) > 0
-            for frame in _in_real_time(frames, patience, beat) if is_recording else frames:
+            if source.lower().startswith("http") and (container.duration or 0) > 0:  # it is a recording
+                period_s = 1 / float(stream.average_rate or USUAL_RATE)
+                frames = _in_real_time(frames, max(patience.read_s, _MOST_PERIODS * period_s), beat)
+            for frame in frames:
                 if info is None or info.coded_hw != (frame.height, frame.width):
                     info = described(container, stream, frame, _rate_of(stream))
                 has_come = True
@@ -161,15 +164,16 @@ def _frames(
             raise InputError(f"{shown}: sends data, but no frame of it decodes; restart the camera, or set it to H.264")
 
 
-def _in_real_time(
-    frames: Iterator[av.VideoFrame], patience: Patience, beat: Callable[[], None]
-) -> Iterator[av.VideoFrame]:
-    """The frames of a recording, each when it is due: a web server gives the whole at once."""
+def _in_real_time(frames: Iterator[av.VideoFrame], most_s: float, beat: Callable[[], None]) -> Iterator[av.VideoFrame]:
+    """The frames of a recording, each when it is due: a web server gives the whole at once.
+
+    most_s: a frame that is due so long from now, or was so long ago, is one behind a jump of the time stamps.
+    """
     ahead_s = float("inf")  # of the recording's time before the clock's
     for frame in frames:
         if frame.time is not None:
             now = time.monotonic()
-            if not abs(frame.time - ahead_s - now) < patience.read_s:  # the first, or where time stamps jump
+            if not abs(frame.time - ahead_s - now) < most_s:  # the first one too
                 ahead_s = frame.time - now
             due_s = frame.time - ahead_s
             while (left_s := due_s - time.monotonic()) > 0:

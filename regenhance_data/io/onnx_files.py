@@ -152,6 +152,7 @@ def _needed(node: onnx.NodeProto) -> Iterator[str]:
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             own = {name for inner in graph.node for name in inner.output}
+            own |= {value.name for value in (*graph.input, *graph.initializer)}
             yield from (name for inner in graph.node for name in _needed(inner) if name not in own)
 
 

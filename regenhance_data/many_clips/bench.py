@@ -14,6 +14,7 @@ from regenhance_data.many_clips.pool import make_pool, read_list, spread, write_
 from regenhance_data.many_clips.recipe import (
     OTHERS,
     OWN,
+    TRAINED,
     ZERO_SHOT,
     Recipe,
     Training,
@@ -27,8 +28,6 @@ from regenhance_data.many_clips.recipe import (
 )
 from regenhance_data.many_clips.results import BenchmarkResult, MeasuredClip, summarise
 from regenhance_data.many_clips.steps import Execute, Ledger, Step
-
-_TRAINED = "trained"  # the line of a recipe without a name
 
 
 @dataclass(frozen=True)
@@ -53,8 +52,9 @@ class BenchmarkSettings:
             raise InputError('--train_options: give each of several recipes a name, as in "short: --iters 100"')
         if None in self.labelled and OWN not in self.trained_on:
             raise InputError(f"--labelled {ALL}: is the training on the own clip; give --trained_on {OWN} too")
-        if self.data.resolve() == self.save_dir.resolve():
-            raise InputError(f"--data {self.data}: is --save_dir too; give the datasets a folder of their own")
+        data, results = self.data.resolve(), self.save_dir.resolve()
+        if data == results or data in results.parents or (results in data.parents and data != results / "data"):
+            raise InputError(f"--data {self.data}: shares folders with --save_dir; give the datasets one of their own")
         if not all(0 < budget < 1 for budget in self.budgets):
             raise InputError("--budgets: expected shares between 0 and 1")
 
@@ -64,7 +64,7 @@ class Benchmark:
 
     def __init__(self, clips: Sequence[BenchmarkClip], settings: BenchmarkSettings, execute: Execute) -> None:
         self._clips, self._settings = clips, settings
-        self._steps, self._dataset_steps = Ledger(settings.save_dir, execute), Ledger(settings.data, execute)
+        self._steps, self._execute = Ledger(settings.save_dir, execute), execute
         self._made: dict[str, list[Step]] = {}  # of the clips that have a dataset
         self._failed: dict[str, str] = {}
         self._has_pool = False
@@ -72,8 +72,9 @@ class Benchmark:
     def run(self) -> BenchmarkResult:
         """Make the datasets, then the predictors and the evaluation of each clip."""
         with locked(self._settings.data / ".benchmark_clips.lock"):
+            ledger = Ledger(self._settings.data, self._execute)
             for clip in self._clips:
-                self._attempt(clip, self._make_dataset)
+                self._attempt(clip, lambda one: self._make_dataset(one, ledger))
         return self._measured(self._trainings, "")
 
     def run_labelled(self) -> LabelledResult:
@@ -84,7 +85,7 @@ class Benchmark:
         places: dict[str, tuple[str, float]] = {}
         for recipe in self._settings.recipes:
             for count in self._settings.labelled:
-                line = recipe.name or _TRAINED
+                line = recipe.name or TRAINED
                 place = (ZERO_SHOT, 0.0) if count == 0 else (line, every if count is None else float(count))
                 places[ZERO_SHOT if count == 0 else _labelled_way(recipe, count)] = place
         return LabelledResult(result, places)
@@ -98,7 +99,9 @@ class Benchmark:
             evaluation = evaluation_step(
                 self._data(clip), own, self._settings.budgets, folder, self._made[clip.clip][-1:]
             )
+            self._refuse_changed(clip)
             self._steps.run(clip.clip, [*steps, evaluation])
+            self._refuse_changed(clip)
             measured.append(MeasuredClip(clip.clip, read_counts(evaluation.makes), models_of(own)))
 
         for clip in self._clips:
@@ -116,10 +119,18 @@ class Benchmark:
     def _data(self, clip: BenchmarkClip) -> Path:
         return self._settings.data / clip.clip
 
-    def _make_dataset(self, clip: BenchmarkClip) -> None:
+    def _make_dataset(self, clip: BenchmarkClip, ledger: Ledger) -> None:
         steps = dataset_steps(clip, self._data(clip))
-        self._dataset_steps.run(clip.clip, steps)
+        ledger.run(clip.clip, steps)
         self._made[clip.clip] = steps
+
+    def _refuse_changed(self, clip: BenchmarkClip) -> None:
+        """InputError where another benchmark with the same --data has made this dataset anew."""
+        if not all(map(Ledger(self._settings.data, self._execute).has, self._made[clip.clip])):
+            raise InputError(
+                f"{self._data(clip)}: another benchmark made it anew meanwhile, with other settings; give each a "
+                "--data of its own, and another --save_dir"
+            )
 
     def _trainings(self, clip: BenchmarkClip) -> list[Training]:
         settings, data = self._settings, self._data(clip)
@@ -206,6 +217,9 @@ class Benchmark:
         if all(training.train is None or self._steps.has(training.train) for training in trainings):
             return
         if not self._has_pool:
+            for clip in self._clips:
+                if clip.clip in self._made:
+                    self._refuse_changed(clip)
             make_pool(self._pool, {name: self._settings.data / name for name in self._made})
             self._has_pool = True
         for name, lines in lists.items():
@@ -213,4 +227,4 @@ class Benchmark:
 
 
 def _labelled_way(recipe: Recipe, count: int | None) -> str:
-    return f"{recipe.name or _TRAINED}, {ALL if count is None else count} frames"
+    return f"{recipe.name or TRAINED}, {ALL if count is None else count} frames"

@@ -13,6 +13,8 @@ from regenhance_data.predictors.paddleseg.arguments import make_parser
 from regenhance_data.predictors.paddleseg.config_file import read_config
 
 OWN, OTHERS, ZERO_SHOT = "own", "others", "zero-shot"
+TRAINED = "trained"  # the line of a recipe without a name
+_TAKEN = (OWN, OTHERS, ZERO_SHOT, TRAINED)
 COUNTS = "counts.json"
 _BEST = Path("best_model/model.pdparams")
 
@@ -66,6 +68,8 @@ def read_recipe(text: str, config: Path) -> Recipe:
         start = words.index("--opts")
         words[start : start + 1 + len(args.opts)] = []
     name = name.strip()
+    if name in _TAKEN:
+        raise InputError(f"--train_options {text!r:.80}: {name!r} is what a column is called; give another name")
     if not f"_{name}".replace(" ", "_").replace("-", "_").isidentifier():  # it is a folder too
         raise InputError(
             f"--train_options {text!r:.80}: a recipe's name has letters, digits, '_', '-' and spaces alone"
@@ -80,15 +84,15 @@ def way_of(recipe: Recipe, trained_on: str) -> str:
 
 
 def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
-    """Video → frames, importance and labels in `data`. Writes the manifest of the frames beside it, since the frames
-    have the clip's id, not the video's name. InputError for a video that cannot be read.
+    """Video → frames, importance and labels in `data`. Writes the manifest of the frames into logs/ beside it, since
+    the frames have the clip's id, not the video's name. InputError for a video that cannot be read.
     """
     from regenhance_data.io.video import inspect_video  # PyAV, which --help does not need
 
     height = clip.height or inspect_video(clip.video).upright_hw[0] // (clip.scale or 1)
     flags = {name: getattr(clip, name) for name in ("every", "fps", "max_frames", "jpeg_quality")}
     given = [word for name, value in flags.items() if value is not None for word in (f"--{name}", str(value))]
-    manifest = data.with_name(f"{data.name}.yaml")
+    manifest = data.parent / "logs" / f"{data.name}.yaml"
     write_yaml(manifest, {"clips": [{"video": str(clip.video.resolve()), "id": clip.clip}]})
     extract = ["tools/extract.py", "--manifest", str(manifest), "--data", str(data), "--height", str(height)]
     frames = Step("frames", (*extract, "--keep_hr", "--overwrite", *given), data / "origin_images", files=(clip.video,))

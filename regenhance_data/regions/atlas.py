@@ -39,14 +39,14 @@ def pack_densely(sizes: Sequence[tuple[int, int]]) -> Atlas:
     area, tallest = sum(height * width for height, width in sizes), max(height for height, _ in sizes)
     best, by_width = pack(sizes, max(width for _, width in sizes)), _by_width(sizes)
     for width in _widths(sizes, area):
+        if area >= _DENSE * best.height * best.width:
+            break
         most = (best.height * best.width - 1) // width  # rows, for less area
         if max(tallest, ceil(area / width)) > most:
             continue
         places = _packed(by_width, most, width, needs_all=True)
         if len(places) == len(sizes):
             best = _atlas(sizes, places, width)
-            if area >= _DENSE * best.height * best.width:
-                break
     return best
 
 
@@ -65,6 +65,16 @@ def pack_into(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list
     """
     if any(size[0] > height or size[1] > width for size in sizes):
         raise ValueError(f"a rectangle is larger than {height}x{width}")
+    upright = _pictures(sizes, height, width)
+    if len(upright) == 1:
+        return upright
+    turned = _pictures([size[::-1] for size in sizes], width, height)  # packed from left to right
+    if len(upright) <= len(turned):
+        return upright
+    return [{number: place[::-1] for number, place in picture.items()} for picture in turned]
+
+
+def _pictures(sizes: Sequence[tuple[int, int]], height: int, width: int) -> list[dict[int, tuple[int, int]]]:
     left_over = _by_width(sizes)
     pictures: list[dict[int, tuple[int, int]]] = []
     while left_over:

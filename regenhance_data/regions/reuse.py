@@ -62,16 +62,16 @@ class ClipReuse:
         return is_due
 
 
-def shots_of(numbers: Sequence[int]) -> list[int]:
+def shots_of(numbers: Sequence[int], among: Sequence[int] | None = None, every: int = 1) -> list[int]:
     """The shot of each frame of a clip, from the frames' numbers in order: 0, 1, …; a gap ends one.
 
-    Frames follow each other where their numbers differ by what they mostly differ by, which is not 1 for every n-th
-    frame, or by less.
+    Frames follow each other where their numbers differ by `every` times what those of the clip mostly differ by, which
+    is not 1 for every n-th frame, or by less. among: the numbers of all frames of the clip (default: these).
     """
-    steps = np.diff(numbers)
-    values, counts = np.unique(steps[steps > 0], return_counts=True)
+    steps, of_clip = np.diff(numbers), np.diff(numbers if among is None else among)
+    values, counts = np.unique(of_clip[of_clip > 0], return_counts=True)
     usual = values[counts.argmax()] if values.size else 0
-    ends = (steps <= 0) | (steps > usual)
+    ends = (steps <= 0) | (steps > every * usual)
     return [0, *np.cumsum(ends).tolist()][: len(numbers)]
 
 

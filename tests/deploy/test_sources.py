@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -280,6 +281,25 @@ def test_a_recording_behind_a_web_server_is_read_in_real_time(tmp_path):
         came.extend(time.monotonic() for _ in read_stream(f"http://{host}/gate.mp4", QUICK, lambda: None))
     assert len(came) == len(FRAMES)
     assert came[-1] - came[0] > 0.9 * 0.04 * (len(FRAMES) - 1)
+
+
+@pytest.mark.parametrize(
+    ("times", "least_s", "most_s"),
+    [
+        ([0, 60, 120, 180], 1.7, 5.0),  # sparse frames, each more than the time for a packet from the last one
+        ([0, 10, 20, 9000, 9010, 9020], 0.3, 5.0),  # a jump of a minute and a half
+    ],
+)
+def test_a_recording_keeps_its_pace_where_frames_are_sparse_and_goes_on_where_time_stamps_jump(
+    times, least_s, most_s, tmp_path
+):
+    video = encode(tmp_path / "gate.mp4", FRAMES[: len(times)], times=times).read_bytes()
+    about = f"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(video)}\r\n\r\n"
+    came, patience = [], replace(QUICK, read_s=0.5)
+    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its stream has ended"):
+        came.extend(time.monotonic() for _ in read_stream(f"http://{host}/gate.mp4", patience, lambda: None))
+    assert len(came) == len(times)
+    assert least_s < came[-1] - came[0] < most_s
 
 
 def sound() -> bytes:

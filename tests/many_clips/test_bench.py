@@ -6,6 +6,7 @@ import json
 import pytest
 
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import write_json
 from tests.support.cameras import square_frames
 from tests.support.commands import paddleseg
 from tests.support.files import ROOT, content, encode
@@ -115,6 +116,7 @@ def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, ru
         (("--train_options", "--iters 1", "--iters 2"), "give each of several recipes a name"),
         (("--train_options", "../a: --iters 1"), "a recipe's name has letters, digits, '_', '-' and spaces alone"),
         (("--train_options", "--itres 1"), "paddleseg train has no --itres"),
+        (("--train_options", "own: --iters 1"), "'own' is what a column is called"),
     ],
 )
 def test_flags_that_mean_nothing_are_refused_before_anything_runs(flags, message, tmp_path):
@@ -122,3 +124,24 @@ def test_flags_that_mean_nothing_are_refused_before_anything_runs(flags, message
     with pytest.raises(InputError, match=message):
         benchmark_clips.main(benchmark_clips.make_parser().parse_args(given))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", ["run", "run/pool", "run/gate/data", ""])
+def test_datasets_in_the_folders_of_results_are_refused(data, tmp_path):
+    given = ["--manifest", str(ROOT / "tests/benchmarks/clips.yaml"), "--save_dir", str(tmp_path / "run")]
+    with pytest.raises(InputError, match="shares folders with --save_dir"):
+        benchmark_clips.main(benchmark_clips.make_parser().parse_args([*given, "--data", str(tmp_path / data)]))
+
+
+@pytest.mark.slow
+def test_a_dataset_that_another_benchmark_makes_anew_is_told(manifest, tmp_path, monkeypatch, capsys):
+    def meanwhile(words, log):
+        here(words, log)
+        if words[0] == "paddleseg":
+            steps = json.loads((tmp_path / "data/steps.json").read_text())
+            write_json(tmp_path / "data/steps.json", dict.fromkeys(steps, "of another manifest"))
+
+    flags = ("--manifest", manifest, "--clips", "gate", "--trained_on", "own", "--budgets", 0.1)
+    with pytest.raises(InputError, match="no clip was measured"):
+        benchmark(monkeypatch, meanwhile, *flags, "--data", tmp_path / "data", "--save_dir", tmp_path / "run")
+    assert "data/gate: another benchmark made it anew meanwhile" in capsys.readouterr().err

@@ -48,6 +48,11 @@ def test_a_gap_ends_a_shot_also_where_only_every_nth_frame_is_there(lengths, eve
     assert shots_of(numbers) == [shot for shot, length in enumerate(lengths) for _ in range(length)]
 
 
+def test_gaps_end_shots_also_where_they_are_the_most_frequent_step():
+    clip = [2 * at for at in range(60)]
+    assert shots_of([0, 10, 108, 206], clip, every=5) == [0, 0, 1, 2]
+
+
 def test_one_frame_more_is_no_gap():
     assert shots_of([0, 5, 10, 15, 16, 21, 40]) == [0, 0, 0, 0, 0, 0, 1]
 

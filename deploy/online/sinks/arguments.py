@@ -12,7 +12,7 @@ from regenhance_data.errors import InputError
 def add_sink_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `wanted_from` reads."""
     add = parser.add_argument_group("sinks").add_argument
-    add("--files", nargs="*", choices=FILES, default=list(FILES), help="what is written to --save_dir")
+    add("--files", nargs="*", choices=FILES, help="what is written to --save_dir (default: all)")
     add("--no_video", action="store_true", help="write no annotated videos")
     add("--append", action="store_true", help="keep the lines of an earlier run in detections.jsonl, and go on after")
     add("--push", metavar="ADDRESS", help="push the annotated video: rtsp://HOST/PATH/{camera}")
@@ -26,7 +26,8 @@ def wanted_from(args: argparse.Namespace, several: bool) -> Wanted:
     """The sinks that the flags ask for. several: whether there are, or may be, several cameras. InputError for what
     cannot be.
     """
-    files = [name for name in FILES if name in args.files and not (args.no_video and name == "video")]
+    asked = FILES if args.files is None else args.files
+    files = [name for name in FILES if name in asked and not (args.no_video and name == "video")]
     if args.append and "jsonl" not in files:
         raise InputError("--append goes on with detections.jsonl; add jsonl to --files")
     push = None if args.push is None else read_push(args.push, several)
