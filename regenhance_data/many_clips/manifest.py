@@ -18,7 +18,7 @@ from typing import Any
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_yaml
+from regenhance_data.io.manifests import read_entries, refuse_unknown
 from regenhance_data.kinds import kind_of, known_specs
 
 _NUMBER = (int, float)
@@ -58,11 +58,7 @@ def read_manifest(path: Path, root: Path | None = None) -> list[BenchmarkClip]:
     """The clips of a manifest; `root`: the folder of its videos and detectors, by default its own. InputError for
     anything that is wrong in it; whether the videos are there is not looked at.
     """
-    content = read_yaml(path)
-    _refuse_unknown(path, "the manifest", content, {"defaults", "clips"})
-    entries, defaults = content.get("clips"), content.get("defaults") or {}
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: has no list of clips; write 'clips:' with '- video: FILE' for each")
+    defaults, entries = read_entries(path)
     _check(path, "defaults", defaults, _TYPES.keys() - _NOT_DEFAULTS)
     clips = [_clip(path, number, entry, defaults, root or path.parent) for number, entry in enumerate(entries, 1)]
     names = [clip.clip for clip in clips]
@@ -113,7 +109,7 @@ def _check(path: Path, where: str, entry: Any, known: set[str]) -> None:
     """InputError for an entry with another key or another type of value."""
     if not isinstance(entry, dict):
         raise InputError(f"{path}: {where} is no mapping; write 'video: FILE' and others")
-    _refuse_unknown(path, where, entry, known)
+    refuse_unknown(path, where, entry, known)
     for key, value in entry.items():
         if isinstance(value, bool) or not isinstance(value, _TYPES[key]):
             expected = "a list" if key == "classes" else "a text" if str in _TYPES[key] else "a number"
@@ -122,11 +118,3 @@ def _check(path: Path, where: str, entry: Any, known: set[str]) -> None:
         raise InputError(f"{path}: {where} has scale {entry['scale']}, expected at least 2")
     if not 0 < entry.get("max_box_area", 1) <= 1:
         raise InputError(f"{path}: {where} has max_box_area {entry['max_box_area']}, expected above 0, at most 1")
-
-
-def _refuse_unknown(path: Path, where: str, entry: Mapping[Any, Any], known: set[str]) -> None:
-    unknown = [str(key) for key in entry if key not in known]
-    if unknown:
-        raise InputError(
-            f"{path}: {where} has the unknown key {unknown[0]!r:.80}; expected: {', '.join(sorted(known))}"
-        )

@@ -18,7 +18,7 @@ from typing import Any
 from regenhance_data.console import tell
 from regenhance_data.dataset.folder import clip_id, hashed_clip_id
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import read_yaml
+from regenhance_data.io.manifests import read_entries, refuse_unknown
 from regenhance_data.io.video import has_moving_pictures
 from regenhance_data.stages.extract import ExtractionSettings
 
@@ -99,12 +99,8 @@ def _why_no_video(path: Path) -> str:
 
 def sources_of_manifest(path: Path, settings: ExtractionSettings) -> list[ClipSource]:
     """The clips of a manifest; its settings override `settings`, which is told. InputError for a broken manifest."""
-    content = read_yaml(path)
-    _refuse_unknown(path, content, {"defaults", "clips"})
-    defaults = _settings(path, "defaults", content.get("defaults") or {}, settings, set())
-    entries = content.get("clips")
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{path}: has no list of clips; write 'clips:' with '- video: FILE' for each")
+    given, entries = read_entries(path)
+    defaults = _settings(path, "defaults", given, settings, set())
     sources = _distinct([_source(path, number, entry, defaults) for number, entry in enumerate(entries, 1)])
     _tell_overridden(path, sources, settings)
     return sources
@@ -136,7 +132,7 @@ def _settings(
 ) -> ExtractionSettings:
     if not isinstance(entry, dict):
         raise InputError(f"{path}: {where} is not a mapping of settings")
-    _refuse_unknown(path, entry, _TYPES.keys() | others)
+    refuse_unknown(path, where, entry, _TYPES.keys() | others)
     given = {f.name: entry[f.name] for f in fields(ExtractionSettings) if f.name in entry}
     for name, value in given.items():
         if isinstance(value, bool) != (_TYPES[name] is bool) or not isinstance(value, _TYPES[name]):
@@ -146,12 +142,6 @@ def _settings(
         return replace(defaults, **given)
     except InputError as error:
         raise InputError(f"{path}: {where}: {error}") from None
-
-
-def _refuse_unknown(path: Path, entry: Mapping[Any, Any], known: set[str]) -> None:
-    unknown = [str(key) for key in entry if key not in known]
-    if unknown:
-        raise InputError(f"{path}: unknown key {unknown[0][:80]!r}; expected: {', '.join(sorted(known))}")
 
 
 def _distinct(sources: list[ClipSource]) -> list[ClipSource]:
