@@ -203,7 +203,7 @@ def warn_of_rate(args: argparse.Namespace, dataset: Dataset, clips: "list[str]")
     rates = [record.frame_rate for clip in clips if (record := dataset.record.clips.get(clip)) and record.frame_rate]
     if args.target_fps and rates and max(rates) > _FASTER * args.target_fps:
         console.warn(
-            f"{args.data}: has {max(rates):g} frames a second, the target is {args.target_fps:g}; frames that are "
+            f"{args.data}: has {max(rates):.3g} frames a second, the target is {args.target_fps:g}; frames that are "
             "further apart differ more, so what is kept from one for the next is worth less than it is here; extract "
             f"clips with --fps {args.target_fps:g}"
         )
@@ -268,7 +268,7 @@ def search(args: argparse.Namespace, trials: "Trials", scores: "Scores", exact_p
     if math.isnan(scores.value(trials(NONE))):
         raise InputError(
             f"{args.data}: none of the {len(scores.clips)} frames has a reference object, so scores say nothing; give "
-            "frames with objects, or lower --score_threshold"
+            "frames with objects, other --classes or a lower --score_threshold"
         )
 
     # a bar of unknown length: what is tried next depends on what was found

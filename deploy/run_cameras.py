@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from deploy.online.watch import Watch
     from regenhance_data.io.video_streams import VideoInfo
 
+_LEAST_S = 10.0  # of a run whose speed says something
+
 EXAMPLES = """
 python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
 python deploy/run_cameras.py --video A.mp4 B.mp4 --predictor P.onnx --upscaler onnx:SR.onnx --detector onnx:D.onnx \\
@@ -349,10 +351,19 @@ def run(
 
 def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -> None:
     """Print what a run did."""
+    from deploy.online.holding import LEAST
+
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
     print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
     live = [camera for camera in about["cameras"].values() if "dropped" in camera]
+    is_planned = args.planned and not live and not getattr(args, "noted", ())
+    planned, every = (args.planned.chosen.fps[1], args.planned.chosen.plan.detect_every) if is_planned else (0, 1)
+    if about["seconds"] > _LEAST_S and about["frames_per_second"] * every < LEAST * planned:
+        console.warn(
+            f"{args.plan}: planned {planned:.3g} frames a second, without annotated videos (--no_video) and with "
+            "nothing else on this machine"
+        )
     if ages := [camera["age_p95_ms"] for camera in live if camera["age_p95_ms"] is not None]:
         dropped, reconnects = (sum(camera[key] for camera in live) for key in ("dropped", "reconnects"))
         print(

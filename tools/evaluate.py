@@ -12,6 +12,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console, errors
+from regenhance_data.dataset.folder import HR_IMAGES
 from regenhance_data.dataset.staleness import without_words
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
@@ -152,6 +153,8 @@ def write_results(folder: Path, record: EvaluationRecord) -> None:
     if result.says_something:
         print(curves_table(result))
         print("against the detector's results on the HR frames, so that everything enhanced has 1 by definition")
+        if record.settings.hr_folder == HR_IMAGES:
+            print("the HR frames are the originals; tools/evaluate_online.py tells what an upscaler makes of it")
     written = "evaluation.json, evaluation.png, evaluation.svg"
     if len(result.clips) > 1:
         print(f"\n{clips_table(result)}\n")

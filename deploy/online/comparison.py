@@ -9,7 +9,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deploy.online.rounds import STAGES
-from deploy.online.strategies import CACHED, EVERY_NTH, ORACLE, REGIONS, KnownFrame, Outcome, Strategy
+from deploy.online.strategies import (
+    BOXES,
+    CACHED,
+    EVERY_NTH,
+    ORACLE,
+    RANDOM,
+    REGIONS,
+    KnownFrame,
+    Outcome,
+    Strategy,
+)
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.detectors.class_names import class_number
@@ -199,7 +209,7 @@ def _verdict(
     reason = too_little(measured.counts, name)
     if reason:
         has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in measured.counts)
-        lower = "lower --score_threshold, or give frames with objects"
+        lower = "give frames with objects, other --classes or a lower --score_threshold"
         return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
@@ -309,6 +319,10 @@ _LOOKS = {
     ALL_ENHANCED.curve: (plots.BLACK, "s"),
     REGIONS: (plots.BLUE, "o"),
     CACHED: (plots.ORANGE, "o"),
+    ORACLE: (plots.BLACK, "^"),
+    STATIC: (plots.BROWN, "^"),
+    BOXES: (plots.PINK, "^"),
+    RANDOM: (plots.GREY, "^"),
 }
 
 

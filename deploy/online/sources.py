@@ -92,7 +92,7 @@ class Sources:
         is_awaited = any(isinstance(problem, NobodyPushed) for problem in problems.values())
         if not found and not is_awaited:
             raise InputError("; ".join(str(problem or "no answer") for problem in problems.values()))
-        others = "; the others go on without it" if len(sources) > 1 else ""
+        others = "; the others go on without it" if found else ""
         for camera, problem in problems.items():
             warn(f"{camera}: {problem or 'no answer yet'}{others}")
         return found

@@ -33,7 +33,10 @@ _WORDS: tuple[tuple[Any, str], ...] = (
         "the answer is an error; does the camera show it in a browser?",
     ),
     (ConnectionRefusedError, "the connection is refused; is the camera on, and the port right?"),
-    (av.error.EOFError | OSError, "the connection broke off without a stream; is the camera still starting?"),
+    (
+        av.error.EOFError | OSError,
+        "the connection broke off without a stream; is the camera still starting, and is this the URL of its stream?",
+    ),
 )
 
 

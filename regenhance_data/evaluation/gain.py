@@ -234,6 +234,12 @@ def _verdict(scores: Scores, gains: Mapping[CurvePoint, Estimate], has_original:
     everything = "whole-frame super-resolution" if is_upscaled else "the original, which no upscaler exceeds,"
     names = {ALL_ENHANCED: everything, AT_OBJECTS: _name(AT_OBJECTS)}
     answer, text = helping({names[point]: gain for point, gain in gains.items()})
+    if not has_original and answer != NOT_WORTH_IT:
+        return Verdict(
+            CANNOT_TELL,
+            f"{scores.none.value:.3f} with nothing enhanced, against the upscaler's own frames: it changes what is "
+            "found, and without originals nothing says whether for the better",
+        )
     text += f": {scores.none.value:.3f} with nothing enhanced, {scores.all.value:.3f} with everything"
     if not has_original:
         text += ", against the upscaler's own frames"

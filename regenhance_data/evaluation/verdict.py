@@ -62,12 +62,12 @@ def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score,
     low, high = lead.interval_95
     text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
     if low > 0:
-        return f"; {text} above the static map"
-    static_map = "the static map, the mean importance of the training frames,"
-    run = "deploy/export_static_map.py makes it a predictor"
-    if high < 0:
-        return f"; but this predictor is not worth its time: {static_map} finds more and costs nothing ({text}): {run}"
-    return f"; but it is not shown that this predictor is worth its time: {static_map} costs nothing ({text}): {run}"
+        return f"; its score is {text} above that of the static map"
+    answer = "is not worth its time" if high < 0 else "is not shown to be worth its time"
+    return (
+        f"; but this predictor {answer}: its score is {text} beside that of the static map, the mean importance of the "
+        "training frames, which costs nothing (deploy/export_static_map.py makes it a predictor)"
+    )
 
 
 def verdict_budget(budgets: Sequence[float]) -> float:

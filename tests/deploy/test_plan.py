@@ -465,7 +465,7 @@ def test_the_verdict_says_whether_the_predictor_is_better_than_the_static_map(pl
             scores,
         )
 
-    assert ending(regions(0.3)).endswith(" above the static map")
+    assert ending(regions(0.3)).endswith(" above that of the static map")
     assert ending(WHOLE) == ""
 
 
