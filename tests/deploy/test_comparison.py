@@ -49,7 +49,7 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
         ),
         ({"none": (2, 1), "whole": (9, 8)}, "worth it", "whole-frame super-resolution helps (+0.614, "),
         ({"none": (2, 1), "whole": (9, 8), "frames": 19}, "cannot tell", "19 frames, fewer than 20; use more frames"),
-        ({"none": (0, 1), "whole": (0, 8), "objects": 0}, "cannot tell", "so F1 says nothing; give frames with objects"),
+        ({"none": (0, 1), "whole": (0, 8), "objects": 0}, "cannot tell", "F1 says nothing; give frames with objects"),
     ],
 )
 def test_the_verdict_weighs_score_against_speed(found_and_ms, answer, words):
