@@ -22,7 +22,7 @@ class CachePolicy:
     255. InputError for values out of range.
     """
 
-    threshold: float = 3.0
+    threshold: float = 2.0
     max_age: int = 250
     scene_change: float = 40.0
 
