@@ -103,6 +103,7 @@ def test_ctrl_c_while_processes_start_is_for_this_process_alone_and_not_lost(tmp
     script = tmp_path / "starts.py"
     script.write_text(
         "import signal, subprocess\nfrom regenhance_data.parallel.processes import new_processes_ignore_interrupts\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which tests in the background do not inherit
         "with new_processes_ignore_interrupts():\n"
         "    started = subprocess.Popen(['sleep', '0.2'])\n"
         "    started.send_signal(signal.SIGINT)\n"
