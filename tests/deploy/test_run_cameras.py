@@ -1,6 +1,7 @@
 """The loop on video files, with a small predictor and detector and bicubic upscaling."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -31,7 +33,7 @@ from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.cameras import square_frames
-from tests.support.detectors import write_detector
+from tests.support.detectors import write_detector, write_segmenter
 from tests.support.files import ROOT, encode, noise
 from tests.support.predictors import write_predictor
 from tests.support.videos import cut_in_the_middle
@@ -100,6 +102,20 @@ def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, video
         with av.open(str(tmp_path / f"{camera}.mp4")) as container:
             shapes = [frame.to_ndarray(format="rgb24").shape for frame in container.decode(video=0)]
         assert shapes == [(2 * HEIGHT, 4 * WIDTH, 3)] * FRAMES  # none | ours
+
+
+def test_a_detector_of_class_maps_writes_them_and_boxes_are_told_to_be_missing(parts, videos, tmp_path, capsys):
+    segmenter = write_segmenter(tmp_path / "segmenter.onnx")
+    flags = ("--pixel_mean", 0, 0, 0, "--pixel_std", 1, 1, 1, "--files", "jsonl", "coco", "class_maps")
+    run((parts[0], segmenter), videos[:1], tmp_path / "out", *flags)
+    said = capsys.readouterr().err
+    assert re.search(r"--files coco: is not written; .* does segmentation", said)
+    assert "found nothing" not in said
+    maps = sorted((tmp_path / "out/class_maps/gate").iterdir())
+    assert len(maps) == FRAMES
+    assert set(np.unique(cv2.imread(str(maps[0])))) <= {0, 1, 2}
+    assert cv2.imread(str(maps[0])).shape == (2 * HEIGHT, 2 * WIDTH, 3)
+    assert list(json.loads((tmp_path / "out/run.json").read_text())["sinks"]) == ["jsonl", "class_maps"]
 
 
 def test_two_runs_write_the_same_detections(parts, videos, tmp_path):

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from onnx import helper
 
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors.loading import load_detector
@@ -15,26 +14,10 @@ from regenhance_data.evaluation.evaluate import evaluate
 from regenhance_data.io.files import read_yaml
 from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_importance import make_importance
-from tests.support.detectors import BLUE, RED, save_graph, slope_and_gradient, squares
+from tests.support.detectors import BLUE, RED, slope_and_gradient, squares, write_segmenter
 
 FORMS = ("logits", "probabilities")
 DIM = tuple(np.array(RED) * 5 // 8)
-
-
-def write_segmenter(path, form="logits"):
-    """Classes nothing, red and blue (or, of the form 'one', red alone) of each 4×4 pixels, at any size."""
-    weights, bias = 8 * np.eye(3, dtype=np.float32)[[1, 0, 2]][..., None, None], np.array([3, 0, 0], np.float32)
-    weights[0] = 0
-    if form == "one":
-        weights, bias = weights[1:2], np.array([-3], np.float32)
-    nodes = [
-        helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[4, 4], strides=[4, 4]),
-        helper.make_node("Conv", ["means", "weights", "bias"], ["output" if form != "probabilities" else "logits"]),
-    ]
-    nodes += [helper.make_node("Softmax", ["logits"], ["output"], axis=1)] if form == "probabilities" else []
-    names = {} if form == "one" else {"names": "{0: 'nothing', 1: 'red', 2: 'blue'}"}
-    save_graph(path, nodes, {"weights": weights, "bias": bias}, ("batch", 3, 64, 96), names)
-    return path
 
 
 @pytest.fixture(scope="session")

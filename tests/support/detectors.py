@@ -166,3 +166,19 @@ def slope_and_gradient(detector, frame: np.ndarray, step: float = 0.1, dtype: st
         same, more, less = objective.at(torch.cat([clear, clear + step * direction, clear - step * direction]))
     np.testing.assert_allclose(same.cpu(), objective.value.detach().cpu(), rtol=1e-5)
     return float((more - less) / (2 * step)), float((gradient * direction).sum())
+
+
+def write_segmenter(path: Path, form: str = "logits") -> Path:
+    """Classes nothing, red and blue (or, of the form 'one', red alone) of each 4×4 pixels, at any size."""
+    weights, bias = 8 * np.eye(3, dtype=np.float32)[[1, 0, 2]][..., None, None], np.array([3, 0, 0], np.float32)
+    weights[0] = 0
+    if form == "one":
+        weights, bias = weights[1:2], np.array([-3], np.float32)
+    nodes = [
+        helper.make_node("AveragePool", ["images"], ["means"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Conv", ["means", "weights", "bias"], ["output" if form != "probabilities" else "logits"]),
+    ]
+    nodes += [helper.make_node("Softmax", ["logits"], ["output"], axis=1)] if form == "probabilities" else []
+    names = {} if form == "one" else {"names": "{0: 'nothing', 1: 'red', 2: 'blue'}"}
+    save_graph(path, nodes, {"weights": weights, "bias": bias}, ("batch", 3, 64, 96), names)
+    return path

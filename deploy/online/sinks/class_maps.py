@@ -18,9 +18,8 @@ class ClassMaps:
         return result
 
     def write(self, result: FrameResult) -> None:
-        if result.listing.detections is None:
-            path = self._folder / result.listing.camera / f"{result.listing.frame:06d}.png"
-            write_image(path, result.item.found[..., None].repeat(3, axis=-1))
+        path = self._folder / result.listing.camera / f"{result.listing.frame:06d}.png"
+        write_image(path, result.item.found[..., None].repeat(3, axis=-1))
 
     def finish(self) -> list[Path]:
         return [self._folder] if self._folder.is_dir() else []
