@@ -45,7 +45,7 @@ def evaluate_reuse(
     ordered = sorted(frames, key=lambda frame: (frame.clip, frame.number))
     maps: dict[str, dict[Frame, np.ndarray]] = {name: {} for name in policies}
     predictions = dict.fromkeys(policies, 0)
-    for group in _shots(ordered):
+    for group in _shots(dataset, ordered):
         started = {name: policy.start() for name, policy in policies.items()}
         carried: dict[str, np.ndarray] = {}
         for frame in group:
@@ -83,11 +83,12 @@ def evaluate_reuse(
     }
 
 
-def _shots(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+def _shots(dataset: Dataset, frames: Sequence[Frame]) -> Iterator[list[Frame]]:
     """The frames, in order of clips and numbers, that follow each other without a gap."""
-    for _, group in groupby(frames, key=lambda frame: frame.clip):
+    for name, group in groupby(frames, key=lambda frame: frame.clip):
         clip = list(group)
-        shots = zip(shots_of([frame.number for frame in clip]), clip, strict=True)
+        numbers, among = ([frame.number for frame in of] for of in (clip, dataset.frames(name)))
+        shots = zip(shots_of(numbers, among), clip, strict=True)
         for _, pairs in groupby(shots, key=lambda pair: pair[0]):
             yield [frame for _, frame in pairs]
 
