@@ -9,6 +9,7 @@ import numpy as np
 from regenhance_data.grid import MacroblockGrid
 
 _NEVER = -(1 << 40)
+_OUTWARD = np.array([-1, -1, 1, 1])  # of top, left, bottom, right
 
 
 class Rectangle(NamedTuple):
@@ -65,11 +66,11 @@ def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int) -> list[Regi
     at a time, those first that save most, as long as their common rectangle is not dearer than both. grid: of the LR
     frame, like halo_px.
     """
-    boxes = _joined(runs(selected), grid, halo_px)
-    inner, outer = _pixels(boxes, grid, 0), _pixels(boxes, grid, halo_px)
+    cells = _joined(runs(selected), grid, halo_px)
+    inner, outer = _pixels(cells, grid, 0), _pixels(cells, grid, halo_px)
     return [
         Region(*(Rectangle(*row) for row in rows))
-        for rows in zip(*(a.tolist() for a in (boxes, inner, outer)), strict=True)
+        for rows in zip(*(a.tolist() for a in (cells, inner, outer)), strict=True)
     ]
 
 
@@ -87,38 +88,34 @@ def runs(selected: np.ndarray) -> np.ndarray:
     return np.stack([rows, starts, rows + 1, ends], axis=1)
 
 
-def _pixels(boxes: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
-    """Macroblocks [..., 4] → their pixels and the halo, cut at the frame."""
-    mb_size, result = grid.mb_size, np.empty_like(boxes)
-    np.maximum(boxes[..., :2] * mb_size - halo_px, 0, out=result[..., :2])
-    np.minimum(boxes[..., 2] * mb_size + halo_px, grid.height, out=result[..., 2])
-    np.minimum(boxes[..., 3] * mb_size + halo_px, grid.width, out=result[..., 3])
-    return result
+def _pixels(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
+    """Macroblocks [n, 4] → their pixels and the halo, cut at the frame."""
+    corners = cells * grid.mb_size + (-halo_px, -halo_px, halo_px, halo_px)
+    return corners.clip(0, (grid.height, grid.width) * 2)
 
 
-def _joined(boxes: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
-    """The boxes [n, 4], joined where that is not dearer; n² in memory."""
-
-    def cost(of: np.ndarray) -> np.ndarray:
-        pixels = _pixels(of, grid, halo_px)
-        return (pixels[..., 2] - pixels[..., 0]) * (pixels[..., 3] - pixels[..., 1])
-
-    count, costs = len(boxes), cost(boxes)
-    savings = costs[:, None] + costs - cost(_common(boxes[:, None], boxes))
+def _joined(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
+    """The rectangles of macroblocks [n, 4], joined where that is not dearer; n² in memory."""
+    # [-top, -left, bottom, right] of each: what two have in common is then a maximum, an extent a sum
+    sides = (cells * _OUTWARD).T
+    outer = (_pixels(cells, grid, halo_px) * _OUTWARD).T
+    count, costs = len(cells), _areas(outer)
+    savings = costs[:, None] + costs - _areas(np.maximum(outer[:, :, None], outer[:, None]))
     savings[np.tril_indices(count)] = _NEVER
+    is_left = np.ones(count, bool)
     while count and savings.flat[best := int(savings.argmax())] >= 0:
         kept, other = divmod(best, count)
-        both = _common(boxes[kept], boxes[other])
-        held = ((boxes[:, :2] >= both[:2]) & (boxes[:, 2:] <= both[2:])).all(1)  # others too
+        np.maximum(sides[:, kept], sides[:, other], out=sides[:, kept])
+        np.maximum(outer[:, kept], outer[:, other], out=outer[:, kept])
+        held = is_left & (sides <= sides[:, kept, None]).all(0)  # the other one, and what lies between
         held[kept] = False
-        boxes[held], savings[held], savings[:, held] = -1, _NEVER, _NEVER
-        boxes[kept], costs[kept] = both, cost(both)
-        saved = costs[kept] + costs - cost(_common(boxes, both))
-        saved[boxes[:, 0] < 0] = _NEVER
+        is_left[held], savings[held], savings[:, held] = False, _NEVER, _NEVER
+        costs[kept] = _areas(outer[:, kept])
+        saved = np.where(is_left, costs[kept] + costs - _areas(np.maximum(outer, outer[:, kept, None])), _NEVER)
         savings[kept, kept + 1 :], savings[:kept, kept] = saved[kept + 1 :], saved[:kept]
-    return boxes[boxes[:, 0] >= 0]
+    return sides.T[is_left] * _OUTWARD
 
 
-def _common(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The least boxes that hold both."""
-    return np.concatenate([np.minimum(one[..., :2], other[..., :2]), np.maximum(one[..., 2:], other[..., 2:])], axis=-1)
+def _areas(rectangles: np.ndarray) -> np.ndarray:
+    """[4, ...], as -top, -left, bottom, right → [...]."""
+    return (rectangles[2] + rectangles[0]) * (rectangles[3] + rectangles[1])
