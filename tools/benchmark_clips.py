@@ -20,7 +20,7 @@ from regenhance_data.io.files import alone, refuse_missing, write_json
 from regenhance_data.many_clips.bench import Benchmark, BenchmarkSettings
 from regenhance_data.many_clips.labelled import LabelledResult, read_counts_of_frames
 from regenhance_data.many_clips.manifest import BenchmarkClip, read_manifest
-from regenhance_data.many_clips.recipe import OTHERS, OWN, read_recipe
+from regenhance_data.many_clips.recipe import EVERY, OTHERS, OWN, read_recipe
 from regenhance_data.many_clips.results import BenchmarkResult, comparison_rows, headline, score_rows
 from regenhance_data.many_clips.steps import run_command
 
@@ -58,9 +58,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trained_on",
         nargs="*",
-        choices=(OWN, OTHERS),
+        choices=(OWN, OTHERS, EVERY),
         default=[OWN, OTHERS],
-        help="which clips; without a word there is no training, as for --zero_shot alone",
+        help="a clip's own frames, those of all other clips, or of all clips, in one training; without a word there is "
+        "no training, as for --zero_shot alone",
     )
     parser.add_argument("--zero_shot", type=Path, metavar="WEIGHTS", help=".pdparams to evaluate without training")
     parser.add_argument("--labelled", nargs="+", default=[], metavar="N", help="train on so many frames too, or all")

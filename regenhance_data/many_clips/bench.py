@@ -12,6 +12,7 @@ from regenhance_data.many_clips.labelled import ALL, LabelledResult
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.pool import make_pool, read_list, spread, write_list
 from regenhance_data.many_clips.recipe import (
+    EVERY,
     OTHERS,
     OWN,
     TRAINED,
@@ -32,8 +33,8 @@ from regenhance_data.many_clips.steps import Execute, Ledger, Step
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """save_dir: for the results. data: for the datasets. trained_on: OWN, OTHERS or both. zero_shot: weights of the
-    network in `config`. labelled: numbers of training frames, None for all.
+    """save_dir: for the results. data: for the datasets. trained_on: some of OWN, OTHERS, EVERY. zero_shot: weights of
+    the network in `config`. labelled: numbers of training frames, None for all.
     """
 
     save_dir: Path
@@ -141,7 +142,8 @@ class Benchmark:
             if OWN in settings.trained_on
         ]
         others = self._trainings_on_others(clip) if OTHERS in settings.trained_on else []
-        return [*own, *others, *self._zero_shot(clip, data)]
+        every = self._trainings_on_every(clip) if EVERY in settings.trained_on else []
+        return [*own, *others, *every, *self._zero_shot(clip, data)]
 
     def _zero_shot(self, clip: BenchmarkClip, data: Path) -> list[Training]:
         settings = self._settings
@@ -159,24 +161,27 @@ class Benchmark:
         if not others:
             tell(f"{clip.clip}: no other clip of another scene has a dataset to train on")
             return []
-        lists = (f"{clip.clip}.others.train", f"{clip.clip}.others.val")
-        after = [self._made[other.clip][-1] for other in others]
-        trainings = [
-            train_steps(
-                recipe,
-                way_of(recipe, OTHERS),
-                seed,
-                self._pool,
-                lists,
-                self._data(clip),
-                self._folder(clip, recipe, OTHERS, seed),
-                after,
-            )
-            for recipe in self._settings.recipes
-            for seed in self._settings.seeds
-        ]
+        return self._trainings_on(others, clip, OTHERS, f"{clip.clip}.")
+
+    def _trainings_on_every(self, clip: BenchmarkClip) -> list[Training]:
+        """The same trainings for each clip; one export for each, since a graph has the size of its frames."""
+        return self._trainings_on([one for one in self._clips if one.clip in self._made], clip, EVERY, "")
+
+    def _trainings_on(
+        self, trained_on: Sequence[BenchmarkClip], clip: BenchmarkClip, kind: str, prefix: str
+    ) -> list[Training]:
+        """Trainings on the frames of several clips, for one clip. prefix: of the lists in the pool."""
+        lists = (f"{prefix}{kind}.train", f"{prefix}{kind}.val")
+        after = [self._made[one.clip][-1] for one in trained_on]
+        trainings = []
+        for recipe in self._settings.recipes:
+            for seed in self._settings.seeds:
+                folder = self._folder(clip, recipe, kind, seed)
+                shared = self._settings.save_dir / folder.name if kind == EVERY else folder
+                way, data = way_of(recipe, kind), self._data(clip)
+                trainings.append(train_steps(recipe, way, seed, self._pool, lists, data, shared, after, folder))
         lines = {
-            name: [line for other in others for line in read_list(self._data(other), part)]
+            name: [line for one in trained_on for line in read_list(self._data(one), part)]
             for name, part in zip(lists, ("train", "val"), strict=True)
         }
         self._fill_pool(trainings, lines)

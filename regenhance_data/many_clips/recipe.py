@@ -12,9 +12,9 @@ from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
 from regenhance_data.predictors.paddleseg.config_file import read_config
 
-OWN, OTHERS, ZERO_SHOT = "own", "others", "zero-shot"
+OWN, OTHERS, EVERY, ZERO_SHOT = "own", "others", "all", "zero-shot"
 TRAINED = "trained"  # the line of a recipe without a name
-_TAKEN = (OWN, OTHERS, ZERO_SHOT, TRAINED)
+_TAKEN = (OWN, OTHERS, EVERY, ZERO_SHOT, TRAINED)
 COUNTS = "counts.json"
 _BEST = Path("best_model/model.pdparams")
 
@@ -111,11 +111,19 @@ def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
 
 
 def train_steps(
-    recipe: Recipe, way: str, seed: int, root: Path, lists: tuple[str, str], data: Path, folder: Path, after: list[Step]
+    recipe: Recipe,
+    way: str,
+    seed: int,
+    root: Path,
+    lists: tuple[str, str],
+    data: Path,
+    folder: Path,
+    after: list[Step],
+    export_folder: Path | None = None,
 ) -> Training:
     """Train on the dataset in `root` by its lists (train, val), and export for the frames in `data`.
 
-    after: the steps that made the frames. The results are in `folder`.
+    after: the steps that made the frames. The weights are in `folder`, the model in `export_folder`, by default there.
     """
     own = ["--dataset_root", str(root), "--save_dir", str(folder), "--seed", str(seed), "--overwrite"]
     paths = [
@@ -125,7 +133,7 @@ def train_steps(
     what, weights = f"train, {way}, seed {seed}", folder / _BEST
     words += ["--opts", *recipe.opts, *paths]
     train = Step(what, tuple(words), weights, recipe.files, tuple(after), recipe.content)
-    return Training(way, train, _export(recipe, way, weights, data, folder, (train,)))
+    return Training(way, train, _export(recipe, way, weights, data, export_folder or folder, (train,)))
 
 
 def zero_shot(recipe: Recipe, weights: Path, data: Path, folder: Path, after: list[Step]) -> Training:

@@ -104,32 +104,35 @@ def _packed(by_width: Sequence[_Sized], height: int, width: int, *, needs_all: b
     """
     # the upper edge of what is packed: `tops[n]` from `lefts[n]` to the next one
     lefts, tops, places = [0, width], [0], dict[int, tuple[int, int]]()
-    waiting = list(by_width)
+    waiting, widths = list(by_width), [one.width for one in by_width]
     while waiting:
         top = min(tops)
         gap = tops.index(top)
         left, end = lefts[gap], lefts[gap + 1]
         before = tops[gap - 1] if gap else inf
         after = tops[gap + 1] if gap + 1 < len(tops) else inf
-        widest = bisect_right(waiting, (end - left, inf)) - 1
+        widest = bisect_right(widths, end - left) - 1
         while widest >= 0 and top + waiting[widest].height > height:  # and no other gap is lower
             if needs_all:
                 return places
             widest -= 1
         if widest >= 0:
             across, high, number = waiting.pop(widest)
-            beside_left = before >= after  # the higher neighbour
-            places[number] = top, left if beside_left else end - across
-            if across == end - left:
-                tops[gap] += high
-            else:
-                lefts.insert(gap + 1, left + across if beside_left else end - across)
-                tops[gap : gap + 1] = (top + high, top) if beside_left else (top, top + high)
+            del widths[widest]
+            is_left = before >= after  # beside the higher neighbour
+            begin = left if is_left else end - across
+            places[number] = top, begin
+            if across < end - left:
+                lefts.insert(gap + 1, left + across if is_left else begin)
+                tops.insert(gap + is_left, top)
+                gap += not is_left
+            tops[gap] = top = top + high
         elif min(before, after) < inf:
-            tops[gap] = int(min(before, after))  # stays empty
+            tops[gap] = top = int(min(before, after))  # stays empty
         else:
             break
-        for step in range(min(gap + 2, len(tops) - 1), max(gap, 1) - 1, -1):  # join equal ones
-            if tops[step] == tops[step - 1]:
-                del lefts[step], tops[step]
+        if gap + 1 < len(tops) and tops[gap + 1] == top:  # join equal ones
+            del lefts[gap + 1], tops[gap + 1]
+        if gap and tops[gap - 1] == top:
+            del lefts[gap], tops[gap]
     return places

@@ -99,6 +99,16 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     assert written["clips"][0]["ways"].keys() == {"own", "zero-shot"}
     assert written["labelled"]["places"] == {"zero-shot": ["zero-shot", 0.0]}
 
+    done.clear()
+    flags = ("--manifest", manifest, "--data", tmp_path / "run/data", "--save_dir", tmp_path / "general")
+    benchmark(monkeypatch, go_on, *flags, "--trained_on", "all", "--budgets", 0.1)
+    assert [words[0] for words in done].count("paddleseg") == 1
+    written = json.loads((tmp_path / "general/benchmark_clips.json").read_text())
+    assert [clip["ways"].keys() for clip in written["clips"] if "ways" in clip] == [{"all"}, {"all"}]
+    lines = (tmp_path / "general/pool/all.train.txt").read_text().splitlines()
+    assert {line.split("/")[1] for line in lines} == {"gate", "yard"}
+    assert (tmp_path / "general/all_seed0/best_model/model.pdparams").is_file()
+
 
 def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, run, manifest, tmp_path):
     words = ("tools/benchmark_clips.py", "--manifest", manifest, "--clips", "torn", "--save_dir", tmp_path)
