@@ -28,7 +28,6 @@ from regenhance_data.evaluation.bootstrap import (
     NOTHING_ENHANCED,
     Counts,
     CurvePoint,
-    blocks_of,
     bootstrap_lead,
     bootstrap_scores,
     objects_of,
@@ -52,6 +51,7 @@ from regenhance_data.evaluation.verdict import (
 )
 from regenhance_data.importance.static_map import STATIC
 from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.metrics.segmentation import count_pixels, miou
 
 ENOUGH = 0.98  # of whole-frame super-resolution's score, from which a cheaper strategy is as good

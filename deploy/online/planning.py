@@ -12,12 +12,12 @@ from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     Score,
-    blocks_of,
     bootstrap_gain,
     objects_of,
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.evaluation.verdict import helping, too_little
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 

@@ -4,16 +4,14 @@ Where no frame has a reference object, a score says nothing: it is NaN. So it is
 frames with objects; intervals are of the others.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from regenhance_data.evaluation.record import Estimate, Scores
 from regenhance_data.metrics.detection import f1
-
-RESAMPLES = 1000  # the 95 % bounds move by less than 0.01 between seeds
+from regenhance_data.metrics.resampling import interval_95, resampling_weights
 
 
 class CurvePoint(NamedTuple):
@@ -36,11 +34,11 @@ def objects_of(counts: np.ndarray) -> float:
 
 def bootstrap_scores(frames: Sequence[Counts], score: Score = f1) -> Scores:
     """The score at every point with its interval, from the counts of each frame."""
-    weights = _resampling_weights(len(frames))
+    weights = resampling_weights(len(frames))
     points = {}
     for point in frames[0]:
         counts = _stacked(frames, point)
-        interval = _interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim))
+        interval = interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim))
         points[point] = Estimate(float(_score(score, counts.sum(0), counts.ndim)), interval)
     curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
@@ -58,7 +56,7 @@ def bootstrap_gain(
     blocks: the number of each frame's block, 0, 1, …; blocks are drawn as a whole, so neighbouring frames that look
     alike do not count as independent.
     """
-    weights = _resampling_weights(max(blocks) + 1)[:, list(blocks)]
+    weights = resampling_weights(max(blocks) + 1)[:, list(blocks)]
     once = np.ones((1, len(frames)), np.int64)
 
     def gain_and_share(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,7 +66,7 @@ def bootstrap_gain(
         return gain, np.divide(some - none, gain, out=np.full(gain.shape, np.nan), where=gain > 0)
 
     pairs = zip(gain_and_share(once), gain_and_share(weights), strict=True)
-    gain, share = (Estimate(float(value[0]), _interval_95(resampled)) for value, resampled in pairs)
+    gain, share = (Estimate(float(value[0]), interval_95(resampled)) for value, resampled in pairs)
     return gain, share
 
 
@@ -89,7 +87,7 @@ def resampled_scores(
     estimate of it. blocks: as `bootstrap_gain` takes them. seed: another one draws other blocks, as clips need whose
     scores are averaged.
     """
-    weights = _resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]
+    weights = resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]
     weights = np.concatenate([np.ones((1, len(frames)), np.int64), weights])
     stacked = {point: _stacked(frames, point) for point in frames[0]}
     return {point: _score(score, np.tensordot(weights, some, 1), some.ndim) for point, some in stacked.items()}
@@ -97,25 +95,7 @@ def resampled_scores(
 
 def estimate_of(resampled: np.ndarray) -> Estimate:
     """The estimate of what was computed from `resampled_scores`, float64 [1 + RESAMPLES]."""
-    return Estimate(float(resampled[0]), _interval_95(resampled[1:]))
-
-
-def blocks_of(clips: Iterable[str]) -> list[int]:
-    """The block of each frame, from the clip of each, in order: about n^(1/3) neighbouring ones of a clip of n frames.
-
-    That many is the usual choice for a bootstrap of a series. No block has frames of two clips.
-    """
-    clips = list(clips)
-    counts = Counter(clips)
-    sizes = {clip: max(round(counts[clip] ** (1 / 3)), 1) for clip in counts}
-    seen: dict[str, int] = {}
-    numbers: dict[tuple[str, int], int] = {}
-    blocks = []
-    for clip in clips:
-        key = clip, seen.get(clip, 0) // sizes[clip]
-        seen[clip] = seen.get(clip, 0) + 1
-        blocks.append(numbers.setdefault(key, len(numbers)))
-    return blocks
+    return Estimate(float(resampled[0]), interval_95(resampled[1:]))
 
 
 def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:
@@ -123,7 +103,7 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
 
     The same resampled frames serve both curves (a paired bootstrap).
     """
-    weights = _resampling_weights(len(frames))
+    weights = resampling_weights(len(frames))
     every_frame_once = np.ones((1, len(frames)))
     budgets = [budget for curve, budget in frames[0] if curve == curves[0]]
 
@@ -134,7 +114,7 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
     differences = {}
     for curve in curves[1:]:
         difference = float((mean_f1(curve, every_frame_once) - mean_f1(curves[0], every_frame_once))[0])
-        differences[curve] = Estimate(difference, _interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights)))
+        differences[curve] = Estimate(difference, interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights)))
     return differences
 
 
@@ -149,16 +129,3 @@ def _score(score: Score, counts: np.ndarray, ndim: int) -> np.ndarray:
     if ndim > 2:  # of every class
         objects = objects.sum(-1)
     return np.where(objects > 0, score(counts), np.nan)
-
-
-def _resampling_weights(frames: int, seed: int = 0) -> np.ndarray:
-    """How often each frame is drawn in each resample: int64 [RESAMPLES, frames], the same in every call."""
-    return np.random.default_rng(seed).multinomial(frames, [1 / frames] * frames, RESAMPLES)
-
-
-def _interval_95(resampled: np.ndarray) -> tuple[float, float]:
-    known = resampled[~np.isnan(resampled)]
-    if not len(known):
-        return np.nan, np.nan
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)

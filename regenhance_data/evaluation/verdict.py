@@ -15,13 +15,13 @@ from regenhance_data.evaluation.bootstrap import (
     Counts,
     CurvePoint,
     Score,
-    blocks_of,
     bootstrap_gain,
     bootstrap_lead,
     objects_of,
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.importance.static_map import STATIC
+from regenhance_data.metrics.resampling import blocks_of
 
 VERDICT_BUDGET = 0.1  # the verdict is about the evaluated budget that is nearest to it
 LEAST_GAIN = 0.05  # of the score, by enhancing everything: the paper's cameras gain 0.10 to 0.19

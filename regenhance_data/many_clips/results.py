@@ -10,7 +10,6 @@ from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     Counts,
-    blocks_of,
     estimate_of,
     objects_of,
     resampled_scores,
@@ -20,6 +19,7 @@ from regenhance_data.evaluation.record import METRIC_NAMES, Estimate
 from regenhance_data.evaluation.verdict import verdict_budget
 from regenhance_data.importance.static_map import STATIC
 from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.metrics.segmentation import miou
 
 NOTHING, EVERYTHING, ORACLE = "nothing", "everything", "oracle"

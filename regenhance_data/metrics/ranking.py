@@ -1,6 +1,6 @@
 """Agreement of predicted and true importance in how they rank a frame's macroblocks."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
@@ -30,8 +30,30 @@ def top_recall(predicted: np.ndarray, truth: np.ndarray, share: float) -> float 
     return float((truth[selected] >= threshold).mean())
 
 
+def frame_agreement(predicted: np.ndarray, truth: np.ndarray) -> list[float] | None:
+    """[Spearman's ρ, the recall of each of TOP_SHARES, Kendall's τ-b] of one frame's grids; None for a constant
+    truth. Macroblocks whose truth is NaN are ignored.
+    """
+    known = ~np.isnan(truth)
+    predicted, truth = predicted[known], truth[known]
+    if not known.any() or (rho := spearman(predicted, truth)) is None:
+        return None
+    tau = float(kendalltau(predicted, truth).statistic) if np.ptp(predicted) else 0.0
+    return [rho, *(top_recall(predicted, truth, share) or 0.0 for share in TOP_SHARES), tau]
+
+
+def rankings(rows: Sequence[list[float] | None]) -> np.ndarray:
+    """The `ranking` of each frame, as `mean_agreement` takes its mean: float64 [frames], NaN for None."""
+    return np.array([np.nan if row is None else np.mean(row[:-1]) for row in rows], dtype=float)
+
+
 def agreement(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Means over frames of (predicted, truth) grids; macroblocks whose truth is NaN are ignored.
+    """The `mean_agreement` of frames, (predicted, truth) of each."""
+    return mean_agreement([frame_agreement(predicted, truth) for predicted, truth in pairs])
+
+
+def mean_agreement(rows: Sequence[list[float] | None]) -> dict[str, float]:
+    """Means over frames of what `frame_agreement` gives.
 
     {'frames': n, 'spearman': ρ, 'kendall': τ-b, 'recall_at_0.05': …, 'ranking': the mean of ρ and the recalls}; frames
     with a constant truth have no ranking and are skipped. All are 0 where every frame is skipped.
@@ -40,15 +62,9 @@ def agreement(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, float
     half, which no budget reaches (0.74 to 0.87 in one training whose recall was stable), a recall alone on a few
     macroblocks.
     """
-    rows = []
-    for predicted, truth in pairs:
-        known = ~np.isnan(truth)
-        predicted, truth = predicted[known], truth[known]
-        if known.any() and (rho := spearman(predicted, truth)) is not None:
-            tau = float(kendalltau(predicted, truth).statistic) if np.ptp(predicted) else 0.0
-            rows.append([rho, *(top_recall(predicted, truth, share) for share in TOP_SHARES), tau])
-    means = np.array(rows, dtype=float).mean(axis=0).tolist() if rows else [0.0] * (2 + len(TOP_SHARES))
+    ranked_rows = [row for row in rows if row is not None]
+    means = np.mean(ranked_rows, axis=0).tolist() if ranked_rows else [0.0] * (2 + len(TOP_SHARES))
     *ranked, tau = means
     names = ["spearman", *(f"recall_at_{share}" for share in TOP_SHARES)]
     named = dict(zip(names, ranked, strict=True))
-    return {"frames": len(rows), **named, "kendall": tau, "ranking": float(np.mean(ranked))}
+    return {"frames": len(ranked_rows), **named, "kendall": tau, "ranking": float(np.mean(ranked))}

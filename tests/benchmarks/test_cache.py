@@ -18,13 +18,14 @@ from deploy.online.rounds import Loop
 from deploy.online.strategies import KnownFrame
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, blocks_of, bootstrap_lead
+from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, bootstrap_lead
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formulas import importance_map
 from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import read_video
 from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.regions.rectangles import Region

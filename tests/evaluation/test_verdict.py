@@ -13,7 +13,6 @@ from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     CurvePoint,
-    blocks_of,
     bootstrap_gain,
     bootstrap_scores,
 )
@@ -24,6 +23,7 @@ from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.evaluation.verdict import FEWEST_FRAMES, FEWEST_FRAMES_WITH_OBJECTS, judge
 from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.stages.make_importance import make_importance
 from tests.support.cameras import fill_cameras

@@ -12,7 +12,7 @@ from regenhance_data.console import progress
 from regenhance_data.dataset.levels import IGNORED_LEVEL, expected_level
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.metrics.ranking import agreement
+from regenhance_data.metrics.ranking import frame_agreement, mean_agreement, rankings
 from regenhance_data.predictors.paddleseg.batches import PreparedFrames
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.predictors.paddleseg.pieces import outputs
@@ -54,9 +54,17 @@ def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: 
 def validate(
     model: Any, config: PredictorConfig, samples: Samples, stops: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
-    """Ranking of the macroblocks against the true importance, per frame (see ranking.agreement), and over all frames
-    the `calibration_error` (ECE) and `miou` of their levels. ValidationStopped when `stops` says so after a frame.
+    """Ranking of the macroblocks against the true importance, the mean over frames (see ranking.mean_agreement), and
+    over all frames the `calibration_error` (ECE) and `miou` of their levels. ValidationStopped when `stops` says so
+    after a frame.
     """
+    return validate_frames(model, config, samples, stops)[0]
+
+
+def validate_frames(
+    model: Any, config: PredictorConfig, samples: Samples, stops: Callable[[], bool] = lambda: False
+) -> tuple[dict[str, Any], np.ndarray]:
+    """(what `validate` gives, the `ranking` of each frame, float64 [frames], NaN where there is nothing to rank)."""
     prepared = PreparedFrames(samples, config, "val_dataset")
     levels = LevelCounts(config.num_classes)
     model.eval()
@@ -69,7 +77,9 @@ def validate(
             if stops():
                 raise ValidationStopped
 
-    return {**agreement(pairs()), "calibration_error": levels.calibration_error(), "miou": levels.miou()}
+    rows = [frame_agreement(predicted, truth) for predicted, truth in pairs()]
+    of_levels = {"calibration_error": levels.calibration_error(), "miou": levels.miou()}
+    return {**mean_agreement(rows), **of_levels}, rankings(rows)
 
 
 def try_out(model: Any, config: PredictorConfig, samples: Samples) -> None:

@@ -177,16 +177,17 @@ def _train_here(args: argparse.Namespace) -> None:
 def _validate(args: argparse.Namespace) -> None:
     _refuse_missing_dataset(args)
     config = _config(args)
-    from regenhance_data.predictors.paddleseg.validation import describe, validate
+    from regenhance_data.predictors.paddleseg.validation import describe, validate_frames
     from regenhance_data.predictors.paddleseg.verdict import static_map_agreement, verdict
 
     samples = _samples(args, config, "val")
-    result = validate(_trained(args, config), config, samples)
+    result, per_frame = validate_frames(_trained(args, config), config, samples)
     static = static_map_agreement(samples)
-    result["static_map"], result["verdict"] = static, verdict(result, static)
+    result["static_map"] = static.mean if static else None
+    result["verdict"] = verdict(result, per_frame, static)
     print(describe(result))
     if static:
-        print(f"{describe(static)}  (the static map)")
+        print(f"{describe(static.mean)}  (the static map)")
     print(result["verdict"])
     if args.save_dir is None:
         print("wrote no file; give --save_dir to write val.json there")

@@ -1,36 +1,56 @@
 """What a good figure of a validation is: against a random order, and against importance that never changes."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from regenhance_data.importance.static_map import static_maps
-from regenhance_data.metrics.ranking import TOP_SHARES, agreement
+from regenhance_data.metrics.ranking import TOP_SHARES, frame_agreement, mean_agreement, rankings
+from regenhance_data.metrics.resampling import mean_difference
 from regenhance_data.predictors.samples import Samples
 
 RANDOM_RANKING = sum(TOP_SHARES) / (1 + len(TOP_SHARES))  # no correlation, and a top share holds that share of the top
-_LEAST_LEAD = 0.01
 
 
-def static_map_agreement(validation: Samples) -> dict[str, float] | None:
-    """The `agreement` of the static map on these frames; None where there is none, and where nothing can be ranked."""
-    static = static_maps(validation.dataset, [frame.clip for frame in validation.frames])
-    truths = zip(validation.frames, validation.importance(), strict=True)
-    pairs = ((static[frame.clip], truth) for frame, truth in truths if static)
-    result = agreement(pair for pair in pairs if pair[0].shape == pair[1].shape)
-    return result if result["frames"] else None
+class StaticMapAgreement(NamedTuple):
+    """The agreement of the static map with the true importance. mean: as `mean_agreement`. rankings: of each frame,
+    NaN where there is none. clips: that of each frame.
+    """
+
+    mean: dict[str, float]
+    rankings: np.ndarray
+    clips: list[str]
 
 
-def verdict(result: Mapping[str, Any], static: Mapping[str, float] | None) -> str:
-    """One line on the `ranking` of a validation. static: the agreement of the static map, None where there is none."""
+def static_map_agreement(validation: Samples) -> StaticMapAgreement | None:
+    """That of the static map on these frames; None where there is none, and where nothing can be ranked."""
+    clips = [frame.clip for frame in validation.frames]
+    static = static_maps(validation.dataset, clips)
+    rows = [
+        frame_agreement(static[clip], truth) if static and static[clip].shape == truth.shape else None
+        for clip, truth in zip(clips, validation.importance(), strict=True)
+    ]
+    mean = mean_agreement(rows)
+    return StaticMapAgreement(mean, rankings(rows), clips) if mean["frames"] else None
+
+
+def verdict(result: Mapping[str, Any], per_frame: np.ndarray, static: StaticMapAgreement | None) -> str:
+    """One line on the `ranking` of a validation. per_frame: the ranking of each frame. static: that of the static map,
+    None where there is none. The predictor is better where the whole 95 % interval of the paired difference says so.
+    """
     if not result["frames"]:
         return "cannot tell: in none of these frames do macroblocks differ in importance; take frames with objects"
     known = f"1 is the order of the true importance, {RANDOM_RANKING:.2f} a random order"
     if static is None:
         return f"ranking {result['ranking']:.3f}: {known}"
-    lead = result["ranking"] - static["ranking"]
-    says = "better than" if lead > _LEAST_LEAD else "worse than" if lead < -_LEAST_LEAD else "no better than"
-    cost = "" if lead > _LEAST_LEAD else ", which costs nothing: this predictor is not worth its time"
+    both = ~np.isnan(per_frame) & ~np.isnan(static.rankings)
+    clips = [clip for clip, is_ranked in zip(static.clips, both, strict=True) if is_ranked]
+    lead, (low, high) = mean_difference(per_frame[both], static.rankings[both], clips)
+    says = "better than" if low > 0 else "worse than" if high < 0 else "not shown to be better than"
+    answer = "is not" if high < 0 else "is not shown to be"
+    cost = "" if low > 0 else f", which costs nothing: this predictor {answer} worth its time"
     return (
-        f"ranking {result['ranking']:.3f}: {says} the static map ({static['ranking']:.3f}, the mean importance of the "
-        f"training frames){cost}; {known}"
+        f"ranking {result['ranking']:.3f}: {says} the static map ({static.mean['ranking']:.3f}, the mean importance of "
+        f"the training frames){cost}; the difference is {lead:+.3f} (95 %: {low:+.3f} to {high:+.3f}); {known}"
     )
