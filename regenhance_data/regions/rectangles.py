@@ -1,7 +1,6 @@
 """Selected macroblocks as few rectangles, each with the halo of pixels around it that super-resolution needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -46,8 +45,7 @@ class Rectangle(NamedTuple):
         return Rectangle(self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left)
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """A part of an LR frame that is enhanced in one piece.
 
     cells: its macroblocks, of which some may not be selected. inner: their pixels in the LR frame. outer: the pixels
@@ -68,10 +66,8 @@ def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int) -> list[Regi
     """
     cells = _joined(runs(selected), grid, halo_px)
     inner, outer = _pixels(cells, grid, 0), _pixels(cells, grid, halo_px)
-    return [
-        Region(*(Rectangle(*row) for row in rows))
-        for rows in zip(*(a.tolist() for a in (cells, inner, outer)), strict=True)
-    ]
+    sides = zip(cells.tolist(), inner.tolist(), outer.tolist(), strict=True)
+    return [Region(*map(Rectangle._make, three)) for three in sides]
 
 
 def enhanced_area(regions: Sequence[Region]) -> int:
@@ -90,8 +86,8 @@ def runs(selected: np.ndarray) -> np.ndarray:
 
 def _pixels(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
     """Macroblocks [n, 4] → their pixels and the halo, cut at the frame."""
-    corners = cells * grid.mb_size + (-halo_px, -halo_px, halo_px, halo_px)
-    return corners.clip(0, (grid.height, grid.width) * 2)
+    corners = cells * grid.mb_size + _OUTWARD * halo_px
+    return np.minimum(np.maximum(corners, 0, out=corners), (grid.height, grid.width) * 2, out=corners)
 
 
 def _joined(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
