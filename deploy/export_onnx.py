@@ -25,7 +25,7 @@ from regenhance_data.predictors.paddleseg.checkpoints import (
     trained_input_scale,
     trained_levels,
 )
-from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.config_file import general_weights, read_config, shrink_of
 from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ EXAMPLES = """
 python deploy/export_onnx.py --config C.yml --model_path S/best_model/model.pdparams --dataset_root D --save_dir S
 python deploy/export_onnx.py --config C.yml --model_path M.pdparams --input_size 360 640 --save_dir S --head pixels
 python deploy/export_onnx.py --config C.yml --model_path M.pdparams --dataset_root D --save_dir S --precision int8
+python deploy/export_onnx.py --config paddleseg_configs/mb_nano.yml --zero_shot --input_size 180 320 --save_dir S
 python deploy/export_onnx.py --config C.yml --random_weights --input_size 360 640 --save_dir S --dynamic_batch
 """
 
@@ -47,6 +48,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="the PaddleSeg YAML of the training")
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--model_path", type=Path, help="trained weights, .pdparams")
+    weights.add_argument(
+        "--zero_shot", action="store_true", help="the config's general weights, without a training on your camera"
+    )
     weights.add_argument("--random_weights", action="store_true", help="for measuring latency only; the file says so")
     parser.add_argument("--dataset_root", type=Path, help="dataset with the frame size and the frames to compare on")
     parser.add_argument(
@@ -122,6 +126,8 @@ def export(
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
+    if args.zero_shot:
+        console.warn(f"{path}: has general weights, of other cameras; a training on 15 frames of yours is better")
     if args.with_paddle:
         write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)
     if kept:
@@ -144,6 +150,10 @@ def checked_input_scale(args: argparse.Namespace) -> float:
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     read_config(args.config)
+    if args.zero_shot:
+        args.model_path = general_weights(args.config)
+        if args.model_path is None:
+            raise InputError(f"--zero_shot: {args.config} names no general weights (model.pretrained); train it")
     if args.model_path:
         refuse_missing_weights(args.model_path)
         scale = trained_input_scale(args.model_path, args.input_scale)

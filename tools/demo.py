@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--upscaler", default="builtin", help="as --model of tools/super_resolve.py, which lists the kinds"
     )
     parser.add_argument("--max_frames", type=int, default=360, help="frames of each camera, evenly over its video")
-    parser.add_argument("--iters", type=int, help="training iterations (default: the config's)")
+    parser.add_argument("--iters", type=int, default=200, help="training iterations; general weights need few")
     parser.add_argument("--restart", action="store_true", help="run every stage again")
     return parser
 
@@ -89,7 +89,7 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
     yield f"tools/make_seg_dataset.py --data {data}".split()
     yield f"tools/check_dataset.py --data {data}".split()
     train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite"
-    yield train.split() + (["--iters", str(args.iters)] if args.iters else [])
+    yield [*train.split(), "--iters", str(args.iters)]
     yield f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split()
     sizes = ["--all_sizes"] if len(lr_sizes(dataset)) > 1 else []
     export = f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data}".split()

@@ -107,8 +107,13 @@ class Predictor:
         with engine_errors(self.source, "run"), self._runners.leased(self._batch_runner) as run:
             found = run(np.zeros((self.batch, *self.input_hw, 3), np.uint8))
         expected = self.batch, *self.out_hw
-        if found.shape != expected or not np.isfinite(found).all():
-            raise InputError(f"{self.source}: gives {list(found.shape)}, not finite {list(expected)}; export it again")
+        if found.shape != expected:
+            raise InputError(f"{self.source}: gives {list(found.shape)}, expected {list(expected)}; export it again")
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"{self.source}: gives NaN on {self.backend}; train it again, with a smaller --learning_rate if its "
+                "loss was high to the end"
+            )
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import digest, write_yaml
+from regenhance_data.io.files import digest, sha256, write_yaml
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
-from regenhance_data.predictors.paddleseg.config_file import read_config
+from regenhance_data.predictors.paddleseg.config_file import general_weights, read_config
 
 OWN, OTHERS, EVERY, ZERO_SHOT = "own", "others", "all", "zero-shot"
 TRAINED = "trained"  # the line of a recipe without a name
@@ -74,7 +74,8 @@ def read_recipe(text: str, config: Path) -> Recipe:
         raise InputError(
             f"--train_options {text!r:.80}: a recipe's name has letters, digits, '_', '-' and spaces alone"
         )
-    content = digest(repr(read_config(args.config)))
+    begin = general_weights(args.config)
+    content = digest([repr(read_config(args.config)), sha256(begin) if begin else ""])
     return Recipe(name, args.config, tuple(words), tuple(args.opts or ()), content)
 
 

@@ -51,6 +51,7 @@ def read_paddle_state(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is not a Paddle checkpoint (it holds a {type(state).__name__}, not named arrays); {_EXPECTED}"
         )
+    state.pop("StructuredToParameterName@@", None)  # Paddle writes it beside the arrays
     return state
 
 
@@ -110,7 +111,6 @@ def trained_input_scale(model_path: Path, given: float | None) -> float:
 def load_trained_weights(model: Any, path: Path) -> None:
     """Load a .pdparams or .pdema into `model`. InputError where it has not exactly this network's tensors."""
     state = read_paddle_state(path)
-    state.pop("StructuredToParameterName@@", None)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in expected.items():
         if name not in state:

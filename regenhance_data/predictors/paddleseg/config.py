@@ -73,6 +73,11 @@ class PredictorConfig:
     def name(self) -> str:
         return self.path.stem
 
+    @property
+    def asks_for_pretrained(self) -> bool:
+        """Whether --opts names pretrained weights; those of the YAML are a default."""
+        return any("pretrained=" in opt for opt in self._opts)
+
     def follow_levels(self, levels: int, source: Path) -> None:
         """Set every num_classes to the number of levels that `source` records, unless --opts has set it; tells so."""
         if levels != self.num_classes and not any("num_classes" in opt for opt in self._opts):

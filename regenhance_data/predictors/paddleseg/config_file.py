@@ -1,5 +1,6 @@
 """A PaddleSeg YAML with its _base_ files, read without Paddle."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def _read_with_bases(path: Path, children: tuple[Path, ...], known: dict[Path, d
     if place in known:
         return known[place]
     config = read_yaml(path, MOST_VALUES, MOST_BYTES)
+    _locate_weights(config.get("model"), path.parent)
     bases = config.pop("_base_", [])
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
@@ -42,6 +44,24 @@ def _read_with_bases(path: Path, children: tuple[Path, ...], known: dict[Path, d
         config = _merged(config, _read_with_bases(path.parent / base, (*children, place), known), path)
     known[place] = config
     return config
+
+
+def _locate_weights(model: Any, folder: Path) -> None:
+    """Make `pretrained` of the model, or of a part of it, a path beside the config, where that is a file and a path
+    from here, as in PaddleSeg, is none.
+    """
+    parts = [model, *model.values()] if isinstance(model, dict) else []
+    for part in parts:
+        source = part.get("pretrained") if isinstance(part, dict) else None
+        if isinstance(source, str) and "://" not in source and not _is_file(Path(source)):
+            beside = folder / source
+            part["pretrained"] = str(beside) if _is_file(beside) else source
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # a name that no file can have
+        return path.is_file()
+    return False
 
 
 def _merged(config: dict[str, Any], base: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -56,6 +76,13 @@ def _merged(config: dict[str, Any], base: dict[str, Any], path: Path) -> dict[st
             value = _merged(value, base[key], path)
         merged[key] = value
     return merged
+
+
+def general_weights(path: Path) -> Path | None:
+    """The file that a config's `model.pretrained` names; None where it names none, or a URL. InputError as above."""
+    model = read_config(path).get("model")
+    source = model.get("pretrained") if isinstance(model, dict) else None
+    return Path(source) if isinstance(source, str) and _is_file(Path(source)) else None
 
 
 def shrink_of(input_scale: float) -> int:

@@ -28,18 +28,23 @@ _MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
 _BROKEN = (OSError, EOFError, ValueError, tarfile.TarError, zlib.error, lzma.LZMAError, http.client.HTTPException)
 
 
+class OtherNetworkError(InputError):
+    """Weights of a network that is not the model."""
+
+
 def cache_folder() -> Path:
     """The folder of downloaded weights: $XDG_CACHE_HOME/regenhance, by default under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regenhance"
 
 
-def load_pretrained(model: Any, part: str, source: str) -> int:
+def load_pretrained(model: Any, part: str, source: str, needs_all_but: str | None = None) -> int:
     """Load the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into a part of `model`.
 
     A URL begins with https:// and may end with #sha256=HEX, which what it serves must have.
     part: an attribute of the model like 'backbone', '' for all of it. Tensors without weights of the same name and
     shape stay as they are: the file of a backbone has a head for other classes. Returns the number of loaded tensors.
-    InputError where none fits, or the weights cannot be downloaded or read.
+    InputError where none fits, or the weights cannot be downloaded or read. needs_all_but: OtherNetworkError where
+    others than the tensors whose names begin so are missing, of another shape or too many.
     """
     module = getattr(model, part, None) if part else model
     if module is None:
@@ -55,6 +60,11 @@ def load_pretrained(model: Any, part: str, source: str) -> int:
             if not np.isfinite(value).all():
                 raise InputError(f"{source}: {name} has NaN or infinite values; start without it: --no_pretrained")
             fitting[name] = value.astype(np.float32)
+    apart = (module.state_dict().keys() | state.keys()) - fitting.keys()
+    if needs_all_but and not all(name.startswith(needs_all_but) for name in apart):
+        raise OtherNetworkError(
+            f"{source}: are weights of another network or grid; begin without them: --no_pretrained"
+        )
     if not fitting:
         raise InputError(f"{source}: no pretrained weight fits this network; leave them out with --no_pretrained")
     module.set_state_dict(fitting)

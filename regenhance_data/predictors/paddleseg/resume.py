@@ -20,7 +20,7 @@ from regenhance_data.predictors.paddleseg.checkpoints import (
     read_training,
 )
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
-from regenhance_data.predictors.paddleseg.pretrained import load_pretrained
+from regenhance_data.predictors.paddleseg.pretrained import OtherNetworkError, load_pretrained
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
 from regenhance_data.predictors.paddleseg.train_log import LOG, History, best_validation, read_pending_losses, read_rows
 
@@ -31,9 +31,22 @@ def load_initial_weights(config: PredictorConfig, model: Any, optimizer: Any, se
         _load_checkpoint(settings, config, model, optimizer)
     elif settings.pretrained:
         for part, source in config.pretrained.items():
-            count = load_pretrained(model, part, source)
-            if paddle.distributed.ParallelEnv().rank == 0:
-                print(f"{part or 'model'}: begins with {count} pretrained weights from {source}")
+            _begin_with(config, model, part, source)
+
+
+def _begin_with(config: PredictorConfig, model: Any, part: str, source: str) -> None:
+    """Load pretrained weights. General weights of another grid are left out, unless they are asked for."""
+    is_general = config.is_on_grid and not part
+    try:
+        count = load_pretrained(model, part, source, needs_all_but="head." if is_general else None)
+    except OtherNetworkError as error:
+        if config.asks_for_pretrained:
+            raise
+        said = f"{error}; begins with random weights"
+    else:
+        said = f"{part or 'model'}: begins with {count} pretrained weights from {source}"
+    if paddle.distributed.ParallelEnv().rank == 0:
+        print(said)
 
 
 def _load_checkpoint(settings: TrainSettings, config: PredictorConfig, model: Any, optimizer: Any) -> None:
