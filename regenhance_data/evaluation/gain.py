@@ -209,7 +209,7 @@ def _enhanced_at(objects: Detections, upsampled: np.ndarray, enhanced: np.ndarra
     height, width = upsampled.shape[:2]
     grid = MacroblockGrid(height // scale, width // scale).scaled(scale)
     image = upsampled.copy()
-    copy_macroblocks(enhanced, image, select_macroblocks(box_coverage(objects, grid), AT_OBJECTS.budget), grid)
+    copy_macroblocks(enhanced, image, select_macroblocks(box_coverage(objects, grid), AT_OBJECTS.budget), grid.mb_size)
     return image
 
 

@@ -98,12 +98,12 @@ class MacroblockCache:
         """
         if not self.policy.threshold:
             return
-        copy_macroblocks(lr, self._lr, selected, self._grid)
-        for here in run_slices(selected, self._hr_grid):
+        copy_macroblocks(lr, self._lr, selected, self._grid.mb_size)
+        for here in run_slices(selected, self._hr_grid.mb_size):
             cv2.subtract(hr[here], upsampled[here], dst=self._added[here], dtype=cv2.CV_16S)
         self._ages[selected] = 0
 
     def paste(self, frame: np.ndarray, usable: np.ndarray) -> None:
         """Put the enhanced pixels of macroblocks, bool [rows, cols], into an upsampled frame uint8 [H, W, 3]."""
-        for here in run_slices(usable, self._hr_grid):
+        for here in run_slices(usable, self._hr_grid.mb_size):
             cv2.add(frame[here], self._added[here], dst=frame[here], dtype=cv2.CV_8U)

@@ -36,21 +36,24 @@ def paste_regions(
     """
     for region, pixels in zip(regions, enhanced, strict=True):
         top, left = region.cells.top * mb_size, region.cells.left * mb_size
-        height, width = pixels.shape[:2]
-        target = frame[top : top + height, left : left + width]
-        copy_macroblocks(pixels, target, selected[region.cells.slices], MacroblockGrid(height, width, mb_size))
+        target = frame[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+        copy_macroblocks(pixels, target, selected[region.cells.slices], mb_size)
 
 
-def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, grid: MacroblockGrid) -> None:
-    """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another; grid: of these frames."""
+def copy_macroblocks(source: np.ndarray, target: np.ndarray, selected: np.ndarray, mb_size: int) -> None:
+    """Copy the selected macroblocks, bool [rows, cols], of one frame [H, W, 3] into another, in pixels of which the
+    macroblocks are mb_size.
+    """
     if selected.all():
         target[:] = source
         return
-    for here in run_slices(selected, grid):
+    for here in run_slices(selected, mb_size):
         target[here] = source[here]
 
 
-def run_slices(selected: np.ndarray, grid: MacroblockGrid) -> list[tuple[slice, slice]]:
-    """(rows, columns) of the pixels of each run of selected macroblocks, bool [rows, cols]; grid: of the frames."""
-    corners = (runs(selected) * grid.mb_size).tolist()
+def run_slices(selected: np.ndarray, mb_size: int) -> list[tuple[slice, slice]]:
+    """(rows, columns) of the pixels of each run of selected macroblocks, bool [rows, cols]; the last may end beyond the
+    frame.
+    """
+    corners = (runs(selected) * mb_size).tolist()
     return [(slice(top, bottom), slice(left, right)) for top, left, bottom, right in corners]

@@ -1,6 +1,7 @@
 """Selection of macroblocks within a budget."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def select_across(
     weighted = [some.ravel() * times for some, times in zip(scores, np.broadcast_to(weight, len(scores)), strict=True)]
     ranked = np.concatenate(weighted).astype(np.float64) if sizes else np.zeros(0)
     free = ~np.concatenate([some.ravel() for some in excluded]) if excluded else np.ones(len(ranked), bool)
-    ties = np.random.default_rng(0).permutation(len(ranked))
+    ties = _ties(len(ranked))
     ends = np.cumsum([0, *sizes])
     is_floor = np.zeros(len(ranked), bool)
     for start, size, share in zip(ends[:-1].tolist(), sizes, floors, strict=True):
@@ -58,9 +59,22 @@ def select_across(
             here = slice(start, start + size)
             order = np.lexsort((ties[here], -ranked[here], ~free[here]))
             is_floor[start + order[: int(share * size)]] = True
-    order = np.lexsort((ties, -ranked, ~is_floor, ~free))
+    keys = [ties, -ranked]  # of the order, the last one first
+    if is_floor.any():
+        keys.append(~is_floor)
+    if excluded:
+        keys.append(~free)
+    order = np.lexsort(keys)
     selected = np.zeros(len(ranked), bool)
     selected[order[: count_within(budget, len(ranked))]] = True
     selected &= free
     starts = ends[:-1].tolist()
     return [selected[at : at + some.size].reshape(some.shape) for at, some in zip(starts, scores, strict=True)]
+
+
+@lru_cache(16)
+def _ties(count: int) -> np.ndarray:
+    """The order of equal scores, the same in every call, read-only."""
+    ties = np.random.default_rng(0).permutation(count)
+    ties.flags.writeable = False
+    return ties

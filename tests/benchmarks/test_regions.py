@@ -5,23 +5,29 @@ python -m pytest tests/benchmarks/test_regions.py -s
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain, islice
 
 import cv2
 import numpy as np
 import pytest
 
+from deploy.export.upscaler import export_upscaler
+from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video import read_video
 from regenhance_data.regions.atlas import pack_densely, pack_into
 from regenhance_data.regions.composite import paste_regions, upsample_frame
 from regenhance_data.regions.rectangles import cover, enhanced_area
 from regenhance_data.regions.selection import select_macroblocks
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.files import ROOT
 
 CLIPS = ROOT.parent / "shared" / "data"
 NAMES = ("highway_540p", "road_540p", "suburb_352p", "shop_1080p")
 FRAMES, SCALE, TOGETHER = 12, 3, 4  # TOGETHER: frames of a round, as of so many cameras
+TURNS = 60
 
 
 def maps(name: str) -> Iterator[tuple[MacroblockGrid, np.ndarray]]:
@@ -67,7 +73,9 @@ def test_pixels_seen_beside_the_least_possible(name):
 
 
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not here")
-def test_time_of_all_decisions_for_a_1080p_frame():
+def test_time_of_all_decisions_for_a_1080p_frame_beside_its_super_resolution(tmp_path):
+    export_upscaler(UpscalerSettings("builtin"), tmp_path / "up.onnx")
+    upscaler = load_online_upscaler(f"onnx:{tmp_path / 'up.onnx'}", "openvino")
     (grid, scores), *_ = maps("shop_1080p")
     hr_grid = grid.scaled(SCALE)
     lr, frame = (np.zeros((g.height, g.width, 3), np.uint8) for g in (grid, hr_grid))
@@ -81,19 +89,25 @@ def test_time_of_all_decisions_for_a_1080p_frame():
         paste_regions(frame, regions, enhanced, selected, hr_grid.mb_size)
 
     for halo_px in (3, 7):
-        took = []
-        for _ in range(200):
-            started = time.perf_counter()
-            decide(halo_px)
-            took.append(time.perf_counter() - started)
-        sizes = [(one.outer.height, one.outer.width) for one in cover(select_macroblocks(scores, 0.1), grid, halo_px)]
-        packed_ms = []
-        for pack in (pack_densely, lambda some: pack_into(some, 224, max(224, *(width for _, width in some)))):
-            started = time.perf_counter()
-            pack(sizes)
-            packed_ms.append(1e3 * (time.perf_counter() - started))
-        print(
-            f"\nselect, cover, cut and paste 10 % of a 1080p frame, halo {halo_px}: {1e3 * np.median(took):.2f} ms "
-            f"(p95 {1e3 * np.quantile(took, 0.95):.2f}); an atlas as well: {packed_ms[0]:.1f} ms; "
-            f"pictures of one size instead: {packed_ms[1]:.1f} ms"
-        )
+        regions = cover(select_macroblocks(scores, 0.1), grid, halo_px)
+        sizes = [(one.outer.height, one.outer.width) for one in regions]
+        widest = max(224, *(width for _, width in sizes))
+        calls = {
+            "select, cover, cut and paste": partial(decide, halo_px),
+            "an atlas": partial(pack_densely, sizes),
+            f"an atlas of {TOGETHER} such frames, a frame": partial(pack_densely, sizes * TOGETHER),
+            "pictures of one size": partial(pack_into, sizes, 224, widest),
+            "super-resolution": partial(RegionEnhancer(upscaler, "regions", halo_px).enhance, lr, regions),
+        }
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(TURNS):
+            for name, call in calls.items():
+                started = time.perf_counter()
+                call()
+                taken[name].append(1e3 * (time.perf_counter() - started) / (TOGETHER if "such frames" in name else 1))
+        whole = np.median(taken["super-resolution"])
+        print(f"\n10 % of a 1080p frame in {len(regions)} regions, halo {halo_px}")
+        for name, ms in taken.items():
+            print(
+                f"  {name:40s} {np.median(ms):6.2f} ms (p95 {np.quantile(ms, 0.95):6.2f})  {np.median(ms) / whole:.1%}"
+            )

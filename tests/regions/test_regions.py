@@ -230,7 +230,7 @@ def test_copied_macroblocks_are_those_of_the_composite(case):
     grid, selected = case
     source, target = np.random.default_rng(0).integers(0, 256, (2, grid.height, grid.width, 3), np.uint8)
     expected = composite(source, target, selected, grid)
-    copy_macroblocks(source, target, selected, grid)
+    copy_macroblocks(source, target, selected, grid.mb_size)
     np.testing.assert_array_equal(target, expected)
 
 
