@@ -18,14 +18,14 @@ from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import alone, atomic_write
+from regenhance_data.io.files import alone, atomic_write, refuse_missing
 from regenhance_data.predictors.paddleseg.checkpoints import (
     RECORD,
     refuse_missing_weights,
     trained_input_scale,
     trained_levels,
 )
-from regenhance_data.predictors.paddleseg.config_file import general_weights, read_config, shrink_of
+from regenhance_data.predictors.paddleseg.config_file import pretrained_sources, read_config, shrink_of
 from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("export_onnx")
 def main(args: argparse.Namespace) -> None:
+    if args.zero_shot:
+        args.model_path = zero_shot_weights(args)
     args.input_scale = scale = checked_input_scale(args)
     from deploy.export.frames import asked_sizes
     from regenhance_data.dataset.folder import Dataset
@@ -116,6 +118,8 @@ def export(
         raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
     scale = args.input_scale
     about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
+    if args.zero_shot:
+        about["weights"] = "general"
     batch_size = None if args.dynamic_batch else args.batch_size
     network = paddle_network_onnx(model, batch_size, (-(-height // config.shrink), -(-width // config.shrink)))
     graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
@@ -127,12 +131,23 @@ def export(
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
     if args.zero_shot:
-        console.warn(f"{path}: has general weights, of other cameras; a training on 15 frames of yours is better")
+        console.warn(f"{path}: has general weights, of other cameras; a training on 30 frames of yours is better")
     if args.with_paddle:
         write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)
     if kept:
         print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
     return path
+
+
+def zero_shot_weights(args: argparse.Namespace) -> Path:
+    """The file of the config's general weights. InputError where it has none."""
+    if any("pretrained=" in opt for opt in args.opts or ()):
+        raise InputError("--zero_shot: takes the weights that the config names; give others with --model_path")
+    source = pretrained_sources(args.config).get("")
+    if source is None or "://" in source:
+        raise InputError(f"--zero_shot: {args.config} names no file of general weights (model.pretrained); train it")
+    refuse_missing(Path(source), f"general weights that {args.config} names")
+    return Path(source)
 
 
 def checked_input_scale(args: argparse.Namespace) -> float:
@@ -150,10 +165,6 @@ def checked_input_scale(args: argparse.Namespace) -> float:
     if args.precision == "int8" and args.dataset_root is None and not args.random_weights:
         raise InputError("--precision int8: is calibrated on training frames; give --dataset_root")
     read_config(args.config)
-    if args.zero_shot:
-        args.model_path = general_weights(args.config)
-        if args.model_path is None:
-            raise InputError(f"--zero_shot: {args.config} names no general weights (model.pretrained); train it")
     if args.model_path:
         refuse_missing_weights(args.model_path)
         scale = trained_input_scale(args.model_path, args.input_scale)

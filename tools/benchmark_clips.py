@@ -1,5 +1,6 @@
 """Run one recipe on many clips, and say what it is worth: for each clip the whole way from its video to scores of its
-test frames, with a predictor trained on its own training frames, and with one trained on all other clips.
+test frames, with a predictor trained on its own training frames, and with one trained on all other clips. --trained_on
+all makes one predictor of all clips.
 
 The HR frames are the clips' originals. A clip that fails costs its own row. A step that is done is not done again:
 after a kill, the same command goes on. What the commands say is in logs/.
@@ -29,6 +30,7 @@ python tools/benchmark_clips.py --manifest clips.yaml --save_dir runs/clips
 python tools/benchmark_clips.py --manifest tests/benchmarks/clips.yaml --root recordings --seeds 0 1 2 --save_dir S
 python tools/benchmark_clips.py --manifest clips.yaml --train_options "a: --iters 90" "b: --iters 600" --save_dir S
 python tools/benchmark_clips.py --manifest clips.yaml --zero_shot general.pdparams --trained_on own --save_dir S
+python tools/benchmark_clips.py --manifest clips.yaml --trained_on all --save_dir runs/general
 python tools/benchmark_clips.py --manifest clips.yaml --labelled 0 15 30 60 120 all --save_dir S
 """
 ROOT = Path(__file__).resolve().parent.parent

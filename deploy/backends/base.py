@@ -111,8 +111,8 @@ class Predictor:
             raise InputError(f"{self.source}: gives {list(found.shape)}, expected {list(expected)}; export it again")
         if not np.isfinite(found).all():
             raise InputError(
-                f"{self.source}: gives NaN on {self.backend}; train it again, with a smaller --learning_rate if its "
-                "loss was high to the end"
+                f"{self.source}: gives NaN or infinity on {self.backend}; export it with --precision fp32, or train it "
+                "again with a smaller --learning_rate"
             )
 
 

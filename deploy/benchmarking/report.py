@@ -21,7 +21,7 @@ _LEGEND_COLOUR = "#555555"
 _MARKERS = {"fp32": "o", "fp16": "s", "int8": "^"}
 _F1, _STATIC_F1 = "F1 at 10 %", "static map's F1"
 _COLUMNS = {
-    "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else " (random weights)"),
+    "model": lambda row: row["model"] + ("" if row["weights"] == "trained" else f" ({row['weights']} weights)"),
     "backend": lambda row: row["backend"],
     "precision": lambda row: row["precision"],
     "head": lambda row: row["head"],

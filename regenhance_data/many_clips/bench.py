@@ -177,7 +177,7 @@ class Benchmark:
         for recipe in self._settings.recipes:
             for seed in self._settings.seeds:
                 folder = self._folder(clip, recipe, kind, seed)
-                shared = self._settings.save_dir / folder.name if kind == EVERY else folder
+                shared = self._settings.save_dir / EVERY / folder.name if kind == EVERY else folder
                 way, data = way_of(recipe, kind), self._data(clip)
                 trainings.append(train_steps(recipe, way, seed, self._pool, lists, data, shared, after, folder))
         lines = {

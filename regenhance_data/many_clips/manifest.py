@@ -28,7 +28,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **{"fps": _NUMBER, "max_box_area": _NUMBER, "classes": (list,)},
 }
 _NOT_DEFAULTS = {"id", "video", "scene"}
-_FOLDERS = {"data", "logs", "pool"}  # of a benchmark, beside those of its clips
+_FOLDERS = {"all", "data", "logs", "pool"}  # of a benchmark, beside those of its clips
 
 
 @dataclass(frozen=True)

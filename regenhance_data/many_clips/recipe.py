@@ -10,7 +10,7 @@ from regenhance_data.io.files import digest, sha256, write_yaml
 from regenhance_data.many_clips.manifest import BenchmarkClip
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.predictors.paddleseg.arguments import make_parser
-from regenhance_data.predictors.paddleseg.config_file import general_weights, read_config
+from regenhance_data.predictors.paddleseg.config_file import pretrained_sources, read_config
 
 OWN, OTHERS, EVERY, ZERO_SHOT = "own", "others", "all", "zero-shot"
 TRAINED = "trained"  # the line of a recipe without a name
@@ -22,7 +22,8 @@ _BEST = Path("best_model/model.pdparams")
 @dataclass(frozen=True)
 class Recipe:
     """How a predictor is trained. name: "" where there is only one. options: the flags of `paddleseg train`, without
-    --opts. opts: its config entries. content: identifies what is in the config and its bases.
+    --opts. opts: its config entries. content: identifies what is in the config, its bases and
+    the files of weights that it names.
     """
 
     name: str
@@ -74,13 +75,14 @@ def read_recipe(text: str, config: Path) -> Recipe:
         raise InputError(
             f"--train_options {text!r:.80}: a recipe's name has letters, digits, '_', '-' and spaces alone"
         )
-    begin = general_weights(args.config)
-    content = digest([repr(read_config(args.config)), sha256(begin) if begin else ""])
+    begin = [] if args.no_pretrained else sorted(pretrained_sources(args.config).values())
+    files = [sha256(Path(source)) for source in begin if Path(source).is_file()]
+    content = digest([repr(read_config(args.config)), files])
     return Recipe(name, args.config, tuple(words), tuple(args.opts or ()), content)
 
 
 def way_of(recipe: Recipe, trained_on: str) -> str:
-    """The name of the column of the predictors that a recipe makes of the own clip or of the others."""
+    """The name of the column of the predictors that a recipe makes, on OWN, OTHERS or EVERY clip."""
     return f"{recipe.name}, {trained_on}" if recipe.name else trained_on
 
 

@@ -60,6 +60,7 @@ class Ledger:
         if not isinstance(done, dict):
             raise InputError(f"{self._path}: holds no steps of a benchmark; remove it, or give another folder")
         self._done: dict[str, Any] = done
+        self._failed: dict[str, str] = {}  # key of a step, of several clips perhaps: why
 
     def has(self, step: Step) -> bool:
         """Whether a step is done with the same inputs."""
@@ -70,13 +71,16 @@ class Ledger:
         for step in steps:
             if self.has(step):
                 continue
+            if step.key in self._failed:
+                raise InputError(self._failed[step.key])
             tell(f"{clip}: {step.what}")
             self._done.pop(str(step.makes), None)
             write_json(self._path, self._done)
             try:
                 self._execute(step.words, self._folder / "logs" / f"{clip}.txt")
             except InputError as error:
-                raise InputError(f"{step.what}: {error}") from None
+                self._failed[step.key] = f"{step.what}: {error}"
+                raise InputError(self._failed[step.key]) from None
             except KeyboardInterrupt:
                 raise resumable(f"{len(self._done)} steps are done") from None
             self._done[str(step.makes)] = step.key

@@ -31,19 +31,21 @@ def top_recall(predicted: np.ndarray, truth: np.ndarray, share: float) -> float 
 
 
 def frame_agreement(predicted: np.ndarray, truth: np.ndarray) -> list[float] | None:
-    """[Spearman's ρ, the recall of each of TOP_SHARES, Kendall's τ-b] of one frame's grids; None for a constant
-    truth. Macroblocks whose truth is NaN are ignored.
+    """[Spearman's ρ, the recall of each of TOP_SHARES, Kendall's τ-b] of a frame's grids, float [rows, cols].
+
+    None for a constant truth. Macroblocks whose truth is NaN are ignored.
     """
     known = ~np.isnan(truth)
     predicted, truth = predicted[known], truth[known]
     if not known.any() or (rho := spearman(predicted, truth)) is None:
         return None
     tau = float(kendalltau(predicted, truth).statistic) if np.ptp(predicted) else 0.0
-    return [rho, *(top_recall(predicted, truth, share) or 0.0 for share in TOP_SHARES), tau]
+    recalls = [top_recall(predicted, truth, share) for share in TOP_SHARES]
+    return [rho, *(recall for recall in recalls if recall is not None), tau]  # None: of a constant truth alone
 
 
 def rankings(rows: Sequence[list[float] | None]) -> np.ndarray:
-    """The `ranking` of each frame, as `mean_agreement` takes its mean: float64 [frames], NaN for None."""
+    """The `ranking` of each row of `frame_agreement`, the mean of ρ and the recalls: float64 [frames], NaN for None."""
     return np.array([np.nan if row is None else np.mean(row[:-1]) for row in rows], dtype=float)
 
 

@@ -107,7 +107,7 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     assert [clip["ways"].keys() for clip in written["clips"] if "ways" in clip] == [{"all"}, {"all"}]
     lines = (tmp_path / "general/pool/all.train.txt").read_text().splitlines()
     assert {line.split("/")[1] for line in lines} == {"gate", "yard"}
-    assert (tmp_path / "general/all_seed0/best_model/model.pdparams").is_file()
+    assert (tmp_path / "general/all/all_seed0/best_model/model.pdparams").is_file()
 
 
 def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, run, manifest, tmp_path):

@@ -11,7 +11,12 @@ def test_a_block_has_neighbouring_frames_of_one_clip(clips):
     blocks = blocks_of(clips)
     assert sorted(set(blocks)) == list(range(max(blocks) + 1))
     for block in set(blocks):
-        assert len({clip for clip, of in zip(clips, blocks, strict=True) if of == block}) == 1
+        members = [number for number, of in enumerate(blocks) if of == block]
+        clip = clips[members[0]]
+        own = [number for number, of in enumerate(clips) if of == clip]
+        first = own.index(members[0])
+        assert members == own[first : first + len(members)]  # neighbours among the frames of their clip
+        assert len(members) <= max(round(len(own) ** (1 / 3)), 1)
 
 
 @given(st.integers(1, 50), st.floats(-1, 1), st.integers(0, 9))
@@ -22,6 +27,13 @@ def test_a_difference_that_all_frames_share_is_certain_and_others_are_within_the
     value, (low, high) = mean_difference(other, np.zeros(frames), clips)
     assert other.min() - 1e-9 <= low <= value + 0.05
     assert value - 0.05 <= high <= other.max() + 1e-9
+
+
+def test_neighbours_that_are_alike_count_less_than_as_many_frames_that_are_not():
+    values = np.random.default_rng(0).random(16)
+    alike, apart = np.repeat(values, 4), np.tile(values, 4)  # the same frames, in another order
+    widths = [np.ptp(mean_difference(some, np.zeros(64), ["a"] * 64)[1]) for some in (alike, apart)]
+    assert widths[0] > 1.4 * widths[1]
 
 
 def test_no_frame_has_no_difference():

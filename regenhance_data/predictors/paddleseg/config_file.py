@@ -47,15 +47,14 @@ def _read_with_bases(path: Path, children: tuple[Path, ...], known: dict[Path, d
 
 
 def _locate_weights(model: Any, folder: Path) -> None:
-    """Make `pretrained` of the model, or of a part of it, a path beside the config, where that is a file and a path
-    from here, as in PaddleSeg, is none.
+    """Make `pretrained` of the model, or of a part of it, a path beside the config, where that is a file; else it stays
+    a path from here, as in PaddleSeg.
     """
     parts = [model, *model.values()] if isinstance(model, dict) else []
     for part in parts:
         source = part.get("pretrained") if isinstance(part, dict) else None
-        if isinstance(source, str) and "://" not in source and not _is_file(Path(source)):
-            beside = folder / source
-            part["pretrained"] = str(beside) if _is_file(beside) else source
+        if isinstance(source, str) and "://" not in source and _is_file(folder / source):
+            part["pretrained"] = str(folder / source)
 
 
 def _is_file(path: Path) -> bool:
@@ -78,11 +77,14 @@ def _merged(config: dict[str, Any], base: dict[str, Any], path: Path) -> dict[st
     return merged
 
 
-def general_weights(path: Path) -> Path | None:
-    """The file that a config's `model.pretrained` names; None where it names none, or a URL. InputError as above."""
+def pretrained_sources(path: Path) -> dict[str, str]:
+    """{part of the model, '' for all of it: the URL or path of the weights that a training of it begins with} of a
+    config. InputError where a file is missing or broken.
+    """
     model = read_config(path).get("model")
-    source = model.get("pretrained") if isinstance(model, dict) else None
-    return Path(source) if isinstance(source, str) and _is_file(Path(source)) else None
+    parts = {"": model, **model} if isinstance(model, dict) else {}
+    named = {part: some.get("pretrained") for part, some in parts.items() if isinstance(some, dict)}
+    return {part: source for part, source in named.items() if isinstance(source, str) and source}
 
 
 def shrink_of(input_scale: float) -> int:

@@ -22,6 +22,7 @@ from regenhance_data.io.files import atomic_write, sha256
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 
 WEIGHTS_SUFFIX = ".pdparams"
+GENERAL_WEIGHTS = Path(__file__).resolve().parents[3] / "paddleseg_configs/weights"
 _CHUNK_BYTES = 1 << 20
 _MOST_BYTES = 2 << 30  # ten times the largest backbone that PaddleSeg has
 # raised for server errors, truncated archives and bad URLs; urllib's own errors are OSErrors
@@ -37,21 +38,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "regenhance"
 
 
-def load_pretrained(model: Any, part: str, source: str, needs_all_but: str | None = None) -> int:
+def load_pretrained(model: Any, part: str, source: str, all_but: str | None = None) -> int:
     """Load the weights at `source` (URL or path; .pdparams, or a .tar.gz that holds one) into a part of `model`.
 
     A URL begins with https:// and may end with #sha256=HEX, which what it serves must have.
     part: an attribute of the model like 'backbone', '' for all of it. Tensors without weights of the same name and
     shape stay as they are: the file of a backbone has a head for other classes. Returns the number of loaded tensors.
-    InputError where none fits, or the weights cannot be downloaded or read. needs_all_but: OtherNetworkError where
-    others than the tensors whose names begin so are missing, of another shape or too many.
+    InputError where none fits, or the weights cannot be downloaded or read. all_but: the begin of names; a tensor with
+    another name must be on both sides and have one shape, else OtherNetworkError.
     """
     module = getattr(model, part, None) if part else model
     if module is None:
         raise InputError(f"{source}: are pretrained weights of {part}, which this network does not have")
     path = _downloaded(source) if "://" in source else Path(source)
     if not path.is_file():
-        raise InputError(f"{path}: no such pretrained weights; start without them: --no_pretrained")
+        raise InputError(
+            f"{path}: no such pretrained weights, neither from here nor beside the config; start without them: "
+            "--no_pretrained"
+        )
     state = read_paddle_state(path)
     fitting = {}
     for name, tensor in module.state_dict().items():
@@ -61,7 +65,7 @@ def load_pretrained(model: Any, part: str, source: str, needs_all_but: str | Non
                 raise InputError(f"{source}: {name} has NaN or infinite values; start without it: --no_pretrained")
             fitting[name] = value.astype(np.float32)
     apart = (module.state_dict().keys() | state.keys()) - fitting.keys()
-    if needs_all_but and not all(name.startswith(needs_all_but) for name in apart):
+    if all_but and not all(name.startswith(all_but) for name in apart):
         raise OtherNetworkError(
             f"{source}: are weights of another network or grid; begin without them: --no_pretrained"
         )

@@ -20,7 +20,7 @@ from regenhance_data.predictors.paddleseg.checkpoints import (
     read_training,
 )
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
-from regenhance_data.predictors.paddleseg.pretrained import OtherNetworkError, load_pretrained
+from regenhance_data.predictors.paddleseg.pretrained import GENERAL_WEIGHTS, OtherNetworkError, load_pretrained
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
 from regenhance_data.predictors.paddleseg.train_log import LOG, History, best_validation, read_pending_losses, read_rows
 
@@ -35,14 +35,14 @@ def load_initial_weights(config: PredictorConfig, model: Any, optimizer: Any, se
 
 
 def _begin_with(config: PredictorConfig, model: Any, part: str, source: str) -> None:
-    """Load pretrained weights. General weights of another grid are left out, unless they are asked for."""
-    is_general = config.is_on_grid and not part
+    """Load pretrained weights. The kit's own are left out where the network is another one; others are refused then."""
+    is_whole = config.is_on_grid and not part
     try:
-        count = load_pretrained(model, part, source, needs_all_but="head." if is_general else None)
-    except OtherNetworkError as error:
-        if config.asks_for_pretrained:
+        count = load_pretrained(model, part, source, all_but="head." if is_whole else None)
+    except OtherNetworkError:
+        if config.asks_for_pretrained or GENERAL_WEIGHTS not in Path(source).resolve().parents:
             raise
-        said = f"{error}; begins with random weights"
+        said = f"{source}: are weights of another network or grid; this training begins with random weights"
     else:
         said = f"{part or 'model'}: begins with {count} pretrained weights from {source}"
     if paddle.distributed.ParallelEnv().rank == 0:

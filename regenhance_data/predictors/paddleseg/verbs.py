@@ -178,13 +178,15 @@ def _validate(args: argparse.Namespace) -> None:
     _refuse_missing_dataset(args)
     config = _config(args)
     from regenhance_data.predictors.paddleseg.validation import describe, validate_frames
-    from regenhance_data.predictors.paddleseg.verdict import static_map_agreement, verdict
+    from regenhance_data.predictors.paddleseg.verdict import lead_over, static_map_agreement, verdict
 
     samples = _samples(args, config, "val")
     result, per_frame = validate_frames(_trained(args, config), config, samples)
     static = static_map_agreement(samples)
+    lead = lead_over(static, per_frame) if static else None
     result["static_map"] = static.mean if static else None
-    result["verdict"] = verdict(result, per_frame, static)
+    result["above_static_map"] = lead._asdict() if lead else None
+    result["verdict"] = verdict(result, static, lead)
     print(describe(result))
     if static:
         print(f"{describe(static.mean)}  (the static map)")
