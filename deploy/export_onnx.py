@@ -131,7 +131,7 @@ def export(
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
     if args.zero_shot:
-        console.warn(f"{path}: has general weights, of other cameras; a training on 30 frames of yours is better")
+        console.warn(f"{path}: has general weights, of other cameras; a training on 15 frames of yours is better")
     if args.with_paddle:
         write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)
     if kept:
