@@ -125,7 +125,8 @@ def export(
     graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
     graph, kept = in_asked_precision(graph, args, dataset, size_hw)
     # weights are trained for one input scale; random ones are of any
-    name = export_name(config.name, named_hw, batch_size, 1.0 if args.model_path else scale)
+    stem = f"{config.name}_zero_shot" if args.zero_shot else config.name
+    name = export_name(stem, named_hw, batch_size, 1.0 if args.model_path else scale)
     path: Path = args.save_dir / file_name(name, args.precision, args.head)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
     if args.random_weights:

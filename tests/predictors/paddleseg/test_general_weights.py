@@ -83,7 +83,7 @@ def test_a_path_of_weights_is_beside_its_config_first_then_from_here(tmp_path, m
 def test_an_export_without_a_training_takes_them_for_frames_of_any_size(run, refused, tmp_path):
     words = ("deploy/export_onnx.py", "--zero_shot", "--input_size", 37, 53, "--save_dir", tmp_path, "--config")
     assert "has general weights, of other cameras" in run(*words, MB_NANO).stderr
-    predictor = load_predictor(tmp_path / "mb_nano_53x37.onnx")
+    predictor = load_predictor(tmp_path / "mb_nano_zero_shot_53x37.onnx")
     assert (predictor.input_hw, predictor.grid.shape) == ((37, 53), (3, 4))
     assert predictor.metadata["weights"] == "general"
     assert "names no file of general weights" in refused(*words, TINY)

@@ -1,6 +1,7 @@
 """Every config trains, and its exports of each precision say what Paddle says, at a size that nothing divides."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,14 @@ from deploy.contract import PRECISIONS
 from deploy.export import paddle as export_paddle
 from deploy.export import parity
 from deploy.export.tensorrt_check import problems
+from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import losses, paddleseg
 from tests.support.files import ROOT, fill_dataset, noise
 
+# without these instructions (x86), sums of 8 bits are cut at 16, and an export may be refused
+HAS_VNNI = not (CPU := Path("/proc/cpuinfo")).exists() or "vnni" in CPU.read_text()
 CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
 
 
@@ -57,7 +61,12 @@ def test_a_size_trains_and_its_exports_say_what_paddle_says(config, dataset, con
     assert np.isfinite(losses(tmp_path)).all()
     words = [*where, "--model_path", tmp_path / "best_model" / "model.pdparams"]
     for precision in PRECISIONS:  # each is refused where it is not near enough
-        export_onnx.main(export_onnx.make_parser().parse_args([str(w) for w in (*words, "--precision", precision)]))
+        try:
+            export_onnx.main(export_onnx.make_parser().parse_args([str(w) for w in (*words, "--precision", precision)]))
+        except InputError as error:
+            if precision != "int8" or HAS_VNNI or "int8 may differ" not in str(error):
+                raise
+            continue
         path = tmp_path / parity.file_name(config.stem, precision)
         assert load_predictor(path).predict(np.zeros((1, 107, 139, 3), np.uint8)).shape == (1, 7, 9)
         assert problems(read_onnx(path).model) == []
