@@ -11,6 +11,7 @@ from deploy.export.tensorrt_check import problems
 from regenhance_data.grid import MacroblockGrid
 from tests.support.files import noise
 from tests.support.predictors import NORMALISATION, metadata_of
+from tests.support.processor import needs_vnni
 
 HEIGHT, WIDTH = 61, 83
 FRAMES = np.stack(noise(6, HEIGHT, WIDTH))
@@ -55,7 +56,7 @@ def importance(model, folder, backend="onnxruntime", frames=FRAMES):
 
 
 @pytest.mark.parametrize("batch", [1, 4, "N"])
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 1e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp16", 1e-2), pytest.param("int8", 5e-2, marks=needs_vnni)])
 def test_another_precision_says_nearly_the_same_in_every_runtime(precision, tolerance, batch, tmp_path):
     model = predictor(batch=batch)
     expected = importance(model, tmp_path)

@@ -25,6 +25,7 @@ from tests.support.detector_files import HW, as_half, relabelled, with_functions
 from tests.support.detectors import BLUE, RED, save_graph, squares, write_detector
 from tests.support.files import ROOT
 from tests.support.hostile_onnx import write_hostile
+from tests.support.processor import needs_vnni
 
 HOSTILE = ROOT.parent / "shared" / "cases" / "21_hostile"
 SHAPE = (1, 3, 12, 16)
@@ -223,6 +224,7 @@ def quantised(path, form):
     return save_nodes(path, nodes, constants, 13)
 
 
+@needs_vnni
 @pytest.mark.parametrize("form", ["qdq", "qlinear"])
 def test_static_quantisation_gives_onnx_runtimes_values_and_a_gradient(tmp_path, form):
     step = 0.05 if form == "qdq" else 0.1

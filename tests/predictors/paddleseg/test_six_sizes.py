@@ -1,7 +1,6 @@
 """Every config trains, and its exports of each precision say what Paddle says, at a size that nothing divides."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,8 @@ from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import losses, paddleseg
 from tests.support.files import ROOT, fill_dataset, noise
+from tests.support.processor import HAS_VNNI
 
-# without these instructions (x86), sums of 8 bits are cut at 16, and an export may be refused
-HAS_VNNI = not (CPU := Path("/proc/cpuinfo")).exists() or "vnni" in CPU.read_text()
 CONFIGS = sorted((ROOT / "paddleseg_configs").glob("*.yml"))
 
 
