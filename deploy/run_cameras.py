@@ -358,10 +358,12 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
     if args.planned and not live and about["seconds"] > _LEAST_S:
         tell_slower(args, about["frames_per_second"])
     if ages := [camera["age_p95_ms"] for camera in live if camera["age_p95_ms"] is not None]:
+        busiest = max(about["busy"], key=lambda stage: about["busy"][stage] or 0)
         dropped, reconnects = (sum(camera[key] for camera in live) for key in ("dropped", "reconnects"))
         print(
             f"of live cameras, {dropped} frames dropped for newer ones, {reconnects} reconnects, p95 of the age of "
-            f"detections {max(ages):.0f} ms at most"
+            f"detections {max(ages):.0f} ms at most; the busiest stage, {busiest}, worked "
+            f"{about['busy'][busiest] or 0:.0%} of the time"
         )
     if not record.detections and about["detector"]["task"] == "detection":
         console.warn(

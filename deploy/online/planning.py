@@ -50,7 +50,8 @@ class Target:
         if self.fps is not None and not 0 < self.fps < 1e6:
             raise InputError(f"--target_fps {self.fps:g}: expected frames a second, above 0")
         if self.f1 is not None and not 0 < self.f1 <= 1:
-            raise InputError(f"--target_f1 {self.f1:g}: expected a score above 0, at most 1, or a share as 95%")
+            given = f"{100 * self.f1:g}%" if self.of_best else f"{self.f1:g}"
+            raise InputError(f"--target_f1 {given}: expected a score above 0, at most 1, or a share as 95%")
         if not 1 <= self.cameras <= 1000:
             raise InputError(f"--cameras {self.cameras}: expected a number from 1 to 1000")
 

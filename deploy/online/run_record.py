@@ -14,6 +14,14 @@ from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video_streams import VideoInfo
 
+# the stages that share a thread of the loop, by the longest of them
+_THREADS = {
+    "predict": ("predict",),
+    "enhance": ("upsample", "select", "enhance", "paste"),
+    "detect": ("detect",),
+    "write": ("write",),
+}
+
 
 class RunRecord:
     """Counts the rounds of a run; memory does not depend on their number.
@@ -35,6 +43,7 @@ class RunRecord:
         self._read_as, self._live, self._recalls = read_as, live, recalls
         self._ages: dict[str, Durations] = {}
         self._durations = {stage: Durations() for stage in (*STAGES, "write")}
+        self._worked_ms = dict.fromkeys(self._durations, 0.0)
         self._frames: dict[str, int] = {}
         self._enhanced = self._cached = self._area = self._selected_px = 0
         self._found: dict[str, int] = {}
@@ -45,6 +54,7 @@ class RunRecord:
         """One more round, after all of its stages."""
         for stage, ms in one.ms.items():
             self._durations[stage].add(ms / len(one.frames))
+            self._worked_ms[stage] += ms
         for item in one.done:
             camera = item.frame.camera
             self._frames[camera] = self._frames.get(camera, 0) + 1
@@ -78,7 +88,9 @@ class RunRecord:
     def summary(
         self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
     ) -> dict[str, Any]:
-        """The content of run.json, in plain values. ms: of one frame; age: from its capture to its detections."""
+        """The content of run.json, in plain values. ms: of one frame; busy: the share of the run that a thread worked;
+        age: from its capture to its detections.
+        """
         read_as, live, recalls = self._read_as(), self._live(), self._recalls()
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds
         macroblocks = self.frames * self._grid.rows * self._grid.cols
@@ -93,6 +105,10 @@ class RunRecord:
             "seconds": round(seconds, 3),
             "frames_per_second": _rounded(self.frames / seconds if seconds else None),
             "stages": stages,
+            "busy": {
+                name: _share(sum(self._worked_ms[stage] for stage in stages_of), 1e3 * seconds)
+                for name, stages_of in _THREADS.items()
+            },
             "newly_enhanced": _share(self._enhanced, macroblocks),
             "cache_hits": _share(self._cached, macroblocks),
             "amplification": _share(self._area, self._selected_px),
@@ -128,7 +144,7 @@ def _recall_summary(recall: Recall) -> dict[str, Any]:
     return {"predictor_recall": _rounded(recall.mean), "predictor_recall_frames": recall.frames}
 
 
-def _share(part: int, whole: int) -> float | None:
+def _share(part: float, whole: float) -> float | None:
     return round(part / whole, 4) if whole else None
 
 

@@ -155,7 +155,7 @@ def test_a_difference_is_held_against_what_so_few_frames_tell():
         (["--budgets", 2], "--budgets: expected shares between 0 and 1"),
         (["--target_fps", 0], "--target_fps 0: expected frames a second"),
         (["--target_f1", "good"], "--target_f1 good: expected a score, as 0.8, or a share, as 95%"),
-        (["--target_f1", "120%"], "--target_f1 1.2: expected a score"),
+        (["--target_f1", "120%"], "--target_f1 120%: expected a score"),
         (["--cameras", 0], "--cameras 0: expected a number from 1"),
         (["--split", "train"], "train"),
     ],

@@ -94,6 +94,8 @@ def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, video
     about = json.loads((tmp_path / "run.json").read_text())
     assert about["frames"] == 2 * FRAMES
     assert about["newly_enhanced"] == pytest.approx(0.1, abs=0.03)
+    assert set(about["busy"]) == {"predict", "enhance", "detect", "write"}
+    assert all(0 < share <= 1 for share in about["busy"].values())
     assert {name: one["detections"] for name, one in about["cameras"].items()} == {
         camera: sum(len(line["detections"]) for line in found if line["camera"] == camera)
         for camera in ("gate", "yard")

@@ -529,6 +529,7 @@ def test_a_live_run_ends_at_a_signal_and_leaves_its_counts_and_no_password(tmp_p
     assert {line["camera"] for line in found} == {"gate", "yard"}
     assert all(line["captured"].endswith("+00:00") for line in found)
     about = json.loads((out / "run.json").read_text())
+    assert all(0 < share < 1 for share in about["busy"].values())
     for camera in ("gate", "yard"):
         one = about["cameras"][camera]
         assert abs(one["frames"] - sum(line["camera"] == camera for line in found)) <= 1

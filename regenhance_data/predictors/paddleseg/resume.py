@@ -44,7 +44,7 @@ def _begin_with(config: PredictorConfig, model: Any, part: str, source: str) -> 
             raise
         said = f"{source}: are weights of another network or grid; this training begins with random weights"
     else:
-        said = f"{part or 'model'}: begins with {count} pretrained weights from {source}"
+        said = f"{part or 'model'}: begins with the pretrained weights of {source} ({count} tensors)"
     if paddle.distributed.ParallelEnv().rank == 0:
         print(said)
 

@@ -33,11 +33,12 @@ LEFT_OUT = "are weights of another network or grid; this training begins with ra
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
-        ((), 0, "model: begins with 82 pretrained weights"),
+        ((), 0, "model: begins with the pretrained weights of"),
         (("--no_pretrained",), 0, ""),
         (("--opts", "model.depth=2"), 0, LEFT_OUT),
         (("--opts", "model.width=32"), 0, LEFT_OUT),
         (("--input_scale", 0.5), 0, LEFT_OUT),
+        (("--opts", f"model.pretrained={WEIGHTS.parent}"), 2, "mb_nano: is a folder; give the .pdparams file in it"),
         (("--opts", f"model.pretrained={WEIGHTS}", "model.depth=2"), 2, "are weights of another network or grid"),
     ],
 )
