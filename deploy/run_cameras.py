@@ -335,10 +335,10 @@ def run(
     for sink in connections:
         if sink.losses and (sink.written or interrupted):
             console.warn(sink.losses)
-    if interrupted:
-        raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
     if record.frames:
         report(record, written, args)
+    if interrupted:
+        raise KeyboardInterrupt(f"kept what was found in {outputs.frames} frames, in {args.save_dir}")
     were_there = set(record.cameras) & sources.counts().keys() if sources else set()  # and are away at the end
     failed = {key: error for key, error in failed.items() if key not in were_there}
     others = "; the others are done" if 0 < len(failed) < len(cameras) else ""
@@ -358,12 +358,12 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
     if args.planned and not live and about["seconds"] > _LEAST_S:
         tell_slower(args, about["frames_per_second"])
     if ages := [camera["age_p95_ms"] for camera in live if camera["age_p95_ms"] is not None]:
-        busiest = max(about["busy"], key=lambda stage: about["busy"][stage] or 0)
+        thread, share = max(about["busy"].items(), key=lambda one: one[1])
         dropped, reconnects = (sum(camera[key] for camera in live) for key in ("dropped", "reconnects"))
         print(
             f"of live cameras, {dropped} frames dropped for newer ones, {reconnects} reconnects, p95 of the age of "
-            f"detections {max(ages):.0f} ms at most; the busiest stage, {busiest}, worked "
-            f"{about['busy'][busiest] or 0:.0%} of the time"
+            f"detections {max(ages):.0f} ms at most; the busiest thread, {thread}, worked {share:.0%} of "
+            "the time"
         )
     if not record.detections and about["detector"]["task"] == "detection":
         console.warn(

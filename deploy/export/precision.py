@@ -90,25 +90,22 @@ def quantised(serialised: bytes, frames: np.ndarray) -> tuple[bytes, list[str]]:
     ranges = _calibrated(model, frames)
     [expected] = _importance(model, trial, ["onnxruntime"])
 
-    def attempt(names: list[str], backends: list[str]) -> tuple[onnx.ModelProto, list[float]]:
-        made = _with_qdq(model, ranges, names)
-        found = _importance(made, trial, backends)
-        return made, [float(np.abs(importance - expected).mean()) for importance in found]
+    def errors(names: list[str], backends: list[str]) -> list[float]:
+        found = _importance(_with_qdq(model, ranges, names), trial, backends)
+        return [float(np.abs(importance - expected).mean()) for importance in found]
 
     everywhere = installed_backends()
-    made, errors = attempt(nodes, everywhere)
-    if max(errors) <= INT8_MEAN_ERROR:
-        return made.SerializeToString(), []
-    # by the error when it alone is quantised: the most sensitive first, in the runtime that suffers most
-    worst = [everywhere[int(np.argmax(errors))]]
-    ordered = sorted(nodes, key=lambda name: attempt([name], worst)[1], reverse=True)
-    low, high = 1, len(ordered)  # how many stay float32; with all of them there is no error
+    of_all = errors(nodes, everywhere)
+    failing = [name for name, error in zip(everywhere, of_all, strict=True) if not error <= INT8_MEAN_ERROR]
+    ordered, low, high = nodes, 0, 0  # how many of them stay float32
+    if failing:  # by the error when it alone is quantised: the most sensitive first
+        ordered = sorted(nodes, key=lambda name: max(errors([name], failing)), reverse=True)
+        low, high = 1, len(ordered)  # with all of them there is no error
     while low < high:
         middle = (low + high) // 2
-        _, errors = attempt(ordered[middle:], everywhere)
-        low, high = (low, middle) if max(errors) <= INT8_MEAN_ERROR else (middle + 1, high)
-    made = _with_qdq(model, ranges, ordered[low:])
-    return made.SerializeToString(), ordered[:low]
+        is_near = max(errors(ordered[middle:], everywhere)) <= INT8_MEAN_ERROR
+        low, high = (low, middle) if is_near else (middle + 1, high)
+    return _with_qdq(model, ranges, ordered[low:]).SerializeToString(), ordered[:low]
 
 
 _CONVERTERS = {"fp16": half, "int8": quantised}

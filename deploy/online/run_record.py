@@ -14,7 +14,7 @@ from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video_streams import VideoInfo
 
-# the stages that share a thread of the loop, by the longest of them
+# the stages of each thread of the loop, which is named after one of them
 _THREADS = {
     "predict": ("predict",),
     "enhance": ("upsample", "select", "enhance", "paste"),
@@ -88,8 +88,9 @@ class RunRecord:
     def summary(
         self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
     ) -> dict[str, Any]:
-        """The content of run.json, in plain values. ms: of one frame; busy: the share of the run that a thread worked;
-        age: from its capture to its detections.
+        """The content of run.json, in plain values. ms: of one frame; busy: the share of the run that a thread worked,
+        `write` with waiting for slow files, `detect` without what --compare adds; age: from its capture to its
+        detections.
         """
         read_as, live, recalls = self._read_as(), self._live(), self._recalls()
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds

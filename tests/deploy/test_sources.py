@@ -526,6 +526,7 @@ def test_a_live_run_ends_at_a_signal_and_leaves_its_counts_and_no_password(tmp_p
     assert process.returncode == 143, said
     found = [json.loads(line) for line in lines.read_text().splitlines()]
     assert f"interrupted: kept what was found in {len(found)} frames" in said
+    assert re.search(r"of live cameras, .* the busiest thread, \w+, worked \d+% of the time", said)
     assert {line["camera"] for line in found} == {"gate", "yard"}
     assert all(line["captured"].endswith("+00:00") for line in found)
     about = json.loads((out / "run.json").read_text())

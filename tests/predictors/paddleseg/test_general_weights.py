@@ -33,7 +33,7 @@ LEFT_OUT = "are weights of another network or grid; this training begins with ra
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
-        ((), 0, "model: begins with the pretrained weights of"),
+        ((), 0, f"model: begins with the pretrained weights of {WEIGHTS} (82 tensors)"),
         (("--no_pretrained",), 0, ""),
         (("--opts", "model.depth=2"), 0, LEFT_OUT),
         (("--opts", "model.width=32"), 0, LEFT_OUT),
