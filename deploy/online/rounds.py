@@ -19,7 +19,9 @@ from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.selection import select_across
 
-STAGES = ("predict", "upsample", "select", "enhance", "paste", "detect")
+# the stages of each thread, which is named after one of them
+THREADS = {"predict": ("predict",), "enhance": ("upsample", "select", "enhance", "paste"), "detect": ("detect",)}
+STAGES = tuple(stage for stages in THREADS.values() for stage in stages)
 _AHEAD = 2  # rounds that wait between two stages
 T = TypeVar("T")
 Importance = Callable[[Sequence[CameraFrame]], np.ndarray]  # of frames of one size, float32 [N, rows, cols]

@@ -8,19 +8,13 @@ from typing import Any
 
 from deploy.online.durations import Durations
 from deploy.online.plan import Plan
-from deploy.online.rounds import STAGES, Round
+from deploy.online.rounds import STAGES, THREADS, Round
 from deploy.online.sinks.threads import SinkThread
 from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video_streams import VideoInfo
 
-# the stages of each thread of the loop, which is named after one of them
-_THREADS = {
-    "predict": ("predict",),
-    "enhance": ("upsample", "select", "enhance", "paste"),
-    "detect": ("detect",),
-    "write": ("write",),
-}
+_THREADS = {**THREADS, "write": ("write",)}  # that of the caller writes
 
 
 class RunRecord:

@@ -52,7 +52,7 @@ def load_pretrained(model: Any, part: str, source: str, all_but: str | None = No
         raise InputError(f"{source}: are pretrained weights of {part}, which this network does not have")
     path = _downloaded(source) if "://" in source else Path(source)
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; give the {WEIGHTS_SUFFIX} file in it; or --no_pretrained")
+        raise InputError(f"{path}: is a folder; give the {WEIGHTS_SUFFIX} file in it, or start with --no_pretrained")
     if not path.is_file():
         raise InputError(
             f"{path}: no such pretrained weights, neither from here nor beside the config; start without them: "
