@@ -39,20 +39,30 @@ def draw_boxes(
 ) -> np.ndarray:
     """Draw detections with their classes and scores over a frame of their size: uint8 RGB [H, W, 3] → the same.
 
-    tracks: a number of each, shown instead of its score.
+    tracks: a number of each, shown instead of its score. The words of a detection stand above its box, below it or
+    inside it, where they cover no others; in a crowd the box of a lower score has none.
     """
     drawn = np.ascontiguousarray(frame).copy()
     size = max(0.4, frame.shape[0] / 1600)
     thickness = max(1, round(2 * size))
     boxes = found.boxes.round().astype(int).tolist()
-    numbers = tracks or [None] * len(boxes)
-    for box, score, label, track in zip(boxes, found.scores, found.labels, numbers, strict=True):
-        left, top, right, bottom = box
-        colour = _BOX_COLOURS[int(label) % len(_BOX_COLOURS)]
+    colours = [_BOX_COLOURS[int(label) % len(_BOX_COLOURS)] for label in found.labels]
+    for (left, top, right, bottom), colour in zip(boxes, colours, strict=True):
         cv2.rectangle(drawn, (left, top), (right, bottom), colour, thickness)
-        text = f"{class_names[int(label)]} {f'{score:.2f}' if track is None else f'#{track}'}"
+    taken = np.zeros(drawn.shape[:2], bool)  # by words
+    for index in np.argsort(-found.scores, kind="stable"):
+        track = tracks[index] if tracks else None
+        text = f"{class_names[int(found.labels[index])]} "
+        text += f"{found.scores[index]:.2f}" if track is None else f"#{track}"
         (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thickness)
-        base = top - below if top > height + below else bottom + height + below
-        cv2.rectangle(drawn, (left, base - height - 2), (left + width, base + below), colour, cv2.FILLED)
-        cv2.putText(drawn, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), thickness, cv2.LINE_AA)
+        height += 2
+        left, top, _, bottom = boxes[index]
+        left = max(min(left, drawn.shape[1] - width), 0)
+        for place in (top - height - below, bottom, top):
+            area = np.s_[place : place + height + below, left : left + width]
+            if 0 <= place <= drawn.shape[0] - height - below and not taken[area].any():
+                taken[area], drawn[area] = True, colours[index]
+                at = (left, place + height)
+                cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), thickness, cv2.LINE_AA)
+                break
     return drawn
