@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import batched_nms, clip_boxes_to_image
 
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number
-from regenhance_data.detectors.filtering import MOST_CANDIDATES
+from regenhance_data.detectors.filtering import MOST_CANDIDATES, not_suppressed
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.torch_weights import default_device
 
@@ -143,7 +142,7 @@ class BoxDetector(Detector):
             best = scores[rows, columns].topk(MOST_CANDIDATES).indices
             rows, columns = rows[best], columns[best]
         boxes, labels = dense.decode(index, rows, columns)
-        boxes = clip_boxes_to_image(boxes, hw)
+        boxes = boxes.clamp(boxes.new_zeros(4), boxes.new_tensor([hw[1], hw[0]] * 2))
         candidates = FilteredDetections(rows, columns, boxes, scores[rows, columns], labels)
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         # a box outside the frame has no area left
@@ -157,7 +156,10 @@ class BoxDetector(Detector):
         return self._suppressed(candidates.subset(counts & ~is_large))
 
     def _suppressed(self, found: FilteredDetections) -> FilteredDetections:
-        return found.subset(batched_nms(found.boxes, found.scores, found.labels, self.settings.iou_threshold))
+        # not torchvision's, which keeps the same ones: its import takes as long as that of all of PyTorch
+        boxes, scores, labels = (values.cpu().numpy() for values in (found.boxes, found.scores, found.labels))
+        kept = not_suppressed(boxes, scores, labels, self.settings.iou_threshold)
+        return found.subset(torch.from_numpy(kept).to(found.boxes.device))
 
     @torch.no_grad()
     def detect(self, frames: np.ndarray) -> list[Detections]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from torchvision.ops import box_iou
 
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector, FilteredDetections
 from regenhance_data.detectors.candidates import Candidate, Probe
@@ -88,6 +87,8 @@ class FileBoxDetector(BoxDetector):
 
 def _matched_scores(detections: FilteredDetections, dense: DenseOutput, index: int) -> torch.Tensor:
     """The scores in one frame of the objects that match the detections."""
+    from torchvision.ops import box_iou  # seconds to import, and few detectors need it
+
     scores = dense.scores[index]
     rows = torch.arange(len(scores), device=scores.device)
     best_of_row, columns = scores.max(1) if scores.numel() else (scores[:, 0], rows)
