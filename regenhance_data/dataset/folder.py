@@ -167,9 +167,12 @@ class Dataset:
         return [i for i in ids if any(_is_image(p) for p in (folder / i).iterdir())]
 
     def frames(self, clip: str, folder: str = LR_FRAMES) -> list[Frame]:
-        """The frames of a clip in order. Their numbers are the file names if all of them are digits, else 0, 1, …"""
+        """The frames of a clip in order: frame_2 before frame_10. Their numbers are the file names if all of them are
+        digits, else 0, 1, …
+        """
         directory = self.root / folder / clip
-        names = sorted(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
+        names = [p.name for p in directory.iterdir() if _is_image(p)] if directory.is_dir() else []
+        names.sort(key=in_natural_order)
         stems = [n.rpartition(".")[0] for n in names]
         if all(s.isdecimal() and s.isascii() and len(s) < 12 for s in stems):
             return sorted((Frame(clip, int(s), n) for s, n in zip(stems, names, strict=True)), key=lambda f: f.number)
@@ -261,6 +264,11 @@ class Dataset:
 def _relative(folder: str, frame: Frame) -> str:
     name = frame.name if folder == LR_FRAMES else f"{frame.stem}.png"
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
+
+
+def in_natural_order(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts names by the numbers in them, as people number files, and by name where these are equal."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))], name
 
 
 def _is_image(path: Path) -> bool:

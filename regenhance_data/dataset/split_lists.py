@@ -1,13 +1,15 @@
 """The lists of a split, train.txt and others: lines of 'image label', in the forms that PaddleSeg and people write.
 
 Taken are: blanks at the end of a line, blank lines, a byte order mark, tabs and other separators, names with spaces,
-absolute paths inside the dataset folder. None may lead out of it.
+absolute paths inside the dataset folder. None may lead out of it; the folders of images and labels may be links to
+another disk, and then none may lead out of those.
 """
 
 from pathlib import Path, PurePosixPath
 
 from regenhance_data.errors import InputError
 
+_MAY_BE_LINKS = ("origin_images", "labels")
 SEPARATORS = (" ", "\t", "|", ",", ";")  # tried in this order where no config names one
 
 
@@ -29,7 +31,7 @@ def read_pairs(path: Path, separator: str | None = None) -> list[tuple[str, str]
             continue
         where = f"{path}:{number}"
         image, label = _cut(line.strip(), separator, root, where)
-        pairs.append((_relative(image, root, where), _relative(label, root, where)))
+        pairs.append((path_inside(image, root, where), path_inside(label, root, where)))
     return pairs
 
 
@@ -56,12 +58,13 @@ def _exists(root: Path, name: str) -> bool:
         return False
 
 
-def _relative(name: str, root: Path, where: str) -> str:
+def path_inside(name: str, root: Path, where: str) -> str:
     """A path of an untrusted list, relative to the dataset folder. InputError if it leads out of it."""
     pure = PurePosixPath(name)
     try:
         place, base = (root / name).resolve(), root.resolve()
-        leads_out = not place.is_relative_to(base)
+        linked = [(root / folder).resolve() for folder in _MAY_BE_LINKS if folder in pure.parts[:1]]
+        leads_out = not any(place.is_relative_to(one) for one in (base, *linked))
         if pure.is_absolute() and not leads_out:
             pure = next(
                 (pure.relative_to(one) for one in (root.absolute(), base) if pure.is_relative_to(one)), None

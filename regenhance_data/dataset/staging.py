@@ -68,14 +68,20 @@ def finish_publishing(root: Path, part: str, save: Callable[..., None]) -> None:
         raise InputError(f"{folder}: is not what this kit writes; remove it")
     for path in sorted(folder.iterdir()):
         if path.name != _PLAN:
-            _replace(path, root / part / path.name)
+            replace_folder(path, root / part / path.name)
     save(**record)
     shutil.rmtree(folder)
 
 
-def _replace(path: Path, target: Path) -> None:
-    if target.is_symlink():
-        target.unlink()
-    elif target.is_dir():
-        shutil.rmtree(target)
+def replace_folder(path: Path, target: Path) -> None:
+    """Move a folder or file to the place of another, as `remove_folder` removes that."""
+    remove_folder(target)
     os.replace(path, target)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all that is in it, if it is there; of a link to another disk, the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)

@@ -22,11 +22,20 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.console import warn
-from regenhance_data.dataset.folder import HR_IMAGES, IMPORTANCE, LABELS, LR_FRAMES, SR_IMAGES, Dataset, Frame
+from regenhance_data.dataset.folder import (
+    HR_IMAGES,
+    IMPORTANCE,
+    LABELS,
+    LR_FRAMES,
+    SR_IMAGES,
+    Dataset,
+    Frame,
+    in_natural_order,
+)
 from regenhance_data.dataset.importance_file import ImportanceFile
 from regenhance_data.dataset.records import ClipRecord, DatasetRecord, ImportanceRecord
 from regenhance_data.dataset.split import SPLITS
-from regenhance_data.dataset.staging import discard_staged, publish, stage, staging_folder
+from regenhance_data.dataset.staging import discard_staged, publish, remove_folder, stage, staging_folder
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import digest, sha256
 
@@ -38,7 +47,8 @@ _END_BYTES = 64  # of a PNG without text or time stamps, these hold the checksum
 def fingerprint(dataset: Dataset, folder: str, clip: str) -> str:
     """A hash of the names and contents of a clip's images in `folder`; it changes when they change."""
     images = dataset.images(folder, clip)
-    return digest(sorted((path.name, path.stat().st_size, _image_digest(path)) for path in images))
+    images.sort(key=lambda path: in_natural_order(path.name))  # that of the frames, whose numbers follow from it
+    return digest([(path.name, path.stat().st_size, _image_digest(path)) for path in images])
 
 
 def _image_digest(path: Path) -> str:
@@ -75,7 +85,7 @@ def clip_is_complete(dataset: Dataset, clip: str) -> bool:
 def remove_derived(dataset: Dataset, clip: str) -> None:
     """Remove everything that was made from the LR frames of a clip, and the split lists."""
     for folder in (SR_IMAGES, HR_IMAGES, LABELS):
-        shutil.rmtree(dataset.root / folder / clip, ignore_errors=True)
+        remove_folder(dataset.root / folder / clip)
     dataset.importance_path(clip).unlink(missing_ok=True)
     dataset.remove_lists()
 

@@ -104,7 +104,8 @@ def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame
                 continue
             for frame in frames:
                 count += 1
-                last_s = max(last_s, frame.time or 0.0)
+                shown_s = float((frame.duration or 0) * (frame.time_base or 0))
+                last_s = max(last_s, (frame.time or 0.0) + shown_s)
                 yield clock.time_s(frame), frame
         missing_s = _promised_s(container, stream) - last_s
         tolerated_s = 3 / float(rate) + 0.02 * last_s

@@ -15,7 +15,7 @@ from regenhance_data import __version__
 from regenhance_data.console import progress, tell, warn
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, clip_id, former_clip_id
 from regenhance_data.dataset.records import ClipRecord
-from regenhance_data.dataset.staging import discard_staged, stage, staging_folder
+from regenhance_data.dataset.staging import discard_staged, remove_folder, stage, staging_folder
 from regenhance_data.dataset.staleness import clip_is_complete, is_same_extraction, remove_derived
 from regenhance_data.dataset.warnings import size_difference
 from regenhance_data.defaults import SCALE
@@ -88,7 +88,7 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     stage(dataset.root, LR_FRAMES, {"kit_version": __version__, "clip": clip, **made_by.to_dict()})
     new = {folder: dataset.root / staging_folder(LR_FRAMES) / folder for folder in (LR_FRAMES, HR_IMAGES)}
     try:
-        written = _write_frames(dataset, video, settings, new, _promised(info, settings))
+        written = _write_frames(video, settings, new, _promised(info, settings), _known_scale(dataset, clip))
     except InputError:
         _discard(dataset)
         raise
@@ -106,9 +106,9 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
         if not is_same:
             dataset.save(clips=dataset.record.clips_without(clip))
             remove_derived(dataset, clip)
-        shutil.rmtree(dataset.root / LR_FRAMES / clip)
+        remove_folder(dataset.root / LR_FRAMES / clip)
     if settings.keep_hr:
-        shutil.rmtree(dataset.root / HR_IMAGES / clip, ignore_errors=True)
+        remove_folder(dataset.root / HR_IMAGES / clip)
         (dataset.root / HR_IMAGES).mkdir(exist_ok=True)
         shutil.move(new[HR_IMAGES], dataset.root / HR_IMAGES / clip)  # which may be a link to another disk
     scales = {"scale": written.scale} if settings.keep_hr else {}
@@ -136,8 +136,9 @@ def _promised(info: VideoInfo, settings: ExtractionSettings) -> int | None:
 
 
 def _refuse_copy(dataset: Dataset, clip: str, video: Path, made_by: ClipRecord) -> None:
+    clips = dataset.clips()
     for other, record in dataset.record.clips.items():
-        if other != clip and record.sha256 == made_by.sha256:
+        if other != clip and other in clips and record.sha256 == made_by.sha256:
             raise InputError(f"{video}: is in the dataset already, as clip {other}; a copy would leak between splits")
 
 
@@ -154,7 +155,11 @@ class _Written:
 
 
 def _write_frames(
-    dataset: Dataset, video: Path, settings: ExtractionSettings, folders: Mapping[str, Path], total: int | None
+    video: Path,
+    settings: ExtractionSettings,
+    folders: Mapping[str, Path],
+    total: int | None,
+    known_scale: int | None,
 ) -> _Written:
     """Write the frames of a video that `folders` lack; what is there is whole. An interrupt tells how many are kept."""
     written = _Written()
@@ -168,7 +173,7 @@ def _write_frames(
             if index == 0:
                 written.source_hw = hw
                 written.lr_hw = _lr_hw(hw, settings.height, video)
-                written.scale = _scale(dataset, hw, written.lr_hw, video) if settings.keep_hr else 1
+                written.scale = _scale(hw, written.lr_hw, video, known_scale) if settings.keep_hr else 1
             written.frames, written.last_s = index + 1, time_s
             written.other_sizes[hw] += hw != written.source_hw
             lr_hw, scale, name = written.lr_hw, written.scale, f"{index:06d}.png"
@@ -237,14 +242,20 @@ def _lr_hw(source_hw: tuple[int, int], height: int, video: Path) -> tuple[int, i
     return height, max(round(source_hw[1] * height / source_hw[0]), 1)
 
 
-def _scale(dataset: Dataset, source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path) -> int:
+def _known_scale(dataset: Dataset, clip: str) -> int | None:
+    """The scale of the dataset's other clips, None where there are none, or where it is not known."""
+    others = set(dataset.clips()).intersection(dataset.record.clips) - {clip}
+    return dataset.record.recorded_scale if others else None
+
+
+def _scale(source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path, known: int | None) -> int:
+    """The scale of a video's HR frames. known: that of the dataset's other clips, if it is known."""
     scale = round(source_hw[0] / lr_hw[0])
     hr_hw = (scale * lr_hw[0], scale * lr_hw[1])
-    known = dataset.record.recorded_scale if dataset.record.clips else None
     if known not in (None, scale):
-        height = source_hw[0] // dataset.scale
+        height = source_hw[0] // known
         raise InputError(
-            f"{video}: would have scale {scale}, the dataset has {dataset.scale}; give --height {height}, or "
+            f"{video}: would have scale {scale}, the dataset has {known}; give --height {height}, or "
             f"'height: {height}' for this clip in a --manifest, or use another dataset"
         )
     if scale < 2 or hr_hw[0] > source_hw[0]:

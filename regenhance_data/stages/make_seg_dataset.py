@@ -1,7 +1,5 @@
 """Importance → label PNGs, split lists and their record in dataset.yaml: the dataset that PaddleSeg trains on."""
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.console import progress, tell, warn
-from regenhance_data.dataset.folder import LABELS, PARTIAL, Dataset, Frame
+from regenhance_data.dataset.folder import LABELS, LR_FRAMES, PARTIAL, Dataset, Frame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.importance_import import importance_read_as
 from regenhance_data.dataset.importance_source import ImportanceSource, importance_source
@@ -18,6 +16,8 @@ from regenhance_data.dataset.label_png import label_png
 from regenhance_data.dataset.levels import Kind, Normaliser, to_levels
 from regenhance_data.dataset.records import ClipRecord, ImportanceRecord, SplitRecord
 from regenhance_data.dataset.split import LEAST_OF_SHARE, SPLITS, Ratios, balanced_blocks, split_blocks, split_clips
+from regenhance_data.dataset.split_lists import path_inside
+from regenhance_data.dataset.staging import replace_folder
 from regenhance_data.dataset.staleness import label_digests, labels_are_current, made_without_importance
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError
@@ -55,6 +55,8 @@ def make_seg_dataset(
         read_as = importance_read_as(importance_file)
         tell(f"{importance_file}: read as {read_as}")
     sources = {clip: importance_source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
+    for clip in sources:
+        path_inside(f"{LR_FRAMES}/{clip}", dataset.root, str(dataset.root))  # the lists name its frames
     gaps = {clip: _gap(dataset, clip, gap) for clip in sources}
     gap = gap if len(set(gaps.values())) != 1 else next(iter(gaps.values()))
     known_gap = gaps if gap is None else gap
@@ -237,8 +239,7 @@ def _write_labels(
 
 def _replace_labels(dataset: Dataset, clips: Iterable[str]) -> None:
     for clip in clips:
-        shutil.rmtree(dataset.root / LABELS / clip, ignore_errors=True)
-        os.replace(_partial_folder(dataset, clip), dataset.root / LABELS / clip)
+        replace_folder(_partial_folder(dataset, clip), dataset.root / LABELS / clip)
 
 
 def _partial_folder(dataset: Dataset, clip: str) -> Path:

@@ -123,7 +123,8 @@ def _source(path: Path, number: int, entry: Any, defaults: ExtractionSettings) -
         raise InputError(f"{path}: {where} names no video; write '- video: FILE'")
     video, clip = path.parent / entry["video"], entry.get("id", clip_id(Path(entry["video"]).stem))
     if not isinstance(clip, str) or clip != clip_id(clip):
-        raise InputError(f"{path}: {where} has id {clip!r:.80}; use only letters, digits, '.', '_' and '-'")
+        how = "use only letters, digits, '.', '_' and '-'" if isinstance(clip, str) else "write it in quotes"
+        raise InputError(f"{path}: {where} has id {clip!r:.80}; {how}")
     return ClipSource(clip, video, _settings(path, where, entry, defaults, {"video", "id"}))
 
 

@@ -51,6 +51,19 @@ def test_absolute_paths_are_taken_inside_the_folder_also_through_a_link(tmp_path
     assert Dataset(tmp_path / "data").read_split("train") == PAIRS
 
 
+def test_folders_of_images_may_be_links_and_none_leads_out_of_those(tmp_path):
+    disk, root = tmp_path / "disk", tmp_path / "data"
+    (disk / "frames" / "a").mkdir(parents=True)
+    root.mkdir()
+    (root / "origin_images").symlink_to(disk / "frames")
+    (root / "train.txt").write_text(lines())
+    assert read_pairs(root / "train.txt") == PAIRS
+    (disk / "frames" / "b").symlink_to(tmp_path)
+    (root / "train.txt").write_text("origin_images/b/x.png labels/b/x.png\n")
+    with pytest.raises(InputError, match=r"'origin_images/b/x\.png' leads out of the dataset folder"):
+        read_pairs(root / "train.txt")
+
+
 @pytest.mark.parametrize("name", ["../x.png", "/etc/passwd", "origin_images/../../x.png", "out/x.png", "a\0b.png"])
 def test_paths_that_lead_out_are_refused(tmp_path, name):
     root = tmp_path / "data"

@@ -3,6 +3,7 @@ import struct
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 
@@ -289,3 +290,45 @@ def test_images_survive_png(tmp_path):
     (image,) = noise(1, 37, 53)
     write_image(tmp_path / "i.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "i.png"), image)
+
+
+def test_the_only_clip_may_come_back_at_another_scale_or_under_another_name(run, refused, tmp_path):
+    video, data = encode(tmp_path / "v.mp4", noise(2, 96, 144)), tmp_path / "d"
+    flags = ["tools/extract.py", "--data", data, "--keep_hr"]
+    run(*flags, "--video", video, "--height", 48)
+    run(*flags, "--video", video, "--height", 32, "--overwrite")
+    assert Dataset.open(data).scale == 3
+    other = encode(tmp_path / "w.mp4", noise(2, 96, 144, seed=1))
+    assert "would have scale 2, the dataset has 3" in refused(*flags, "--video", other, "--height", 48)
+    (data / "origin_images" / "v").rename(tmp_path / "away")
+    video.rename(tmp_path / "renamed.mp4")
+    run(*flags, "--video", tmp_path / "renamed.mp4", "--height", 32)
+    assert Dataset.open(data).clips() == ["renamed"]
+
+
+def test_a_clip_that_is_a_link_is_replaced_and_what_it_names_stays(run, tmp_path):
+    video, data = encode(tmp_path / "v.mp4", noise(3, 96, 144)), tmp_path / "d"
+    flags = ["tools/extract.py", "--data", data, "--keep_hr", "--video", video]
+    run(*flags, "--height", 48)
+    for folder in ("origin_images", "hr_images"):
+        (data / folder / "v").rename(tmp_path / folder)
+        (data / folder / "v").symlink_to(tmp_path / folder)
+    run(*flags, "--height", 32, "--overwrite")
+    for folder, height in (("origin_images", 32), ("hr_images", 96)):
+        assert not (data / folder / "v").is_symlink()
+        assert read_image(data / folder / "v" / "000002.png").shape[0] == height
+        assert len(list((tmp_path / folder).iterdir())) == 3
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_video_that_ends_with_a_still_picture_is_whole(tmp_path, capsys, suffix):
+    path = tmp_path / f"slides.{suffix}"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        packets = [p for i in noise(9, 64, 96) for p in stream.encode(av.VideoFrame.from_ndarray(i, format="rgb24"))]
+        packets += stream.encode(None)
+        packets[-1].duration *= 100
+        file.mux(packets)
+    assert len(list(read_video(path, allow_cut=False))) == 9
+    assert capsys.readouterr().err == ""

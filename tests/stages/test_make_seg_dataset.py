@@ -13,6 +13,7 @@ from regenhance_data.dataset.importance_file import read_importance, write_impor
 from regenhance_data.dataset.label_png import label_png, read_label
 from regenhance_data.dataset.levels import Normaliser, to_levels
 from regenhance_data.dataset.split import SPLITS
+from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
@@ -355,3 +356,34 @@ def test_a_broken_dataset_yaml_is_refused(refused, tmp_path, yaml_text):
     for name in ("train", "val", "test"):
         (tmp_path / f"{name}.txt").write_text("")
     assert "dataset.yaml" in refused("tools/check_dataset.py", "--data", tmp_path)
+
+
+def test_folders_on_another_disk_are_linked_and_labelled(tmp_path):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 30})
+    for part in ("origin_images", "labels"):
+        (tmp_path / "disk" / part).mkdir(parents=True)
+        if (dataset.root / part).exists():
+            (tmp_path / "disk" / part).rmdir()
+            (dataset.root / part).rename(tmp_path / "disk" / part)
+        (dataset.root / part).symlink_to(tmp_path / "disk" / part)
+    assert make_seg_dataset(dataset)
+    assert len(dataset.split_frames("train")) > 0
+    assert len(list((tmp_path / "disk" / "labels" / "cam").iterdir())) == 30
+
+
+def test_a_clip_that_is_a_link_is_refused_before_anything_is_written(tmp_path):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 30})
+    (dataset.root / "origin_images" / "cam").rename(tmp_path / "elsewhere")
+    (dataset.root / "origin_images" / "cam").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="'origin_images/cam' leads out of the dataset folder"):
+        make_seg_dataset(dataset)
+    assert not (dataset.root / "labels").exists()
+
+
+def test_frames_are_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    dataset = fill_dataset(tmp_path, {"cam": 12})
+    for frame in dataset.frames("cam"):
+        path = dataset.path("origin_images", frame)
+        path.rename(path.with_name(f"frame_{frame.number + 1}.png"))
+    names = [f"frame_{number}.png" for number in range(1, 13)]
+    assert [(frame.number, frame.name) for frame in dataset.frames("cam")] == list(enumerate(names))

@@ -61,6 +61,7 @@ def test_a_manifest_gives_each_clip_its_own_settings(run, recordings, tmp_path):
         ("clips: 3", "has no list of clips"),
         ("clips: [3]", "clip 1 names no video"),
         ("clips: [{video: a.mp4, id: ../up}]", "clip 1 has id '../up'; use only letters"),
+        ("clips: [{video: a.mp4, id: 2024}]", "clip 1 has id 2024; write it in quotes"),
         ("clips: [{video: a.mp4, hight: 3}]", "unknown key 'hight'; expected: "),
         ("clips: [{video: a.mp4, height: tall}]", "clip 1 has height 'tall', expected a number"),
         ("clips: [{video: a.mp4, height: true}]", "clip 1 has height True, expected a number"),
