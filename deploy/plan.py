@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> None:
 
     metric, matches, score = counting(detector.task, detector.class_names, detector.settings.classes)
     scores = Scores(score, [frame.camera for clip in clips for frame in clip])
-    trials = Trials(engines, clips, target.cameras, reference_by(args, detector), matches)
+    trials = Trials(engines, clips, target.cameras, reference_by(args, dataset, clips, detector), matches)
     reference = TRUTH if args.truth else ORIGINALS if has_originals else UPSCALED
     if args.check:
         hold(args.check, engines, clips, trials, scores, args.save_dir)
@@ -243,12 +243,14 @@ def load_engines(
     return Engines(grid, dataset.scale, importance_by(predictor), upscaler, detector), detector, files
 
 
-def reference_by(args: argparse.Namespace, detector: "OnlineDetector") -> "Callable[[KnownFrame, Detects], Any]":
+def reference_by(
+    args: argparse.Namespace, dataset: Dataset, clips: "list[list[KnownFrame]]", detector: "OnlineDetector"
+) -> "Callable[[KnownFrame, Detects], Any]":
     """What detections in a frame are held against; None for those on whole-frame super-resolution."""
     from regenhance_data.evaluation.truth import read_truth, true_boxes
 
     if args.truth:
-        truth = read_truth(args.truth, detector.settings, detector.task, detector.class_names)
+        truth = read_truth(args.truth, detector, dataset, clips[0][0].camera)
         return lambda frame, _: true_boxes(truth, frame.number)
     return lambda frame, by: None if frame.original is None else by.detect(frame.original[None])[0]
 

@@ -72,5 +72,5 @@ def svg_bytes(figure: Figure) -> bytes:
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write a figure to `stem`.png and `stem`.svg; the same bytes for the same figure."""
     for suffix, metadata in ((".png", {}), (".svg", {"Date": None})):
-        with atomic_write(stem.with_suffix(suffix)) as temporary, matplotlib.rc_context(_REPRODUCIBLE):
+        with atomic_write(stem.with_name(stem.name + suffix)) as temporary, matplotlib.rc_context(_REPRODUCIBLE):
             figure.savefig(temporary, dpi=150, metadata=metadata)

@@ -218,11 +218,12 @@ def command_line(words: list[str]) -> str:
 
 
 def fingerprint(args: argparse.Namespace) -> str:
-    """A hash of all inputs of the stages besides their flags: video, detector, the kit itself."""
+    """A hash of all inputs of the stages besides their flags: video, detector, upscaler, the kit itself."""
     files = [path for folder in KIT_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in files if path.suffix in (".py", ".yml", ".pt", ".pdparams")]
     own = videos_of(args).values() if args.video or args.manifest else []
-    files += [path for path in (*own, args.manifest, Path(args.detector.partition(":")[2])) if path and path.is_file()]
+    networks = [Path(spec.partition(":")[2]) for spec in (args.detector, args.upscaler)]
+    files += [path for path in (*own, args.manifest, *networks) if path and path.is_file()]
     return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
 
 

@@ -16,7 +16,13 @@ from regenhance_data.dataset.folder import HR_IMAGES
 from regenhance_data.dataset.staleness import without_words
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
-from regenhance_data.evaluation.inputs import EvaluationFrames, add_input_arguments, read_frames, read_inputs
+from regenhance_data.evaluation.inputs import (
+    EvaluationFrames,
+    add_input_arguments,
+    read_frames,
+    read_inputs,
+    warn_of_learnt_frames,
+)
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
 from regenhance_data.io.files import alone, refuse_missing, sha256
 from regenhance_data.io.journal import journal
@@ -48,8 +54,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--truth",
         type=Path,
-        help="JSON of true boxes on HR frames, not for segmentation: "
-        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}',
+        help="JSON of true boxes on HR frames, not for segmentation; frames are numbered as in origin_images/: "
+        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}; "frame_hw": [height, width] is compared',
     )
     parser.add_argument("--counts", action="store_true", help="also write counts.json: the counts of each frame")
     add_input_arguments(parser, split="test")
@@ -111,11 +117,9 @@ def main(args: argparse.Namespace) -> None:
             f"{args.data}: importance was computed with another detector or other settings, and so is the oracle"
         )
     if len(frames) < FEWEST_TEST_FRAMES:
-        console.warn(
-            f"{len(frames)} frames are few, so intervals are wide; use --split all, a smaller --every or more video"
-        )
-    found_by = inputs.detector
-    truth = read_truth(args.truth, found_by.settings, found_by.task, found_by.class_names) if args.truth else None
+        console.warn(f"{len(frames)} frames are few, so intervals are wide; use a smaller --every or more video")
+    warn_of_learnt_frames(dataset, frames)
+    truth = read_truth(args.truth, inputs.detector, dataset, frames[0].clip) if args.truth and frames else None
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
     models = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)

@@ -8,7 +8,7 @@ whole-frame super-resolution; the table says which. Difference and oracle need w
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.inputs import refuse_without_detector
+from regenhance_data.evaluation.inputs import refuse_without_detector, warn_of_learnt_frames
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
 from regenhance_data.io.files import alone, refuse_missing, write_json
@@ -71,8 +71,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 @dataclass(frozen=True)
 class Material:
-    """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`. static: see
-    `Parts`."""
+    """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`. static: see `Parts`.
+    clips: of a dataset.
+    """
 
     frames: "Iterable[KnownFrame]"
     total: int | None
@@ -82,6 +83,7 @@ class Material:
     knows: list[str]
     recorded: Mapping[str, Any] | None = None  # settings of a detector
     static: Mapping[str, "np.ndarray"] = field(default_factory=dict)
+    clips: Sequence[str] = ()
 
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
@@ -93,16 +95,20 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     chosen = chosen_frames(dataset, args.split, args.clips, args.every, args.max_frames)
     if args.truth and len(chosen) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    every_frame = [frame for some in chosen.values() for frame in some]
+    warn_of_learnt_frames(dataset, every_frame)
     has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
     if has_originals:
-        dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])
+        dataset.refuse_missing_originals(every_frame)
     has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
     lr_hw = one_size(dataset, list(chosen))
     frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size, args.every)
     knows = [DIFFERENCE] * has_originals + [ORACLE] * has_oracle
-    total = sum(map(len, chosen.values()))
     static = static_maps(dataset, chosen)
-    return Material(frames, total, lr_hw, dataset.scale, dataset.mb_size, knows, dataset.record.detector, static)
+    recorded = dataset.record.detector
+    return Material(
+        frames, len(every_frame), lr_hw, dataset.scale, dataset.mb_size, knows, recorded, static, list(chosen)
+    )
 
 
 def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") -> Material:
@@ -139,7 +145,7 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.evaluation.truth import true_boxes
 
     parts, detector, about = make_parts(args, material, predictor)
-    truth = read_truth_of(args, detector)
+    truth = read_truth_of(args, material, detector)
     has_originals = DIFFERENCE in material.knows
     metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
 
@@ -169,13 +175,15 @@ def check(args: argparse.Namespace) -> None:
             refuse_missing(path, what)
 
 
-def read_truth_of(args: argparse.Namespace, detector: "OnlineDetector") -> "Mapping[int, Detections] | None":
+def read_truth_of(
+    args: argparse.Namespace, material: Material, detector: "OnlineDetector"
+) -> "Mapping[int, Detections] | None":
     """The true boxes of --truth."""
     if not args.truth:
         return None
     from regenhance_data.evaluation.truth import read_truth
 
-    return read_truth(args.truth, detector.settings, detector.task, detector.class_names)
+    return read_truth(args.truth, detector, Dataset.open(args.data), material.clips[0])
 
 
 def make_parts(

@@ -9,7 +9,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
-from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
+from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs, warn_of_learnt_frames
 from regenhance_data.evaluation.record import EvaluatedModel
 from regenhance_data.io.files import alone, refuse_missing, sha256, write_json
 from regenhance_data.io.journal import journal
@@ -58,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.plots import save_figure
 
     dataset, frames, settings = inputs.dataset, inputs.frames, inputs.settings
+    warn_of_learnt_frames(dataset, frames)
     model = EvaluatedModel(str(args.model), sha256(args.model) if args.model.is_file() else "", predictor.backend)
     # what a policy does on a frame depends on the frames before it
     more = [{name: vars(policy) for name, policy in policies.items()}, [frame_key(frame) for frame in frames]]

@@ -11,6 +11,7 @@ from deploy.backends.base import Predictor, fit_frame
 from deploy.online.cameras import Camera
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import jpeg_compressed, read_image
 from regenhance_data.io.video import read_timed
@@ -76,7 +77,9 @@ def shrunk(original: np.ndarray, scale: int) -> np.ndarray:
 def chosen_frames(
     dataset: Dataset, split: str, clips: Sequence[str] | None, every: int, most: int | None
 ) -> dict[str, list[Frame]]:
-    """{clip: every n-th of its frames of a split ("all": all), at most `most`}. InputError for what is not there."""
+    """{clip: every n-th of its frames of a split ("all": all), at most `most`}. InputError for what is not there, and
+    for importance that other frames had.
+    """
     unknown = [clip for clip in clips or () if clip not in dataset.clips()]
     if unknown:
         raise InputError(f"--clips {' '.join(unknown)}: {dataset.root} has no such clip; there are: {_listed(dataset)}")
@@ -92,6 +95,8 @@ def chosen_frames(
     without = [clip for clip in clips or dataset.clips() if clip not in found]
     if without and (clips or not found):
         raise InputError(f"{dataset.root}: {split}.txt has no frame of {' '.join(without) or 'it'}; use --split all")
+    for clip in found:
+        refuse_stale_importance(dataset, clip)
     return {clip: some[::every][:most] for clip, some in found.items()}
 
 

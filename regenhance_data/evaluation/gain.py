@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from regenhance_data import plots
-from regenhance_data.console import text_table
-from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset
+from regenhance_data.console import tell, text_table
+from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, LR_FRAMES, Dataset
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BoxDetector, Detector
 from regenhance_data.errors import InputError
@@ -34,6 +34,7 @@ from regenhance_data.evaluation.verdict import LEAST_GAIN, VERDICT_BUDGET, helpi
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import sample_frames
+from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.composite import copy_macroblocks, upsample_frame
 from regenhance_data.regions.coverage import box_coverage
 from regenhance_data.regions.selection import select_macroblocks
@@ -47,11 +48,14 @@ LEAST_LR_PX = 32  # of the shorter side of an LR frame: two macroblocks
 
 @dataclass(frozen=True)
 class GainFrame:
-    """An LR frame uint8 [H, W, 3] RGB and, each [H·scale, W·scale, 3] or None, its original and its upscaled frame."""
+    """An LR frame uint8 [H, W, 3] RGB and, each [H·scale, W·scale, 3] or None, its original and its upscaled frame.
+    clip: where it is from.
+    """
 
     lr: np.ndarray
     original: np.ndarray | None
     upscaled: np.ndarray | None
+    clip: str = ""
 
 
 @dataclass(frozen=True)
@@ -130,22 +134,25 @@ def frames_of_video(
 
 
 def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
-    """At most `count` frames spread over a dataset's clips, with the HR frames that it has."""
-    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    """At most `count` frames spread over a dataset's clips, with the HR frames that all of them have: where some have
+    an original, these alone are taken, which is told, so that one reference holds for all.
+    """
+    every = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = [frame for frame in every if dataset.path(HR_IMAGES, frame).is_file()] or every
+    if len(frames) < len(every):
+        tell(f"{dataset.root}: {len(every) - len(frames)} of {len(every)} frames have no original and are left out")
+    folders = [name for name in HR_FOLDERS if all(dataset.path(name, frame).is_file() for frame in frames)]
     for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, min(count, len(frames)))}):
         frame = frames[index]
         lr = dataset.read(LR_FRAMES, frame)
-        original, upscaled = (
-            dataset.read(folder, frame) if dataset.path(folder, frame).is_file() else None
-            for folder in (HR_IMAGES, SR_IMAGES)
-        )
-        for folder, image in ((HR_IMAGES, original), (SR_IMAGES, upscaled)):
+        original, upscaled = (dataset.read(folder, frame) if folder in folders else None for folder in HR_FOLDERS)
+        for folder, image in zip(HR_FOLDERS, (original, upscaled), strict=True):
             if image is not None and image.shape[:2] != (lr.shape[0] * dataset.scale, lr.shape[1] * dataset.scale):
                 raise InputError(
                     f"{dataset.path(folder, frame)}: is not {dataset.scale} times as large as the LR frame; "
                     "make it again"
                 )
-        yield GainFrame(lr, original, upscaled)
+        yield GainFrame(lr, original, upscaled, frame.clip)
 
 
 def estimate_gain(
@@ -159,6 +166,7 @@ def estimate_gain(
     metric = metric_of(detector)
     bicubic = load_upscaler(UpscalerSettings("bicubic", scale))
     counts: list[Counts] = []
+    clips: list[str] = []
     ignored, lr_height, has_original, is_upscaled = 0, 0, False, False
     for frame in frames:
         upscaled = upscale(frame.lr[None])[0] if upscale is not None else frame.upscaled
@@ -175,13 +183,14 @@ def estimate_gain(
         if reference is not everything and isinstance(found[-1], Detections):
             image = _enhanced_at(found[-1], images[0], everything, scale)
             counts[-1][AT_OBJECTS] = metric.count(detector.detect(image[None])[0], found[-1])
+        clips.append(frame.clip)
         ignored += _large_boxes(detector, reference) if len(counts) <= _FRAMES_LOOKED_AT else 0
     if not counts:
         raise InputError("no frame to estimate from; give a longer video")
     objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in counts]
     scores = bootstrap_scores(counts, metric.score)
     gains = {
-        point: bootstrap_lead(counts, point, NOTHING_ENHANCED, range(len(counts)), metric.score)
+        point: bootstrap_lead(counts, point, NOTHING_ENHANCED, blocks_of(clips), metric.score)
         for point in (ALL_ENHANCED, AT_OBJECTS)
         if all(point in of_frame for of_frame in counts)
     }

@@ -1,15 +1,16 @@
 """The inputs of an evaluation, from flags and dataset.yaml: frames, the folder of HR frames, the detector."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regenhance_data.console import tell
+from regenhance_data.console import tell, warn
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
 from regenhance_data.dataset.next_steps import refuse_missing_hr_frames
 from regenhance_data.dataset.split import SPLITS
+from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
@@ -34,9 +35,10 @@ class EvaluationFrames:
     every: int
 
     def refuse_without_importance(self) -> None:
-        """InputError where a clip has no importance, whose order is the oracle's."""
+        """InputError where a clip has no importance, whose order is the oracle's, or one that other frames had."""
         for clip in {frame.clip for frame in self.frames}:
             self.dataset.importance_file(clip)
+            refuse_stale_importance(self.dataset, clip)
 
     def refuse_unless_fitting(self, model: Path, input_hw: tuple[int, int]) -> None:
         """InputError where a predictor takes frames of another size (height, width) than those of a clip."""
@@ -107,6 +109,17 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
     for frame in {frame.clip: frame for frame in frames}.values():  # refuses those of another size
         read_pair(dataset, frame, hr_folder)
     return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
+
+
+def warn_of_learnt_frames(dataset: Dataset, frames: Sequence[Frame]) -> None:
+    """Say how many of the frames that are evaluated what was trained on this dataset has learnt from."""
+    lists = [name for name in ("train", "val") if (dataset.root / f"{name}.txt").is_file()]
+    learnt = {frame for name in lists for frame in dataset.split_frames(name)}.intersection(frames)
+    if learnt:
+        warn(
+            f"{len(learnt)} of {len(frames)} frames are of {' and '.join(f'{name}.txt' for name in lists)}: predictors "
+            "that were trained on them, and the static map, score better here than on new frames; see --split"
+        )
 
 
 def refuse_without_detector(

@@ -34,7 +34,7 @@ def judge(frames: Sequence[Counts], clips: Sequence[str], score: Score, metric_n
     """The verdict on a curve from the counts of each frame; clips: the clip of each."""
     reason = too_little(frames, metric_name)
     if reason:
-        return Verdict(CANNOT_TELL, reason, "use --split all, a smaller --every or more video")
+        return Verdict(CANNOT_TELL, reason, "use a smaller --every or more video")
     budget = verdict_budget([point.budget for point in frames[0] if point.curve == curve])
     gain, share = bootstrap_gain(frames, CurvePoint(curve, budget), blocks_of(clips), score)
     none = score(np.sum([frame[NOTHING_ENHANCED] for frame in frames], axis=0))

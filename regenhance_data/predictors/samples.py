@@ -7,8 +7,10 @@ import numpy as np
 
 from regenhance_data.console import progress, warn
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.importance_source import importance_source
 from regenhance_data.dataset.label_png import read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
+from regenhance_data.dataset.staleness import refuse_stale_labels
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
@@ -19,7 +21,7 @@ class Samples:
     """The (LR frame, label) pairs of one split list, checked: every file, its size and its levels.
 
     `sizes_hw` is the (height, width) of each frame. separator: between the names of a line, None: any. InputError names
-    the first file that is wrong.
+    the first file that is wrong, or that the labels were not made from.
     """
 
     def __init__(self, dataset: Dataset, list_name: str, num_classes: int, separator: str | None = None) -> None:
@@ -28,6 +30,9 @@ class Samples:
         if not pairs:
             raise InputError(f"{dataset.root / list_name}.txt: lists no frames; make it with tools/make_seg_dataset.py")
         self.frames = dataset.split_frames(list_name, separator)
+        for clip in {frame.clip for frame in self.frames}:
+            if dataset.importance_path(clip).is_file():
+                refuse_stale_labels(dataset, clip, importance_source(dataset, clip, None, self.mb_size).label_digest())
         self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
         if dataset.record.is_empty:
             warn(f"{dataset.root}: has no dataset.yaml; assuming {num_classes} levels, macroblocks of {self.mb_size}")

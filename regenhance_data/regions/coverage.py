@@ -9,8 +9,8 @@ from regenhance_data.grid import MacroblockGrid
 def box_coverage(found: Detections, grid: MacroblockGrid) -> np.ndarray:
     """The covered share of each macroblock, summed over the boxes, weighted by their scores: float64 [rows, cols].
 
-    `found` and `grid` are in pixels of the same frame. Boxes found on the upsampled frame select macroblocks without a
-    predictor.
+    The share is that of a whole macroblock's pixels: one that the frame's edge cuts has less to enhance. `found` and
+    `grid` are in pixels of the same frame. Boxes found on the upsampled frame select macroblocks without a predictor.
     """
     (lefts, tops), (rights, bottoms) = found.boxes.astype(np.float64)[:, :2].T, found.boxes.astype(np.float64)[:, 2:].T
     col_starts, row_starts = (np.arange(count) * grid.mb_size for count in (grid.cols, grid.rows))

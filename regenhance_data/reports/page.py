@@ -35,7 +35,8 @@ def write_page(path: Path, title: str, template: str, **parts: str) -> None:
     here = Path(__file__).parent
     body = Template((here / template).read_text(encoding="utf-8")).substitute(parts, title=html.escape(title))
     skeleton = Template((here / "page_template.html").read_text(encoding="utf-8"))
-    write_text(path, skeleton.substitute(title=html.escape(title), body=body))
+    page = skeleton.substitute(title=html.escape(title), body=body)
+    write_text(path, page.encode(errors="replace").decode())  # names of files need not be UTF-8
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -25,6 +25,7 @@ from regenhance_data.regions.coverage import box_coverage
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.stages.make_importance import make_importance
 from tests.support.detectors import BLUE, RED, squares
+from tests.support.files import fill_dataset
 from tests.support.predictors import write_predictor
 
 BUDGETS = (0.05, 0.1, 0.4)
@@ -270,7 +271,7 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
     path = tmp_path / "truth.json"
     path.write_text('{"classes": ["blue", "red"], "frames": {"3": [[1, 2, 3, 4, 0], [5, 6, 7, 8, 1]], "4": []}}')
     detector = load_detector(DetectorSettings(f"onnx:{detector_file}", classes=("red",)))
-    truth = read_truth(path, detector.settings, detector.task, detector.class_names)
+    truth = read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 5}), "cam")
     assert (truth[3].boxes.tolist(), truth[3].labels.tolist()) == ([[5, 6, 7, 8]], [0])
     assert len(truth[4].boxes) == 0
 
@@ -296,7 +297,25 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
 def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(errors.InputError):
-        read_truth(tmp_path / "truth.json", detector.settings, detector.task, detector.class_names)
+        read_truth(tmp_path / "truth.json", detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam")
+
+
+def test_true_boxes_of_other_frames_are_refused(tmp_path, detector):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 5})  # of 70×93 pixels
+    path = tmp_path / "truth.json"
+
+    def read(frames, **more):
+        path.write_text(json.dumps({"classes": ["red"], "frames": {str(number): [] for number in frames}, **more}))
+        return read_truth(path, detector, dataset, "cam")
+
+    hr_hw = [70 * dataset.scale, 93 * dataset.scale]
+    assert sorted(read(range(9), frame_hw=hr_hw)) == list(range(9))
+    with pytest.raises(errors.InputError, match=r"boxes on frames of 93x70, the HR frames have \d+x\d+; scale them"):
+        read(range(5), frame_hw=[70, 93])
+    dataset.save(clips={"cam": {"source": "cam.mp4", "every": 2}})
+    read(range(5), frame_hw=hr_hw)
+    with pytest.raises(errors.InputError, match="has frame 8, the clip ends with 4: only some frames"):
+        read(range(0, 10, 2))
 
 
 def test_importance_that_does_not_fit_the_frames_is_refused(tmp_path, detector):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -81,6 +82,20 @@ def test_a_dataset_is_sampled_over_all_its_clips(detector, tmp_path):
     assert len(frames) == 4
     assert estimate_gain(frames, detector, 2).reference == "originals"
     assert len(list(frames_of_dataset(dataset, 99))) == 20
+
+
+def test_where_some_clips_have_originals_these_alone_are_the_reference(detector, tmp_path, capsys):
+    dataset = fill_cameras(tmp_path, {"gate": 4, "yard": 12})
+    for clip in dataset.clips():  # all are super-resolved, as docs/dataset.md says
+        shutil.copytree(tmp_path / "hr_images" / clip, tmp_path / "sr_images" / clip)
+    shutil.rmtree(tmp_path / "hr_images" / "gate")
+    frames = list(frames_of_dataset(dataset, 99))
+    assert [frame.clip for frame in frames] == ["yard"] * 12
+    assert "4 of 16 frames have no original and are left out" in capsys.readouterr().out
+    estimate = estimate_gain(frames, detector, 2)
+    assert (estimate.reference, estimate.is_upscaled, len(estimate.rows)) == ("originals", True, 4)
+    (tmp_path / "sr_images" / "yard" / "000003.png").unlink()
+    assert not estimate_gain(frames_of_dataset(dataset, 99), detector, 2).is_upscaled
 
 
 def test_a_video_too_small_to_be_shrunk_is_refused(tmp_path):

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.records import ImportanceRecord
+from regenhance_data.dataset.staleness import start_importance
 from regenhance_data.detectors import loading
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.inputs import warn_of_learnt_frames
+from regenhance_data.io.images import write_image
 from tests.support.cameras import fill_cameras
 from tests.support.predictors import write_predictor
 from tools import evaluate, evaluate_reuse
@@ -68,3 +72,26 @@ def test_what_is_missing_is_refused(cameras, tmp_path):
         )
         with pytest.raises(InputError, match="--detector is missing; give one of"):
             command.main(args)
+
+
+def test_importance_of_other_frames_is_refused(cameras, tmp_path):
+    made = ImportanceRecord("path", "hr_images", cameras.scale, cameras.mb_size)
+    files = [cameras.importance_path(clip) for clip in cameras.clips()]
+    contents = [file.read_bytes() for file in files]
+    for file in files:  # what is recorded is that of files yet to be made
+        file.unlink()
+    start_importance(cameras, {"spec": "builtin"}, made)
+    for file, content in zip(files, contents, strict=True):
+        file.write_bytes(content)
+    write_image(cameras.path("hr_images", cameras.frames("yard")[0]), np.zeros((96, 96, 3), np.uint8))
+    assert "yard.npz: was made from other frames; run" in refusal(evaluate, cameras, tmp_path)
+
+
+def test_frames_that_a_predictor_has_learnt_from_are_counted(cameras, capsys):
+    frames = cameras.frames("gate") + cameras.frames("yard")
+    warn_of_learnt_frames(cameras, frames)
+    assert capsys.readouterr().err == ""
+    cameras.write_split("train", frames[:1])
+    cameras.write_split("val", frames[3:])
+    warn_of_learnt_frames(cameras, frames)
+    assert "2 of 4 frames are of train.txt and val.txt: predictors" in capsys.readouterr().err

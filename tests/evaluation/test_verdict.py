@@ -48,7 +48,7 @@ def verdict(frames, clips=None):
         ([frame(10, 4, 5)] * 30, r"not worth it: 10 % of the macroblocks bring only 22 % of the gain .*"),
         ([frame(10, 10, 10)] * 30, "not worth it: 1.000 with nothing enhanced"),
         ([frame(50, 49, 50)] * 30, "not worth it: 0.990 with nothing enhanced"),
-        ([frame(10, 4, 9)] * 15, "cannot tell: 15 frames, fewer than 20; .*--split all.*"),
+        ([frame(10, 4, 9)] * 15, "cannot tell: 15 frames, fewer than 20; .*more video"),
         ([frame(0, 0, 0)] * 30, "cannot tell: none of the 30 frames has a reference object, so F1 says nothing.*"),
         ([frame(3, 0, 3)] * 4 + [frame(0, 0, 0)] * 30, "cannot tell: only 4 of 34 frames have an object, .*"),
         ([frame(10, 4, 9), frame(10, 4, 4)] * 15, r"cannot tell: 10 % .* bring 51 % of the gain .*more frames"),

@@ -1,5 +1,6 @@
 """The dataset's report: it shows a dataset at any stage, needs no network, and says in words what is amiss."""
 
+import os
 import re
 from html.parser import HTMLParser
 
@@ -193,3 +194,9 @@ def test_thin_splits_are_warned_of_by_the_check_too(run, tmp_path):
     told = run("tools/check_dataset.py", "--data", dataset.root)
     assert "no problems" in told.stdout
     assert "too few for a reliable F1" in told.stderr
+
+
+def test_a_folder_whose_name_is_no_text_has_a_report(tmp_path):
+    root = tmp_path / os.fsdecode(b"d\xe9")
+    write_dataset_report(fill_dataset(root, {"cam": 4}), root / "report.html")
+    assert "d?" in (root / "report.html").read_text(encoding="utf-8")
