@@ -10,7 +10,7 @@ limits it. The answer may be that the target is not reachable on this machine, o
 import argparse
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deploy.online.rounds import Detects
     from deploy.online.strategies import KnownFrame
     from deploy.online.trials import Engines, Trial, Trials
+    from regenhance_data.detections import Detections
 
 EXAMPLES = """
 python deploy/plan.py --data my_dataset --predictor P.onnx --upscaler builtin --detector onnx:D.onnx \\
@@ -87,6 +88,12 @@ def make_parser() -> argparse.ArgumentParser:
 @alone("plan")
 def main(args: argparse.Namespace) -> None:
     target = check(args)
+    from deploy.online.plan_file import read_plan
+
+    checked = read_plan(args.check) if args.check else None
+    if checked:
+        target = checked.target
+        args.threads = args.threads or checked.machine.threads
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
     clips, has_originals = read_clips(args, dataset)
@@ -96,13 +103,15 @@ def main(args: argparse.Namespace) -> None:
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting
     from deploy.online.planning import Scores, to_measure
     from deploy.online.trials import Trials
+    from regenhance_data.evaluation.truth import read_truth
 
     metric, matches, score = counting(detector.task, detector.class_names, detector.settings.classes)
     scores = Scores(score, [frame.camera for clip in clips for frame in clip])
-    trials = Trials(engines, clips, target.cameras, reference_by(args, dataset, clips, detector), matches)
+    truth = read_truth(args.truth, detector, dataset, clips[0][0].camera) if args.truth else None
+    trials = Trials(engines, clips, target.cameras, reference_by(truth), matches)
     reference = TRUTH if args.truth else ORIGINALS if has_originals else UPSCALED
-    if args.check:
-        hold(args.check, engines, clips, trials, scores, args.save_dir)
+    if checked:
+        hold(checked, engines, clips, trials, scores, args.save_dir)
         return
     found = search(args, trials, scores, engines.exact_px)
     best = max(found, key=scores.value)
@@ -243,14 +252,11 @@ def load_engines(
     return Engines(grid, dataset.scale, importance_by(predictor), upscaler, detector), detector, files
 
 
-def reference_by(
-    args: argparse.Namespace, dataset: Dataset, clips: "list[list[KnownFrame]]", detector: "OnlineDetector"
-) -> "Callable[[KnownFrame, Detects], Any]":
+def reference_by(truth: "Mapping[int, Detections] | None") -> "Callable[[KnownFrame, Detects], Any]":
     """What detections in a frame are held against; None for those on whole-frame super-resolution."""
-    from regenhance_data.evaluation.truth import read_truth, true_boxes
+    from regenhance_data.evaluation.truth import true_boxes
 
-    if args.truth:
-        truth = read_truth(args.truth, detector, dataset, clips[0][0].camera)
+    if truth is not None:
         return lambda frame, _: true_boxes(truth, frame.number)
     return lambda frame, by: None if frame.original is None else by.detect(frame.original[None])[0]
 
@@ -369,7 +375,7 @@ def write_results(args: argparse.Namespace, record: "PlanRecord") -> None:
 
 
 def hold(
-    path: Path,
+    record: "PlanRecord",
     engines: "Engines",
     clips: "list[list[KnownFrame]]",
     trials: "Trials",
@@ -377,11 +383,9 @@ def hold(
     save_dir: Path,
 ) -> None:
     """Measure the chosen point of a plan on other frames; write check.json."""
-    from deploy.online.plan_file import read_plan
     from deploy.online.plan_report import held_against
     from deploy.online.timing import measured, spread
 
-    record = read_plan(path)
     plan, promised = record.chosen.plan, record.chosen
     score = scores.estimate(trials(plan))
     slowest, fps, fastest = spread(measured(engines, [plan], clips, record.target.cameras)[plan].fps)

@@ -20,11 +20,12 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from deploy.online.arguments import add_plan_arguments, changed_by_flags, plan_from
+from deploy.online.plan import MOST
 from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
 from regenhance_data import cli, console
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import alone, refuse_missing, sha256
+from regenhance_data.io.files import alone, refuse_missing, refuse_overwriting, sha256
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from regenhance_data.io.video_streams import VideoInfo
 
 _LEAST_S = 10.0  # of a run whose speed says something
+FINISH_S = 30.0  # after Ctrl-C, for the annotated videos of many cameras
 
 EXAMPLES = """
 python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
@@ -84,8 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
 @alone("run")
 def main(args: argparse.Namespace) -> None:
     for name in ("max_frames", "threads", "watch"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+        if getattr(args, name) is not None and not 1 <= getattr(args, name) <= MOST:
+            raise InputError(f"--{name} {getattr(args, name)}: expected 1 to {MOST}")
     if not hasattr(args, "spec") and not args.plan:
         raise InputError("--detector is missing; see --help for the kinds")
     if args.hold and (not args.plan or getattr(args, "noted", ())):
@@ -99,6 +101,7 @@ def main(args: argparse.Namespace) -> None:
 
     cameras = cameras_from(args, plan)
     wanted = wanted_from(args, args.cameras is not None or len(cameras) > 1)
+    refuse_overwriting_sources(args, cameras)
     live = any(camera.is_live for camera in cameras)
     if args.seconds is not None and not (live and 0 < args.seconds < float("inf")):
         raise InputError("--seconds is a time above 0, and for live cameras; of files, --max_frames sets the end")
@@ -128,7 +131,22 @@ def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]") 
     """What reads cameras of which some are live, and their file when it changes."""
     from deploy.online.sources import Sources
 
-    return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, lambda: cameras_from(args, plan))
+    def read_again() -> "list[Camera]":
+        changed = cameras_from(args, plan)
+        refuse_overwriting_sources(args, changed)
+        return changed
+
+    return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, read_again)
+
+
+def refuse_overwriting_sources(args: argparse.Namespace, cameras: "list[Camera]") -> None:
+    """InputError where a recording would be overwritten, or removed as a result of an earlier run."""
+    from deploy.online.outputs import earlier_files
+    from deploy.online.sinks.registry import file_names
+
+    names = file_names(wanted_from(args, len(cameras) > 1).files, [one.id for one in cameras])
+    results = [*(args.save_dir / name for name in names), *earlier_files(args.save_dir)]
+    refuse_overwriting([Path(one.source) for one in cameras if not one.is_live], results)
 
 
 def run_on(
@@ -153,7 +171,7 @@ def run_on(
         if camera.id in infos:
             rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))
             rates[camera.id] = rate / plan.detect_every
-    tracks = Tracks(rates) if args.track else None
+    tracks = Tracks() if args.track else None
     height, width = predictor.input_hw
     larger = [key for key, info in infos.items() if min(info.coded_hw) > min(height, width)]
     if larger:
@@ -211,8 +229,8 @@ def holder(
     def hold(one: "Round") -> None:
         nonlocal dropped
         before, dropped = dropped, sum(of["dropped"] for of in sources.counts().values()) if sources else 0
-        is_behind = sources is None or dropped > before
-        if told := holding.follow(loop, len(one.frames) * plan.detect_every, time.monotonic(), is_behind):
+        new = (dropped - before) * plan.detect_every if sources else None
+        if told := holding.follow(loop, len(one.frames) * plan.detect_every, time.monotonic(), new):
             console.tell(told)
 
     return hold
@@ -329,6 +347,8 @@ def run(
                 hold(one)
         except KeyboardInterrupt:
             interrupted = True
+            cli.lengthen_grace(FINISH_S)
+            found.close()  # the cores are for what is still to be written
         failed |= sources.failed() if sources else {}
         written = outputs.finish(failed, interrupted)
     connections = outputs.sinks.connections

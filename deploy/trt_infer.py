@@ -21,7 +21,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError, resumable
-from regenhance_data.io.files import locked, refuse_unwritable, sha256
+from regenhance_data.io.files import locked, refuse_overwriting, refuse_unwritable, sha256
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
@@ -79,12 +79,14 @@ def main(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
     refuse_unwritable(args.save_dir, "--save_dir")
+    from deploy.online.results import OVERLAY
     from regenhance_data.io.video import inspect_video
     from regenhance_data.regions.reuse import ReusePolicy
 
     every = 1 if args.every is None and args.change is None else args.every
     policy = ReusePolicy(every, args.change)
     where = folders(args.save_dir, args.video)
+    refuse_overwriting(args.video, [folder / OVERLAY for folder in where])
     read_as = [inspect_video(video) for video in args.video]
     for video, info in zip(args.video, read_as, strict=True):
         console.tell(f"{video}: read as {info}")
@@ -97,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
 def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[float], policy: "ReusePolicy") -> None:
     """Predict the videos, of these frame rates, each into its folder."""
     from deploy.online.results import VideoResult, job_of
+    from regenhance_data.io.video import CutShort
 
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
@@ -129,7 +132,9 @@ def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[
         print(f"wrote {folder}/importance.npz" + ("" if args.no_overlay else f", {folder}/overlay.mp4"))
     if failed:
         others = "; the others are done" if len(failed) < len(where) else ""
-        raise InputError("; ".join(str(error) for error in failed.values()) + others)
+        is_cut = any(isinstance(error, CutShort) for error in failed.values())
+        how = "; --allow_cut takes what decodes" if is_cut else ""
+        raise InputError("; ".join(map(str, failed.values())) + others + how)
     if predictor.backend in local_backends():
         benchmark = ["--models", args.model, "--backends", predictor.backend, "--video", args.video[0]]
         cli.suggest(["python", "deploy/benchmark.py", *benchmark, "--save_dir", args.save_dir])

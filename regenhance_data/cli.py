@@ -1,7 +1,8 @@
 """What all commands share: argument parsers with examples, exit codes, errors in one line, the suggested next command.
 
 A command exits 0 when it did its work, 2 on bad usage or input (one line on stderr that names the file, what is
-wrong with it and how to fix it), 1 on a bug (a traceback). Ctrl-C and SIGTERM end it within 5 s, with 130 and 143.
+wrong with it and how to fix it), 1 on a bug (a traceback). Ctrl-C and SIGTERM end it within 5 s, with 130 and 143; a
+loop that has results to complete, within half a minute.
 """
 
 import argparse
@@ -22,6 +23,8 @@ from regenhance_data.errors import NO_MEMORY, InputError, lacks_memory, printabl
 from regenhance_data.signals import STOPS, end_without_a_word_on_signals
 
 GRACE_S = 4.0  # after a signal, for the command to write what it has; then the process is ended
+_grace_s = [GRACE_S]
+_LOOKS_EVERY_S = 0.1
 _last_words: list[Callable[[], str]] = []
 _OWN_PACKAGES = ("regenhance_data", "deploy", "tools")
 
@@ -124,8 +127,8 @@ def _end_on_signals(program: str) -> list[int]:
     """Make SIGINT and SIGTERM raise KeyboardInterrupt in the main thread; returns the list that receives the signal.
 
     Python calls its handlers between two bytecodes of the main thread, which may wait in a library for ever. So a
-    thread that the C handler wakes ends the process when it still runs GRACE_S later. Files are written under temporary
-    names, so none is left that looks complete.
+    thread that the C handler wakes ends the process when it still runs GRACE_S later, or when `lengthen_grace` says.
+    Files are written under temporary names, so none is left that looks complete.
     """
     received: list[int] = []
 
@@ -137,7 +140,9 @@ def _end_on_signals(program: str) -> list[int]:
     def end_later() -> None:
         while (number := os.read(reader, 1)[0]) not in STOPS:
             pass
-        time.sleep(GRACE_S)
+        began = time.monotonic()
+        while (left_s := began + _grace_s[0] - time.monotonic()) > 0:
+            time.sleep(min(left_s, _LOOKS_EVERY_S))
         try:
             kept = "".join(f": {say()}" for say in _last_words)
             os.write(2, f"{program}: interrupted{kept}\n".encode())  # sys.stderr may be locked
@@ -153,6 +158,11 @@ def _end_on_signals(program: str) -> list[int]:
         signal.signal(number, interrupt)
     threading.Thread(target=end_later, daemon=True).start()
     return received
+
+
+def lengthen_grace(seconds: float) -> None:
+    """Give a command that was interrupted, and completes its results, so long from the signal on."""
+    _grace_s[0] = max(_grace_s[0], seconds)
 
 
 @contextmanager

@@ -178,7 +178,7 @@ def returns_s(lines: Path, revived: list[float]) -> list[float]:
 
 def round_ms(about: dict[str, Any]) -> float:
     """The stages of a round of all cameras, one after the other, in the median."""
-    return CAMERAS * sum(one["p50_ms"] or 0.0 for name, one in about["stages"].items() if name != "write")
+    return CAMERAS * sum(one["p50_ms"] or 0.0 for name, one in about["stages"].items() if name not in ("read", "write"))
 
 
 def soak(folder: Path, minutes: float) -> bool:

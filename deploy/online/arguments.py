@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -72,16 +71,13 @@ def plan_from(args: argparse.Namespace) -> Plan:
 
 
 def changed_by_flags(plan: Plan, args: argparse.Namespace) -> tuple[Plan, list[str]]:
-    """(a plan with those settings that were given as flags instead of its own, the names of these flags)."""
+    """(a plan with those settings that were given as flags instead of its own, the names of these flags). InputError
+    for values out of range.
+    """
     noted: set[str] = getattr(args, "noted", set())
-    flags = plan_from(args)
-    changes: dict[str, Any] = {name: getattr(flags, name) for name in ("budget", "floor", "mode", "detect_every")}
-    changes = {name: value for name, value in changes.items() if name in noted}
-    if "halo" in noted:
-        changes["halo_px"] = flags.halo_px
-    if noted & {"predict_every", "predict_change"}:
-        changes["reuse"] = flags.reuse
-    for flag, name in (("cache_threshold", "threshold"), ("cache_age", "max_age")):
-        if flag in noted:
-            changes["cache"] = replace(changes.get("cache", plan.cache), **{name: getattr(flags.cache, name)})
-    return replace(plan, **changes), sorted(f"--{name}" for name in noted)
+    values = {name: getattr(plan, name) for name in ("budget", "floor", "mode", "detect_every")}
+    values |= {"halo": plan.halo_px, "cache_threshold": plan.cache.threshold, "cache_age": plan.cache.max_age}
+    if not noted & {"predict_every", "predict_change"}:  # these two together say when
+        values |= {"predict_every": plan.reuse.every, "predict_change": plan.reuse.change}
+    own = {name: value for name, value in values.items() if name not in noted}
+    return plan_from(argparse.Namespace(**{**vars(args), **own})), sorted(f"--{name}" for name in noted)

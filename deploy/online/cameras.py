@@ -79,15 +79,14 @@ def frame_of(
     rgb: np.ndarray,
     size_hw: tuple[int, int],
     captured_s: float | None = None,
+    shot: int = 0,
 ) -> CameraFrame:
     """A frame of a camera, uint8 [h, w, 3], for a predictor of a size. InputError for another aspect ratio, and for
     masks that are not inside of the frame.
     """
     refuse_masks_outside(camera, (rgb.shape[0], rgb.shape[1]))
     lr = fit_frame(rgb, size_hw, camera.shown)
-    return CameraFrame(
-        camera.id, number, time_s, rgb, lr, camera.masks, camera.weight, camera.floor, captured_s=captured_s
-    )
+    return CameraFrame(camera.id, number, time_s, rgb, lr, camera.masks, camera.weight, camera.floor, captured_s, shot)
 
 
 def refuse_masks_outside(camera: Camera, frame_hw: tuple[int, int]) -> None:
@@ -264,8 +263,10 @@ def _frames(camera: Camera, size_hw: tuple[int, int], every: int, max_frames: in
 
 
 def file_frames(camera: Camera, every: int, max_frames: int | None) -> Iterator[tuple[int, float, np.ndarray]]:
-    """(number, time in seconds, uint8 [h, w, 3]) of every `every`-th of the first `max_frames` frames of a file."""
-    timed = enumerate(islice(read_timed(Path(camera.source), camera.fps), max_frames))
+    """(number, time in seconds, uint8 [h, w, 3]) of every `every`-th of the first `max_frames` frames of a file.
+    InputError at the end of one that is damaged or cut short.
+    """
+    timed = enumerate(islice(read_timed(Path(camera.source), camera.fps, allow_cut=False), max_frames))
     for number, (time_s, rgb) in islice(timed, 0, None, every):
         yield number, time_s, rgb
 

@@ -9,6 +9,7 @@ from deploy.online.rounds import Loop
 LEAST = 0.8  # of the planned speed; below that the budget is lowered
 ENOUGH = 0.95  # of the planned speed, which a larger budget must be expected to reach
 WINDOW_S, WINDOWS = 5.0, 2  # speed is measured in windows; so many in a row must agree
+_MOST_PATIENCE = 64  # windows: five minutes
 
 
 @dataclass
@@ -18,6 +19,9 @@ class Holding:
     planned_fps: frames a second of all cameras together. steps: (budget, frames a second with it), from the smallest
     budget on. budget: one of these, which holds now. A step is taken after WINDOWS windows in a row that ask for it.
     The speed after it is expected from the plan, so that no step is taken only to be taken back.
+
+    Live cameras whose frames are nearly all taken say how fast they are, not the machine: the budget is not lowered
+    then, and one that was lowered goes up again; each time in vain, after twice as many windows.
     """
 
     planned_fps: float
@@ -25,9 +29,16 @@ class Holding:
     budget: float
     fps: float | None = None
     _frames: int = 0
+    _dropped: int = 0
     _began: float | None = None
-    _is_behind: bool = False
-    _asked: list[int] = field(default_factory=list)
+    _direction: int = 0
+    _windows: int = 0  # in a row that asked for this direction
+    _patience: int = WINDOWS  # windows after which a lowered budget goes up where nearly all frames are taken
+    _is_trial: bool = False  # whether it went up so
+    _planned_place: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._planned_place = self._place
 
     @classmethod
     def of(cls, chosen: Point, front: Sequence[Point]) -> "Holding":
@@ -42,30 +53,37 @@ class Holding:
             fps_of.setdefault(0.0, nothing[0].fps[1])
         return cls(chosen.fps[1], sorted(fps_of.items()), plan.budget)
 
-    def add(self, frames: int, now_s: float, is_behind: bool = True) -> float | None:
-        """So many more frames are done at this time. The new budget, where it changes. is_behind: whether there were
-        more frames than were taken; a window without any says how fast the cameras are, not the machine.
+    def add(self, frames: int, now_s: float, dropped: int | None = None) -> float | None:
+        """So many more frames are done at this time. The new budget, where it changes. dropped: so many more came that
+        were not taken; None for files, which wait.
         """
         if self._began is None:
             self._began = now_s
             return None
         self._frames += frames
-        self._is_behind |= is_behind
+        self._dropped += dropped or 0
         if now_s - self._began < WINDOW_S:
             return None
-        self.fps, self._frames, self._began = self._frames / (now_s - self._began), 0, now_s
-        direction = self._direction(self.fps) if self._is_behind else 0
-        self._is_behind, self._asked = False, [*self._asked, direction][-WINDOWS:]
-        if len(self._asked) < WINDOWS or self._asked[0] == 0 or len(set(self._asked)) > 1:
+        self.fps = self._frames / (now_s - self._began)
+        keeps_up = dropped is not None and self._frames >= LEAST * (self._frames + self._dropped)
+        direction = int(self._place < self._planned_place) if keeps_up else self._asked_by(self.fps)
+        self._frames, self._dropped, self._began = 0, 0, now_s
+        self._windows = self._windows + 1 if direction == self._direction else 1
+        self._direction = direction
+        if keeps_up and self._windows >= self._patience:
+            self._is_trial = False  # it was not in vain
+        if not direction or self._windows < (self._patience if keeps_up else WINDOWS):
             return None
-        place = self._place + self._asked[0]
-        self._asked = []
-        self.budget = self.steps[place][0]
+        if direction < 0:
+            self._patience = min(2 * self._patience, _MOST_PATIENCE) if self._is_trial else WINDOWS
+        self._is_trial = keeps_up
+        self._windows = 0
+        self.budget = self.steps[self._place + direction][0]
         return self.budget
 
-    def follow(self, loop: Loop, frames: int, now_s: float, is_behind: bool = True) -> str:
+    def follow(self, loop: Loop, frames: int, now_s: float, dropped: int | None = None) -> str:
         """As `add`, and the loop spends the new budget. What changed, in words; "" for nothing."""
-        before, budget = self.budget, self.add(frames, now_s, is_behind)
+        before, budget = self.budget, self.add(frames, now_s, dropped)
         if budget is None:
             return ""
         loop.spend(budget)
@@ -75,7 +93,7 @@ class Holding:
     def _place(self) -> int:
         return [budget for budget, _ in self.steps].index(self.budget)
 
-    def _direction(self, fps: float) -> int:
+    def _asked_by(self, fps: float) -> int:
         """-1 for less, 1 for more, 0 to stay."""
         place = self._place
         if fps < LEAST * self.planned_fps:

@@ -9,19 +9,16 @@ from typing import Any
 from deploy.online.metrics import Metrics
 from deploy.online.rounds import Round
 from deploy.online.run_record import RunRecord
-from deploy.online.sinks.class_maps import CLASS_MAPS
-from deploy.online.sinks.coco import COCO
 from deploy.online.sinks.json_lines import LINES
-from deploy.online.sinks.mot import MOT
-from deploy.online.sinks.registry import Sinks
+from deploy.online.sinks.registry import Sinks, file_names, is_file_name
 from deploy.online.sinks.settings import SinkSettings
 from deploy.online.tracking import Tracks
 from deploy.online.watch import Watch
-from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_json
 
 RUN = "run.json"
+_RUNNING = ".running.json"  # what a run writes, until run.json lists it: of one that was killed
 
 
 class RunOutputs:
@@ -50,6 +47,8 @@ class RunOutputs:
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
             _remove_earlier(self._settings.folder, not self._settings.wanted.append)
+            wanted = self._settings.wanted
+            write_json(self._settings.folder / _RUNNING, {"files": file_names(wanted.files, [])})
             self.sinks = Sinks(self._settings)
             opened.callback(self.sinks.close)
             if self._metrics:
@@ -86,18 +85,29 @@ class RunOutputs:
         self._record.end()
         if self._watch:
             self._watch.close(at_once=interrupted)
-        write_json(self._settings.folder / RUN, self._record.summary(failed, interrupted, self.sinks.threads))
-        return [*made, self._settings.folder / RUN]
+        folder = self._settings.folder
+        about = self._record.summary(failed, interrupted, self.sinks.threads)
+        write_json(folder / RUN, about | {"files": [path.name for path in made]})
+        (folder / _RUNNING).unlink()
+        return [*made, folder / RUN]
+
+
+def earlier_files(folder: Path) -> list[Path]:
+    """What an earlier run wrote to a folder, as it lists it; other files of these names may be anybody's."""
+    names: list[str] = []
+    for record in (folder / RUN, folder / _RUNNING):
+        with suppress(InputError):  # there is none
+            ran = read_json(record)
+            listed = ran.get("files") if isinstance(ran, dict) else None
+            names += filter(is_file_name, listed if isinstance(listed, list) else ())
+    return [folder / name for name in dict.fromkeys(names)]
 
 
 def _remove_earlier(folder: Path, lines_too: bool) -> None:
-    """Remove what an earlier run wrote, which its run.json names."""
-    with suppress(InputError):  # there is none
-        ran = read_json(folder / RUN)
-        for camera in ran["cameras"] if isinstance(ran, dict) and isinstance(ran.get("cameras"), dict) else ():
-            if clip_id(camera) == camera:
-                (folder / f"{camera}.mp4").unlink(missing_ok=True)
-    for name in (RUN, COCO, *([LINES] if lines_too else [])):
+    for path in earlier_files(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LINES or lines_too:
+            path.unlink(missing_ok=True)
+    for name in (RUN, _RUNNING):
         (folder / name).unlink(missing_ok=True)
-    for name in (CLASS_MAPS, MOT):
-        shutil.rmtree(folder / name, ignore_errors=True)

@@ -6,6 +6,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
+MOST = 10**9  # frames: years of video
 MODES = ("regions", "atlas", "whole", "none")
 
 
@@ -38,5 +39,5 @@ class Plan:
             raise InputError(f"--mode {self.mode}: expected one of {', '.join(MODES)}")
         if self.halo_px is not None and self.halo_px < 0:
             raise InputError(f"--halo {self.halo_px}: expected pixels, 0 or more")
-        if self.detect_every < 1:
-            raise InputError(f"--detect_every {self.detect_every}: expected at least 1")
+        if not 1 <= self.detect_every <= MOST:
+            raise InputError(f"--detect_every {self.detect_every}: expected 1 to {MOST}")

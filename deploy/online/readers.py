@@ -52,8 +52,10 @@ class Taken(NamedTuple):
 class Reader:
     """One camera, read in threads of its own from `start` to `close`.
 
-    news: notified when there is something to take; all that threads share is guarded by it.
+    news: notified when there is something to take; all that threads share is guarded by it. shot: of its frames.
     """
+
+    shot = 0
 
     def __init__(self, camera: Camera, every: int, max_frames: int | None, news: threading.Condition) -> None:
         self.camera = camera

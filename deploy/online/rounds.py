@@ -103,6 +103,14 @@ class Round:
         self.ms[stage] = self.ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
 
 
+def _read(rounds: Iterable[list[CameraFrame]], clock: Callable[[], float]) -> Iterator[Round]:
+    """The rounds, each with the time that its frames took, as a clock measures it in seconds: the stage `read`."""
+    began = clock()
+    for frames in rounds:
+        yield Round(frames, ms={"read": 1e3 * (clock() - began)})
+        began = clock()
+
+
 class _OfShot(Generic[T]):
     """Something of each camera that holds for one shot. new: makes it, with nothing known."""
 
@@ -135,14 +143,14 @@ class Loop:
         self._plan, self._grid, self._hr_grid = plan, grid, grid.scaled(enhancer.scale)
         self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
         self._floor = plan.floor
-        self._last: dict[str, np.ndarray] = {}
+        self._last_of: _OfShot[list[np.ndarray]] = _OfShot(list)
         self._reuse_of = _OfShot(lambda: plan.reuse.start())
         self._cache_of = _OfShot(lambda: MacroblockCache(grid, enhancer.scale, plan.cache))
 
     def run(self, rounds: Iterable[list[CameraFrame]]) -> Generator[Round, None, None]:
         """The rounds, in order, each stage in a thread of its own."""
         stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
-        found: Iterable[Round] = map(Round, rounds)
+        found: Iterable[Round] = _read(rounds, time.perf_counter)
         for stage in stages:
             found = map(stage, ahead(found, _AHEAD))
         return ahead(found, _AHEAD)
@@ -153,7 +161,8 @@ class Loop:
         """
         stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
         pacing = Pacing(len(stages) + 1)
-        found: Iterable[Round] = map(Round, pacing.admitted(rounds))
+        # the time that its thread works: else it waits for cameras
+        found: Iterable[Round] = _read(pacing.admitted(rounds), time.thread_time)
         for number, stage in enumerate(stages):
             found = map(pacing.timed(number, stage), ahead(found, 1))
 
@@ -183,11 +192,11 @@ class Loop:
         with one.timed("predict"):
             due = [frame for frame in one.frames if self._is_due(frame)]
             for frame, importance in zip(due, self._importance(due) if due else (), strict=True):
-                self._last[frame.camera] = importance
+                self._last_of(frame)[:] = [importance]
         nothing = np.zeros(self._grid.shape, np.float32)
         for frame in one.frames:
             empty = np.zeros(self._grid.shape, bool)
-            importance = self._last.get(frame.camera, nothing) * ~self._masked(frame)
+            importance = (self._last_of(frame) or [nothing])[0] * ~self._masked(frame)
             one.done.append(EnhancedFrame(frame, importance, empty, empty, frame.lr))
         return one
 

@@ -14,7 +14,7 @@ from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video_streams import VideoInfo
 
-_THREADS = {**THREADS, "write": ("write",)}  # that of the caller writes
+_THREADS = {"read": ("read",), **THREADS, "write": ("write",)}  # that of the caller writes
 
 
 class RunRecord:
@@ -36,7 +36,7 @@ class RunRecord:
         self._plan, self._grid, self._about = plan, grid, dict(about)
         self._read_as, self._live, self._recalls = read_as, live, recalls
         self._ages: dict[str, Durations] = {}
-        self._durations = {stage: Durations() for stage in (*STAGES, "write")}
+        self._durations = {stage: Durations() for stage in ("read", *STAGES, "write")}
         self._worked_ms = dict.fromkeys(self._durations, 0.0)
         self._frames: dict[str, int] = {}
         self._enhanced = self._cached = self._area = self._selected_px = 0
@@ -83,8 +83,8 @@ class RunRecord:
         self, failed: Mapping[str, Exception], interrupted: bool, sinks: Sequence[SinkThread] = ()
     ) -> dict[str, Any]:
         """The content of run.json, in plain values. ms: of one frame; busy: the share of the run that a thread worked,
-        `write` with waiting for slow files, `detect` without what --compare adds; age: from its capture to its
-        detections.
+        `read` of live cameras without decoding, which is in threads of their own, `write` with waiting for slow files,
+        `detect` without what --compare adds; age: from its capture to its detections.
         """
         read_as, live, recalls = self._read_as(), self._live(), self._recalls()
         seconds = time.monotonic() - self._started if self._seconds is None else self._seconds

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,20 @@ class Sources:
         self._counts: dict[str, Counts] = {}
         self._infos: dict[str, VideoInfo] = {}
         self._closed = threading.Event()
+        self._shots = count()  # what was seen at another place says nothing of this one
         self._file = _Watched(watched, read, looks_every_s) if watched and read else None
         self._sources = {camera.id: self._source_of(camera) for camera in cameras}
         self._has_begun = False
 
     def _source_of(self, camera: Camera) -> Reader:
+        source: Reader
         if camera.is_live:
             counts = self._counts.setdefault(camera.id, Counts())
-            return LiveReader(camera, *self._limits, self._news, counts, self._patience, self._connect)
-        return FileReader(camera, *self._limits, self._news)
+            source = LiveReader(camera, *self._limits, self._news, counts, self._patience, self._connect)
+        else:
+            source = FileReader(camera, *self._limits, self._news)
+        source.shot = next(self._shots)
+        return source
 
     def __enter__(self) -> "Sources":
         for source in self._sources.values():
@@ -126,7 +132,8 @@ class Sources:
     def _fitted(self, source: Reader, taken: Taken, size_hw: tuple[int, int]) -> CameraFrame | None:
         camera, before = source.camera, source.left_out
         try:
-            frame = frame_of(camera, taken.number, taken.time_s, taken.rgb(), size_hw, taken.captured_s)
+            about = taken.number, taken.time_s, taken.rgb(), size_hw, taken.captured_s
+            frame = frame_of(camera, *about, source.shot)
         except Exception as error:
             source.left_out = as_input_error(camera, error)
             if str(before) != str(source.left_out) and (self._has_begun or len(self._sources) > 1):
@@ -150,6 +157,8 @@ class Sources:
                 if key in wanted:  # from elsewhere, which may be something else
                     self._infos.pop(key, None)
             else:
+                if not source.camera.is_live and wanted[key].fps != source.camera.fps:
+                    warn(f"{key}: is a file, which keeps its fps; remove it and add it again to begin it with another")
                 source.camera = wanted[key]
         for key, camera in wanted.items():
             if key not in self._sources:

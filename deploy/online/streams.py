@@ -115,14 +115,15 @@ def _open(source: str, patience: Patience) -> Any:
     if source.startswith("/"):
         return av.open(source, format="v4l2", timeout=(patience.open_s, patience.read_s))
     url, listens = (source[: -len(LISTENS)], True) if source.endswith(LISTENS) else (source, False)
-    scheme, read_us = urlsplit(url).scheme.lower(), str(int(1e6 * patience.read_s))
+    # FFmpeg has one limit for opening and reading, and calls it an input/output error: PyAV's, which are shorter, hold
+    scheme, open_us = urlsplit(url).scheme.lower(), str(int(1e6 * (patience.open_s + 1)))
     options = {"protocol_whitelist": _PROTOCOLS, **_PROBED}
     if scheme in ("rtsp", "rtsps"):
-        options |= {"rtsp_transport": "tcp", "timeout": read_us}
+        options |= {"rtsp_transport": "tcp", "timeout": open_us}
         if listens:
             options |= {"rtsp_flags": "listen", "listen_timeout": str(max(int(patience.open_s), 1))}
     else:
-        options |= {"rw_timeout": read_us, "format_whitelist": _FORMATS, "max_redirects": "0"}
+        options |= {"rw_timeout": open_us, "format_whitelist": _FORMATS, "max_redirects": "0"}
         options |= {"listen": "1"} if listens else {}
     timeout = patience.open_s, patience.read_s
     return av.open(url, options=options, timeout=timeout, metadata_errors="replace")
@@ -192,7 +193,7 @@ def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> 
     if isinstance(error, TimeoutError | av.error.ExitError):
         if source.endswith(LISTENS):
             return NobodyPushed(f"{shown}: nobody has pushed a stream to it; start the one that does")
-        return InputError(f"{shown}: no answer for {patience.read_s:g} s; is the camera on, and the address right?")
+        return InputError(f"{shown}: no answer for {patience.open_s:g} s; is the camera on, and the address right?")
     if source.startswith("/") and isinstance(error, OSError):
         return InputError(f"{shown}: {error.strerror}; is the device connected and free, and may this user read it?")
     is_unread = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)

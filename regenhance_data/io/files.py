@@ -11,7 +11,7 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from functools import wraps
@@ -323,6 +323,14 @@ def refuse_missing(path: Path, what: str = "file") -> None:
     """InputError, before anything slow begins, where a path that a user gave does not exist."""
     if not path.exists():
         raise InputError(f"{path}: no such {what}{others_like(path)}")
+
+
+def refuse_overwriting(inputs: Iterable[Path], results: Iterable[Path]) -> None:
+    """InputError, before anything is written, where a command's result would take the place of one of its inputs."""
+    places = {path.resolve() for path in results}
+    for path in inputs:
+        if path.resolve() in places:
+            raise InputError(f"{path}: a result would be written over it; give another --save_dir")
 
 
 def others_like(path: Path) -> str:

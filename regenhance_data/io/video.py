@@ -27,6 +27,10 @@ from regenhance_data.io.video_streams import (
 _MOST_BACKWARDS_S = 1.0  # time stamps that run back further start anew, as in recordings that were joined
 
 
+class CutShort(InputError):
+    """A video of which some frames decode, but not all that it should have."""
+
+
 def inspect_video(path: Path) -> VideoInfo:
     """What a file is taken for: which stream, its codec, size, frame rate and orientation.
 
@@ -66,8 +70,8 @@ def read_video(path: Path, fps: float | None = None, every: int = 1, allow_cut: 
 
     With `fps`, the pictures on the screen at 0, 1/fps, 2/fps … seconds, by the frames' own time stamps (so a
     variable frame rate becomes constant; no picture is repeated); then every `every`-th of those. A damaged or
-    truncated video yields the frames that decode, and a warning; without `allow_cut` it raises InputError. So do files
-    that are no video or have no frame that decodes.
+    truncated video yields the frames that decode, and a warning; without `allow_cut` it raises CutShort after them.
+    InputError for files that are no video or have no frame that decodes.
     """
     for _, image in read_timed(path, fps, every, allow_cut):
         yield image
@@ -115,7 +119,7 @@ def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame
     if errors or missing_s > tolerated_s:
         of = f" of {promised}" if promised > count else ""
         if not allow_cut:
-            raise InputError(f"{path}: damaged or cut short, {count}{of} frames decode; copy it again, or --allow_cut")
+            raise CutShort(f"{path}: damaged or cut short, {count}{of} frames decode; copy it again")
         warn(f"{path}: damaged or cut short; the {count}{of} frames that decode are kept")
 
 

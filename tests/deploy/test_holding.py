@@ -1,5 +1,7 @@
 """The budget follows a machine whose speed is simulated."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,29 @@ def test_a_faster_machine_gets_a_larger_budget_of_the_front_and_no_more():
 
 def test_cameras_that_are_slower_than_the_machine_change_nothing():
     holding = Holding.of(point(0.1), list(map(point, FPS)))
-    assert [holding.add(1, 0.5 * number, is_behind=False) for number in range(100)] == [None] * 100
+    assert [holding.add(1, 0.5 * number, dropped=number % 10 == 0) for number in range(100)] == [None] * 100
+
+
+def test_live_cameras_that_lose_frames_get_a_smaller_budget_and_it_comes_back():
+    holding = Holding.of(point(0.1), list(map(point, FPS)))
+    changes = [holding.add(4, float(second), 6) for second in range(1, 40)]
+    assert [budget for budget in changes if budget is not None] == [0.05, 0.0]
+    changes = [holding.add(10, float(second), 0) for second in range(40, 80)]
+    assert [budget for budget in changes if budget is not None] == [0.05, 0.1]
+
+
+def test_a_budget_that_cannot_be_kept_is_tried_less_and_less_often():
+    holding = Holding.of(point(0.1), list(map(point, FPS)))
+    changes = []
+    for second in range(1, 1000):
+        done = 10 if holding.budget < 0.1 else 7
+        if (budget := holding.add(done, float(second), 10 - done)) is not None:
+            changes.append((second, budget))
+    seconds = [second for second, budget in changes if budget == 0.1]
+    waits = [later - sooner for sooner, later in pairwise(seconds)]
+    assert len(seconds) < 10
+    assert waits == sorted(waits)
+    assert waits[-1] > 4 * waits[0]
 
 
 def test_only_points_that_differ_in_the_budget_alone_are_steps():

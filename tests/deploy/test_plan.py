@@ -1,5 +1,6 @@
 """The planner on small frames whose squares only super-resolution shows, and the plan that the loop takes."""
 
+import argparse
 import json
 import math
 import shutil
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deploy import plan, run_cameras
+from deploy.online.arguments import add_plan_arguments, changed_by_flags
 from deploy.online.plan import MODES, Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, plan_to_dict, read_plan, write_plan
 from deploy.online.plan_report import held_against
@@ -137,6 +139,44 @@ def test_a_plan_is_held_against_other_frames(planned, data, parts, tmp_path, cap
     same = "1.000 (95 %: 1.00-1.00 from 24 frames)"
     assert f"F1 {same}, planned {same}: +0.000, no more than chance explains (±0.000); " in capsys.readouterr().out
     assert json.loads((tmp_path / "check.json").read_text())["measured"]["score"] == 1
+
+
+def test_a_plan_is_held_against_with_its_own_threads_and_cameras(planned, data, parts, tmp_path, monkeypatch):
+    content = json.loads((planned / "plan.json").read_text())
+    content["machine"]["threads"], content["target"]["cameras"] = 1, 3
+    (tmp_path / "plan.json").write_text(json.dumps(content))
+    asked = []
+
+    def load(args, dataset, clips):
+        asked.append(args.threads)
+        return load_engines(args, dataset, clips)
+
+    def trials(engines, clips, cameras, *more):
+        asked.append(cameras)
+        return Trials(engines, clips, cameras, *more)
+
+    load_engines = plan.load_engines
+    monkeypatch.setattr(plan, "load_engines", load)
+    monkeypatch.setattr("deploy.online.trials.Trials", trials)
+    words = ["--data", data, *parts, "--save_dir", tmp_path / "out", "--check", tmp_path / "plan.json"]
+    plan.main(plan.make_parser().parse_args([str(word) for word in words]))
+    assert asked == [1, 3]
+
+
+def test_flags_change_single_values_of_a_plan():
+    parser = argparse.ArgumentParser()
+    add_plan_arguments(parser)
+    planned = Plan(0.4, halo_px=3, reuse=ReusePolicy(4), cache=CachePolicy(6.0, 50))
+    for words, changed in (
+        ([], planned),
+        (["--floor", "0.2"], replace(planned, floor=0.2)),
+        (["--budget", "0.05"], replace(planned, budget=0.05)),
+        (["--cache_age", "9"], replace(planned, cache=CachePolicy(6.0, 9))),
+        (["--predict_change", "0.1"], replace(planned, reuse=ReusePolicy(None, 0.1))),
+    ):
+        assert changed_by_flags(planned, parser.parse_args(words))[0] == changed
+    with pytest.raises(InputError, match=r"--floor 0.5: expected a share from 0 to the budget \(0.4\)"):
+        changed_by_flags(planned, parser.parse_args(["--floor", "0.5"]))
 
 
 def test_a_difference_is_held_against_what_so_few_frames_tell():
@@ -430,7 +470,7 @@ def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on_anew_after_a_ga
     assert {frame.shot for frame in clip} == {0}
     clips = [[replace(frame, shot=int(number >= gap_at)) for number, frame in enumerate(clip)]]
     engines, detector, _ = plan.load_engines(args, Dataset.open(data), clips)
-    trials = Trials(engines, clips, 1, plan.reference_by(args, detector), count_matches)
+    trials = Trials(engines, clips, 1, plan.reference_by(None), count_matches)
     settings_of = regions(0.2, detect_every=3, cache=cache)
     expected = [[] for _ in clips[0]]
     for first, shot in product(range(3), (range(gap_at), range(gap_at, 7))):
@@ -453,8 +493,8 @@ def test_the_verdict_says_whether_the_predictor_is_better_than_the_static_map(pl
     words = ["--data", dataset.root, *parts, "--save_dir", tmp_path]
     args = plan.make_parser().parse_args([str(word) for word in words])
     clips, _ = plan.read_clips(args, dataset)
-    engines, detector, _ = plan.load_engines(args, dataset, clips)
-    trials = Trials(engines, clips, 1, plan.reference_by(args, detector), count_matches)
+    engines, _, _ = plan.load_engines(args, dataset, clips)
+    trials = Trials(engines, clips, 1, plan.reference_by(None), count_matches)
     record, scores = read_plan(planned / "plan.json"), Scores(f1, ["gate"] * FRAMES)
 
     def ending(one: Plan) -> str:

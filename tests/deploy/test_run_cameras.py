@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -94,7 +95,7 @@ def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, video
     about = json.loads((tmp_path / "run.json").read_text())
     assert about["frames"] == 2 * FRAMES
     assert about["newly_enhanced"] == pytest.approx(0.1, abs=0.03)
-    assert set(about["busy"]) == {"predict", "enhance", "detect", "write"}
+    assert set(about["busy"]) == {"read", "predict", "enhance", "detect", "write"}
     assert all(0 < share <= 1 for share in about["busy"].values())
     assert {name: one["detections"] for name, one in about["cameras"].items()} == {
         camera: sum(len(line["detections"]) for line in found if line["camera"] == camera)
@@ -134,11 +135,38 @@ def test_a_video_that_breaks_costs_only_its_own_rest(parts, videos, tmp_path):
     broken.write_bytes(b"no video")
     with pytest.raises(InputError, match=r"broken\.mp4"):
         run(parts, [broken, videos[1]], tmp_path / "none", "--no_video")
-    run(parts, [cut, videos[1]], tmp_path / "out", "--no_video", "--budget", 1)
+    with pytest.raises(InputError, match=r"cut\.mkv: damaged or cut short, \d+ frames decode; .*; the others are done"):
+        run(parts, [cut, videos[1]], tmp_path / "out", "--no_video", "--budget", 1)
     run(parts, [videos[1]], tmp_path / "alone", "--no_video", "--budget", 1)
     of = {name: [line for line in lines(tmp_path / "out") if line["camera"] == name] for name in ("cut", "yard")}
     assert 0 < len(of["cut"]) < 30
     assert of["yard"] == lines(tmp_path / "alone")
+    about = json.loads((tmp_path / "out" / "run.json").read_text())["cameras"]
+    assert "cut short" in about["cut"]["error"]
+    assert about["yard"]["error"] is None
+
+
+def test_recordings_and_files_of_others_are_never_overwritten_nor_removed(parts, videos, tmp_path):
+    for video in videos:
+        shutil.copy(video, tmp_path)
+    mine = [tmp_path / name for name in ("gate.mp4", "yard.mp4", "mot/gt.txt", "detections.coco.json")]
+    mine[2].parent.mkdir()
+    for path in mine[2:]:
+        path.write_text("mine")
+    before = [path.read_bytes() for path in mine]
+    with pytest.raises(InputError, match=r"gate\.mp4: a result would be written over it; give another --save_dir"):
+        run(parts, mine[:2], tmp_path)
+    for _ in range(2):
+        run(parts, mine[:2], tmp_path, "--files", "jsonl")
+        assert [path.read_bytes() for path in mine] == before
+    run(parts, videos, tmp_path / "out")
+    made = tmp_path / "out" / "gate.mp4"
+    config = tmp_path / "cameras.yaml"
+    config.write_text(f"cameras:\n  - {{source: {made}, id: again}}\n")
+    with pytest.raises(InputError, match=r"gate\.mp4: a result would be written over it"):
+        run(parts, [config], tmp_path / "out", source="--cameras")
+    run(parts, videos[1:], tmp_path / "out", "--files", "jsonl")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.jsonl", "run.json"]
 
 
 def test_files_of_another_aspect_ratio_are_refused_together_before_anything_is_done(parts, videos, tmp_path):
@@ -351,30 +379,49 @@ def test_percentiles_of_durations_are_right_within_one_percent():
     assert Durations().percentile(0.5) is None
 
 
-def found_at(camera: str, *boxes: tuple[int, int, int]) -> EnhancedFrame:
+def found_at(camera: str, time_s: float, *boxes: tuple[int, int, int]) -> EnhancedFrame:
     """A frame with a detection of 20x20 pixels at each (left, top), of a class."""
     blank, empty = np.zeros((80, 200, 3), np.uint8), np.zeros((1, 1), bool)
     corners = np.array([(left, top, left + 20, top + 20) for left, top, _ in boxes], np.float32).reshape(-1, 4)
     labels = np.array([label for _, _, label in boxes], np.int64)
     found = Detections(corners, np.full(len(boxes), 0.9, np.float32), labels)
-    return EnhancedFrame(CameraFrame(camera, 0, 0.0, blank, blank), empty, empty, empty, blank, found=found)
+    return EnhancedFrame(CameraFrame(camera, 0, time_s, blank, blank), empty, empty, empty, blank, found=found)
 
 
 def test_objects_keep_their_tracks_also_where_they_are_missed_and_are_expected_nowhere(parts):
     pytest.importorskip("norfair")
-    tracks = Tracks({"gate": 10.0, "yard": 10.0})
+    tracks = Tracks()
     for number in range(30):
+        now_s = number / 10
         right, left = (10 + 3 * number, 10, 0), (110 - 3 * number, 10, 0)  # they pass through each other
         other = (60, 12, 1)  # of another class, in their way
         if number == 4:
-            assert tracks.assign(found_at("gate", left, other)) == [2, 3]
+            assert tracks.assign(found_at("gate", now_s, left, other)) == [2, 3]
         elif number < 10:
-            assert tracks.assign(found_at("gate", right, left, other)) == [1, 2, 3]
+            assert tracks.assign(found_at("gate", now_s, right, left, other)) == [1, 2, 3]
         else:
-            assert tracks.assign(found_at("gate", other)) == [3]
-        assert tracks.assign(found_at("yard", other)) == [1]
-        assert tracks.assign(found_at("yard")) == []
-    assert tracks.assign(found_at("gate", (10, 10, 0))) == [4]  # two seconds later it is another one
+            assert tracks.assign(found_at("gate", now_s, other)) == [3]
+        assert tracks.assign(found_at("yard", now_s, other)) == [1]
+        assert tracks.assign(found_at("yard", now_s)) == []
+    assert tracks.assign(found_at("gate", 3.0, (10, 10, 0))) == [4]  # two seconds later it is another one
+
+
+@pytest.mark.parametrize("rate", [0.5, 2, 25])
+def test_an_object_keeps_its_number_for_a_second_or_one_frame_however_new_it_is(rate):
+    pytest.importorskip("norfair")
+    for seen in (1, 2, 40):
+        tracks, now_s = Tracks(), 0.0
+        for _ in range(seen):
+            assert tracks.assign(found_at("gate", now_s, (10, 10, 0))) == [1]
+            now_s += 1 / rate
+        while now_s < (seen - 1) / rate + 1:
+            tracks.assign(found_at("gate", now_s))
+            now_s += 1 / rate
+        last_s = (seen - 1) / rate
+        assert tracks.assign(found_at("gate", max(last_s + 1, last_s + 1 / rate), (10, 10, 0))) == [1]
+        for beyond in (2, 2.5):
+            tracks.assign(found_at("gate", now_s + beyond / rate))
+        assert tracks.assign(found_at("gate", now_s + 4 + 4 / rate, (10, 10, 0))) == [2]
 
 
 def test_tracks_are_in_all_files(parts, videos, tmp_path):

@@ -416,7 +416,7 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
             sources.connect()
             watch(sources, bool)
             write(f"id: gate, source: '{gate.url}', weight: 2", f"id: yard, source: '{yard.url}', fps: 7")
-            watch(sources, lambda seen: of(seen, "yard") != [] and of(seen, "gate")[-1].weight == 2)
+            seen_before = watch(sources, lambda seen: of(seen, "yard") != [] and of(seen, "gate")[-1].weight == 2)
             assert sources.counts()["gate"]["reconnects"] == 0
             assert [sources.frame_rate(camera) for camera in ("gate", "yard", "none")] == [25, 7, 25]
             write("id: gate, source: 'http://me:hush@host/x', weigth: 2")
@@ -430,6 +430,10 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
             assert "weigth" in "".join(said)
             assert "yard: read as" in "".join(said)
             assert "gate: read as" not in "".join(said)
+            write(f"id: gate, source: '{yard.url}'", f"id: yard, source: '{yard.url}'")  # gate is elsewhere now
+            shots = {frame.camera: frame.shot for frame in seen_before}
+            seen = watch(sources, lambda seen: len({frame.shot for frame in of(seen, "gate")}) == 2)
+            assert of(seen, "yard")[-1].shot == shots["yard"]
             write(f"id: yard, source: '{yard.url}'")
             seen = watch(sources, lambda seen: len({frame.camera for frame in seen[-9:]}) == 1 and len(seen) > 9)
             assert seen[-1].camera == "yard"
@@ -590,3 +594,15 @@ def test_cameras_of_urls_are_named_after_host_and_path():
     cameras = cameras_of_videos(list(names))
     assert [camera.id for camera in cameras] == list(names.values())
     assert "hush" not in repr(cameras) + "".join(camera.shown for camera in cameras)
+
+
+def test_the_frame_rate_of_a_running_file_stays_and_that_is_told(tmp_path, capsys):
+    path, video = tmp_path / "cameras.yaml", encode(tmp_path / "rec.mp4", FRAMES)
+    path.write_text(f"cameras: [{{source: {video}, fps: 5}}]")
+    with Sources(read_cameras(path), 1, None, path, lambda: read_cameras(path), looks_every_s=0.01) as sources:
+        sources.connect()
+        path.write_text(f"cameras: [{{source: {video}, fps: 10}}]")
+        rounds = sources.rounds((HEIGHT, WIDTH))
+        for _ in rounds:
+            time.sleep(0.1)
+    assert "rec: is a file, which keeps its fps; remove it and add it again" in capsys.readouterr().err

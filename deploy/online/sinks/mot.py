@@ -27,7 +27,7 @@ class Mot:
         if found.camera not in self._files:
             self._folder.mkdir(exist_ok=True)
             path = self._folder / f"{found.camera}.txt"
-            self._files[found.camera] = self._opened.enter_context(path.open("w", encoding="utf-8"))
+            self._files[found.camera] = self._opened.enter_context(path.open("w", encoding="utf-8", buffering=1))
         for one in found.detections:
             track = -1 if one["track"] is None else one["track"]
             values = [found.frame + 1, track, *left_top_size(one["box"]), one["score"], -1, -1, -1]

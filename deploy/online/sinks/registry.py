@@ -1,22 +1,23 @@
 """The table of sinks, and all sinks of a run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploy.online.rounds import EnhancedFrame
 from deploy.online.sinks.annotation import Annotator
-from deploy.online.sinks.class_maps import ClassMaps
-from deploy.online.sinks.coco import Coco
+from deploy.online.sinks.class_maps import CLASS_MAPS, ClassMaps
+from deploy.online.sinks.coco import COCO, Coco
 from deploy.online.sinks.frame import FrameResult
-from deploy.online.sinks.json_lines import JsonLines
-from deploy.online.sinks.mot import Mot
+from deploy.online.sinks.json_lines import LINES, JsonLines
+from deploy.online.sinks.mot import MOT, Mot
 from deploy.online.sinks.mqtt import Mqtt
 from deploy.online.sinks.push import Push
 from deploy.online.sinks.settings import SinkSettings
 from deploy.online.sinks.threads import ConnectionThread, SinkThread
 from deploy.online.sinks.video import AnnotatedVideo
+from regenhance_data.dataset.folder import clip_id
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,18 @@ class SinkKind:
     """A row of the table.
 
     depth: how many frames may wait. make: a sink, from the settings and the id of a camera; of a kind that has one for
-    each camera, else "". is_connection: it may lose frames, and never blocks; files lose none.
+    each camera, else "". file: the name of the file or folder that it writes, "" for a connection, which may lose
+    frames and never blocks; files lose none.
     """
 
     depth: int
     make: Callable[[SinkSettings, str], Any]
+    file: str = ""
     is_per_camera: bool = False
-    is_connection: bool = False
+
+    @property
+    def is_connection(self) -> bool:
+        return not self.file
 
 
 def _mqtt(to: SinkSettings) -> Mqtt:
@@ -38,20 +44,35 @@ def _mqtt(to: SinkSettings) -> Mqtt:
     return Mqtt(to.wanted.broker)
 
 
+_VIDEO = "{camera}.mp4"
 # pictures wait in twos: each has several megabytes
 SINKS = {
-    "jsonl": SinkKind(64, lambda to, _: JsonLines(to.folder, to.wanted.append)),
-    "coco": SinkKind(64, lambda to, _: Coco(to.folder, to.names)),
-    "mot": SinkKind(64, lambda to, _: Mot(to.folder)),
-    "class_maps": SinkKind(2, lambda to, _: ClassMaps(to.folder)),
+    "jsonl": SinkKind(64, lambda to, _: JsonLines(to.folder, to.wanted.append), LINES),
+    "coco": SinkKind(64, lambda to, _: Coco(to.folder, to.names), COCO),
+    "mot": SinkKind(64, lambda to, _: Mot(to.folder), MOT),
+    "class_maps": SinkKind(2, lambda to, _: ClassMaps(to.folder), CLASS_MAPS),
     "video": SinkKind(
         2,
-        lambda to, camera: AnnotatedVideo(to.folder / f"{camera}.mp4", to.rates[camera]),
+        lambda to, camera: AnnotatedVideo(to.folder / _VIDEO.format(camera=camera), to.rates[camera]),
+        _VIDEO,
         is_per_camera=True,
     ),
-    "push": SinkKind(2, lambda to, camera: Push(str(to.wanted.push), camera), is_per_camera=True, is_connection=True),
-    "mqtt": SinkKind(1000, lambda to, _: _mqtt(to), is_connection=True),
+    "push": SinkKind(2, lambda to, camera: Push(str(to.wanted.push), camera), is_per_camera=True),
+    "mqtt": SinkKind(1000, lambda to, _: _mqtt(to)),
 }
+
+
+def file_names(kinds: Iterable[str], cameras: Iterable[str]) -> list[str]:
+    """The names of what sinks of these kinds write for these cameras, in the folder of a run."""
+    cameras = list(cameras)
+    rows = [SINKS[kind] for kind in kinds if SINKS[kind].file]
+    return [row.file.format(camera=one) for row in rows for one in (cameras if row.is_per_camera else [""])]
+
+
+def is_file_name(name: Any) -> bool:
+    """Whether `file_names` may give this name."""
+    camera = Path(name).stem if isinstance(name, str) else ""
+    return bool(camera) and clip_id(camera) == camera and name in file_names(SINKS, [camera])
 
 
 class Sinks:
