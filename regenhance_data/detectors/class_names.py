@@ -52,23 +52,26 @@ def names_from(value: Any) -> dict[int, str]:
 @dataclass(frozen=True)
 class Metadata:
     """What a file says of its network. names: of the classes, by number. task: 'detect', 'segment', 'pose', 'obb', …,
-    '' where it says none. keypoint_values: the values of all keypoints of a box, 0 where it says none.
+    '' where it says none. keypoint_values: the values of all keypoints of a box, 0 where it says none. has_nms: whether
+    it says that NMS is in the network.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     task: str = ""
     keypoint_values: int = 0
+    has_nms: bool = False
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Metadata":
         """From what Ultralytics writes; other values are left out."""
         shape = values.get("kpt_shape")
         is_shape = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
-        task = values.get("task")
+        task, flags = values.get("task"), values.get("args")
         return cls(
             names_from(values.get("names")),
             task if isinstance(task, str) else "",
             max(shape[0] * shape[1], 0) if is_shape and shape is not None else 0,
+            isinstance(flags, dict) and flags.get("nms") is True,
         )
 
     @property

@@ -112,6 +112,11 @@ def _rtdetr(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
     return _dense(replace(reading, is_share=True), outputs, hw)
 
 
+def _rtdetr_labels(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
+    labels = reading.rows(outputs)[..., 5].detach().round().long()
+    return replace(_rtdetr(replace(reading, classes=1), outputs, hw), labels=labels)
+
+
 # --- boxes, scores and labels apart ------------------------------------------------------------------------------
 def _flat(tensor: torch.Tensor, rank: int) -> torch.Tensor:
     """Without its axes of length 1 after the second, down to `rank`."""
@@ -224,6 +229,7 @@ DECODERS: dict[str, Callable[[Reading, Outputs, Hw], Predictions]] = {
     "corners": _corners,
     "end_to_end": _corners,
     "rtdetr": _rtdetr,
+    "rtdetr_labels": _rtdetr_labels,
     "detr": _detr,
     "boxes_scores": _boxes_scores,
     "ultraface": _boxes_scores,

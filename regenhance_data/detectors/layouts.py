@@ -48,6 +48,12 @@ _ROWS = (
     Layout("corners", "corners, score, label", "[N, cells, 6]: x1, y1, x2, y2, score, label"),
     Layout("end_to_end", "end-to-end YOLO", "[N, K, 6]: x1, y1, x2, y2, score, label, and more", same_rows=False),
     Layout("rtdetr", "RT-DETR of Ultralytics", "[N, K, 4 + C], xywh as shares of the input", same_rows=False),
+    Layout(
+        "rtdetr_labels",
+        "RT-DETR of Ultralytics with labels",
+        "[N, K, 6]: xywh as shares of the input, score, label",
+        same_rows=False,
+    ),
     Layout("detr", "DETR-like", "labels [N, K], boxes [N, K, 4] in corners, scores [N, K]", same_rows=False),
     Layout("boxes_scores", "boxes and scores", "boxes [N, K, 4] in corners, scores [N, K, C]"),
     Layout(

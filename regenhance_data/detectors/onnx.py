@@ -17,8 +17,8 @@ from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.grids import strides_of
-from regenhance_data.detectors.onnx_graph import GraphInputs, inputs_of, metadata_of, read_graph
-from regenhance_data.detectors.onnx_rewriting import rewritten
+from regenhance_data.detectors.onnx_graph import GraphInputs, has_nms, inputs_of, metadata_of, read_graph
+from regenhance_data.detectors.onnx_rewriting import opset_of, other_form, rewritten
 from regenhance_data.detectors.preprocessing import FREE_SIZES, RUN_ERRORS, Run, Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
@@ -74,7 +74,7 @@ def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
 def _runner(model: onnx.ModelProto, made: onnx.ModelProto, inputs: GraphInputs, path: Path) -> Run:
     """The graph as a function of pixels [N, 3, H, W] to its outputs by name; `made` is what onnx2torch takes of it."""
     assert onnx_operators  # its import registers what `rewritten` uses
-    network = _converted(made, path).to(default_device())
+    network = _converted(made, path, _mend(model)).to(default_device())
     names = [value.name for value in model.graph.output]
     weights = {tensor.name for tensor in model.graph.initializer}
     order = [value.name for value in model.graph.input if value.name not in weights]
@@ -97,16 +97,19 @@ def _size(pixels: torch.Tensor, rank: int, kind: int) -> torch.Tensor:
     return size.expand(len(pixels), 2) if rank == 2 else size
 
 
-def _converted(model: onnx.ModelProto, path: Path) -> torch.nn.Module:
+def _mend(model: onnx.ModelProto) -> str:
+    """What to export instead of a graph that cannot be made differentiable."""
+    return "export it without NMS" if has_nms(model) else other_form(opset_of(model))
+
+
+def _converted(model: onnx.ModelProto, path: Path, mend: str) -> torch.nn.Module:
     # warnings about onnx2torch's own code, and about modes that `_refuse_unlike` checks
     warnings.filterwarnings("ignore", "Using a non-tuple sequence for multidimensional indexing")
     try:
         with warnings.catch_warnings(action="ignore"):
             network = convert(model)
     except Exception as error:  # onnx2torch raises many kinds
-        raise InputError(
-            f"{path}: onnx2torch cannot make it differentiable ({one_line(error)}); export it with opset=17"
-        ) from None
+        raise InputError(f"{path}: onnx2torch cannot make it differentiable ({one_line(error)}); {mend}") from None
     return network.eval().requires_grad_(False)
 
 
@@ -130,8 +133,7 @@ def _refuse_unlike(
         is_numeric = isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
         if is_numeric and _differ(values, made[name].cpu().numpy(), hw):
             raise InputError(
-                f"{path}: its output {name!r} differs from ONNX Runtime's after conversion; export it with opset=17, "
-                "in float32 and without NMS"
+                f"{path}: its output {name!r} differs from ONNX Runtime's after conversion; {_mend(model)}, in float32"
             )
 
 

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, inliner, numpy_helper, shape_inference
 from regenhance_data import KIT
 from regenhance_data.detectors.class_names import Metadata
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.onnx_files import read_model
+from regenhance_data.io.onnx_files import in_order, read_model
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _CHANNELS = 3
@@ -45,14 +45,17 @@ class GraphInputs:
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """The model in an ONNX file, whose demand is not checked yet. InputError where it is none, is damaged, or is a
-    predictor of this kit.
+    """The model in an ONNX file, its nodes in order, its demand not checked yet. InputError where it is none, is
+    damaged, or is a predictor of this kit.
     """
     _, model = read_model(path, takes_weights_beside=True)
     try:
         # operators that the file defines itself, as PyTorch's newer exporter writes them
         if model.functions and _nodes_when_inlined(model) <= _MOST_NODES:
             model = inliner.inline_local_functions(model)
+        nodes = in_order(model.graph.node)  # converters to float16 append their casts at the end
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
     except Exception as error:  # onnx raises many kinds
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
     if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
@@ -126,7 +129,7 @@ class Constants(Mapping[str, np.ndarray]):
 
 
 def inputs_of(model: onnx.ModelProto, path: Path) -> GraphInputs:
-    """What the graph takes. InputError where that is no image of three channels."""
+    """What the graph takes. InputError where that is not one image of three channels."""
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     images = [value for value in inputs if len(value.type.tensor_type.shape.dim) == 4]
@@ -137,6 +140,8 @@ def inputs_of(model: onnx.ModelProto, path: Path) -> GraphInputs:
     image = images[0]
     kind = image.type.tensor_type.elem_type
     dims = [dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    if dims[0] > 1:
+        raise InputError(f"{path}: takes {_described(image)}, {dims[0]} frames at once; export it with batch=1")
     if kind not in (*FLOATS, TensorProto.UINT8):
         raise InputError(f"{path}: takes {_described(image)}; export it for pixels of type float32, float16 or uint8")
     channels_last = dims[3] == _CHANNELS and dims[1] != _CHANNELS
@@ -182,8 +187,14 @@ def _divides_by_255(graph: onnx.GraphProto, name: str) -> bool:
 
 
 def metadata_of(model: onnx.ModelProto) -> Metadata:
-    """What the exporter wrote about the network, as Ultralytics does ("{0: 'person', ...}")."""
-    return Metadata.of({entry.key: _literal(entry.value) for entry in model.metadata_props})
+    """What the exporter wrote of the network, as Ultralytics does ("{0: 'person', ...}"); has_nms of the graph too."""
+    written = Metadata.of({entry.key: _literal(entry.value) for entry in model.metadata_props})
+    return replace(written, has_nms=written.has_nms or has_nms(model))
+
+
+def has_nms(model: onnx.ModelProto) -> bool:
+    """Whether the graph chooses among its boxes itself."""
+    return any(node.op_type == "NonMaxSuppression" for node in model.graph.node)
 
 
 def _literal(text: str) -> Any:

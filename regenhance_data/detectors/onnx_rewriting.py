@@ -47,12 +47,24 @@ _TOO_NEW = {
 }
 
 
+def other_form(opset: int) -> str:
+    """What to export instead of a graph of an opset with operators that nothing here does."""
+    if opset == NEWEST:
+        return "export it to TorchScript, for torchscript:PATH"
+    return f"export it again with opset={NEWEST}"
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators in a graph."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+
+
 class _Rewriting:
     """One graph while its nodes are rewritten: its constants, its opset, and the new nodes."""
 
     def __init__(self, model: onnx.ModelProto, path: Path) -> None:
         self.model, self.path = model, path
-        self.opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+        self.opset = opset_of(model)
         self.constants = Constants(model.graph)
         self.shapes = {
             value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
@@ -60,8 +72,8 @@ class _Rewriting:
         }
         self._count = 0
 
-    def refusal(self, problem: str, mend: str = "export it again with opset=17") -> InputError:
-        return InputError(f"{self.path}: {problem}; {mend}")
+    def refusal(self, problem: str, mend: str = "") -> InputError:
+        return InputError(f"{self.path}: {problem}; {mend or other_form(self.opset)}")
 
     def constant(self, value: Sequence[int] | Sequence[float] | np.ndarray) -> str:
         """The name of a new constant."""
@@ -94,7 +106,7 @@ def rewritten(model: onnx.ModelProto, inputs: GraphInputs, path: Path) -> onnx.M
     if kinds & _BRANCHING:
         what = ", ".join(sorted(kinds & _BRANCHING))
         raise InputError(f"{path}: has branches or loops ({what}); export the detector alone, without its NMS")
-    opset = _Rewriting(made, path).opset
+    opset = opset_of(made)
     _set_opset(made, min(opset, _KNOWN))
     del made.functions[:]  # none is called: an operator of another domain is refused
     made = with_shapes(made)
@@ -195,12 +207,21 @@ def _pad(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
 
 
 def _clip(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
+    """Of floats between constants: with both of them. Else Max and Min, which take integers and computed bounds too."""
+    bounds = {kind: name for kind, name in zip(("Max", "Min"), node.input[1:], strict=False) if name}
+    found = {kind: graph.constants[name] for kind, name in bounds.items() if name in graph.constants}
     if graph.opset < 11:
         given = _attributes(node)
-        limits = (given.get("min", np.finfo(np.float32).min), given.get("max", np.finfo(np.float32).max))
-        _without(node, "min", "max")
-        node.input.extend(graph.constant(np.array(value, np.float32)) for value in limits)
-    return [node]
+        named = (("Max", "min"), ("Min", "max"))
+        found = {kind: np.array(given[name], np.float32) for kind, name in named if name in given}
+    elif not bounds or found.keys() != bounds.keys() or any(value.dtype.kind != "f" for value in found.values()):
+        made, value = [], node.input[0]
+        for kind, name in bounds.items():
+            made.append(helper.make_node(kind, [value, name], [f"{node.output[0]}_{kind.lower()}"]))
+            value = made[-1].output[0]
+        return [*made, helper.make_node("Identity", [value], node.output)]
+    limits = {"Max": np.array(np.finfo(np.float32).min), "Min": np.array(np.finfo(np.float32).max), **found}
+    return [helper.make_node("Clip", [node.input[0], *map(graph.constant, limits.values())], node.output)]
 
 
 def _top_k(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:

@@ -10,13 +10,12 @@ from torch.nn import functional
 
 from regenhance_data.detectors.class_names import COCO_NAMES, Metadata, numbered
 from regenhance_data.detectors.outputs import Outputs
-from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.detectors.settings import MOST_SIDE_PX, DetectorSettings
 from regenhance_data.errors import InputError, one_line
 
 PAD = 114.0  # grey, as in the training of the YOLO families
 # Tried where a file leaves its input size open: first what the YOLO families are trained at, then other usual sizes.
 FREE_SIZES = ((640, 640), (416, 416), (320, 320))
-MOST_SIDE_PX = 4096  # of an input; a forged file must not allocate more
 # TorchScript's own errors are RuntimeErrors; converted graphs raise what the operators in them raise
 RUN_ERRORS = (RuntimeError, ValueError, LookupError, TypeError, AssertionError, NotImplementedError, MemoryError)
 Run = Callable[[torch.Tensor], Any]  # a batch of inputs float32 [N, 3, h, w] → the network's output
@@ -102,11 +101,13 @@ def probe_network(source: Source, settings: DetectorSettings, device: torch.devi
         if len(outputs):
             return ProbedNetwork(source, settings, device, hw, outputs, _does_batches(source.run, hw, device))
         problem = "it has no output of boxes or maps"
-    mend = "give another size with" if own_hw else "give its size with"
-    raise InputError(
-        f"{source.path}: does not run with {sizes_text(sizes)} ({problem}); {mend} --detector_input_size, and "
-        "export the detector alone"
-    )
+    mend = "export the detector alone"
+    if source.metadata.has_nms:
+        mend = "export it without NMS"
+    elif settings.input_size or not own_hw:
+        which = "another" if own_hw else "its"
+        mend = f"give {which} size with --detector_input_size, and {mend}"
+    raise InputError(f"{source.path}: does not run with {sizes_text(sizes)} ({problem}); {mend}")
 
 
 def _probed(source: Source, hw: tuple[int, int], device: torch.device) -> Outputs:

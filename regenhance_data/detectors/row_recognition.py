@@ -22,6 +22,7 @@ from regenhance_data.detectors.layouts import LAYOUTS
 
 MASKS = 32  # the coefficients of a mask, where the masks themselves are not among the outputs
 LEAST_ANGLE = 0.25  # the median of a last value that is no score: of noise, most scores are near 0
+SHARED_CORNERS = "its boxes are corners as shares of the input; export it with corners in pixels"
 _SAYS_DETECT = "its metadata says that its task is detect; give --detector_layout {} if it is none the less"
 
 
@@ -74,6 +75,8 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
     if values == 6 and reading.rows_first and (probe.layout == "corners" or _is_labelled(rows, probe.hw)):
         yield Candidate(replace(reading, layout=LAYOUTS["corners"]))
         return
+    if values == 6 and reading.rows_first and _is_labelled_share(rows, probe):
+        return  # queries in any order, as many as there are cells
     for name, classes, problem, angle in () if always else _with_more(probe, rows, masks, reading.rows_first):
         yield from made(name, classes, problem, angle)
     if reading.rows_first or always or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
@@ -93,6 +96,16 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
 def _is_labelled(rows: torch.Tensor, hw: Hw) -> bool:
     """Whether rows are corners in pixels, score, label."""
     return are_corners(rows[..., :4], hw) and bool(unit_values(rows)[4]) and are_labels(rows[..., 5])
+
+
+def _is_labelled_share(rows: torch.Tensor, probe: Probe) -> bool:
+    """Whether rows of six values are xywh as shares of the input, score, label, not the scores of two classes.
+
+    Labels are whole numbers exactly, also from float16; of scores, one in a row may be, by saturation, but not all.
+    """
+    unit, are_whole = unit_values(rows), (rows == rows.round()).flatten(0, 1).all(0)
+    is_no_score = not unit[5] or not are_whole[4] or probe.metadata.count not in (None, 2)
+    return bool(unit[:5].all() and are_whole[5] and are_labels(rows[..., 5])) and is_no_score
 
 
 def _by_task(probe: Probe, name: str) -> str:
@@ -151,6 +164,11 @@ def listed_rows(probe: Probe) -> Iterator[Candidate]:
         if probe.layout == "end_to_end" or labelled or is_padding:
             yield Candidate(replace(reading, angle=6 if is_rotated else None))
             return
+        if rows.shape[2] == 6 and (probe.layout == "rtdetr_labels" or _is_labelled_share(rows, probe)):
+            problem = SHARED_CORNERS if are_corners(rows[..., :4]) else ""
+            yield Candidate(replace(reading, layout=LAYOUTS["rtdetr_labels"]), problem, is_hint=True)
+            if probe.layout != "rtdetr":
+                return
     if strides_of(rows.shape[1], probe.hw) is None and (bool(unit[:4].all()) or probe.layout == "rtdetr"):
         problem = score_problem(unit[4:])
         yield Candidate(replace(reading, layout=LAYOUTS["rtdetr"], classes=rows.shape[2] - 4), problem)

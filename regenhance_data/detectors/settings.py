@@ -9,6 +9,8 @@ import numpy as np
 from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.errors import InputError
 
+# Of an input. Smaller frames than the coarsest cells show nothing; a forged file must not allocate more.
+LEAST_SIDE_PX, MOST_SIDE_PX = 32, 4096
 _OPTIONAL = ("anchors", "read_as")  # recorded only where they are known
 
 
@@ -53,8 +55,11 @@ class DetectorSettings:
             value = getattr(self, flag)
             if value is not None and value not in choices:
                 raise InputError(f"detector {flag} {value!r}: expected one of {', '.join(map(str, choices))}")
-        if self.input_size is not None and (len(self.input_size) != 2 or any(n < 1 or n % 32 for n in self.input_size)):
-            raise InputError(f"--detector_input_size {self.input_size}: expected height and width, multiples of 32")
+        size = self.input_size
+        if size is not None and (len(size) != 2 or not all(LEAST_SIDE_PX <= side <= MOST_SIDE_PX for side in size)):
+            raise InputError(
+                f"--detector_input_size {size}: expected height and width, {LEAST_SIDE_PX} to {MOST_SIDE_PX} pixels"
+            )
         for flag, least in (("pixel_mean", -np.inf), ("pixel_std", 0)):
             value = getattr(self, flag)
             if value is not None and not (len(value) == 3 and all(least < v < np.inf for v in value)):

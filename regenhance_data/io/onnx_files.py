@@ -7,6 +7,7 @@ allocates whatever a graph asks for.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from math import prod
 from pathlib import Path
 
@@ -137,13 +138,36 @@ def content_problem(model: onnx.ModelProto) -> str:
 
 
 def _has_circle(nodes: Sequence[onnx.NodeProto]) -> bool:
-    maker = {name: number for number, node in enumerate(nodes) for name in node.output if name}
-    needs = {number: {maker[name] for name in _needed(node) if name in maker} for number, node in enumerate(nodes)}
     try:
-        TopologicalSorter(needs).prepare()
+        _sorter(nodes)
     except CycleError:
         return True
     return False
+
+
+def in_order(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """The nodes of a graph, each after those whose outputs it reads; those that stand so already keep their places.
+
+    CycleError where a node's input depends on its output.
+    """
+    sorter = _sorter(nodes)
+    ready: list[int] = []
+    ordered = []
+    while sorter.is_active():
+        for number in sorter.get_ready():
+            heappush(ready, number)
+        sorter.done(first := heappop(ready))
+        ordered.append(nodes[first])
+    return ordered
+
+
+def _sorter(nodes: Sequence[onnx.NodeProto]) -> TopologicalSorter[int]:
+    """Of the numbers of the nodes, prepared. CycleError where a node's input depends on its output."""
+    maker = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    needs = {number: {maker[name] for name in _needed(node) if name in maker} for number, node in enumerate(nodes)}
+    sorter = TopologicalSorter(needs)
+    sorter.prepare()
+    return sorter
 
 
 def _needed(node: onnx.NodeProto) -> Iterator[str]:

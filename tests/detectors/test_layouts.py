@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torchvision
 from onnx import TensorProto, helper
 from torch import nn
 
@@ -49,8 +50,7 @@ def found_in(detector, frame=FRAME):
 @pytest.mark.parametrize("layout", MADE)
 def test_a_file_of_each_layout_finds_what_is_there_with_the_gradients_slope(files, layout):
     detector = load(files[layout], anchors=ANCHORS if layout == "yolov5_maps" else None)
-    assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
-    assert "2 classes (red, blue)" in detector.settings.read_as
+    assert detector.settings.read_as.startswith(f"{LAYOUTS[layout].words}: 2 classes (red, blue)")
     boxes, names = found_in(detector)
     assert names == ["red", "blue"]
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
@@ -65,14 +65,17 @@ def test_the_flag_takes_every_layout(files, layout):
     assert len(found_in(load(files[layout], layout=layout, anchors=anchors))[1]) == 2
 
 
-@pytest.mark.parametrize("layout", ["yolov8", "yolov6", "end_to_end", "boxes_scores", "yolov8_maps", "yolov8_seg"])
+@pytest.mark.parametrize(
+    "layout",
+    ["yolov8", "yolov6", "end_to_end", "boxes_scores", "yolov8_maps", "yolov8_seg", "rtdetr", "rtdetr_labels"],
+)
 def test_a_file_without_names_is_read_by_its_values(tmp_path, layout):
     detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={}))
-    assert detector.settings.read_as.startswith(LAYOUTS[layout].words)
+    assert detector.settings.read_as.startswith(f"{LAYOUTS[layout].words}:")
     assert len(found_in(detector)[1]) == 2
 
 
-@pytest.mark.parametrize("layout", ["end_to_end", "detr", "corners"])
+@pytest.mark.parametrize("layout", ["end_to_end", "detr", "corners", "rtdetr_labels"])
 def test_labels_without_names_are_numbers_whatever_they_are(tmp_path, layout):
     detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={}, first_label=119))
     assert "class names unknown" in detector.settings.read_as
@@ -85,6 +88,46 @@ def test_labels_beyond_the_names_are_named_by_their_numbers(tmp_path):
     assert "--classes leaves out all 1 detections in 1 frames: class_2" in why_nothing(
         DetectorSettings(f"onnx:{path}", classes=("red",)), squares(*HW, (56, 8, BLUE))[None]
     )
+
+
+class Labelled(nn.Module):
+    """The 300 queries of an RT-DETR, with labels or the scores of two classes; corners: instead of centre and size."""
+
+    def __init__(self, labels=True, corners=False):
+        super().__init__()
+        self.labels, self.corners = labels, corners
+
+    def forward(self, pixels):
+        shares = torch.linspace(0.05, 0.6, 300)[:, None].repeat(1, 4) * torch.tensor([1, 1, 0.3, 0.4])
+        if self.corners:
+            shares = torch.cat([shares[:, :2], shares[:, :2] + 0.1], 1)
+        score = torch.linspace(0.9, 0.1, 300)[:, None] * pixels.mean((1, 2, 3)).clamp(0, 1)
+        rows = torch.cat([shares, score, score * 0.5], 1)
+        labels = torch.zeros(300, 1) + score.round() * 0
+        return (torch.cat([rows[:, :5], labels], 1) if self.labels else rows)[None]
+
+
+@pytest.mark.parametrize("hw", [(64, 96), (192, 320)])  # of the second, grids at strides 16 and 32 have 300 cells too
+@pytest.mark.parametrize("names", [1, 2, 80, None])
+def test_labels_of_an_rtdetr_are_no_scores_however_many_classes_and_cells_there_are(tmp_path, hw, names):
+    path = export(Labelled().eval(), torch.rand(1, 3, *hw), tmp_path / "d.onnx")
+    path = with_metadata(path, {"names": {n: f"n{n}" for n in range(names)}} if names else {})
+    detector = load(path)
+    assert detector.settings.read_as.startswith(f"RT-DETR of Ultralytics with labels: {names or 'class names unknown'}")
+    assert not detector.same_rows
+    assert set(detector.detect(np.full((1, *hw, 3), 255, np.uint8))[0].labels) == {0}
+
+
+def test_the_scores_of_two_classes_are_no_labels(tmp_path):
+    path = export(Labelled(labels=False).eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    assert load(path).settings.read_as.startswith("RT-DETR of Ultralytics: 2 classes")
+
+
+def test_corners_as_shares_are_not_taken_for_centres_unless_the_flag_says_so(tmp_path):
+    path = export(Labelled(corners=True).eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match="boxes are corners as shares of the input; export it with corners in pixels"):
+        load(path)
+    assert load(path, layout="rtdetr_labels").settings.read_as.startswith("RT-DETR of Ultralytics with labels")
 
 
 def test_what_could_be_two_layouts_without_names_says_so(tmp_path):
@@ -350,6 +393,30 @@ def test_inputs_that_are_no_frame_are_named(tmp_path):
     onnx.save(model, tmp_path / "two.onnx")
     with pytest.raises(InputError, match=r"takes .*scale_factor float \[1, 2\], expected one input of pixels"):
         load(tmp_path / "two.onnx")
+
+
+@pytest.mark.parametrize("shape", [(4, 3, *HW), (2, *HW, 3)])
+def test_a_file_for_several_frames_at_once_says_which_batch_to_export(tmp_path, shape):
+    class Any(nn.Module):
+        def forward(self, pixels):
+            return pixels.flatten(2)
+
+    path = export(Any().eval(), torch.rand(shape), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=rf"d.onnx: takes .*, {shape[0]} frames at once; export it with batch=1$"):
+        load(path)
+
+
+def test_a_file_with_nms_that_does_not_run_says_to_export_it_without(tmp_path):
+    class Suppressed(Squares):
+        def _yolov8(self, boxes, scores, nothing, maps):
+            rows = self._corners(boxes, scores, nothing, maps)[0]
+            likely = rows[rows[:, 4] > 0.9]
+            kept = torchvision.ops.nms(likely[:, :4], likely[:, 4], 0.5)
+            return likely[kept][:3].reshape(1, 3, 6)  # of noise, it finds none
+
+    path = export(Suppressed("yolov8").eval(), torch.ones(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=r"does not run with an input of 1x3x64x96 \(.*\); export it without NMS$"):
+        load(path)
 
 
 def test_a_wrong_class_is_refused_before_the_network_is_converted(tmp_path):

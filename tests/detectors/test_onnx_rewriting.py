@@ -12,6 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx2torch import convert
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from torch import nn
 
 from regenhance_data.detectors import onnx as onnx_detectors
@@ -95,6 +96,34 @@ def test_operators_whose_form_changed_give_the_same(tmp_path, opset):
     path = tmp_path / "d.onnx"
     torch.onnx.export(Pieces().eval(), torch.rand(SHAPE), str(path), opset_version=opset, dynamo=False)
     assert_equal_to_onnx_runtime(path)
+
+
+class Clamps(nn.Module):
+    """Clamps with one limit: of floats, of indices, and by a value that is computed."""
+
+    def forward(self, pixels):
+        where = pixels.topk(2, 3).indices.clamp(max=7)
+        return pixels.clamp(min=0.5), pixels.clamp(max=0.4), pixels.gather(3, where), pixels.clamp(min=pixels.mean())
+
+
+@pytest.mark.parametrize("opset", [12, 17, 18])
+def test_clamps_with_one_limit_are_onnx_runtimes(tmp_path, opset):
+    path = tmp_path / "d.onnx"
+    torch.onnx.export(Clamps().eval(), torch.rand(SHAPE), str(path), opset_version=opset, dynamo=False)
+    assert [node.op_type for node in onnx.load(path).graph.node].count("Clip") == 4
+    assert_equal_to_onnx_runtime(path)
+
+
+def test_a_clamp_without_limits_changes_nothing(tmp_path):
+    nodes = [helper.make_node("Clip", ["images", "", ""], ["output"])]
+    assert_equal_to_onnx_runtime(save_nodes(tmp_path / "d.onnx", nodes, {}, 17))
+
+
+@pytest.mark.parametrize(("opset", "mend"), [(16, "again with opset=17"), (17, "to TorchScript, for torchscript:PATH")])
+def test_what_onnx2torch_lacks_names_another_form_than_the_file_has(tmp_path, opset, mend):
+    nodes = [helper.make_node("Det", ["images"], ["output"])]
+    with pytest.raises(InputError, match=rf"onnx2torch cannot make it differentiable \(.*\); export it {mend}"):
+        load(save_nodes(tmp_path / "d.onnx", nodes, {}, opset, (1, 3, 64, 64)))
 
 
 @pytest.mark.parametrize("opset", [7, 8])
@@ -193,6 +222,27 @@ def test_a_float16_graph_runs_in_float32(tmp_path, layout):
     assert_equal_to_onnx_runtime(path, (1, 3, *HW), np.float16, atol=0.1)
     (found,) = load(path).detect(squares(*HW, (24, 40, RED), (56, 8, BLUE))[None])
     assert sorted(found.labels.tolist()) == [0, 1]
+
+
+@pytest.mark.parametrize("keep_io_types", [True, False])
+@pytest.mark.parametrize("layout", ["yolov8", "end_to_end", "yolov8_seg", "rtdetr_labels"])
+def test_a_file_of_the_usual_converter_to_float16_runs_in_float32(tmp_path, layout, keep_io_types):
+    made = convert_float_to_float16(onnx.load(write_layout(tmp_path / "d.onnx", layout)), keep_io_types=keep_io_types)
+    onnx.save(made, tmp_path / "half.onnx")
+    assert any(tensor.data_type == TensorProto.FLOAT16 for tensor in made.graph.initializer)
+    (found,) = load(tmp_path / "half.onnx").detect(squares(*HW, (24, 40, RED), (56, 8, BLUE))[None])
+    assert sorted(found.labels.tolist()) == [0, 1]
+
+
+def test_the_order_of_a_files_nodes_does_not_matter(tmp_path):
+    path = write_layout(tmp_path / "d.onnx", "yolov8")
+    model = onnx.load(path)
+    nodes = [*reversed(model.graph.node)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, path)
+    assert_equal_to_onnx_runtime(path, (1, 3, *HW))
+    assert check_network(path, read_graph(path), {"images": (1, 3, *HW)}) is None  # its sizes are known before it runs
 
 
 def quantised(path, form):

@@ -32,16 +32,17 @@ DIM = [(x, y, tuple(np.array(colour) * 5 // 8)) for x, y, colour in ((24, 40, RE
 class Squares(torch.nn.Module):
     """Finds red and blue squares: the layout of YOLOv8, its boxes baked in for one size."""
 
-    def __init__(self):
+    def __init__(self, hw=HW):
         super().__init__()
         self.colours = torch.nn.Conv2d(3, 2, 1)
         with torch.no_grad():
             self.colours.weight.copy_(20.0 * torch.eye(3)[[0, 2]][..., None, None])
             self.colours.bias.fill_(-12)
-        self.register_buffer("boxes", torch.from_numpy(cell_boxes(HW)).T[None])
+        self.register_buffer("boxes", torch.from_numpy(cell_boxes(hw)).T[None])
 
     def forward(self, frames):
-        maps = [self.colours(functional.avg_pool2d(frames, stride)).flatten(2) for stride in (8, 16, 32)]
+        pooled = [functional.avg_pool2d(frames, stride, ceil_mode=True) for stride in (8, 16, 32)]
+        maps = [self.colours(one).flatten(2) for one in pooled]
         return torch.cat([self.boxes.expand(frames.shape[0], -1, -1), torch.cat(maps, 2).sigmoid()], 1)
 
 
@@ -99,6 +100,20 @@ def test_the_gradient_of_a_traced_yolo_is_its_slope(traced):
 def test_a_traced_graph_of_another_size_asks_for_its_size(traced):
     with pytest.raises(InputError, match="give its size with --detector_input_size"):
         load(traced)
+
+
+def test_a_traced_graph_may_have_sides_that_no_stride_divides(tmp_path):
+    torch.jit.trace(Squares((60, 100)).eval(), torch.rand(1, 3, 60, 100)).save(tmp_path / "d.pt")
+    frame = squares(60, 100, (24, 40, RED)).repeat(2, 0).repeat(2, 1)
+    (found,) = load(tmp_path / "d.pt", input_size=(60, 100)).detect(frame[None])
+    np.testing.assert_allclose(found.boxes, [[40, 72, 72, 104]], atol=1e-3)
+
+
+def test_a_network_with_nms_that_does_not_run_says_to_export_it_without(tmp_path):
+    module = torch.jit.trace(Squares().eval(), torch.rand(1, 3, *HW))
+    torch.jit.save(module, tmp_path / "d.pt", _extra_files={"config.txt": json.dumps({"args": {"nms": True}})})
+    with pytest.raises(InputError, match=r"does not run with .*; export it without NMS$"):
+        load(tmp_path / "d.pt")
 
 
 @pytest.mark.slow

@@ -90,6 +90,13 @@ class Squares(nn.Module):
         rows = torch.cat([boxes / boxes.new_tensor([HW[1], HW[0]] * 2), scores], 2)
         return rows.gather(1, index[..., None].expand(-1, -1, 6))
 
+    def _rtdetr_labels(self, boxes, scores, nothing, maps):
+        rows = torch.cat([boxes / boxes.new_tensor([HW[1], HW[0]] * 2), scores], 2)
+        best, index = scores.flatten(1).topk(20, dim=1)
+        query, label = index // 2, (index % 2).float() + self.first_label
+        boxes = rows.gather(1, query[..., None].expand(-1, -1, 6))[..., :4]
+        return torch.cat([boxes, best[..., None], label[..., None]], 2)
+
     def _boxes_scores(self, boxes, scores, nothing, maps):
         return self._corners(boxes, scores, nothing, maps)[..., :4], scores
 

@@ -81,8 +81,8 @@ def cell_boxes(hw: tuple[int, int]) -> np.ndarray:
     boxes = [
         (stride * (col + 0.5), stride * (row + 0.5), 2 * stride, 2 * stride)
         for stride in STRIDES
-        for row in range(hw[0] // stride)
-        for col in range(hw[1] // stride)
+        for row in range(-(-hw[0] // stride))
+        for col in range(-(-hw[1] // stride))
     ]
     return np.array(boxes, np.float32)
 
