@@ -157,7 +157,7 @@ def test_the_demo_ends_with_what_its_commands_found_and_advice_for_its_own_flags
     validation = json.loads((out / "predictor" / "val.json").read_text())["verdict"]
     ends = result.stdout.rpartition("\n$ ")[2]
     for said in (ends, *((out / name / "report.html").read_text() for name in ("", "gate", "yard"))):
-        assert f"On the validation block: {validation}." in said
+        assert f"on the validation block, while F1 is about the best tenth: {validation}." in said
         assert "--every" not in said.partition("Commands")[0]
     evaluation = json.loads((out / "yard" / "evaluation.json").read_text())["verdict"]
     assert evaluation["advice"] in result.stdout
