@@ -25,7 +25,12 @@ from regenhance_data.predictors.paddleseg.checkpoints import (
     trained_input_scale,
     trained_levels,
 )
-from regenhance_data.predictors.paddleseg.config_file import pretrained_sources, read_config, shrink_of
+from regenhance_data.predictors.paddleseg.config_file import (
+    names_pretrained,
+    pretrained_sources,
+    read_config,
+    shrink_of,
+)
 from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 
 if TYPE_CHECKING:
@@ -142,7 +147,7 @@ def export(
 
 def zero_shot_weights(args: argparse.Namespace) -> Path:
     """The file of the config's general weights. InputError where it has none."""
-    if any("pretrained=" in opt for opt in args.opts or ()):
+    if names_pretrained(args.opts):
         raise InputError("--zero_shot: takes the weights that the config names; give others with --model_path")
     source = pretrained_sources(args.config).get("")
     if source is None or "://" in source:
@@ -170,7 +175,7 @@ def checked_input_scale(args: argparse.Namespace) -> float:
         refuse_missing_weights(args.model_path)
         scale = trained_input_scale(args.model_path, args.input_scale)
     else:
-        scale = args.input_scale or 1.0
+        scale = 1.0 if args.input_scale is None else args.input_scale
     if shrink_of(scale) > 1 and args.with_paddle:
         raise InputError("--with_paddle: PaddleSeg's form has no --input_scale")
     return scale

@@ -9,6 +9,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli
 from regenhance_data.io.files import alone
+from regenhance_data.learning.settings import refuse_training_flags
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, save_street_weights
 
 EXAMPLES = """
@@ -28,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("train_builtin_detector")
 def main(args: argparse.Namespace) -> None:
+    refuse_training_flags(args.seed, iterations=args.iterations)
     from regenhance_data.street.samples import training_samples  # PyAV
 
     samples = training_samples(args.streets)

@@ -12,6 +12,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli
 from regenhance_data.io.files import alone, refuse_missing
+from regenhance_data.learning.settings import refuse_training_flags
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
 
 EXAMPLES = """
@@ -34,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("train_builtin_upscaler")
 def main(args: argparse.Namespace) -> None:
+    refuse_training_flags(args.seed, iterations=args.iterations, detector_iterations=args.detector_iterations)
     refuse_missing(args.detector, "weights; make them with tools/train_builtin_detector.py")
     from regenhance_data.street.samples import refuse_street_count, training_samples  # PyAV
 

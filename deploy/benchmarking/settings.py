@@ -7,6 +7,7 @@ from pathlib import Path
 from deploy.backends.registry import CPU_BACKENDS, local_backends
 from deploy.contract import PRECISIONS
 from regenhance_data.errors import InputError
+from regenhance_data.predictors.paddleseg.config_file import shrink_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "paddleseg_configs").glob("*.yml"))}
@@ -18,7 +19,7 @@ class BenchmarkSettings:
 
     models: names of CONFIGS, and files; those of names are exported into save_dir. input_size: (height, width) of what
     is exported; None: of the dataset `data`. InputError for a model or a run that does not exist, an unknown backend
-    or precision, and a number that is too small.
+    or precision, an input scale that no network can have, and a number that is too small.
     """
 
     models: Sequence[str]
@@ -40,6 +41,8 @@ class BenchmarkSettings:
         counts = (self.repeats, self.rounds, 1 if self.threads is None else self.threads)
         if min(*counts, *self.batch_sizes, *(self.input_size or ())) < 1 or self.warmup < 0:
             raise InputError("--repeats, --rounds, --threads and sizes: expected at least 1, --warmup at least 0")
+        for scale in self.input_scales:
+            shrink_of(scale, "--input_scales")
         for run in self.runs:
             if not run.is_dir():
                 raise InputError(f"--runs {run}: no such folder; trainings lie in RUNS/NAME/best_model")

@@ -135,12 +135,14 @@ def paddle_importance(
 
     The macroblock head's reference is computed without its matrices: the expected level of the network's
     low-resolution logits, upsampled to the full frame by Paddle, averaged over each macroblock. It is empty for a
-    network that does not end in an upsampling. Both are the same for a network that outputs macroblocks.
+    network that does not end in an upsampling. Both are the same for a network that outputs macroblocks. InputError
+    for a network on another grid.
     """
     import paddle
     import paddle.nn.functional as F
 
     from regenhance_data.predictors.paddleseg.batches import prepared_image
+    from regenhance_data.predictors.paddleseg.validation import refuse_another_grid
 
     def level_of(logits: Any) -> np.ndarray:
         return expected_level(F.softmax(logits, axis=1).numpy())
@@ -159,6 +161,7 @@ def paddle_importance(
                 pixels.append(level)
                 blocks.append(level)
                 continue
+            refuse_another_grid(config.path, level.shape, image.shape[1:], grid)
             pixels.append(seen.mean(level))
             if calls and calls[-1][1] is logits:
                 low, _, keywords = calls[-1]

@@ -1,5 +1,6 @@
 """torchvision's detection and segmentation models, run up to the scores, which carry gradients."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torchvision.transforms import functional as transforms
 
 from regenhance_data.console import warn
 from regenhance_data.detectors.base import BoxDetector, DenseOutput, Detector
-from regenhance_data.detectors.class_names import numbered
+from regenhance_data.detectors.class_names import MOST_CLASSES, numbered
 from regenhance_data.detectors.layouts import IMAGENET
 from regenhance_data.detectors.segmentation import Segmenter
 from regenhance_data.detectors.settings import DetectorSettings
@@ -114,11 +115,11 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
     if bias not in state:
         raise InputError(f"{path}: has no {bias}; its weights are not of torchvision:{name}")
     classes = 2 * state[bias].numel() // plain[bias].numel()
-    network = _built(name, classes)
-    try:
-        missing, unexpected = network.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise InputError(f"{path}: its weights are not of torchvision:{name} ({one_line(error)})") from None
+    if not 1 <= classes <= MOST_CLASSES:
+        raise InputError(f"{path}: its {bias} is of {classes} classes; its weights are not of torchvision:{name}")
+    # names and shapes alone first, which take no memory; PyTorch warns that it copies nothing
+    with warnings.catch_warnings(action="ignore"), torch.device("meta"):
+        missing, unexpected = _loaded(_built(name, classes), state, name, path)
     # networks trained with frozen BatchNorm count no batches
     is_frozen = any(key.endswith("num_batches_tracked") for key in missing)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
@@ -126,11 +127,21 @@ def _from_file(name: str, path: Path) -> tuple[torch.nn.Module, tuple[str, ...]]
     if missing or unexpected:
         what = f"has no {missing[0]}" if missing else f"has an unexpected {unexpected[0]}"
         raise InputError(f"{path}: {what}; its weights are not of torchvision:{name}")
+    network = _built(name, classes)
+    _loaded(network, state, name, path)
     if is_frozen and name in NO_EPSILON:
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eps = 0.0
     return network, names_of(name, classes)
+
+
+def _loaded(network: torch.nn.Module, state: dict[str, torch.Tensor], name: str, path: Path) -> Any:
+    """(names that the state lacks, names that the network lacks). InputError for tensors that do not fit."""
+    try:
+        return network.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights are not of torchvision:{name} ({one_line(error)})") from None
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.torch_weights import default_device
+from regenhance_data.io.torch_weights import SPARE_BYTES, default_device, is_inflated
 
 # What a script can do beyond tensors; no model needs it, and some of it runs when a file is opened. `~` matches what
 # may stand between two words. Of the libraries under `ops` only known ones are allowed, since others can do anything
@@ -23,7 +23,6 @@ _FORBIDDEN = r"""
   | (?: [=(,\[{] | \belse\b ) ~ (?: torch | (?: torch ~ \. ~ )? ops (?: ~ \. ~ \w+ )? ) \b (?! ~ \. )
 """
 _OUTSIDE = re.compile(_FORBIDDEN.replace("~", r"(?:[\s\\]|\#.*\n)*").encode(), re.VERBOSE)
-_MOST_CODE_BYTES = 2**26  # of one source file in it; large models have some hundred kilobytes
 
 
 def load_script(path: Path, extra: dict[str, Any] | None = None) -> Any:
@@ -47,12 +46,11 @@ def _code(path: Path) -> list[bytes]:
     damaged: str | None = None
     try:
         with zipfile.ZipFile(path) as archive:
-            # records of weights are not compressed
-            if sum(file.file_size for file in archive.infolist()) > path.stat().st_size + _MOST_CODE_BYTES:
+            if is_inflated(archive, path):
                 raise ValueError
             damaged = archive.testzip()
             files = [file for file in archive.infolist() if file.filename.endswith(".py")]
-            if any(file.file_size > _MOST_CODE_BYTES for file in files):
+            if any(file.file_size > SPARE_BYTES for file in files):
                 raise ValueError
             code = [] if damaged else [archive.read(file) for file in files]
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError, NotImplementedError, EOFError, zlib.error):

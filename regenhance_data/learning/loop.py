@@ -5,8 +5,16 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from regenhance_data.console import progress
+
+
+def one_cycle(optimizer: torch.optim.Optimizer, rate: float, steps: int, warm_up: float) -> LRScheduler:
+    """The one-cycle schedule of any number of steps, which reaches `rate` after `warm_up`, a share of them."""
+    if warm_up * steps == 1:  # PyTorch divides by the number of the step on which the warm-up ends
+        warm_up += 1e-6
+    return OneCycleLR(optimizer, rate, steps, pct_start=warm_up)
 
 
 class Training:
@@ -20,7 +28,7 @@ class Training:
         self.network, self.iterations, self.done = network, iterations, 0
         self._optimizer, self._most_gradient = optimizer, most_gradient
         (rate,) = (group["lr"] for group in optimizer.param_groups)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, iterations, pct_start=0.1)
+        self._schedule = one_cycle(optimizer, rate, iterations, warm_up=0.1)
         self._parts: tuple[Any, ...] = network, optimizer, self._schedule
 
     def run(

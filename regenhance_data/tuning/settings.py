@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from regenhance_data.errors import InputError
+from regenhance_data.learning.settings import refuse_training_flags
 
 NAME = "upscaler"  # of its files
 CHANNELS, LAYERS, MINUTES = 24, 5, 8.0  # 27,000 parameters at ×3
@@ -32,5 +33,4 @@ class UpscalerTrainSettings:
         for name, most in (("channels", _MOST_CHANNELS), ("layers", _MOST_LAYERS)):
             if not 1 <= getattr(self, name) <= most:
                 raise InputError(f"--{name} {getattr(self, name)}: expected 1 to {most}")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected at least 0")
+        refuse_training_flags(self.seed)

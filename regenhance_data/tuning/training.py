@@ -33,6 +33,7 @@ from regenhance_data.learning.upscaler import (
     upscale,
     upscaler_training,
 )
+from regenhance_data.tuning.frames import spread
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import NAME, UpscalerTrainSettings
 
@@ -44,6 +45,7 @@ _PIXEL_SHARE = 0.4  # of the time
 _LOOKS = (1, 4)  # validations of each phase
 _DETECTOR_SHARE = 1.0  # what the detector's part of the loss weighs when it begins, against that of the pixels
 _WEIGHED = 8  # frames from which that weight comes
+_TRIED = 32  # frames of which one must give a gradient; one without objects can give none
 _TIMED = 3  # steps of each kind from which their time comes
 _SAVE_EVERY_S = 20.0
 PHASES = ("pixels", "detector")
@@ -98,12 +100,12 @@ def train_upscaler(
     scale = training[0][1].shape[0] // training[0][0].shape[0]
     torch.manual_seed(settings.seed)
     network = SmallUpscaler(scale, settings.channels, settings.layers).to(default_device())
-    refuse_without_gradient(network, training[0], detector)
+    refuse_without_gradient(network, training, detector)
     path = training_state(save_dir)
     state = _kept(path, inputs)
     if state is None:
-        path.unlink(missing_ok=True)
         state = _State(inputs, settings.iterations or _affordable(network, training, judge, detector, settings))
+        path.unlink(missing_ok=True)
     first, second = state.iterations
     tell(
         f"{first} steps on pixels, then {second} with the detector; --iterations {first} {second} repeats this training"
@@ -131,17 +133,21 @@ def _loaded(network: SmallUpscaler, weights: dict[str, torch.Tensor]) -> SmallUp
     return made.eval()
 
 
-def refuse_without_gradient(network: SmallUpscaler, pair: tuple[np.ndarray, np.ndarray], detector: Detector) -> None:
-    """InputError for a detector whose results on a frame do not depend on its pixels in a differentiable way."""
-    lr, hr = (pixels(frame[None]).to(detector.device) for frame in pair)
-    made = network(lr).detach().requires_grad_()
-    lost = unlikeness(detector, made, hr)
-    gradient = torch.autograd.grad(lost, made, allow_unused=True)[0] if lost.requires_grad else None
-    if gradient is None or not gradient.any() or not gradient.isfinite().all():
+def refuse_without_gradient(network: SmallUpscaler, frames: Pairs, detector: Detector) -> None:
+    """InputError for a detector whose results depend on a frame's pixels in a differentiable way in none of some."""
+    if not any(_has_gradient(network, pair, detector) for pair in spread(frames, _TRIED)):
         raise InputError(
             f"--detector {detector.settings.spec}: its results have no gradient in the pixels, so no upscaler can be "
             "trained for it; export it for float pixels, without NMS"
         )
+
+
+def _has_gradient(network: SmallUpscaler, pair: tuple[np.ndarray, np.ndarray], detector: Detector) -> bool:
+    lr, hr = (pixels(frame[None]).to(detector.device) for frame in pair)
+    made = network(lr).detach().requires_grad_()
+    lost = unlikeness(detector, made, hr)
+    gradient = torch.autograd.grad(lost, made, allow_unused=True)[0] if lost.requires_grad else None
+    return gradient is not None and bool(gradient.any() and gradient.isfinite().all())
 
 
 class _Run:

@@ -22,9 +22,9 @@ _MOST_WRAPPERS = 8  # nested in each other; a forged file must not cost more
 
 def read_state_dicts(path: Path) -> list[dict[str, torch.Tensor]]:
     """What the state dict of a network in a checkpoint can be: as it is stored, then with one prefix after the other
-    taken off its names. InputError as `read_checkpoint`.
+    taken off its names; dense. InputError as `read_checkpoint`.
     """
-    state = _tensors(_unwrapped(read_checkpoint(path)))
+    state = {name: value.to_dense() for name, value in _tensors(_unwrapped(read_checkpoint(path))).items()}
     found = [state]
     while prefix := next((p for p in _PREFIXES if any(name.startswith(p) for name in state)), None):
         # a training script's other networks (discriminator, loss) have no such prefix

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from regenhance_data.errors import one_line
 from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.upscalers.base import UnknownNetworkError, UpscalingNetwork
@@ -22,7 +23,7 @@ from regenhance_data.upscalers.settings import UpscalerSettings
 _WIDE = 256  # features from which the authors scale residuals, so that training stays stable
 _FACTORS = {(4,): 2, (9,): 3, (4, 4): 4, (4, 4, 4): 8}  # channels per feature of each upsampling layer: scale
 _DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # of RGB in 0..1; the first layer of a published network subtracts it
-_MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # more than in any published network; a forged file must not allocate more
+_MOST_FEATURES, _MOST_BLOCKS = 1024, 256  # more than in any published network
 
 
 def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
@@ -33,7 +34,7 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     found = read_state_dicts(path)
     weights = next((state for state in found if "head.0.weight" in state), found[0])
     network = edsr_from(weights, str(path))
-    white = 1.0 if torch.allclose(weights["sub_mean.bias"], -torch.tensor(_DIV2K_MEAN), atol=1e-3) else 255.0
+    white = 1.0 if torch.allclose(weights["sub_mean.bias"].float(), -torch.tensor(_DIV2K_MEAN), atol=1e-3) else 255.0
     half = resolve_half(settings.half, supported=True, source=str(path))
     network.to(default_device(), torch.float16 if half else torch.float32).to(memory_format=torch.channels_last)
     name = f"EDSR, {len(network.body) - 1} blocks of {len(weights['head.0.weight'])} features"
@@ -99,9 +100,14 @@ def edsr_from(state: Mapping[str, torch.Tensor], source: str) -> Edsr:
     if scale is None or blocks > _MOST_BLOCKS:
         what = "is an EDSR without an upsampling by 2, 3, 4 or 8 that can be read from its tail"
         raise UnknownNetworkError(f"{source}: {what}")
-    network = Edsr(features, blocks, scale)
+    with torch.device("meta"):  # takes no memory: the names alone of a forged file make a large network
+        network = Edsr(features, blocks, scale)
     _refuse_other_shapes(network, state, source)
-    network.load_state_dict(dict(state))
+    network.to_empty(device="cpu")
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:  # quantised weights
+        raise UnknownNetworkError(f"{source}: is no EDSR in floating point ({one_line(error)})") from None
     return network.eval().requires_grad_(False)
 
 

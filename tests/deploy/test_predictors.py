@@ -39,6 +39,7 @@ from tests.support.videos import cut_in_the_middle
 
 pytestmark = pytest.mark.slow  # a predictor is trained and exported first
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
+MB_NANO = ROOT / "paddleseg_configs" / "mb_nano.yml"
 HEIGHT, WIDTH = 70, 93
 
 
@@ -253,6 +254,32 @@ def test_exports_that_cannot_be_are_refused(made, tmp_path, flags, says):
     words = [str(word) for word in (*made.flags, "--save_dir", tmp_path, *flags)]
     with pytest.raises(InputError, match=says):
         export_onnx.main(export_onnx.make_parser().parse_args(words))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_export_for_another_grid_than_the_network_s_is_refused(tmp_path):
+    dataset = fill_dataset(tmp_path / "data", {"a": 3}, HEIGHT, WIDTH)
+    write_importance(dataset.importance_path("a"), np.random.default_rng(0).random((3, 9, 12)), np.arange(3))
+    make_seg_dataset(dataset, mb_size=8, gap=0)
+    made = SimpleNamespace(flags=["--config", MB_NANO, "--random_weights", "--dataset_root", dataset.root])
+    with pytest.raises(InputError, match=r"for a frame with 9x12 macroblocks; give --opts model\.mb_size=8"):
+        export(made, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*"))
+    export(made, tmp_path / "out", "--opts", "model.mb_size=8")
+    assert load_predictor(tmp_path / "out" / "mb_nano.onnx").predict(np.stack(noise(1, HEIGHT, WIDTH))).shape == (
+        1,
+        9,
+        12,
+    )
+
+
+@pytest.mark.parametrize("scale", ["0", "-0.5", "0.3", "2", "nan"])
+def test_input_scales_that_no_network_has_are_refused(tmp_path, scale):
+    made = SimpleNamespace(flags=["--config", MB_NANO, "--random_weights", "--input_size", 64, 96])
+    with pytest.raises(InputError, match=rf"--input_scale {scale}: expected 1, 0\.5"):
+        export(made, tmp_path, "--input_scale", scale)
+    with pytest.raises(InputError, match=rf"--input_scales {scale}: expected 1, 0\.5"):
+        bench(tmp_path, "--models", "mb_nano", "--input_scales", 1, scale)
     assert not list(tmp_path.iterdir())
 
 

@@ -16,6 +16,7 @@ from regenhance_data.street.scene import render_scene
 from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler
 from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
 from tests.support.detectors import doubles, slope_and_gradient
+from tools import train_builtin_detector, train_builtin_upscaler
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +140,35 @@ def test_weights_that_are_broken_or_missing_are_told_in_one_line(tmp_path):
     for path in (broken, tmp_path / "missing.pt"):
         with pytest.raises(InputError, match=path.name):
             load_street_upscaler(path)
+
+
+def test_weights_of_another_network_are_refused_in_one_line(tmp_path):
+    torch.save({"weights": "none"}, tmp_path / "words.pt")
+    for load, path in (
+        (load_street_detector, UPSCALER_WEIGHTS),
+        (load_street_upscaler, DETECTOR_WEIGHTS),
+        (load_street_upscaler, tmp_path / "words.pt"),
+    ):
+        with pytest.raises(InputError, match=rf"{path.name}: its weights are not of \w+ \(") as refusal:
+            load(path)
+        assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "says"),
+    [
+        (train_builtin_detector, ("--iterations", "0"), "--iterations 0: expected at least 1"),
+        (train_builtin_detector, ("--seed", "-1"), "--seed -1: expected 0 to"),
+        (train_builtin_upscaler, ("--iterations", "-5"), "--iterations -5: expected at least 1"),
+        (train_builtin_upscaler, ("--detector_iterations", "0"), "--detector_iterations 0: expected at least 1"),
+        (train_builtin_upscaler, ("--seed", str(2**64)), "--seed 18446744073709551616: expected 0 to"),
+        (train_builtin_upscaler, ("--detector", str(UPSCALER_WEIGHTS)), "its weights are not of StreetDetector"),
+    ],
+)
+def test_the_commands_refuse_what_cannot_be_trained(tmp_path, command, flags, says):
+    with pytest.raises(InputError, match=says):
+        command.main(command.make_parser().parse_args(["--save_dir", str(tmp_path), "--streets", "1", *flags]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_both_networks_can_be_trained_anew_and_saved(tmp_path):

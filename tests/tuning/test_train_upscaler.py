@@ -156,8 +156,24 @@ def test_a_detector_without_a_gradient_is_refused(data, tmp_path):
         train_upscaler(training, Judge(detector, []), detector, UpscalerTrainSettings(), tmp_path, "")
 
 
+def test_frames_without_objects_say_nothing_of_a_detector_s_gradient(data, detector, tmp_path, monkeypatch):
+    monkeypatch.setattr(detector, "same_rows", False)  # so that it is followed by the overlap of its boxes
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    judge, settings = Judge(detector, []), UpscalerTrainSettings(iterations=(1, 1), channels=4, layers=1)
+    empty = [(np.zeros_like(lr), np.zeros_like(hr)) for lr, hr in training]
+    assert train_upscaler([*empty[:9], training[9]], judge, detector, settings, tmp_path / "some", "").iterations == (
+        1,
+        1,
+    )
+    with pytest.raises(InputError, match="its results have no gradient"):
+        train_upscaler(empty, judge, detector, settings, tmp_path / "none", "")
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"minutes": 0}, {"iterations": (0, 5)}, {"channels": 0}, {"layers": 99}, {"seed": -1}], ids=str
+    "wrong",
+    [{"minutes": 0}, {"iterations": (0, 5)}, {"channels": 0}, {"layers": 99}, {"seed": -1}, {"seed": 2**64}],
+    ids=str,
 )
 def test_flags_out_of_range_are_refused(wrong):
     with pytest.raises(InputError, match=f"--{next(iter(wrong))} "):

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regenhance_data.errors import InputError
 from regenhance_data.upscalers.edsr import Edsr
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -50,6 +51,29 @@ def test_wrapped_and_prefixed_checkpoints_are_opened(kind, networks, folder):
     opens()
 
 
+@pytest.mark.parametrize("kind", ["edsr", "spandrel"])
+def test_weights_in_other_number_formats_make_the_same_network(kind, networks, folder):
+    plain = upscaled(kind, folder / "plain.pth", networks[kind]).astype(int)
+    forms = [torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.double, torch.Tensor.to_sparse]
+    for change, apart in zip(forms, (1, 2, 0, 0), strict=True):
+        made = upscaled(kind, folder / "other.pth", {name: change(value) for name, value in networks[kind].items()})
+        assert np.abs(made - plain).max() <= apart
+
+
+def test_weights_that_no_network_can_take_are_refused_in_one_line(networks, folder):
+    torch.save({name: value.to("meta") for name, value in networks["edsr"].items()}, folder / "meta.pth")
+    with pytest.raises(InputError, match=r"meta\.pth: is no EDSR in floating point"):
+        load_upscaler(UpscalerSettings(f"edsr:{folder / 'meta.pth'}", 3))
+
+
+@pytest.mark.parametrize("spec", ["onnx:{}", "{}"])
+def test_a_half_precision_checkpoint_given_as_another_kind_is_recognised(spec, networks, folder):
+    path = folder / "half.pth"
+    torch.save({name: value.half() for name, value in networks["edsr"].items()}, path)
+    with pytest.raises(InputError, match=f"did you mean edsr:{path}"):
+        load_upscaler(UpscalerSettings(spec.format(path), 3))
+
+
 def test_the_generator_is_taken_and_what_was_trained_beside_it_is_not(networks, folder):
     state = networks["edsr"]
     plain = upscaled("edsr", folder / "plain.pth", state)
@@ -66,8 +90,9 @@ def test_the_averaged_weights_are_taken_where_both_are_there(networks, folder):
     np.testing.assert_array_equal(made, upscaled("edsr", folder / "plain.pth", state))
 
 
+@pytest.mark.parametrize("change", [torch.Tensor.float, torch.Tensor.half, torch.Tensor.bfloat16])
 @pytest.mark.parametrize("white", [1, 255])
-def test_an_edsr_s_range_is_that_of_the_mean_which_it_subtracts(white, folder):
+def test_an_edsr_s_range_is_that_of_the_mean_which_it_subtracts(white, change, folder):
     """A network that repeats pixels: all of its layers but the first and the last are zero."""
     network = Edsr(1, 0, 2)
     mean = torch.tensor([0.4488, 0.4371, 0.4040]) * white
@@ -76,11 +101,11 @@ def test_an_edsr_s_range_is_that_of_the_mean_which_it_subtracts(white, folder):
     for layer, sign in ((network.sub_mean, -1), (network.add_mean, 1)):
         layer.weight.data[:, :, 0, 0] = torch.eye(3)
         layer.bias.data[:] = sign * mean
-    torch.save(network.state_dict(), folder / "ranged.pth")
+    torch.save({name: change(value) for name, value in network.state_dict().items()}, folder / "ranged.pth")
     upscale = load_upscaler(UpscalerSettings(f"edsr:{folder / 'ranged.pth'}", 2))
     assert upscale.read_as == f"EDSR, 0 blocks of 1 features, ×2, RGB 0..{white}"
     made = upscale(FRAMES)[0, 0, 0]
-    np.testing.assert_array_equal(made, [114, 111, 103])  # the mean, whatever the range
+    np.testing.assert_allclose(made, [114, 111, 103], atol=change != torch.Tensor.float)  # the mean, of either range
 
 
 def test_weights_of_one_channel_make_luma(folder):

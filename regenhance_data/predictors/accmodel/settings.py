@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.errors import InputError
+from regenhance_data.learning.settings import refuse_training_flags
 
 NAME = "accmodel"  # of its files
 # Measured on 141 frames of a highway, from random weights. Ranking on the validation frames: 0.681 at a rate of 1e-3,
@@ -30,11 +31,7 @@ class AccModelTrainSettings:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} {getattr(self, name)}: expected at least 1")
-        if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: expected at least 0")
+        refuse_training_flags(self.seed, epochs=self.epochs, batch_size=self.batch_size)
         if not 0 < self.learning_rate <= 1:
             raise InputError(f"--learning_rate {self.learning_rate}: expected more than 0, at most 1")
         if self.threshold is not None and not 0 <= self.threshold < 1:

@@ -18,6 +18,7 @@ from regenhance_data.io.files import write_json
 from regenhance_data.io.images import read_image
 from regenhance_data.io.leftovers import remove_unfinished
 from regenhance_data.io.torch_weights import default_device
+from regenhance_data.learning.loop import one_cycle
 from regenhance_data.metrics.ranking import agreement
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.predictors.accmodel.checkpoint import save_accmodel, start_from
@@ -46,15 +47,16 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
     if settings.pretrained:
         start_from(model.network, settings.pretrained)
     model.to(device).to(memory_format=torch.channels_last)  # a third faster on a CPU
+    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
+    steps = settings.epochs * len(one_size_batches(training.sizes_hw, settings.batch_size, np.random.default_rng(0)))
+    schedule = one_cycle(optimizer, settings.learning_rate, steps, _WARM_UP)
+    weight = torch.tensor(_CLASS_WEIGHTS, device=device)
+
+    # what cannot be trained has been refused by now: files of an earlier training can be removed
     model_path, log_path = settings.save_dir / f"{NAME}.pth", settings.save_dir / "train_log.json"
     for path in (model_path, model_path.with_suffix(".onnx"), model_path.with_suffix(".parity.json"), log_path):
         path.unlink(missing_ok=True)
     remove_unfinished(settings.save_dir)
-
-    optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
-    steps = settings.epochs * len(one_size_batches(training.sizes_hw, settings.batch_size, np.random.default_rng(0)))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.learning_rate, steps, pct_start=_WARM_UP)
-    weight = torch.tensor(_CLASS_WEIGHTS, device=device)
     log: list[dict[str, Any]] = []
     for epoch in range(1, settings.epochs + 1):
         model.train()

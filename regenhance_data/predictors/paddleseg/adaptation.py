@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from regenhance_data.errors import InputError
+from regenhance_data.predictors.paddleseg import networks
 
 # transforms that compute with pixels from 0 to 255 and convert the frame to uint8 or clip it
 _PIXEL_STEPS = {"RandomDistort", "RandomBlur", "RandomNoise", "RandomAffine"}
@@ -44,6 +45,14 @@ def set_levels(config: dict[str, Any], levels: int) -> None:
     for part in ("model", "train_dataset", "val_dataset"):
         config[part]["num_classes"] = levels
     set_class_counts(config, levels)
+
+
+def set_mb_size(config: dict[str, Any], mb_size: int) -> None:
+    """Set the side of a macroblock, in pixels of the network's input, of a network on the grid and of its losses."""
+    config["model"]["mb_size"] = mb_size
+    for loss in _losses(config["loss"]["types"]):
+        if networks.is_grid_loss(loss["type"]):
+            loss["mb_size"] = mb_size
 
 
 def shorten_warmup(config: dict[str, Any], iters: int) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from regenhance_data.console import tell
 from regenhance_data.defaults import MB_SIZE
 from regenhance_data.errors import InputError
 from regenhance_data.predictors.paddleseg import adaptation, networks
-from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.config_file import names_pretrained, read_config, shrink_of
 from regenhance_data.predictors.paddleseg.pieces import Transforms, name_losses, reason
 
 # what PaddleSeg raises for a config that it cannot use
@@ -56,14 +56,16 @@ class PredictorConfig:
             for key in ("train_dataset", "val_dataset"):
                 if self.seg.dic[key]["type"] != "Dataset":
                     raise InputError(f"{path}: {key} is a {self.seg.dic[key]['type']}, expected type Dataset")
-            self.num_classes = int(self.seg.dic["train_dataset"]["num_classes"])
-            if self.num_classes < 2 or min(self.seg.batch_size, self.seg.iters) < 1:
-                raise InputError(f"{path}: needs num_classes >= 2 and batch_size, iters >= 1")
+            for name in ("batch_size", "iters"):
+                self._refuse_not_whole(name, self.seg.dic.get(name))
+            self.num_classes = self.seg.dic["train_dataset"]["num_classes"]
+            self._refuse_not_whole("num_classes", self.num_classes, least=2)
             self.pretrained = _pop_pretrained(self.seg.dic["model"])
             adaptation.refuse_other_channels(self.seg.dic, path)
             adaptation.refuse_pixel_steps_after_normalize(self.seg.dic, path)
             adaptation.set_class_counts(self.seg.dic)
-            self._shrink_macroblocks()
+            if self.is_on_grid:
+                self._set_macroblocks()
         except _CONFIG_ERRORS as error:
             raise InputError(f"{path}: PaddleSeg refuses this config ({reason(error)})") from None
         self._opts = overrides.get("opts") or []
@@ -76,7 +78,7 @@ class PredictorConfig:
     @property
     def asks_for_pretrained(self) -> bool:
         """Whether --opts names pretrained weights; those of the YAML are a default."""
-        return any("pretrained=" in opt for opt in self._opts)
+        return names_pretrained(self._opts)
 
     def follow_levels(self, levels: int, source: Path) -> None:
         """Set every num_classes to the number of levels that `source` records, unless --opts has set it; tells so."""
@@ -102,13 +104,16 @@ class PredictorConfig:
         if mb_size % self.shrink:
             raise InputError(f"--input_scale 1/{self.shrink}: macroblocks of {mb_size} pixels are cut by it")
 
-    def _shrink_macroblocks(self) -> None:
-        """Convert each `mb_size` from pixels of the frame to pixels of the network's input."""
-        for component in (self.seg.dic["model"], *self.seg.dic["loss"]["types"]):
-            if networks.has_mb_size(component["type"]):
-                size = int(component.get("mb_size", MB_SIZE))
-                self.refuse_cut_macroblocks(size)
-                component["mb_size"] = size // self.shrink
+    def _set_macroblocks(self) -> None:
+        """Give the network and its losses the model's `mb_size`, in pixels of the network's input, not of the frame."""
+        size = self.seg.dic["model"].get("mb_size", MB_SIZE)
+        self._refuse_not_whole("model.mb_size", size)
+        self.refuse_cut_macroblocks(size)
+        adaptation.set_mb_size(self.seg.dic, size // self.shrink)
+
+    def _refuse_not_whole(self, name: str, value: Any, least: int = 1) -> None:
+        if type(value) is not int or value < least:
+            raise InputError(f"{self.path}: {name} is {value!r}, expected a whole number of at least {least}")
 
     def build(self, component: str) -> Any:
         """The `model`, `loss` or `optimizer` that the config names. InputError where PaddleSeg cannot build it."""

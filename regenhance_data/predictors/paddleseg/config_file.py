@@ -1,5 +1,6 @@
 """A PaddleSeg YAML with its _base_ files, read without Paddle."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,14 @@ def pretrained_sources(path: Path) -> dict[str, str]:
     return {part: source for part, source in named.items() if isinstance(source, str) and source}
 
 
-def shrink_of(input_scale: float) -> int:
-    """The whole number that --input_scale is one over. InputError where it is none."""
+def names_pretrained(opts: Sequence[str] | None) -> bool:
+    """Whether --opts names pretrained weights."""
+    return any("pretrained=" in opt for opt in opts or ())
+
+
+def shrink_of(input_scale: float, flag: str = "--input_scale") -> int:
+    """The whole number that the flag's value is one over. InputError where it is none."""
     shrink = round(1 / input_scale) if 1 / MOST_MB_SIZE <= input_scale <= 1 else 0
     if not shrink or abs(input_scale * shrink - 1) > 0.01:
-        raise InputError(f"--input_scale {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
+        raise InputError(f"{flag} {input_scale:g}: expected 1, 0.5, 0.25 or another 1 over a whole number")
     return shrink

@@ -81,7 +81,7 @@ class MacroblockLoss(nn.Layer):
 
     Cross-entropy alone treats levels as unordered: it does not prefer level 5 to level 9 where 4 is right. Logits
     [N, K, rows, cols] and labels int64 [N, H, W] → a scalar; a macroblock has the level of its middle pixel, ignored
-    ones do not count.
+    ones do not count. ValueError for logits of another grid.
     """
 
     def __init__(self, mb_size: int = 16, order: float = 1.0, ignore_index: int = IGNORED_LEVEL) -> None:
@@ -90,6 +90,8 @@ class MacroblockLoss(nn.Layer):
 
     def forward(self, logits: Any, labels: Any, semantic_weights: Any = None) -> Any:
         levels, rows, cols = logits.shape[1:]
+        if [rows, cols] != [-(-size // self.mb_size) for size in labels.shape[1:]]:
+            raise ValueError(f"logits of {rows}x{cols} are not one for each macroblock; take a network on the grid")
         down, right = (
             (paddle.arange(count) * self.mb_size + self.mb_size // 2).clip(max=size - 1)
             for count, size in zip((rows, cols), labels.shape[1:], strict=True)

@@ -65,7 +65,6 @@ def is_on_grid(model_type: str) -> bool:
     return any(network.is_on_grid for network in NETWORKS.values() if network.model_type == model_type)
 
 
-def has_mb_size(component: str) -> bool:
-    """Whether this network or loss has an `mb_size`, in pixels of the network's input."""
-    on_grid = (network for network in NETWORKS.values() if network.is_on_grid)
-    return any(component in (network.model_type, *network.grid_losses) for network in on_grid)
+def is_grid_loss(loss_type: str) -> bool:
+    """Whether losses of this class have an `mb_size`, in pixels of the network's input."""
+    return any(loss_type in network.grid_losses for network in NETWORKS.values())

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from regenhance_data.errors import InputError
+from regenhance_data.learning.settings import refuse_training_flags
 from regenhance_data.predictors.paddleseg.checkpoints import WEIGHTS, complete_checkpoints
 
 
@@ -38,7 +39,8 @@ class TrainSettings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        minimum = {"seed": 0, "save_interval": 1, "log_iters": 1, "num_workers": 0, "accumulate_steps": 1}
+        refuse_training_flags(self.seed)
+        minimum = {"save_interval": 1, "log_iters": 1, "num_workers": 0, "accumulate_steps": 1}
         minimum |= {"early_stop_intervals": 1} if self.early_stop_intervals is not None else {}
         for name, least in minimum.items():
             if getattr(self, name) < least:

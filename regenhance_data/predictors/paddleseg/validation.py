@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,21 @@ def level_probabilities(model: Any, images: Any, config: PredictorConfig, grid: 
         raise NotFiniteError(f"{config.path}: its network outputs NaN; take an earlier checkpoint, or train again")
     if probabilities.shape[-2:] == grid.shape:
         return probabilities.astype(np.float64)
-    if probabilities.shape[-2:] != tuple(images.shape[-2:]):
-        rows, cols = grid.shape
-        raise InputError(
-            f"{config.path}: outputs {probabilities.shape[-2]}x{probabilities.shape[-1]} values for a frame with "
-            f"{rows}x{cols} macroblocks; give --opts model.mb_size={grid.mb_size}, and the same mb_size to its loss"
-        )
-    height, width = probabilities.shape[-2:]
+    height, width = images.shape[-2:]
+    refuse_another_grid(config.path, probabilities.shape[-2:], (height, width), grid)
     return MacroblockGrid(height, width, grid.mb_size // config.shrink).mean(probabilities)
+
+
+def refuse_another_grid(
+    config: Path, output_hw: tuple[int, ...], image_hw: tuple[int, ...], grid: MacroblockGrid
+) -> None:
+    """InputError where the output of a config's network has neither the size of its input nor that of the grid."""
+    if output_hw not in (image_hw, grid.shape):
+        (height, width), (rows, cols) = output_hw, grid.shape
+        raise InputError(
+            f"{config}: outputs {height}x{width} values for a frame with {rows}x{cols} macroblocks; give --opts "
+            f"model.mb_size={grid.mb_size}"
+        )
 
 
 def validate(

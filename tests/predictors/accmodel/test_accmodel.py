@@ -106,6 +106,13 @@ def test_one_seed_gives_one_model(made, tmp_path):
     assert (tmp_path / "a" / "train_log.json").read_bytes() == (tmp_path / "b" / "train_log.json").read_bytes()
 
 
+def test_a_training_whose_warm_up_is_one_step_is_taken_to_its_end(tmp_path):
+    dataset = bright_dataset(tmp_path / "data", 6)
+    assert len(dataset.split_frames("train")) == 4  # one batch
+    train_on(dataset, tmp_path / "run", epochs=5)
+    assert len(json.loads((tmp_path / "run" / "train_log.json").read_text())) == 5
+
+
 def test_frames_of_several_sizes_train_together(tmp_path):
     dataset = bright_dataset(tmp_path)
     write_image(dataset.root / "origin_images" / "b" / "000000.png", noise(1, 40, 50)[0])

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,6 +60,34 @@ def test_the_loss_prefers_the_level_beside_to_one_far_off_and_leaves_ignored_mac
     labels[:, :16] = IGNORED_LEVEL
     mixed = paddle.concat([far[:, :, :1], near[:, :, 1:]], axis=2)
     assert float(MacroblockLoss()(mixed, labels)) == pytest.approx(float(MacroblockLoss()(near, labels)), rel=1e-4)
+
+
+def test_the_loss_refuses_logits_of_pixels():
+    with pytest.raises(ValueError, match="logits of 32x48 are not one for each macroblock"):
+        MacroblockLoss()(paddle.rand([1, 10, 32, 48]), paddle.zeros([1, 32, 48], "int64"))
+
+
+ALONE = {"types": [{"type": "MacroblockLoss"}], "coef": [1]}
+MIXED = {
+    "types": [{"type": "MixedLoss", "losses": [{"type": "MacroblockLoss", "mb_size": 32}], "coef": [1]}],
+    "coef": [1],
+}
+
+
+@pytest.mark.parametrize("loss", [ALONE, MIXED], ids=["alone", "mixed"])
+@pytest.mark.parametrize(("mb_size", "scale"), [(8, 1), (32, 1), (16, 0.5), (32, 0.5)])
+def test_the_loss_of_a_config_reads_labels_where_the_network_of_its_model_has_macroblocks(
+    tmp_path, loss, mb_size, scale
+):
+    path = tmp_path / "nano.yml"
+    path.write_text(yaml.safe_dump({"_base_": str(CONFIG), "loss": {"_inherited_": False, **loss}}))
+    config = PredictorConfig(path, scale, opts=[f"model.mb_size={mb_size}"])
+    grid = MacroblockGrid(70, 93, int(mb_size * scale))
+    levels = level_maps(*grid.shape)
+    assert config.build("model")(paddle.rand([2, 3, 70, 93]))[0].shape == [2, 10, *grid.shape]
+    right = F.one_hot(paddle.to_tensor(levels), 10).transpose([0, 3, 1, 2]) * 40
+    (built,) = config.build("loss")["types"]
+    assert float(paddle.to_tensor(built(right, paddle.to_tensor(grid.spread(levels)))).sum()) < 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,12 @@ KINDS = {  # what a loss gets, see TinyPixels
     "PointCrossEntropyLoss": "t",
     "SECrossEntropyLoss": "c",
 }
-REFUSED = {  # they are for other tasks: two classes, distillation, regression, masks of objects
+REFUSED = {  # they are for other tasks: two classes, distillation, regression, masks of objects, macroblocks
     "DistillCrossEntropyLoss": "missing 1 required positional argument",
     "FocalLoss": "The channel of logit should be 2",
     "L1Loss": "L1Loss",
     "MSELoss": "MSELoss",
+    "MacroblockLoss": "loss.types[0] (MacroblockLoss): logits of 70x93 are not one for each macroblock",
     "MaskFormerLoss": "MaskFormerLoss",
     "SemanticConnectivityLoss": "gives no gradient",
 }
@@ -128,6 +129,24 @@ def normalize_then(*steps):
 )
 def test_what_a_piece_raises_when_it_is_used_is_one_line_with_the_configs_name(refusal, tmp_path, changes, says):
     assert says in refusal(write_config(tmp_path / "odd.yml", **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "flags", "says"),
+    [
+        ({"batch_size": 8.0}, (), "batch_size is 8.0, expected a whole number of at least 1"),
+        ({"iters": True}, (), "iters is True, expected"),
+        ({"iters": None}, (), "iters is None, expected"),
+        ({}, ("--opts", "batch_size=3.5"), "batch_size is 3.5, expected"),
+        ({}, ("--opts", "iters=many"), "iters is 'many', expected"),
+        ({}, ("--opts", "batch_size=0"), "batch_size is 0, expected"),
+        ({"train_dataset": {"num_classes": 10.0}}, (), "num_classes is 10.0, expected a whole number of at least 2"),
+        ({"model": {"type": "MbNano", "mb_size": 8.5}}, (), "model.mb_size is 8.5, expected"),
+    ],
+    ids=str,
+)
+def test_numbers_of_a_config_that_must_be_whole_are_refused_where_they_are_not(refusal, tmp_path, changes, flags, says):
+    assert says in refusal(write_config(tmp_path / "odd.yml", **changes), *flags)
 
 
 @manager.TRANSFORMS.add_component
