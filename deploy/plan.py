@@ -71,7 +71,7 @@ def make_parser() -> argparse.ArgumentParser:
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--target_fps", type=float, metavar="F", help="frames a second of each camera")
     target.add_argument("--target_f1", metavar="X", help="least score, or a share of the best one: 95%%")
-    add("--cameras", type=int, default=1, help="how many cameras the loop runs on")
+    add("--cameras", type=int, default=1, help="how many cameras the loop runs on; with --check, as planned")
     add("--budgets", nargs="+", type=float, default=BUDGETS, help="shares of macroblocks to choose from")
     add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
     add("--split", choices=(*SPLITS, "all"), help="which frames (default: val; for --check test)")
@@ -79,7 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--max_frames", type=int, default=60, help="the first frames of each clip")
     add("--check", type=Path, metavar="PLAN", help="no search: measure what a plan.json chose, on other frames")
     add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
-    add("--threads", type=int, help="threads of each engine (default: its own choice)")
+    add("--threads", type=int, help="threads of each engine (default: its own choice; with --check, as planned)")
     add_upscaler_flags(parser)
     add_detector_arguments(parser)
     return parser

@@ -101,13 +101,13 @@ def main(args: argparse.Namespace) -> None:
 
     cameras = cameras_from(args, plan)
     wanted = wanted_from(args, args.cameras is not None or len(cameras) > 1)
-    refuse_overwriting_sources(args, cameras)
+    refuse_overwriting_sources(args.save_dir, wanted, cameras)
     live = any(camera.is_live for camera in cameras)
     if args.seconds is not None and not (live and 0 < args.seconds < float("inf")):
         raise InputError("--seconds is a time above 0, and for live cameras; of files, --max_frames sets the end")
     metrics = metrics_served(args)
     predictor = load_predictor(args.predictor, args.backend, args.threads)  # first: it says which cameras fit
-    with sources_of(args, plan, cameras) if live else nullcontext() as sources:
+    with sources_of(args, plan, cameras, wanted) if live else nullcontext() as sources:
         infos = sources.connect() if sources else {one.id: inspect_video(Path(one.source)) for one in cameras}
         for camera in cameras:
             if camera.id in infos:
@@ -127,25 +127,25 @@ def cameras_from(args: argparse.Namespace, plan: "Plan") -> "list[Camera]":
     return cameras
 
 
-def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]") -> "Sources":
+def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]", wanted: "Wanted") -> "Sources":
     """What reads cameras of which some are live, and their file when it changes."""
     from deploy.online.sources import Sources
 
     def read_again() -> "list[Camera]":
         changed = cameras_from(args, plan)
-        refuse_overwriting_sources(args, changed)
+        refuse_overwriting_sources(args.save_dir, wanted, changed)
         return changed
 
     return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, read_again)
 
 
-def refuse_overwriting_sources(args: argparse.Namespace, cameras: "list[Camera]") -> None:
+def refuse_overwriting_sources(folder: Path, wanted: "Wanted", cameras: "list[Camera]") -> None:
     """InputError where a recording would be overwritten, or removed as a result of an earlier run."""
     from deploy.online.outputs import earlier_files
     from deploy.online.sinks.registry import file_names
 
-    names = file_names(wanted_from(args, len(cameras) > 1).files, [one.id for one in cameras])
-    results = [*(args.save_dir / name for name in names), *earlier_files(args.save_dir)]
+    names = file_names(wanted.files, [one.id for one in cameras])
+    results = [*(folder / name for name in names), *earlier_files(folder)]
     refuse_overwriting([Path(one.source) for one in cameras if not one.is_live], results)
 
 

@@ -64,6 +64,21 @@ def test_a_signal_ends_a_command_whatever_it_does(work, number, code):
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("needs_s", "ending"), [(6, "completed"), (60, "interrupted")])
+def test_a_command_may_ask_for_longer_to_complete_its_results(needs_s, ending):
+    process = started(f"""
+    try: begin(); time.sleep(100)
+    except KeyboardInterrupt:
+        cli.lengthen_grace(8); time.sleep({needs_s}); raise KeyboardInterrupt("completed")""")
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1].endswith(f": {ending}")
+    assert time.monotonic() - began < 40
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_the_work_ends_a_command_without_a_word(number):
     process = started("    import atexit; atexit.register(time.sleep, 60); atexit.register(begin)")

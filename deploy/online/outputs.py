@@ -1,6 +1,5 @@
 """What a run of the loop writes and sends: detections, annotated videos, run.json."""
 
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -10,10 +9,11 @@ from deploy.online.metrics import Metrics
 from deploy.online.rounds import Round
 from deploy.online.run_record import RunRecord
 from deploy.online.sinks.json_lines import LINES
-from deploy.online.sinks.registry import Sinks, file_names, is_file_name
+from deploy.online.sinks.registry import SINKS, Sinks, file_names, is_file_name
 from deploy.online.sinks.settings import SinkSettings
 from deploy.online.tracking import Tracks
 from deploy.online.watch import Watch
+from regenhance_data.dataset.staging import remove_folder
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_json
 
@@ -47,8 +47,9 @@ class RunOutputs:
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
             _remove_earlier(self._settings.folder, not self._settings.wanted.append)
-            wanted = self._settings.wanted
-            write_json(self._settings.folder / _RUNNING, {"files": file_names(wanted.files, [])})
+            kinds = [kind for kind in self._settings.wanted.files if not SINKS[kind].is_complete]
+            names = file_names(kinds, self._settings.rates)
+            write_json(self._settings.folder / _RUNNING, {"files": names})
             self.sinks = Sinks(self._settings)
             opened.callback(self.sinks.close)
             if self._metrics:
@@ -87,7 +88,8 @@ class RunOutputs:
             self._watch.close(at_once=interrupted)
         folder = self._settings.folder
         about = self._record.summary(failed, interrupted, self.sinks.threads)
-        write_json(folder / RUN, about | {"files": [path.name for path in made]})
+        names = file_names(self._settings.wanted.files, self._record.cameras)
+        write_json(folder / RUN, about | {"files": [name for name in names if (folder / name).exists()]})
         (folder / _RUNNING).unlink()
         return [*made, folder / RUN]
 
@@ -98,7 +100,10 @@ def earlier_files(folder: Path) -> list[Path]:
     for record in (folder / RUN, folder / _RUNNING):
         with suppress(InputError):  # there is none
             ran = read_json(record)
-            listed = ran.get("files") if isinstance(ran, dict) else None
+            ran = ran if isinstance(ran, dict) else {}
+            listed, cameras = ran.get("files"), ran.get("cameras")
+            if listed is None and isinstance(cameras, dict):  # earlier versions list none
+                listed = file_names(SINKS, cameras)
             names += filter(is_file_name, listed if isinstance(listed, list) else ())
     return [folder / name for name in dict.fromkeys(names)]
 
@@ -106,8 +111,11 @@ def earlier_files(folder: Path) -> list[Path]:
 def _remove_earlier(folder: Path, lines_too: bool) -> None:
     for path in earlier_files(folder):
         if path.is_dir():
-            shutil.rmtree(path)
+            remove_folder(path)
         elif path.name != LINES or lines_too:
             path.unlink(missing_ok=True)
+        if path.parent != folder:
+            with suppress(OSError):  # there are others in it
+                path.parent.rmdir()
     for name in (RUN, _RUNNING):
         (folder / name).unlink(missing_ok=True)

@@ -71,7 +71,7 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
     source: a URL or a device. beat: called each time that a library has returned. Ends with an InputError alone, which
     names the source without its credentials.
     """
-    shown, has_come = redacted(source), False
+    shown, has_come, waited_s = redacted(source), False, patience.open_s
     try:
         _refuse_unknown_host(source)
         if source.endswith(LISTENS):
@@ -79,6 +79,7 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
         beat()
         with _open(source, patience) as container:
             beat()
+            waited_s = patience.read_s
             stream = _pictures_of(shown, container)
             info = None
             frames = _frames(shown, container, stream, patience, beat)
@@ -94,7 +95,7 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
     except (av.FFmpegError, OSError, ValueError) as error:
         if has_come:
             raise InputError(f"{shown}: its stream broke off, or nothing came for {patience.read_s:g} s") from None
-        raise _in_words(shown, source, error, patience) from None
+        raise _in_words(shown, source, error, waited_s) from None
 
 
 def _refuse_unknown_host(source: str) -> None:
@@ -186,14 +187,14 @@ def _in_real_time(frames: Iterator[av.VideoFrame], most_s: float, beat: Callable
         yield frame
 
 
-def _in_words(shown: str, source: str, error: Exception, patience: Patience) -> InputError:
+def _in_words(shown: str, source: str, error: Exception, waited_s: float) -> InputError:
     """What is wrong, in one line; a library's own words have the URL in them."""
     if isinstance(error, _PASSWORD):
         return PasswordRefused(f"{shown}: the user or the password is refused; write {_CREDENTIALS}")
     if isinstance(error, TimeoutError | av.error.ExitError):
         if source.endswith(LISTENS):
             return NobodyPushed(f"{shown}: nobody has pushed a stream to it; start the one that does")
-        return InputError(f"{shown}: no answer for {patience.open_s:g} s; is the camera on, and the address right?")
+        return InputError(f"{shown}: no answer for {waited_s:g} s; is the camera on, and the address right?")
     if source.startswith("/") and isinstance(error, OSError):
         return InputError(f"{shown}: {error.strerror}; is the device connected and free, and may this user read it?")
     is_unread = isinstance(error, av.error.InvalidDataError | av.error.ArgumentError)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.rounds import EnhancedFrame, OfShot
 from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
 
@@ -22,18 +22,16 @@ class Tracks:
         except ImportError:
             raise InputError('--track: norfair is not installed; pip install "regenhance-kit[online]"') from None
         self._norfair: Any = norfair
-        self._trackers: dict[str, Any] = {}
+        self._tracker_of = OfShot(self._tracker)
         self._last_s: dict[str, float] = {}
 
-    def _tracker_of(self, camera: str) -> Any:
-        if camera not in self._trackers:
-            self._trackers[camera] = self._norfair.Tracker(
-                distance_function="iou",
-                distance_threshold=1 - LEAST_IOU,
-                initialization_delay=0,
-                hit_counter_max=_FOR_EVER,
-            )
-        return self._trackers[camera]
+    def _tracker(self) -> Any:
+        return self._norfair.Tracker(
+            distance_function="iou",
+            distance_threshold=1 - LEAST_IOU,
+            initialization_delay=0,
+            hit_counter_max=_FOR_EVER,
+        )
 
     def assign(self, item: EnhancedFrame) -> list[int | None]:
         """The track of each detection in the next frame of a camera, from 1; None for class maps.
@@ -49,10 +47,10 @@ class Tracks:
                 zip(found.boxes.astype(np.float64), found.scores.tolist(), found.labels.tolist(), strict=True)
             )
         ]
-        tracker, last_s = self._tracker_of(camera), self._last_s.get(camera, now_s)
+        tracker, last_s = self._tracker_of(item.frame), self._last_s.get(camera, now_s)
         self._last_s[camera] = now_s
         since_s = min(last_s, now_s - MOST_MISSED_S) - 1e-3  # time stamps are rounded
-        tracker.tracked_objects = [one for one in tracker.tracked_objects if since_s <= _found_s(one) <= now_s]
+        tracker.tracked_objects = [one for one in tracker.tracked_objects if _found_s(one) >= since_s]
         tracks: list[int | None] = [None] * len(detections)
         for tracked in tracker.update(detections):
             tracked.hit_counter = _FOR_EVER

@@ -14,7 +14,7 @@ The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) i
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -171,10 +171,9 @@ class Dataset:
         digits, else 0, 1, …
         """
         directory = self.root / folder / clip
-        names = [p.name for p in directory.iterdir() if _is_image(p)] if directory.is_dir() else []
-        names.sort(key=in_natural_order)
+        names = in_order(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
         stems = [n.rpartition(".")[0] for n in names]
-        if all(s.isdecimal() and s.isascii() and len(s) < 12 for s in stems):
+        if _are_numbers(names):
             return sorted((Frame(clip, int(s), n) for s, n in zip(stems, names, strict=True)), key=lambda f: f.number)
         return [Frame(clip, i, n) for i, n in enumerate(names)]
 
@@ -266,9 +265,21 @@ def _relative(folder: str, frame: Frame) -> str:
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
 
 
-def in_natural_order(name: str) -> tuple[list[str | int], str]:
-    """A key that sorts names by the numbers in them, as people number files, and by name where these are equal."""
-    return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))], name
+def in_order(names: Iterable[str]) -> list[str]:
+    """File names sorted by the numbers in them, as people number files; by letters where all are nothing but numbers,
+    which frames have for their own.
+    """
+
+    def key(name: str) -> tuple[list[str | int], str]:
+        return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))], name
+
+    names = list(names)
+    return sorted(names) if _are_numbers(names) else sorted(names, key=key)
+
+
+def _are_numbers(names: Iterable[str]) -> bool:
+    stems = [name.rpartition(".")[0] for name in names]
+    return all(stem.isdecimal() and stem.isascii() and len(stem) < 12 for stem in stems)
 
 
 def _is_image(path: Path) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from regenhance_data.console import warn
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.importance_import import read_importance_file
-from regenhance_data.dataset.staleness import refuse_stale_importance
+from regenhance_data.dataset.staleness import refuse_stale_importance, refuse_stale_labels
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import digest, sha256
@@ -28,7 +28,18 @@ class ImportanceSource:
 
     def label_digest(self) -> str:
         """A digest of what the labels of the clip depend on besides their settings."""
-        return digest([self.file_digest, self.grid.height, self.grid.width, self.grid.mb_size])
+        return _label_digest(self.file_digest, self.grid)
+
+
+def _label_digest(file_digest: str, grid: MacroblockGrid) -> str:
+    return digest([file_digest, grid.height, grid.width, grid.mb_size])
+
+
+def refuse_labels_of_other_importance(dataset: Dataset, clip: str) -> None:
+    """InputError where the labels of a clip were not made from the importance that lies there."""
+    path = dataset.importance_path(clip)
+    if path.is_file():
+        refuse_stale_labels(dataset, clip, _label_digest(sha256(path), dataset.grid(clip)))
 
 
 def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: int) -> ImportanceSource:
@@ -59,7 +70,10 @@ def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: i
         raise InputError(f"{path}: has importance {what}; make it again with tools/make_importance.py")
     if len(listed) < len(frames):
         warn(f"{path}: {len(frames) - len(listed)} of {len(frames)} frames have no importance and get no label")
-    return ImportanceSource({number: by_number[number] for number in sorted(listed)}, grid, blocks, sha256(path))
+    file_digest, names = sha256(path), [frame.name for frame in frames]
+    if file is not None and names != sorted(names):  # earlier versions took them by letters: labels of then are stale
+        file_digest = digest([file_digest, names])
+    return ImportanceSource({number: by_number[number] for number in sorted(listed)}, grid, blocks, file_digest)
 
 
 def _imported(file: Path, dataset: Dataset, clip: str, frames: list[Frame]) -> tuple[np.ndarray, np.ndarray]:

@@ -63,12 +63,11 @@ def path_inside(name: str, root: Path, where: str) -> str:
     pure = PurePosixPath(name)
     try:
         place, base = (root / name).resolve(), root.resolve()
+        if pure.is_absolute():
+            roots = [one for one in (root.absolute(), base) if pure.is_relative_to(one)]
+            pure = pure.relative_to(roots[0]) if roots else PurePosixPath(place.relative_to(base))
         linked = [(root / folder).resolve() for folder in _MAY_BE_LINKS if folder in pure.parts[:1]]
         leads_out = not any(place.is_relative_to(one) for one in (base, *linked))
-        if pure.is_absolute() and not leads_out:
-            pure = next(
-                (pure.relative_to(one) for one in (root.absolute(), base) if pure.is_relative_to(one)), None
-            ) or (PurePosixPath(place.relative_to(base)))
     except (ValueError, OSError, RuntimeError):  # a null character; a link to itself
         leads_out = True
     if leads_out or ".." in pure.parts:

@@ -30,7 +30,7 @@ from regenhance_data.dataset.folder import (
     SR_IMAGES,
     Dataset,
     Frame,
-    in_natural_order,
+    in_order,
 )
 from regenhance_data.dataset.importance_file import ImportanceFile
 from regenhance_data.dataset.records import ClipRecord, DatasetRecord, ImportanceRecord
@@ -46,9 +46,9 @@ _END_BYTES = 64  # of a PNG without text or time stamps, these hold the checksum
 # --- images --------------------------------------------------------------------------------------------------------
 def fingerprint(dataset: Dataset, folder: str, clip: str) -> str:
     """A hash of the names and contents of a clip's images in `folder`; it changes when they change."""
-    images = dataset.images(folder, clip)
-    images.sort(key=lambda path: in_natural_order(path.name))  # that of the frames, whose numbers follow from it
-    return digest([(path.name, path.stat().st_size, _image_digest(path)) for path in images])
+    images = {path.name: path for path in dataset.images(folder, clip)}
+    paths = [images[name] for name in in_order(images)]  # of which the numbers of frames follow
+    return digest([(path.name, path.stat().st_size, _image_digest(path)) for path in paths])
 
 
 def _image_digest(path: Path) -> str:

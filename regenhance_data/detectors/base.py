@@ -18,6 +18,7 @@ from regenhance_data.io.torch_weights import default_device
 # Frames that go through the network in one batch: enough to fill a GPU with 1080p frames, while two CPU cores gain
 # nothing from more than one frame and each costs memory.
 BATCH = 4
+_MANY = 1000  # candidates, from which NMS in NumPy takes longer than torchvision's takes to import
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,11 @@ class BoxDetector(Detector):
         return self._suppressed(candidates.subset(counts & ~is_large))
 
     def _suppressed(self, found: FilteredDetections) -> FilteredDetections:
-        # not torchvision's, which keeps the same ones: its import takes as long as that of all of PyTorch
+        if len(found.rows) > _MANY:
+            from torchvision.ops import batched_nms
+
+            return found.subset(batched_nms(found.boxes, found.scores, found.labels, self.settings.iou_threshold))
+        # not torchvision's, which keeps the same ones on a CPU: its import takes as long as that of all of PyTorch
         boxes, scores, labels = (values.cpu().numpy() for values in (found.boxes, found.scores, found.labels))
         kept = not_suppressed(boxes, scores, labels, self.settings.iou_threshold)
         return found.subset(torch.from_numpy(kept).to(found.boxes.device))

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from regenhance_data import plots
 from regenhance_data.console import tell, text_table
-from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, LR_FRAMES, Dataset
+from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BoxDetector, Detector
 from regenhance_data.errors import InputError
@@ -141,7 +141,10 @@ def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
     frames = [frame for frame in every if dataset.path(HR_IMAGES, frame).is_file()] or every
     if len(frames) < len(every):
         tell(f"{dataset.root}: {len(every) - len(frames)} of {len(every)} frames have no original and are left out")
-    folders = [name for name in HR_FOLDERS if all(dataset.path(name, frame).is_file() for frame in frames)]
+    found = {name: sum(dataset.path(name, frame).is_file() for frame in frames) for name in HR_FOLDERS}
+    folders = [name for name, count in found.items() if count == len(frames)]
+    if 0 < found[SR_IMAGES] < len(frames):
+        tell(f"{dataset.root / SR_IMAGES}: lacks {len(frames) - found[SR_IMAGES]} frames and is not looked at")
     for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, min(count, len(frames)))}):
         frame = frames[index]
         lr = dataset.read(LR_FRAMES, frame)

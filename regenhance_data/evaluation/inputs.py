@@ -114,11 +114,14 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
 def warn_of_learnt_frames(dataset: Dataset, frames: Sequence[Frame]) -> None:
     """Say how many of the frames that are evaluated what was trained on this dataset has learnt from."""
     lists = [name for name in ("train", "val") if (dataset.root / f"{name}.txt").is_file()]
-    learnt = {frame for name in lists for frame in dataset.split_frames(name)}.intersection(frames)
-    if learnt:
+    of_list = {name: set(dataset.split_frames(name)).intersection(frames) for name in lists}
+    of_list = {name: found for name, found in of_list.items() if found}
+    if of_list:
+        static = ", and the static map," if "train" in of_list else ""
         warn(
-            f"{len(learnt)} of {len(frames)} frames are of {' and '.join(f'{name}.txt' for name in lists)}: predictors "
-            "that were trained on them, and the static map, score better here than on new frames; see --split"
+            f"{sum(map(len, of_list.values()))} of {len(frames)} frames are of "
+            f"{' and '.join(f'{name}.txt' for name in of_list)}: predictors that were trained with them{static} score "
+            "better here than on new frames; see --split"
         )
 
 

@@ -63,7 +63,8 @@ def _hr_hw(dataset: Dataset, clip: str) -> tuple[int, int]:
 def _refuse_other_numbers(path: Path, truth: Collection[int], dataset: Dataset, clip: str) -> None:
     """InputError where frames of a sampled clip are numbered as in its video."""
     record, last = dataset.record.clips.get(clip, ClipRecord()), dataset.frames(clip)[-1].number
-    if ((record.every or 1) > 1 or record.fps is not None) and max(truth, default=0) > last:
+    is_sampled = (record.every or 1) > 1 or record.fps is not None
+    if is_sampled and record.max_frames is None and max(truth, default=0) > last:
         raise InputError(
             f"{path}: has frame {max(truth)}, the clip ends with {last}: only some frames of its video were extracted; "
             f"number them as the files in {dataset.root / LR_FRAMES / clip}"

@@ -329,8 +329,9 @@ def refuse_overwriting(inputs: Iterable[Path], results: Iterable[Path]) -> None:
     """InputError, before anything is written, where a command's result would take the place of one of its inputs."""
     places = {path.resolve() for path in results}
     for path in inputs:
-        if path.resolve() in places:
-            raise InputError(f"{path}: a result would be written over it; give another --save_dir")
+        with suppress(OSError, RuntimeError, ValueError):  # a link to itself, a null character: no file
+            if path.resolve() in places:
+                raise InputError(f"{path}: a result would be written over it; give another --save_dir")
 
 
 def others_like(path: Path) -> str:

@@ -7,10 +7,9 @@ import numpy as np
 
 from regenhance_data.console import progress, warn
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.dataset.importance_source import importance_source
+from regenhance_data.dataset.importance_source import refuse_labels_of_other_importance
 from regenhance_data.dataset.label_png import read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
-from regenhance_data.dataset.staleness import refuse_stale_labels
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
@@ -31,8 +30,7 @@ class Samples:
             raise InputError(f"{dataset.root / list_name}.txt: lists no frames; make it with tools/make_seg_dataset.py")
         self.frames = dataset.split_frames(list_name, separator)
         for clip in {frame.clip for frame in self.frames}:
-            if dataset.importance_path(clip).is_file():
-                refuse_stale_labels(dataset, clip, importance_source(dataset, clip, None, self.mb_size).label_digest())
+            refuse_labels_of_other_importance(dataset, clip)
         self.paths = [(dataset.root / image, dataset.root / label) for image, label in pairs]
         if dataset.record.is_empty:
             warn(f"{dataset.root}: has no dataset.yaml; assuming {num_classes} levels, macroblocks of {self.mb_size}")

@@ -97,3 +97,12 @@ def test_other_lines_are_refused_by_their_number(tmp_path, text):
     (tmp_path / "val.txt").write_text(lines() + text)
     with pytest.raises(InputError, match=r"val.txt:3: expected 'image label'"):
         read_pairs(tmp_path / "val.txt")
+
+
+def test_absolute_paths_are_taken_where_the_folder_of_images_is_a_link(tmp_path):
+    disk, root = tmp_path / "disk", tmp_path / "data"
+    (disk / "a").mkdir(parents=True)
+    root.mkdir()
+    (root / "origin_images").symlink_to(disk)
+    (root / "train.txt").write_text("".join(f"{root / image} {root / label}\n" for image, label in PAIRS))
+    assert read_pairs(root / "train.txt") == PAIRS

@@ -165,8 +165,23 @@ def test_recordings_and_files_of_others_are_never_overwritten_nor_removed(parts,
     config.write_text(f"cameras:\n  - {{source: {made}, id: again}}\n")
     with pytest.raises(InputError, match=r"gate\.mp4: a result would be written over it"):
         run(parts, [config], tmp_path / "out", source="--cameras")
+    (tmp_path / "out" / "mot" / "gt.txt").write_text("mine")
     run(parts, videos[1:], tmp_path / "out", "--files", "jsonl")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["detections.jsonl", "run.json"]
+    left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*"))
+    assert left == ["detections.jsonl", "mot", "mot/gt.txt", "run.json"]
+    about = json.loads((tmp_path / "out" / "run.json").read_text())
+    del about["files"]  # as earlier versions wrote it
+    (tmp_path / "out" / "run.json").write_text(json.dumps(about))
+    (tmp_path / "out" / "yard.mp4").touch()
+    run(parts, videos[1:], tmp_path / "out", "--files", "mot")
+    left = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*"))
+    assert left == ["mot", "mot/gt.txt", "mot/yard.txt", "run.json"]
+
+
+def test_a_source_that_is_a_link_to_itself_is_one_line(parts, videos, tmp_path):
+    (tmp_path / "loop.mp4").symlink_to(tmp_path / "loop.mp4")
+    with pytest.raises(InputError, match=r"loop\.mp4"):
+        run(parts, [tmp_path / "loop.mp4", videos[1]], tmp_path / "out", "--no_video")
 
 
 def test_files_of_another_aspect_ratio_are_refused_together_before_anything_is_done(parts, videos, tmp_path):
@@ -379,13 +394,15 @@ def test_percentiles_of_durations_are_right_within_one_percent():
     assert Durations().percentile(0.5) is None
 
 
-def found_at(camera: str, time_s: float, *boxes: tuple[int, int, int]) -> EnhancedFrame:
+def found_at(camera: str, time_s: float, *boxes: tuple[int, int, int], shot: int = 0) -> EnhancedFrame:
     """A frame with a detection of 20x20 pixels at each (left, top), of a class."""
     blank, empty = np.zeros((80, 200, 3), np.uint8), np.zeros((1, 1), bool)
     corners = np.array([(left, top, left + 20, top + 20) for left, top, _ in boxes], np.float32).reshape(-1, 4)
     labels = np.array([label for _, _, label in boxes], np.int64)
     found = Detections(corners, np.full(len(boxes), 0.9, np.float32), labels)
-    return EnhancedFrame(CameraFrame(camera, 0, time_s, blank, blank), empty, empty, empty, blank, found=found)
+    return EnhancedFrame(
+        CameraFrame(camera, 0, time_s, blank, blank, shot=shot), empty, empty, empty, blank, found=found
+    )
 
 
 def test_objects_keep_their_tracks_also_where_they_are_missed_and_are_expected_nowhere(parts):
@@ -422,6 +439,15 @@ def test_an_object_keeps_its_number_for_a_second_or_one_frame_however_new_it_is(
         for beyond in (2, 2.5):
             tracks.assign(found_at("gate", now_s + beyond / rate))
         assert tracks.assign(found_at("gate", now_s + 4 + 4 / rate, (10, 10, 0))) == [2]
+
+
+def test_tracks_outlive_a_clock_that_is_set_back_but_not_another_source():
+    pytest.importorskip("norfair")
+    tracks = Tracks()
+    assert tracks.assign(found_at("gate", 10.0, (10, 10, 0))) == [1]
+    assert tracks.assign(found_at("gate", 8.0, (10, 10, 0))) == [1]
+    assert tracks.assign(found_at("gate", 8.0, (10, 10, 0), shot=1)) == [1]  # the first one there
+    assert tracks.assign(found_at("gate", 8.1, (10, 10, 0), (60, 10, 0), shot=1)) == [1, 2]
 
 
 def test_tracks_are_in_all_files(parts, videos, tmp_path):

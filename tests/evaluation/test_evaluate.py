@@ -316,6 +316,8 @@ def test_true_boxes_of_other_frames_are_refused(tmp_path, detector):
     read(range(5), frame_hw=hr_hw)
     with pytest.raises(errors.InputError, match="has frame 8, the clip ends with 4: only some frames"):
         read(range(0, 10, 2))
+    dataset.save(clips={"cam": {"source": "cam.mp4", "every": 2, "max_frames": 5}})
+    assert len(read(range(20))) == 20  # of the first frames of a longer clip, rightly numbered
 
 
 def test_importance_that_does_not_fit_the_frames_is_refused(tmp_path, detector):

@@ -95,3 +95,5 @@ def test_frames_that_a_predictor_has_learnt_from_are_counted(cameras, capsys):
     cameras.write_split("val", frames[3:])
     warn_of_learnt_frames(cameras, frames)
     assert "2 of 4 frames are of train.txt and val.txt: predictors" in capsys.readouterr().err
+    warn_of_learnt_frames(cameras, frames[3:])
+    assert "1 of 1 frames are of val.txt: predictors that were trained with them score" in capsys.readouterr().err

@@ -371,13 +371,28 @@ def test_folders_on_another_disk_are_linked_and_labelled(tmp_path):
     assert len(list((tmp_path / "disk" / "labels" / "cam").iterdir())) == 30
 
 
-def test_a_clip_that_is_a_link_is_refused_before_anything_is_written(tmp_path):
+@pytest.mark.parametrize("place", ["cam", "cam/000007.png"])
+def test_links_out_of_the_folder_are_refused_before_anything_is_written(tmp_path, place):
     dataset = fill_dataset(tmp_path / "data", {"cam": 30})
-    (dataset.root / "origin_images" / "cam").rename(tmp_path / "elsewhere")
-    (dataset.root / "origin_images" / "cam").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="'origin_images/cam' leads out of the dataset folder"):
+    path = dataset.root / "origin_images" / place
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"'origin_images/cam/00000\d\.png' leads out of the dataset folder"):
         make_seg_dataset(dataset)
     assert not (dataset.root / "labels").exists()
+
+
+def test_imported_importance_of_another_order_makes_its_labels_stale(tmp_path):
+    dataset = fill_dataset(tmp_path, {"cam": 30})
+    path = tmp_path / "importance.npz"
+    dataset.importance_path("cam").rename(path)
+    assert make_seg_dataset(dataset, importance_file=path)
+    assert not make_seg_dataset(dataset, importance_file=path)
+    for frame in dataset.frames("cam"):
+        for folder in ("origin_images", "labels"):
+            old = dataset.path(folder, frame)
+            old.rename(old.with_name(f"{frame.number}_{old.suffix}"))
+    assert make_seg_dataset(dataset, importance_file=path)
 
 
 def test_frames_are_in_the_order_of_the_numbers_in_their_names(tmp_path):

@@ -25,14 +25,16 @@ class SinkKind:
     """A row of the table.
 
     depth: how many frames may wait. make: a sink, from the settings and the id of a camera; of a kind that has one for
-    each camera, else "". file: the name of the file or folder that it writes, "" for a connection, which may lose
-    frames and never blocks; files lose none.
+    each camera, else "". file: the file or folder that it writes, `{camera}` for each camera's; "" for a connection,
+    which may lose frames and never blocks; files lose none. is_complete: whether the file is there only when the sink
+    is finished.
     """
 
     depth: int
     make: Callable[[SinkSettings, str], Any]
     file: str = ""
     is_per_camera: bool = False
+    is_complete: bool = False
 
     @property
     def is_connection(self) -> bool:
@@ -48,14 +50,15 @@ _VIDEO = "{camera}.mp4"
 # pictures wait in twos: each has several megabytes
 SINKS = {
     "jsonl": SinkKind(64, lambda to, _: JsonLines(to.folder, to.wanted.append), LINES),
-    "coco": SinkKind(64, lambda to, _: Coco(to.folder, to.names), COCO),
-    "mot": SinkKind(64, lambda to, _: Mot(to.folder), MOT),
-    "class_maps": SinkKind(2, lambda to, _: ClassMaps(to.folder), CLASS_MAPS),
+    "coco": SinkKind(64, lambda to, _: Coco(to.folder, to.names), COCO, is_complete=True),
+    "mot": SinkKind(64, lambda to, _: Mot(to.folder), f"{MOT}/{{camera}}.txt"),
+    "class_maps": SinkKind(2, lambda to, _: ClassMaps(to.folder), f"{CLASS_MAPS}/{{camera}}"),
     "video": SinkKind(
         2,
         lambda to, camera: AnnotatedVideo(to.folder / _VIDEO.format(camera=camera), to.rates[camera]),
         _VIDEO,
         is_per_camera=True,
+        is_complete=True,
     ),
     "push": SinkKind(2, lambda to, camera: Push(str(to.wanted.push), camera), is_per_camera=True),
     "mqtt": SinkKind(1000, lambda to, _: _mqtt(to)),
@@ -64,15 +67,17 @@ SINKS = {
 
 def file_names(kinds: Iterable[str], cameras: Iterable[str]) -> list[str]:
     """The names of what sinks of these kinds write for these cameras, in the folder of a run."""
-    cameras = list(cameras)
-    rows = [SINKS[kind] for kind in kinds if SINKS[kind].file]
-    return [row.file.format(camera=one) for row in rows for one in (cameras if row.is_per_camera else [""])]
+    files, cameras = [SINKS[kind].file for kind in kinds if SINKS[kind].file], list(cameras)
+    return list(dict.fromkeys(file.format(camera=one) for file in files for one in (cameras if "{" in file else [""])))
 
 
 def is_file_name(name: Any) -> bool:
     """Whether `file_names` may give this name."""
-    camera = Path(name).stem if isinstance(name, str) else ""
-    return bool(camera) and clip_id(camera) == camera and name in file_names(SINKS, [camera])
+    if not isinstance(name, str):
+        return False
+    path = Path(name)
+    ids = [one for one in (path.name, path.stem) if clip_id(one) == one]
+    return name in file_names(SINKS, ids)
 
 
 class Sinks:
