@@ -225,6 +225,8 @@ def holder(
     if not args.hold:
         return lambda one: None
     holding, dropped = Holding.of(args.planned.chosen, args.planned.front), 0
+    if len(holding.steps) < 2:
+        console.warn(f"--hold: changes nothing, as {args.plan} has no other budget for these settings")
 
     def hold(one: "Round") -> None:
         nonlocal dropped
@@ -373,7 +375,9 @@ def report(record: "RunRecord", written: list[Path], args: argparse.Namespace) -
     """Print what a run did."""
     about = record.summary({}, False)
     shares = f"{about['newly_enhanced'] or 0:.1%} of the macroblocks enhanced anew, {about['cache_hits'] or 0:.1%} kept"
-    print(f"{record.frames} frames, {about['frames_per_second']} a second with decoding and writing; {shares}")
+    every = about["plan"]["detect_every"]
+    searched = f"searched frames (one in {every})" if every > 1 else "frames"
+    print(f"{record.frames} {searched}, {about['frames_per_second']} a second with decoding and writing; {shares}")
     live = [camera for camera in about["cameras"].values() if "dropped" in camera]
     if args.planned and not live and about["seconds"] > _LEAST_S:
         tell_slower(args, about["frames_per_second"])
@@ -399,8 +403,8 @@ def tell_slower(args: argparse.Namespace, fps: float) -> None:
     chosen = args.planned.chosen
     if not getattr(args, "noted", ()) and fps * chosen.plan.detect_every < LEAST * chosen.fps[1]:
         console.warn(
-            f"{args.plan}: planned {chosen.fps[1]:.3g} frames a second, without annotated videos (--no_video) and with "
-            "nothing else on this machine"
+            f"{args.plan}: planned {chosen.fps[1]:.3g} frames a second, not {fps * chosen.plan.detect_every:.3g}; "
+            "plans are without annotated videos (--no_video), and with nothing else on this machine"
         )
 
 

@@ -13,11 +13,13 @@ from deploy.online.sinks.registry import SINKS, Sinks, file_names, is_file_name
 from deploy.online.sinks.settings import SinkSettings
 from deploy.online.tracking import Tracks
 from deploy.online.watch import Watch
+from regenhance_data.console import tell
 from regenhance_data.dataset.staging import remove_folder
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_json
 
 RUN = "run.json"
+_MOST_TOLD = 8
 _RUNNING = ".running.json"  # what a run writes, until run.json lists it: of one that was killed
 
 
@@ -109,11 +111,14 @@ def earlier_files(folder: Path) -> list[Path]:
 
 
 def _remove_earlier(folder: Path, lines_too: bool) -> None:
-    for path in earlier_files(folder):
+    earlier = [path for path in earlier_files(folder) if path.exists() and (path.name != LINES or lines_too)]
+    if earlier:
+        tell(f"{folder}: removed what an earlier run wrote: {', '.join(path.name for path in earlier[:_MOST_TOLD])}")
+    for path in earlier:
         if path.is_dir():
             remove_folder(path)
-        elif path.name != LINES or lines_too:
-            path.unlink(missing_ok=True)
+        else:
+            path.unlink()
         if path.parent != folder:
             with suppress(OSError):  # there are others in it
                 path.parent.rmdir()

@@ -331,7 +331,9 @@ def refuse_overwriting(inputs: Iterable[Path], results: Iterable[Path]) -> None:
     for path in inputs:
         with suppress(OSError, RuntimeError, ValueError):  # a link to itself, a null character: no file
             if path.resolve() in places:
-                raise InputError(f"{path}: a result would be written over it; give another --save_dir")
+                raise InputError(
+                    f"{path}: would be overwritten, or removed as an earlier result; give another --save_dir"
+                )
 
 
 def others_like(path: Path) -> str:

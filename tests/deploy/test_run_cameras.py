@@ -154,7 +154,9 @@ def test_recordings_and_files_of_others_are_never_overwritten_nor_removed(parts,
     for path in mine[2:]:
         path.write_text("mine")
     before = [path.read_bytes() for path in mine]
-    with pytest.raises(InputError, match=r"gate\.mp4: a result would be written over it; give another --save_dir"):
+    with pytest.raises(
+        InputError, match=r"gate\.mp4: would be overwritten, or removed as an earlier result; give another --save_dir"
+    ):
         run(parts, mine[:2], tmp_path)
     for _ in range(2):
         run(parts, mine[:2], tmp_path, "--files", "jsonl")
@@ -163,7 +165,7 @@ def test_recordings_and_files_of_others_are_never_overwritten_nor_removed(parts,
     made = tmp_path / "out" / "gate.mp4"
     config = tmp_path / "cameras.yaml"
     config.write_text(f"cameras:\n  - {{source: {made}, id: again}}\n")
-    with pytest.raises(InputError, match=r"gate\.mp4: a result would be written over it"):
+    with pytest.raises(InputError, match=r"gate\.mp4: would be overwritten, or removed as an earlier result"):
         run(parts, [config], tmp_path / "out", source="--cameras")
     (tmp_path / "out" / "mot" / "gt.txt").write_text("mine")
     run(parts, videos[1:], tmp_path / "out", "--files", "jsonl")
@@ -461,6 +463,9 @@ def test_tracks_are_in_all_files(parts, videos, tmp_path):
         ]
         rows = (tmp_path / "one" / "mot" / f"{camera}.txt").read_text().splitlines()
         assert [int(row.split(",")[1]) for row in rows] == tracks
+        coco = json.loads((tmp_path / "one" / "detections.coco.json").read_text())
+        images = {image["id"]: image["file_name"].partition("/")[0] for image in coco["images"]}
+        assert [one["track_id"] for one in coco["annotations"] if images[one["image_id"]] == camera] == tracks
         assert min(tracks) == 1
 
 

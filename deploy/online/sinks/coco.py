@@ -48,6 +48,7 @@ class Coco:
                 "area": round(across * down, 2),
                 "iscrowd": 0,
                 "score": one["score"],
+                **({} if one["track"] is None else {"track_id": one["track"]}),
             }
             self._annotations.write((",\n" if self._boxes > 1 else "\n") + json.dumps(annotation))
 
