@@ -111,7 +111,7 @@ def _read(rounds: Iterable[list[CameraFrame]], clock: Callable[[], float]) -> It
         began = clock()
 
 
-class OfShot(Generic[T]):
+class _OfShot(Generic[T]):
     """Something of each camera that holds for one shot. new: makes it, with nothing known."""
 
     def __init__(self, new: Callable[[], T]) -> None:
@@ -143,9 +143,9 @@ class Loop:
         self._plan, self._grid, self._hr_grid = plan, grid, grid.scaled(enhancer.scale)
         self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
         self._floor = plan.floor
-        self._last_of: OfShot[list[np.ndarray]] = OfShot(list)
-        self._reuse_of = OfShot(lambda: plan.reuse.start())
-        self._cache_of = OfShot(lambda: MacroblockCache(grid, enhancer.scale, plan.cache))
+        self._last_of: _OfShot[list[np.ndarray]] = _OfShot(list)
+        self._reuse_of = _OfShot(lambda: plan.reuse.start())
+        self._cache_of = _OfShot(lambda: MacroblockCache(grid, enhancer.scale, plan.cache))
 
     def run(self, rounds: Iterable[list[CameraFrame]]) -> Generator[Round, None, None]:
         """The rounds, in order, each stage in a thread of its own."""

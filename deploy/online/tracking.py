@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.online.rounds import EnhancedFrame, OfShot
+from deploy.online.rounds import EnhancedFrame
 from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
 
@@ -22,23 +22,26 @@ class Tracks:
         except ImportError:
             raise InputError('--track: norfair is not installed; pip install "regenhance-kit[online]"') from None
         self._norfair: Any = norfair
-        self._tracker_of = OfShot(self._tracker)
-        self._last_s: dict[str, float] = {}
+        self._trackers: dict[str, Any] = {}
+        self._last: dict[str, tuple[int, float]] = {}  # the shot and the time of the last frame
 
-    def _tracker(self) -> Any:
-        return self._norfair.Tracker(
-            distance_function="iou",
-            distance_threshold=1 - LEAST_IOU,
-            initialization_delay=0,
-            hit_counter_max=_FOR_EVER,
-        )
+    def _tracker_of(self, camera: str) -> Any:
+        if camera not in self._trackers:
+            self._trackers[camera] = self._norfair.Tracker(
+                distance_function="iou",
+                distance_threshold=1 - LEAST_IOU,
+                initialization_delay=0,
+                hit_counter_max=_FOR_EVER,
+            )
+        return self._trackers[camera]
 
     def assign(self, item: EnhancedFrame) -> list[int | None]:
-        """The track of each detection in the next frame of a camera, from 1; None for class maps.
+        """The track of each detection in the next frame of a camera, from 1; [] for class maps.
 
-        An object keeps its track while it is found again within MOST_MISSED_S, or in the next frame that is searched.
+        An object keeps its track while it is found again within MOST_MISSED_S, or in the next frame that is searched;
+        none goes on in another shot.
         """
-        found, camera, now_s = item.found, item.frame.camera, item.frame.time_s
+        found, camera, shot, now_s = item.found, item.frame.camera, item.frame.shot, item.frame.time_s
         if not isinstance(found, Detections):
             return []
         detections = [
@@ -47,10 +50,11 @@ class Tracks:
                 zip(found.boxes.astype(np.float64), found.scores.tolist(), found.labels.tolist(), strict=True)
             )
         ]
-        tracker, last_s = self._tracker_of(item.frame), self._last_s.get(camera, now_s)
-        self._last_s[camera] = now_s
+        tracker, (last_shot, last_s) = self._tracker_of(camera), self._last.get(camera, (shot, now_s))
+        self._last[camera] = shot, now_s
         since_s = min(last_s, now_s - MOST_MISSED_S) - 1e-3  # time stamps are rounded
-        tracker.tracked_objects = [one for one in tracker.tracked_objects if _found_s(one) >= since_s]
+        known = tracker.tracked_objects if shot == last_shot else []
+        tracker.tracked_objects = [one for one in known if _found_s(one) >= since_s]
         tracks: list[int | None] = [None] * len(detections)
         for tracked in tracker.update(detections):
             tracked.hit_counter = _FOR_EVER

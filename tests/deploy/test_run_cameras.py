@@ -448,8 +448,8 @@ def test_tracks_outlive_a_clock_that_is_set_back_but_not_another_source():
     tracks = Tracks()
     assert tracks.assign(found_at("gate", 10.0, (10, 10, 0))) == [1]
     assert tracks.assign(found_at("gate", 8.0, (10, 10, 0))) == [1]
-    assert tracks.assign(found_at("gate", 8.0, (10, 10, 0), shot=1)) == [1]  # the first one there
-    assert tracks.assign(found_at("gate", 8.1, (10, 10, 0), (60, 10, 0), shot=1)) == [1, 2]
+    assert tracks.assign(found_at("gate", 8.0, (10, 10, 0), shot=1)) == [2]
+    assert tracks.assign(found_at("gate", 8.1, (10, 10, 0), (60, 10, 0), shot=1)) == [2, 3]
 
 
 def test_tracks_are_in_all_files(parts, videos, tmp_path):
