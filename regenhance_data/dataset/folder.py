@@ -172,9 +172,8 @@ class Dataset:
         """
         directory = self.root / folder / clip
         names = in_order(p.name for p in directory.iterdir() if _is_image(p)) if directory.is_dir() else []
-        stems = [n.rpartition(".")[0] for n in names]
         if _are_numbers(names):
-            return sorted((Frame(clip, int(s), n) for s, n in zip(stems, names, strict=True)), key=lambda f: f.number)
+            return sorted((Frame(clip, int(n.rpartition(".")[0]), n) for n in names), key=lambda f: f.number)
         return [Frame(clip, i, n) for i, n in enumerate(names)]
 
     def path(self, folder: str, frame: Frame) -> Path:

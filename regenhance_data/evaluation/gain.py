@@ -142,7 +142,7 @@ def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
     if len(frames) < len(every):
         tell(f"{dataset.root}: {len(every) - len(frames)} of {len(every)} frames have no original and are left out")
     found = {name: sum(dataset.path(name, frame).is_file() for frame in frames) for name in HR_FOLDERS}
-    folders = [name for name, count in found.items() if count == len(frames)]
+    folders = [name for name in HR_FOLDERS if found[name] == len(frames)]
     if 0 < found[SR_IMAGES] < len(frames):
         tell(f"{dataset.root / SR_IMAGES}: lacks {len(frames) - found[SR_IMAGES]} frames and is not looked at")
     for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, min(count, len(frames)))}):

@@ -36,28 +36,24 @@ def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> di
     settings, names_known = detector.settings, detector.class_names
     if detector.task != "detection":
         raise InputError(f"{path}: true boxes are for detection, --detector {settings.spec} is for {detector.task}")
-    content = read_json(path, MOST_BYTES)
+    content, grid = read_json(path, MOST_BYTES), dataset.grid(clip)
+    hr_hw = grid.height * dataset.scale, grid.width * dataset.scale
     try:
         names = [str(name) for name in content["classes"]]
         numbers = np.array([class_number(name, names_known) for name in names], np.int64)
         counted = [class_number(name, names_known) for name in settings.classes or names]
         truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
-        height, width = map(int, content.get("frame_hw", _hr_hw(dataset, clip)))
+        height, width = map(int, content.get("frame_hw", hr_hw))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(
             f"{path}: is not a valid file of true boxes ({type(error).__name__}: {error}); see --help"
         ) from None
-    if (height, width) != (hr_hw := _hr_hw(dataset, clip)):
+    if (height, width) != hr_hw:
         raise InputError(
             f"{path}: has boxes on frames of {width}x{height}, the HR frames have {hr_hw[1]}x{hr_hw[0]}; scale them"
         )
     _refuse_other_numbers(path, truth, dataset, clip)
     return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
-
-
-def _hr_hw(dataset: Dataset, clip: str) -> tuple[int, int]:
-    grid = dataset.grid(clip)
-    return grid.height * dataset.scale, grid.width * dataset.scale
 
 
 def _refuse_other_numbers(path: Path, truth: Collection[int], dataset: Dataset, clip: str) -> None:

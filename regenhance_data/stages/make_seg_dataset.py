@@ -55,9 +55,6 @@ def make_seg_dataset(
         read_as = importance_read_as(importance_file)
         tell(f"{importance_file}: read as {read_as}")
     sources = {clip: importance_source(dataset, clip, importance_file, mb_size) for clip in dataset.clips()}
-    for frame in (frame for source in sources.values() for frame in source.frames.values()):
-        path = dataset.path(LR_FRAMES, frame).relative_to(dataset.root)
-        path_inside(path.as_posix(), dataset.root, str(dataset.root))  # the lists name it
     gaps = {clip: _gap(dataset, clip, gap) for clip in sources}
     gap = gap if len(set(gaps.values())) != 1 else next(iter(gaps.values()))
     known_gap = gaps if gap is None else gap
@@ -66,6 +63,9 @@ def make_seg_dataset(
     if labels_are_current(dataset, digests, {clip: source.frames.values() for clip, source in sources.items()}):
         return False
 
+    for frame in (frame for source in sources.values() for frame in source.frames.values()):
+        path = dataset.path(LR_FRAMES, frame).relative_to(dataset.root)
+        path_inside(path.as_posix(), dataset.root, str(dataset.root))  # the lists name it
     split = _split(dataset, sources, ratios, gaps, split_by)
     normaliser = _fit(normalise, sources, set(split["train"]))
     pixels = _write_labels(dataset, sources, split, normaliser, levels)

@@ -39,12 +39,11 @@ class TrainSettings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        refuse_training_flags(self.seed)
-        minimum = {"save_interval": 1, "log_iters": 1, "num_workers": 0, "accumulate_steps": 1}
-        minimum |= {"early_stop_intervals": 1} if self.early_stop_intervals is not None else {}
-        for name, least in minimum.items():
-            if getattr(self, name) < least:
-                raise InputError(f"--{name} {getattr(self, name)}: expected at least {least}")
+        counts = ["save_interval", "log_iters", "accumulate_steps"]
+        counts += ["early_stop_intervals"] if self.early_stop_intervals is not None else []
+        refuse_training_flags(self.seed, **{name: getattr(self, name) for name in counts})
+        if self.num_workers < 0:
+            raise InputError(f"--num_workers {self.num_workers}: expected at least 0")
         if self.use_vdl and find_spec("visualdl") is None:
             raise InputError("--use_vdl: VisualDL is not installed; pip install visualdl, or leave this out")
         if self.resume_model is not None:
