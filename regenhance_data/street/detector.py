@@ -8,6 +8,7 @@ that also saw coarse shapes lost only a quarter of its F1. One prediction for ea
 """
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ class StreetDetector(nn.Module):
     def features(self, frames: torch.Tensor) -> torch.Tensor:
         """What scores and boxes are read from: [N, 32, rows, cols], one cell for each 4×4 pixels."""
         height, width = frames.shape[-2:]
-        around = functional.avg_pool2d(frames, _DETAIL_PX, 1, _DETAIL_PX // 2, count_include_pad=False)
+        around = _mean_along(_mean_along(frames, -2), -1)
         detail = functional.pad((frames - around) / 32, (0, -width % _COARSEST, 0, -height % _COARSEST))
         quarter = self.quarter(self.stem(detail))
         eighth = self.eighth(quarter)
@@ -91,6 +92,19 @@ class _Residual(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return features + self.layers(features)
+
+
+def _mean_along(frames: torch.Tensor, dim: int) -> torch.Tensor:
+    """The mean of the _DETAIL_PX pixels around each pixel along `dim` (-2 or -1), without those outside the frame.
+
+    A sum of shifted frames: avg_pool2d takes three times as long on a CPU, forward and backward.
+    """
+    size, reach = frames.shape[dim], _DETAIL_PX // 2
+    middles = torch.arange(size, device=frames.device)
+    inside = (middles + reach).clamp(max=size - 1) - (middles - reach).clamp(min=0) + 1
+    padded = functional.pad(frames, (0, 0, reach, reach) if dim == -2 else (reach, reach))
+    shifted = [padded.narrow(dim, shift, size) for shift in range(_DETAIL_PX)]
+    return reduce(torch.add, shifted) / (inside[:, None] if dim == -2 else inside)
 
 
 def _twice(features: torch.Tensor) -> torch.Tensor:
