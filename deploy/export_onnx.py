@@ -137,7 +137,10 @@ def export(
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
     if args.zero_shot:
-        console.warn(f"{path}: has general weights, of other cameras; a training on 15 frames of yours is better")
+        console.warn(
+            f"{path}: has general weights, of other cameras: run it with --feedback 3 (deploy/run_cameras.py), or "
+            "train on 15 frames of yours"
+        )
     if args.with_paddle:
         write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)
     if kept:

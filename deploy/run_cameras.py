@@ -299,6 +299,7 @@ def make_loop(
     hr_hw = hr_grid.height, hr_grid.width
     settings = detector_settings_from(args, args.recorded)
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
+    plan.refuse_task(detector.task)
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},
@@ -338,12 +339,13 @@ def run(
         total = None
         found = loop.run_live(sources.rounds(predictor.input_hw, args.seconds), sources.close)
     else:
-        total = promised_frames([Path(camera.source) for camera in cameras], args.max_frames)
+        totals = [0 if one.fps else promised_frames([Path(one.source)], args.max_frames) or 0 for one in cameras]
+        total = max(totals) if all(totals) else None
         found = loop.run(rounds(cameras, predictor.input_hw, plan.detect_every, args.max_frames, failed))
     with closing(found), made as outputs:
         interrupted = False
         try:
-            expected = None if total is None else -(-total // (plan.detect_every * len(cameras)))
+            expected = None if total is None else -(-total // plan.detect_every)
             for one in console.progress(found, "run", expected, "round"):
                 outputs.add(one)
                 hold(one)

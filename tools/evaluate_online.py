@@ -206,6 +206,7 @@ def make_parts(
     hr_hw = hr_grid.height, hr_grid.width
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
     plan = plan_from(args)
+    plan.refuse_task(detector.task)
     regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
     predict = importance_by(predictor) if predictor else None
     parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict, material.static)

@@ -49,6 +49,13 @@ def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) 
         help="keep enhanced macroblocks while their pixels differ by less than this, of 255; 0: never",
     )
     add("--cache_age", type=int, default=cache.max_age, help="for so many frames at most")
+    add(
+        "--feedback",
+        type=float,
+        default=Plan.feedback,
+        metavar="WEIGHT",
+        help="how much macroblocks count where something was found in the last frame, beside importance of 0 to 1",
+    )
     return add
 
 
@@ -67,6 +74,7 @@ def plan_from(args: argparse.Namespace) -> Plan:
         reuse,
         args.detect_every,
         CachePolicy(args.cache_threshold, args.cache_age),
+        args.feedback,
     )
 
 
@@ -75,7 +83,7 @@ def changed_by_flags(plan: Plan, args: argparse.Namespace) -> tuple[Plan, list[s
     for values out of range.
     """
     noted: set[str] = getattr(args, "noted", set())
-    values = {name: getattr(plan, name) for name in ("budget", "floor", "mode", "detect_every")}
+    values = {name: getattr(plan, name) for name in ("budget", "floor", "mode", "detect_every", "feedback")}
     values |= {"halo": plan.halo_px, "cache_threshold": plan.cache.threshold, "cache_age": plan.cache.max_age}
     if not noted & {"predict_every", "predict_change"}:  # these two together say when
         values |= {"predict_every": plan.reuse.every, "predict_change": plan.reuse.change}

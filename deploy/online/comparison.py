@@ -13,7 +13,9 @@ from deploy.online.strategies import (
     BOXES,
     CACHED,
     EVERY_NTH,
+    FOUND_LAST,
     ORACLE,
+    OURS,
     RANDOM,
     REGIONS,
     KnownFrame,
@@ -176,7 +178,7 @@ def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], r
     rows = tuple(_row(point, _estimate(scores, point), outcomes) for point, outcomes in measured.outcomes.items())
     clips = tuple(dict.fromkeys(measured.clips))
     verdict = _verdict(rows, measured, score, METRIC_NAMES[metric], reference)
-    verdict = replace(verdict, reason=verdict.reason + _against_static(verdict, measured, score))
+    verdict = replace(verdict, reason=verdict.reason + _against_baselines(verdict, measured, score))
     return Comparison(metric, reference, len(measured.counts), clips, rows, verdict)
 
 
@@ -216,7 +218,7 @@ def _verdict(
     gains = {row.point: _gain(measured, row.point, score) for row in rows}
     answers = {point: side_of(gain, LEAST_GAIN) for point, gain in gains.items()}
     against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
-    ours = [row for row in rows if row.point.curve in (REGIONS, CACHED)]
+    ours = [row for row in rows if row.point.curve in OURS]
     ours = ours or [row for row in rows if row.point.curve in (STATIC, ORACLE)]
     if answers[ALL_ENHANCED] == WORTH_IT and ours:
         return _beside_whole(ours, none, whole, answers, f"{name} of", against)
@@ -261,12 +263,23 @@ def _gain(measured: Measured, point: CurvePoint, score: Callable[..., np.ndarray
     return bootstrap_lead(measured.counts, point, NOTHING_ENHANCED, blocks_of(measured.clips), score)
 
 
-def _against_static(verdict: Verdict, measured: Measured, score: Callable[..., np.ndarray]) -> str:
+def _against_baselines(verdict: Verdict, measured: Measured, score: Callable[..., np.ndarray]) -> str:
     """What ends the verdict where enhancing is worth it: whether the predictor is, at the budget nearest to 10 %."""
     budgets = [point.budget for point in measured.counts[0] if point.curve == REGIONS]
     if verdict.answer != WORTH_IT or not budgets:
         return ""
-    return against_static(measured.counts, measured.clips, score, REGIONS, verdict_budget(budgets))
+    budget = verdict_budget(budgets)
+    text = against_static(measured.counts, measured.clips, score, REGIONS, budget)
+    known, predicted = CurvePoint(FOUND_LAST, budget), CurvePoint(REGIONS, budget)
+    if known in measured.counts[0]:
+        lead = bootstrap_lead(measured.counts, known, predicted, blocks_of(measured.clips), score)
+        low, high = lead.interval_95
+        if low > 0:
+            text += (
+                f"; the {FOUND_LAST}, which need no predictor, score {lead.value:+.3f} ({low:+.3f} to {high:+.3f}) "
+                "above it: compare --feedback 3"
+            )
+    return text
 
 
 def comparison_table(result: Comparison) -> str:
@@ -322,6 +335,7 @@ _LOOKS = {
     ORACLE: (plots.BLACK, "^"),
     STATIC: (plots.BROWN, "^"),
     BOXES: (plots.PINK, "^"),
+    FOUND_LAST: (plots.GREEN, "v"),
     RANDOM: (plots.GREY, "^"),
 }
 

@@ -7,6 +7,7 @@ from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
 MOST = 10**9  # frames: years of video
+MOST_FEEDBACK = 100.0
 MODES = ("regions", "atlas", "whole", "none")
 
 
@@ -18,8 +19,9 @@ class Plan:
     of its own macroblocks, what each camera gets at least. mode: how: region by region, packed in an atlas, the whole
     frame (all macroblocks, whatever the budget), or none. halo_px: LR pixels around a region that the upscaler sees;
     None: as many as its pixels depend on. reuse: when importance is predicted anew. detect_every: only every n-th frame
-    of a camera is enhanced and searched. cache: when enhanced macroblocks are used again. InputError for values out of
-    range.
+    of a camera is enhanced and searched. cache: when enhanced macroblocks are used again. feedback: how much, beside
+    importance in [0, 1], a macroblock counts in which something was found in the camera's last frame; 0: nothing.
+    InputError for values out of range.
     """
 
     budget: float = 0.1
@@ -29,6 +31,7 @@ class Plan:
     reuse: ReusePolicy = field(default_factory=ReusePolicy)
     detect_every: int = 1
     cache: CachePolicy = field(default_factory=CachePolicy)
+    feedback: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.budget <= 1:
@@ -39,5 +42,12 @@ class Plan:
             raise InputError(f"--mode {self.mode}: expected one of {', '.join(MODES)}")
         if self.halo_px is not None and self.halo_px < 0:
             raise InputError(f"--halo {self.halo_px}: expected pixels, 0 or more")
+        if not 0 <= self.feedback <= MOST_FEEDBACK:
+            raise InputError(f"--feedback {self.feedback:g}: expected a weight from 0 to {MOST_FEEDBACK:g}")
         if not 1 <= self.detect_every <= MOST:
             raise InputError(f"--detect_every {self.detect_every}: expected 1 to {MOST}")
+
+    def refuse_task(self, task: str) -> None:
+        """InputError where these settings need another detector than one of this task."""
+        if self.feedback and task != "detection":
+            raise InputError(f"--feedback: takes boxes that were found, and this detector does {task}; leave it out")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.online.plan import Plan
+from deploy.online.plan import MOST_FEEDBACK, Plan
 from deploy.online.planning import Target
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -226,6 +226,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "detect_every": plan.detect_every,
         "cache_threshold": plan.cache.threshold,
         "cache_age": plan.cache.max_age,
+        "feedback": plan.feedback,
     }
 
 
@@ -240,6 +241,7 @@ def plan_from_dict(content: Mapping[str, Any]) -> Plan:
         ReusePolicy(None if every is None else _whole(every), _maybe(content["predict_change"])),
         _whole(content["detect_every"]),
         CachePolicy(_number(content["cache_threshold"], 0, 255), _whole(content["cache_age"])),
+        _number(content.get("feedback", 0.0), 0, MOST_FEEDBACK),  # absent in plans of earlier versions
     )
 
 

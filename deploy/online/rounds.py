@@ -11,10 +11,12 @@ import numpy as np
 from deploy.online.cameras import CameraFrame
 from deploy.online.pacing import Pacing
 from deploy.online.plan import Plan
+from regenhance_data.detections import Detections
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.parallel.threads import ahead
 from regenhance_data.regions.cache import MacroblockCache
 from regenhance_data.regions.composite import paste_regions, upsample_frame
+from regenhance_data.regions.coverage import found_coverage
 from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.selection import select_across
@@ -144,14 +146,14 @@ class Loop:
         self._importance, self._enhancer, self._detector, self._compares = importance, enhancer, detector, compares
         self._floor = plan.floor
         self._last_of: _OfShot[list[np.ndarray]] = _OfShot(list)
+        self._found_of: _OfShot[list[Detections]] = _OfShot(list)
         self._reuse_of = _OfShot(lambda: plan.reuse.start())
         self._cache_of = _OfShot(lambda: MacroblockCache(grid, enhancer.scale, plan.cache))
 
     def run(self, rounds: Iterable[list[CameraFrame]]) -> Generator[Round, None, None]:
         """The rounds, in order, each stage in a thread of its own."""
-        stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
         found: Iterable[Round] = _read(rounds, time.perf_counter)
-        for stage in stages:
+        for stage in self._stages:
             found = map(stage, ahead(found, _AHEAD))
         return ahead(found, _AHEAD)
 
@@ -159,7 +161,7 @@ class Loop:
         """As `run`, of frames that are lost or grow old while they wait: each round is taken just before the stages can
         go on with it. close: ends the rounds; called when no more of them are wanted.
         """
-        stages: tuple[Callable[[Round], Round], ...] = (self.predict, self.enhance, self.detect)
+        stages = self._stages
         pacing = Pacing(len(stages) + 1)
         # the time that its thread works: else it waits for cameras
         found: Iterable[Round] = _read(pacing.admitted(rounds), time.thread_time)
@@ -173,6 +175,13 @@ class Loop:
         for one in ahead(found, 1, end):
             with pacing.stage(len(stages)):  # whatever the caller does with it
                 yield one
+
+    @property
+    def _stages(self) -> tuple[Callable[[Round], Round], ...]:
+        """The work of each thread. With feedback, a round is selected when the one before has been searched."""
+        if self._plan.feedback:
+            return self.predict, lambda one: self.detect(self.enhance(one))
+        return self.predict, self.enhance, self.detect
 
     @property
     def budget(self) -> float:
@@ -244,13 +253,20 @@ class Loop:
             for item, some in zip(one.done, masked, strict=True):
                 item.cached = self._cache_of(item.frame).usable(item.frame.lr) & ~some
             excluded = [item.cached | some for item, some in zip(one.done, masked, strict=True)]
-        maps, own = [item.importance for item in one.done], [item.frame.floor for item in one.done]
+        maps, own = [self._wanted(item) for item in one.done], [item.frame.floor for item in one.done]
         weights = [item.frame.weight for item in one.done]
         floor: float | list[float] = plan.floor
         if any(share is not None for share in own):
             floor = [plan.floor if share is None else share for share in own]
         for item, some in zip(one.done, select_across(maps, plan.budget, floor, excluded, weights), strict=True):
             item.selected = some
+
+    def _wanted(self, item: EnhancedFrame) -> np.ndarray:
+        """How much each macroblock counts in the selection: float32 [rows, cols]."""
+        last = self._found_of(item.frame)
+        if not last:
+            return item.importance
+        return item.importance + self._plan.feedback * found_coverage(last[0], self._hr_grid)
 
     @property
     def _keeps(self) -> bool:
@@ -262,6 +278,8 @@ class Loop:
             found = self._detector.detect(np.stack([item.image for item in one.done]))
         for item, some in zip(one.done, found, strict=True):
             item.found = some
+            if self._plan.feedback:
+                self._found_of(item.frame)[:] = [some]
         if self._compares:
             plain = [item.plain for item in one.done if item.plain is not None]
             for item, some in zip(one.done, self._detector.detect(np.stack(plain)), strict=True):

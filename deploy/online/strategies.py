@@ -26,7 +26,10 @@ MERGE_IOU = 0.5
 NO_CACHE = CachePolicy(threshold=0)
 ORACLE, DIFFERENCE, RANDOM = "oracle", "difference", "random"
 BOXES, SLICES, EVERY_NTH = "boxes, two passes", "slices", "every n-th frame whole"
+FOUND_LAST = "boxes of the last frame"
 REGIONS, CACHED = "predictor", "predictor + cache"
+FED, FED_CACHED = "predictor + feedback", "predictor + feedback + cache"
+OURS = (REGIONS, CACHED, FED, FED_CACHED)
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,18 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
     for budget in budgets:
         found[CurvePoint(EVERY_NTH, budget)] = EveryNth(parts, budget)
         for name, importance in ways.items():
-            found[CurvePoint(name, budget)] = parts.loop(importance, budget=budget, cache=NO_CACHE)
-        if parts.predict and parts.plan.cache.threshold:
-            found[CurvePoint(CACHED, budget)] = parts.loop(parts.predict, budget=budget)
+            found[CurvePoint(name, budget)] = parts.loop(importance, budget=budget, cache=NO_CACHE, feedback=0.0)
+        if boxes:
+            known = parts.loop(_zeros(parts.grid), budget=budget, cache=NO_CACHE, feedback=1.0)
+            found[CurvePoint(FOUND_LAST, budget)] = known
+        if not parts.predict:
+            continue
+        if parts.plan.cache.threshold:
+            found[CurvePoint(CACHED, budget)] = parts.loop(parts.predict, budget=budget, feedback=0.0)
+        if boxes and parts.plan.feedback:
+            found[CurvePoint(FED, budget)] = parts.loop(parts.predict, budget=budget, cache=NO_CACHE)
+            if parts.plan.cache.threshold:
+                found[CurvePoint(FED_CACHED, budget)] = parts.loop(parts.predict, budget=budget)
     return found
 
 
@@ -179,6 +191,10 @@ def merged(several: Sequence[Detections]) -> Detections:
 
 def _nothing(frames: Sequence[CameraFrame]) -> np.ndarray:
     raise AssertionError("importance of frames that need none")
+
+
+def _zeros(grid: MacroblockGrid) -> Importance:
+    return lambda frames: np.zeros((len(frames), *grid.shape), np.float32)
 
 
 def _random(grid: MacroblockGrid) -> Importance:

@@ -1,5 +1,7 @@
 """How much of each macroblock the detector's boxes cover."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from regenhance_data.detections import Detections
@@ -18,3 +20,13 @@ def box_coverage(found: Detections, grid: MacroblockGrid) -> np.ndarray:
     across = np.minimum(rights[:, None], col_starts + grid.mb_size) - np.maximum(lefts[:, None], col_starts)
     down = np.minimum(bottoms[:, None], row_starts + grid.mb_size) - np.maximum(tops[:, None], row_starts)
     return np.einsum("n,nr,nc->rc", found.scores.astype(np.float64), down.clip(0), across.clip(0)) / grid.mb_size**2
+
+
+def found_coverage(found: Detections, grid: MacroblockGrid) -> np.ndarray:
+    """How much of each macroblock is where something was found, whatever its score: float32 [rows, cols] in [0, 1].
+
+    Boxes are half a macroblock larger on each side: in the next frame, what was found there may have moved.
+    """
+    margin = np.array([-1, -1, 1, 1], np.float32) * grid.mb_size / 2
+    larger = replace(found, boxes=found.boxes + margin, scores=np.ones_like(found.scores))
+    return np.minimum(box_coverage(larger, grid), 1).astype(np.float32)

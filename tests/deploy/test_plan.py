@@ -281,6 +281,7 @@ plans = st.builds(
     reuse=st.builds(ReusePolicy, st.integers(1, 9), st.none() | shares),
     detect_every=st.integers(1, 99),
     cache=st.builds(CachePolicy, st.floats(0, 255), st.integers(1, 999)),
+    feedback=st.floats(0, 100),
 )
 points = st.builds(
     Point, plans, above_zero, st.builds(Estimate, shares, st.tuples(shares, shares)), st.dictionaries(words, threes)

@@ -118,14 +118,24 @@ def test_scores_are_those_of_the_offline_evaluation(parts, data, tmp_path, capsy
     assert curves_of(online) == {
         *("none", "all", "slices", "every n-th frame whole", "random", "boxes, two passes", "static", "oracle"),
         *("predictor", "predictor + cache"),  # and no difference, which originals alone give
+        "boxes of the last frame",
     }
     assert {path.name for path in tmp_path.iterdir()} >= {"evaluate_online.png", "evaluate_online.svg"}
+
+
+def test_feedback_has_rows_of_its_own(parts, data, tmp_path):
+    result = compare(parts, tmp_path, "--data", data, "--max_frames", 3, "--budgets", 0.1, "--feedback", 3)
+    assert {curve for curve in curves_of(result) if "feedback" in curve} == {
+        *("predictor + feedback", "predictor + feedback + cache")
+    }
+    assert result["settings"]["plan"]["feedback"] == 3
 
 
 def test_originals_are_the_reference_and_true_boxes_come_before_them(parts, data, tmp_path):
     root = fill(tmp_path / "data", {"gate": lr_frames(4), "yard": lr_frames(3, seed=1)}, "hr_images")
     result = compare(parts, tmp_path / "originals", "--data", root, "--every", 2, "--max_frames", 1)
     assert (result["reference"], result["frames"]) == ("the original HR frames", 2)
+    assert not any("feedback" in curve for curve in curves_of(result))
     assert result["clips"] == ["gate", "yard"]
     assert "difference" in curves_of(result)
     assert "oracle" not in curves_of(result)

@@ -1,0 +1,111 @@
+"""What was found in a camera's last frame, as a part of what is enhanced in the next."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploy import run_cameras
+from deploy.online.cameras import CameraFrame
+from deploy.online.plan import Plan
+from deploy.online.plan_file import plan_from_dict, plan_to_dict
+from deploy.online.rounds import Loop
+from regenhance_data.detectors.settings import DetectorSettings
+from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.coverage import found_coverage
+from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.cameras import square_frames
+from tests.support.detectors import write_detector, write_segmenter
+from tests.support.files import encode, noise
+from tests.support.predictors import write_predictor
+
+HEIGHT, WIDTH = 75, 107  # which macroblocks do not divide
+GRID = MacroblockGrid(HEIGHT, WIDTH)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    from regenhance_data.detectors.loading import load_detector
+
+    path = write_detector(tmp_path_factory.mktemp("detector") / "d.onnx", "yolox", (64, 96))
+    return load_detector(DetectorSettings(f"onnx:{path}", max_box_area=1.0, score_threshold=0.05))
+
+
+def frames_of(camera, count, seed=0, shot=0):
+    frames = square_frames(count, HEIGHT, WIDTH, seed=seed)
+    return [CameraFrame(camera, number, number / 10, lr, lr, shot=shot) for number, lr in enumerate(frames)]
+
+
+def loop_of(detector, **settings):
+    """A loop whose predictor finds nothing important."""
+    plan = Plan(**{"budget": 0.4, **settings})
+    upscaler = load_upscaler(UpscalerSettings("bicubic", 2))
+    return Loop(plan, GRID, lambda frames: np.zeros((len(frames), *GRID.shape)), RegionEnhancer(upscaler), detector)
+
+
+@pytest.mark.parametrize("cache_threshold", [0, 2])
+def test_where_something_was_found_is_enhanced_in_the_next_frame(detector, cache_threshold):
+    loop = loop_of(detector, budget=0.75, feedback=1.0, cache=replace(Plan().cache, threshold=cache_threshold))
+    before = {}
+    some_found = 0
+    for frames in zip(frames_of("gate", 8), frames_of("yard", 8, seed=1), strict=True):
+        for item in loop.step(list(frames)).done:
+            if item.frame.camera in before:
+                wanted = found_coverage(before[item.frame.camera], GRID.scaled(2)) > 0
+                some_found += wanted.any()
+                assert (item.selected | item.cached)[wanted].all()
+            before[item.frame.camera] = item.found
+    assert some_found
+
+
+def test_threads_choose_what_one_round_after_the_other_chooses(detector):
+    rounds = [list(one) for one in zip(frames_of("gate", 12), frames_of("yard", 12, seed=1), strict=True)]
+    one_by_one, live = loop_of(detector, feedback=2.0), loop_of(detector, feedback=2.0)
+    expected = [loop_of(detector, feedback=2.0).run(rounds), live.run_live(rounds, lambda: None)]
+    for number, frames in enumerate(rounds):
+        alone = one_by_one.step(frames)
+        for threaded in expected:
+            found = next(threaded)
+            assert found.frames[0].number == number
+            for ours, theirs in zip(alone.done, found.done, strict=True):
+                np.testing.assert_array_equal(ours.selected, theirs.selected)
+                np.testing.assert_array_equal(ours.found.boxes, theirs.found.boxes)
+
+
+def test_a_new_shot_knows_nothing_of_the_last(detector):
+    first, *_ = frames_of("gate", 1)
+    loop = loop_of(detector, feedback=1.0)
+    [known] = loop_of(detector, feedback=1.0).step([first]).done
+    for frame in frames_of("gate", 3, seed=2):
+        loop.step([frame])
+    [again] = loop.step([replace(first, shot=1)]).done
+    np.testing.assert_array_equal(again.selected, known.selected)
+
+
+def test_plans_keep_it_and_those_of_earlier_versions_have_none():
+    content = plan_to_dict(Plan(feedback=1.5))
+    assert plan_from_dict(json.loads(json.dumps(content))) == Plan(feedback=1.5)
+    del content["feedback"]
+    assert plan_from_dict(content) == Plan()
+
+
+def test_the_command_takes_it_for_detectors_of_boxes(tmp_path, capsys):
+    predictor = write_predictor(tmp_path / "p.onnx", (HEIGHT, WIDTH))
+    video = encode(tmp_path / "gate.mp4", noise(3, HEIGHT, WIDTH), pixel_format="yuv444p")
+    found = write_detector(tmp_path / "d.onnx", "yolox", (64, 96))
+    words = ["--video", video, "--predictor", predictor, "--upscaler", "bicubic", "--no_video", "--save_dir"]
+
+    def run(*flags):
+        run_cameras.main(run_cameras.make_parser().parse_args([str(word) for word in (*words, *flags)]))
+
+    run(tmp_path / "out", "--detector", f"onnx:{found}", "--feedback", 1)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["plan"]["feedback"] == 1
+    with pytest.raises(InputError, match="--feedback -1: expected a weight from 0 to 100"):
+        run(tmp_path / "other", "--detector", f"onnx:{found}", "--feedback", -1)
+    segmenter = write_segmenter(tmp_path / "s.onnx")
+    with pytest.raises(InputError, match="--feedback: takes boxes"):
+        run(tmp_path / "other", "--detector", f"onnx:{segmenter}", "--feedback", 1)
