@@ -12,11 +12,13 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect
+from regenhance_data.console import tell
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError, redacted
 from regenhance_data.io.files import read_yaml
+from regenhance_data.io.manifests import refuse_unknown
 from regenhance_data.io.video import read_timed
-from regenhance_data.regions.masks import Polygon
+from regenhance_data.regions.masks import Polygon, has_area
 
 _LIVE = re.compile(r"(rtsps?|rtmp|https?)://|/dev/video", re.IGNORECASE)
 _REDACTED_VALUE = re.compile(r"[/_;&]?[^/_;&]*=\*\*\*")
@@ -132,7 +134,9 @@ def read_cameras(path: Path) -> list[Camera]:
 
     InputError for anything else.
     """
-    entries = read_yaml(path).get("cameras")
+    content = read_yaml(path)
+    refuse_unknown(path, "the file", content, ("cameras",))
+    entries = content.get("cameras")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path}: has no cameras; write cameras: [{{source: gate.mp4, id: gate}}, …]")
     return _distinct([_camera(path, f"{path}: camera {n}", entry) for n, entry in enumerate(entries, 1)], str(path))
@@ -158,17 +162,20 @@ def _camera(path: Path, where: str, entry: Any) -> Camera:
     source = _known(entry["source"], where)
     if not _LIVE.match(source):
         source = str(path.parent / source)
-    floor = None if entry.get("floor") is None else _number(entry, "floor", where, "a share from 0 to 1", 0, 1)
-    fps = None if entry.get("fps") is None else _number(entry, "fps", where, "frames a second, above 0", 1e-6)
-    weight = 1.0 if entry.get("weight") is None else _number(entry, "weight", where, "a factor, 0 or more", 0)
+    floor = None if entry.get("floor") is None else _number(entry, "floor", where, "a share", 0, 1)
+    fps = None if entry.get("fps") is None else _number(entry, "fps", where, "frames a second", 1e-6)
+    weight = 1.0 if entry.get("weight") is None else _number(entry, "weight", where, "a factor", 0)
     name = str(entry["id"]) if entry.get("id") is not None else _name_of(source)
-    return Camera(clip_id(name), source, fps, _masks(entry.get("masks") or [], where), weight, floor)
+    if (known_as := clip_id(name)) != name:
+        tell(f"{where}: is {known_as} in all results; an id of the letters A to Z, digits, . _ and - stays as it is")
+    return Camera(known_as, source, fps, _masks(entry.get("masks") or [], where), weight, floor)
 
 
 def _number(entry: dict[str, Any], key: str, where: str, expected: str, least: float, most: float = 1e6) -> float:
     value = entry[key]
     if not _is_number(value) or not least <= value <= most:
-        raise InputError(f"{where}: {key} {redacted(str(value))[:40]}: expected {expected}")
+        given = redacted(str(value))[:40] + (" (a text)" if isinstance(value, str) else "")
+        raise InputError(f"{where}: {key} {given}: expected {expected}, {least:g} to {most:g}")
     return float(value)
 
 
@@ -187,7 +194,11 @@ def _masks(value: Any, where: str) -> tuple[Polygon, ...]:
         raise InputError(
             f"{where}: masks are lists of at least 3 corners each: [[[x, y], [x, y], [x, y]], …], in pixels"
         )
-    return tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in value)
+    polygons = tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in value)
+    for number, polygon in enumerate(polygons, 1):
+        if not has_area(polygon):
+            raise InputError(f"{where}: mask {number} has its corners on one line, so no area; mend or remove it")
+    return polygons
 
 
 def _known(source: str, where: str) -> str:

@@ -50,7 +50,7 @@ def frames_in_turn(
                 frame = next(frames, None)
                 lr = None if frame is None else fit_frame(frame, size_hw, videos[number])
             except InputError as error:
-                failed[number], lr = error, None
+                failed[number], frame, lr = error, None, None
             if frame is None or lr is None:
                 del running[number]
                 continue

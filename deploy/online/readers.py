@@ -18,7 +18,7 @@ import numpy as np
 
 from deploy.online.cameras import Camera, file_frames
 from deploy.online.ports import LISTENS, ListeningPort
-from deploy.online.streams import PasswordRefused, Patience
+from deploy.online.streams import PasswordRefused, Patience, RecordingEnded
 from regenhance_data.console import tell, warn
 from regenhance_data.errors import InputError, one_line, redacted
 from regenhance_data.io.video import inspect_video, upright
@@ -32,7 +32,7 @@ Connect = Callable[[str, Patience, Callable[[], None]], Iterator[tuple[VideoInfo
 
 
 @dataclass
-class Counts:
+class CameraCounts:
     """Of a live camera: frames that came, those that nobody took, and how often it came back."""
 
     seen: int = 0
@@ -121,6 +121,8 @@ class FileReader(Reader):
                     self._news.notify_all()
         except Exception as error:
             self.problem = as_input_error(self.camera, error)
+            if self._has_begun:
+                warn(f"{self.camera.id}: {self.problem}; the others go on without it")
         finally:
             with self._news:
                 self.is_over = True
@@ -161,7 +163,7 @@ class LiveReader(Reader):
         every: int,
         max_frames: int | None,
         news: threading.Condition,
-        counts: Counts,
+        counts: CameraCounts,
         patience: Patience,
         connect: Connect,
     ) -> None:
@@ -172,11 +174,16 @@ class LiveReader(Reader):
         self._due_s = 0.0  # of the next frame, by time.monotonic()
         self._first_s: float | None = None
         self._lost_s: float | None = None
+        self._has_ended = self._begins_again = False  # a recording: that it does is told once
 
     def begin(self) -> None:
         super().begin()
         if self.info is not None and self.problem is not None:  # it was lost before the first round
-            warn(f"{self.camera.id}: {self.problem}; trying again")
+            self._warn_of_loss(self.problem)
+
+    def _warn_of_loss(self, problem: InputError) -> None:
+        then = "it begins again, each time" if isinstance(problem, RecordingEnded) else "trying again"
+        warn(f"{self.camera.id}: {problem}; {then}")
 
     def _run(self) -> None:
         with ListeningPort(self.camera.source) as port:
@@ -222,37 +229,41 @@ class LiveReader(Reader):
     def _lose(self, problem: InputError) -> None:
         with self._news:
             is_new = str(problem) != str(self.problem)
+            self._begins_again = isinstance(problem, RecordingEnded)
+            is_new &= not (self._begins_again and self._has_ended)
+            self._has_ended |= self._begins_again and self._has_begun
             self.problem = problem
             self._lost_s = self._lost_s or time.monotonic()
             self._news.notify_all()
         if is_new and self._has_begun:
-            warn(f"{self.camera.id}: {problem}; trying again")
+            self._warn_of_loss(problem)
 
     def _give(self, connection: _Connection, info: VideoInfo, frame: av.VideoFrame) -> bool:
         """Put a frame in the mailbox; whether the connection should go on."""
-        now, line = time.time(), ""
+        line = ""
         with self._news:
             if connection is not self._connection or self._closed.is_set():
                 return False
             if not connection.frames or info is not self.info:
                 is_again = self.info is not None and not connection.frames
                 self.counts.reconnects += is_again
-                if self._has_begun:
+                if self._has_begun and not (is_again and self._begins_again):
                     lost_s = time.monotonic() - (self._lost_s or time.monotonic())
                     line = f"{self.camera.id}: {f'there again after {lost_s:.1f} s:' if is_again else 'read as'} {info}"
                 self.info, self.problem, self._lost_s = info, None, None
                 self._news.notify_all()
-            self._put(frame, now)
+            self._put(frame)
             goes_on = not self.is_over
         if line:
             tell(line)
         return goes_on
 
-    def _put(self, frame: av.VideoFrame, now: float) -> None:
+    def _put(self, frame: av.VideoFrame) -> None:
         if not self._has_begun:
             return
+        captured_s, now_s = time.time(), time.monotonic()  # the time of day may be set while a run goes on
         if self.camera.fps is not None:
-            due_s = next_due(self._due_s, time.monotonic(), self.camera.fps)
+            due_s = next_due(self._due_s, now_s, self.camera.fps)
             if due_s is None:
                 return
             self._due_s = due_s
@@ -264,10 +275,11 @@ class LiveReader(Reader):
         self.counts.seen += 1
         if number % self._every:
             return
-        self._first_s = now if self._first_s is None else self._first_s
+        self._first_s = now_s if self._first_s is None else self._first_s
         self.counts.dropped += len(self._waiting)
         self._waiting.clear()
-        self._waiting.append(Taken(number, now - self._first_s, partial(upright, frame), now))
+        rgb = partial(upright, frame, self.camera.shown)
+        self._waiting.append(Taken(number, now_s - self._first_s, rgb, captured_s))
         self._news.notify_all()
 
     def join(self, seconds: float) -> None:

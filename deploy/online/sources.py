@@ -10,7 +10,7 @@ from typing import Any
 from deploy.online.cameras import Camera, CameraFrame, frame_of
 from deploy.online.ports import LISTENS
 from deploy.online.rates import USUAL_RATE
-from deploy.online.readers import Connect, Counts, FileReader, LiveReader, Reader, Taken, as_input_error
+from deploy.online.readers import CameraCounts, Connect, FileReader, LiveReader, Reader, Taken, as_input_error
 from deploy.online.streams import NobodyPushed, Patience, read_stream
 from regenhance_data.console import tell, warn
 from regenhance_data.errors import InputError, one_line
@@ -45,7 +45,7 @@ class Sources:
     ) -> None:
         self._news = threading.Condition()
         self._limits, self._patience, self._connect = (every, max_frames), patience or Patience(), connect
-        self._counts: dict[str, Counts] = {}
+        self._counts: dict[str, CameraCounts] = {}
         self._infos: dict[str, VideoInfo] = {}
         self._closed = threading.Event()
         self._shots = count()  # what was seen at another place says nothing of this one
@@ -56,7 +56,7 @@ class Sources:
     def _source_of(self, camera: Camera) -> Reader:
         source: Reader
         if camera.is_live:
-            counts = self._counts.setdefault(camera.id, Counts())
+            counts = self._counts.setdefault(camera.id, CameraCounts())
             source = LiveReader(camera, *self._limits, self._news, counts, self._patience, self._connect)
         else:
             source = FileReader(camera, *self._limits, self._news)

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,7 +16,7 @@ import av
 from deploy.online.ports import LISTENS, refuse_unusable
 from deploy.online.rates import USUAL_RATE
 from regenhance_data.errors import InputError, one_line, redacted
-from regenhance_data.io.video_streams import VideoInfo, described, is_picture, nominal_rate
+from regenhance_data.io.video_streams import VideoInfo, described, is_picture
 
 _PROTOCOLS = "rtsp,rtsps,rtmp,http,https,httpproxy,tcp,udp,rtp,srtp,tls,crypto,data"  # none that reads files here
 # a page or a picture is none of them, whatever it begins with
@@ -23,7 +24,8 @@ _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,n
 # what is not known of a stream after half a second of it, its first keyframe tells
 _PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
 _BEATS_EVERY_S = 0.5
-_MOST_PERIODS = 3.0  # of a recording's frames: more between two of them is a jump of the time stamps
+_MOST_PERIODS, _LEAST_JUMP_S = 3.0, 1.0  # of frames: more between two of them is a jump of the time stamps
+_BUFFERED_S, _MEASURED_S = 0.2, 1.0  # frames that came before the stream was open come at once; then they are counted
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
 _WORDS: tuple[tuple[Any, str], ...] = (
@@ -61,6 +63,10 @@ class PasswordRefused(InputError):
     """The camera wants another user or password."""
 
 
+class RecordingEnded(InputError):
+    """The stream is a recording, and was read to its end."""
+
+
 class NobodyPushed(InputError):
     """The stream is to be pushed, and has not been yet."""
 
@@ -83,14 +89,24 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
             stream = _pictures_of(shown, container)
             info = None
             frames = _frames(shown, container, stream, patience, beat)
-            if source.lower().startswith("http") and (container.duration or 0) > 0:  # it is a recording
-                period_s = 1 / float(stream.average_rate or USUAL_RATE)
-                frames = _in_real_time(frames, max(patience.read_s, _MOST_PERIODS * period_s), beat)
+            is_recording = source.lower().startswith("http") and (container.duration or 0) > 0
+            jump_s = _MOST_PERIODS / float(stream.average_rate or USUAL_RATE)
+            if is_recording:
+                jump_s = max(patience.read_s, jump_s)
+                frames = _in_real_time(frames, jump_s, jump_s, beat)
+            elif container.format.name.startswith("hls"):  # seconds of it come at once, again and again
+                frames = _in_real_time(frames, max(_LEAST_JUMP_S, jump_s), jump_s, beat)
+            rate = _rate_of(stream)
+            if rate is None:
+                rate, came = _rate_of_arrivals(frames)
+                frames = chain(came, frames)
             for frame in frames:
                 if info is None or info.coded_hw != (frame.height, frame.width):
-                    info = described(container, stream, frame, _rate_of(stream))
+                    info = described(container, stream, frame, rate)
                 has_come = True
                 yield info, frame
+        if is_recording:
+            raise RecordingEnded(f"{shown}: its recording has ended")
         raise InputError(f"{shown}: its stream has ended")
     except (av.FFmpegError, OSError, ValueError) as error:
         if has_come:
@@ -145,10 +161,26 @@ def _pictures_of(shown: str, container: Any) -> Any:
     return stream
 
 
-def _rate_of(stream: Any) -> float:
-    """Frames a second, as the stream says; a usual number where it says nothing that can be."""
-    rate = float(stream.codec_context.framerate or nominal_rate(stream))
-    return rate if 0.1 <= rate <= 240 else USUAL_RATE
+def _rate_of(stream: Any) -> float | None:
+    """Frames a second, as the stream says; None where it says nothing that can be, as Motion JPEG over HTTP."""
+    rate = float(stream.codec_context.framerate or stream.average_rate or 0)
+    return rate if 0.1 <= rate <= 240 else None
+
+
+def _rate_of_arrivals(frames: Iterator[av.VideoFrame]) -> tuple[float, list[av.VideoFrame]]:
+    """Frames a second, as they come for some time, and the last one of these, if any; a usual rate where none is left
+    before.
+    """
+    came_s: list[float] = []
+    first_s, last = None, None
+    for last in frames:
+        now_s = time.monotonic()
+        first_s = first_s or now_s
+        if now_s > first_s + _BUFFERED_S:
+            came_s.append(now_s)
+        if len(came_s) > 2 and came_s[-1] > came_s[0] + _MEASURED_S:
+            return round((len(came_s) - 1) / (came_s[-1] - came_s[0]), 1) or 0.1, [last]
+    return USUAL_RATE, [last] if last else []
 
 
 def _frames(
@@ -169,16 +201,19 @@ def _frames(
             raise InputError(f"{shown}: sends data, but no frame of it decodes; restart the camera, or set it to H.264")
 
 
-def _in_real_time(frames: Iterator[av.VideoFrame], most_s: float, beat: Callable[[], None]) -> Iterator[av.VideoFrame]:
+def _in_real_time(
+    frames: Iterator[av.VideoFrame], early_s: float, late_s: float, beat: Callable[[], None]
+) -> Iterator[av.VideoFrame]:
     """The frames of a recording, each when it is due: a web server gives the whole at once.
 
-    most_s: a frame that is due so long from now, or was so long ago, is one behind a jump of the time stamps.
+    A frame that is due more than early_s from now is one behind a jump of the time stamps, one that was due more than
+    late_s ago too, or it came late: it is due now, and those after it follow it.
     """
     ahead_s = float("inf")  # of the recording's time before the clock's
     for frame in frames:
         if frame.time is not None:
             now = time.monotonic()
-            if not abs(frame.time - ahead_s - now) < most_s:  # the first one too
+            if not -late_s < frame.time - ahead_s - now < early_s:  # the first one too
                 ahead_s = frame.time - now
             due_s = frame.time - ahead_s
             while (left_s := due_s - time.monotonic()) > 0:

@@ -261,15 +261,40 @@ _Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
 _SlowReader.add_constructor("tag:yaml.org,2002:int", _SlowReader.construct_yaml_int)  # type: ignore[type-var]
 
 
-def _refuse_deep_or_alias(text: str, reader: Any, takes_aliases: bool) -> None:
-    """YAMLError for what a few lines of YAML can do: values that contain themselves, or more than fit in memory."""
-    depth = 0
+def _refuse_odd(text: str, reader: Any, takes_aliases: bool) -> None:
+    """YAMLError for what a few lines of YAML can do: values that contain themselves, or more than fit in memory; and
+    for a key that a mapping has twice, of which the loader would take the last one.
+    """
+    around: list[_Collection] = []
     for event in yaml.parse(text, reader):
         if isinstance(event, yaml.AliasEvent) and not takes_aliases:
             raise yaml.YAMLError("it has an alias (*name); write the value instead")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MOST_DEPTH:
+        if isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+        elif around and isinstance(event, yaml.NodeEvent):
+            around[-1].add(event)
+        if isinstance(event, yaml.CollectionStartEvent):
+            around.append(_Collection(isinstance(event, yaml.MappingStartEvent)))
+        if len(around) > _MOST_DEPTH:
             raise yaml.YAMLError("it is nested too deeply")
+
+
+class _Collection:
+    """What is read of a list or a mapping."""
+
+    def __init__(self, is_mapping: bool) -> None:
+        self._keys: set[str] = set()
+        self._is_mapping = self._is_key = is_mapping
+
+    def add(self, event: Any) -> None:
+        """The event that begins its next key or value."""
+        if self._is_key and isinstance(event, yaml.ScalarEvent):
+            if event.value in self._keys:
+                mark: Any = event.start_mark
+                where = f"line {mark.line + 1}"
+                raise yaml.YAMLError(f"{where} has the key {event.value!r:.80} for the second time; remove one")
+            self._keys.add(event.value)
+        self._is_key = self._is_mapping and not self._is_key
 
 
 class _Writer(yaml.SafeDumper):
@@ -278,7 +303,8 @@ class _Writer(yaml.SafeDumper):
 
 
 def read_yaml(path: Path, most_values: int = 0, most_bytes: int = MOST_YAML_BYTES) -> dict[str, Any]:
-    """The mapping in a YAML file, read with the safe loader. InputError when it is missing, too large or not a mapping.
+    """The mapping in a YAML file, read with the safe loader. InputError when it is missing, too large or not a mapping,
+    and where a mapping in it has a key twice.
 
     Its integers are those that a float can hold. most_values: aliases are replaced by copies of what they stand for, if
     there are no more values than this then; without it they are refused.
@@ -287,7 +313,7 @@ def read_yaml(path: Path, most_values: int = 0, most_bytes: int = MOST_YAML_BYTE
     try:
         text = content.decode()
         reader = _SlowReader if _SURROGATE.search(text) else _Reader
-        _refuse_deep_or_alias(text, reader, takes_aliases=bool(most_values))
+        _refuse_odd(text, reader, takes_aliases=bool(most_values))
         value = yaml.load(text, reader)
         if most_values:
             value = _without_aliases(value, iter(range(most_values)))

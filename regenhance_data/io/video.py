@@ -9,9 +9,10 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from regenhance_data.console import warn
-from regenhance_data.errors import NO_MEMORY, InputError, one_line
+from regenhance_data.errors import NO_MEMORY, InputError, lacks_memory, one_line
 from regenhance_data.io.files import atomic_write
 from regenhance_data.io.video_streams import (
     Orientation,
@@ -25,6 +26,9 @@ from regenhance_data.io.video_streams import (
 )
 
 _MOST_BACKWARDS_S = 1.0  # time stamps that run back further start anew, as in recordings that were joined
+_BT709, _BT601, _HD_HEIGHT = 1, 6, 720  # by H.273: matrix, primaries and transfer have these numbers
+# what H.273 calls the ways from RGB to YUV that FFmpeg decodes and does not convert
+_MATRICES = {8: "YCgCo", 10: "BT.2020-CL", 11: "YDzDx", 12: "chroma-derived NCL", 13: "chroma-derived CL", 14: "ICtCp"}
 
 
 class CutShort(InputError):
@@ -84,39 +88,63 @@ def read_timed(
     decoded: Iterator[tuple[float, av.VideoFrame]] = _decode(path, allow_cut)
     for index, (time_s, frame) in enumerate(decoded if fps is None else _resample(decoded, fps)):
         if index % every == 0:
-            yield time_s, upright(frame)
+            yield time_s, upright(frame, str(path))
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as RGB uint8 [H, W, 3], with the display matrix applied."""
-    return Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
+def upright(frame: av.VideoFrame, shown: str) -> np.ndarray:
+    """A decoded frame as RGB uint8 [H, W, 3], with the display matrix applied.
+
+    shown: its source, in an InputError for colours that FFmpeg does not convert.
+    """
+    try:
+        return Orientation.of(frame).apply(frame.to_ndarray(format="rgb24"))
+    except av.FFmpegError as error:
+        if lacks_memory(error):
+            raise
+        matrix = _MATRICES.get(frame.colorspace, f"matrix {int(frame.colorspace)}")
+        raise InputError(
+            f"{shown}: has colours ({frame.format.name}, {matrix}) that FFmpeg does not convert to RGB; "
+            "re-encode it with those of BT.709"
+        ) from None
 
 
 def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame], None, None]:
-    """Decoded frames in display order, each with its time; damaged packets are skipped, with a warning."""
+    """Decoded frames in display order, each with its time. Packets and frames of which nothing can be seen are skipped;
+    a warning says that there was damage.
+    """
     container, stream = open_video(path)
-    count, last_s = 0, 0.0
+    promised, promised_s = stream.frames, _promised_s(container, stream)  # before FFmpeg reads on, and says otherwise
+    count, packets, last_s = 0, 0, 0.0
     errors: list[Exception] = []
+    losses = _Losses(stream.time_base or Fraction(1))
     rate = nominal_rate(stream)
     clock = _Clock(rate, stream.time_base, has_decoding_times_only(path, container, stream))
     with container:
         for packet in _packets(container, stream, errors):
+            packets += packet is not None and packet.dts is not None
+            losses.add(packet)
             try:
                 frames = packet.decode() if packet is not None else stream.codec_context.decode(None)
             except av.FFmpegError as error:
                 errors.append(error)
                 continue
             for frame in frames:
+                if frame.is_corrupt:
+                    losses.count += 1
+                    continue
                 count += 1
                 shown_s = float((frame.duration or 0) * (frame.time_base or 0))
                 last_s = max(last_s, (frame.time or 0.0) + shown_s)
                 yield clock.time_s(frame), frame
-        missing_s = _promised_s(container, stream) - last_s
+        missing_s = promised_s - last_s
+        if container.format.name == "avi":  # with its end, it loses the index that its length is taken from
+            missing_s = max(missing_s, (promised - packets) / float(rate))
         tolerated_s = 3 / float(rate) + 0.02 * last_s
-        promised = stream.frames
+        is_single = is_picture(container)
     if count == 0:
-        raise InputError(f"{path}: no frame of it decodes; record or copy it again")
-    if errors or missing_s > tolerated_s:
+        how = "is it an animated WebP? convert it to a video" if is_single else "record or copy it again"
+        raise InputError(f"{path}: no frame of it decodes; {how}")
+    if errors or losses.count or missing_s > tolerated_s:
         of = f" of {promised}" if promised > count else ""
         if not allow_cut:
             raise CutShort(f"{path}: damaged or cut short, {count}{of} frames decode; copy it again")
@@ -144,6 +172,35 @@ def _promised_s(container: Any, stream: Any) -> float:
         return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     alone = len(container.streams) == 1  # else the sound may be longer
     return float(container.duration or 0) / av.time_base if alone else 0.0
+
+
+class _Losses:
+    """Counts the losses in a stream, as transport streams tell: of one of the two packets before the lost ones.
+
+    They tell so too where another recording was joined: time begins anew or jumps, and nothing builds on what was lost.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self.count = 0
+        self._most_ahead = _MOST_BACKWARDS_S / time_base
+        self._last = 0  # time of decoding
+        self._awaited = 0  # packets of which one may begin the next recording
+
+    def add(self, packet: Any) -> None:
+        """The next packet; None, or an empty one without a time, at the end."""
+        if packet is None or packet.dts is None:
+            self.count += self._awaited > 0
+            self._awaited = 0
+            return
+        if self._awaited:
+            self._awaited -= 1
+            if packet.is_keyframe and not 0 < packet.dts - self._last <= self._most_ahead:
+                self._awaited = 0
+            elif not self._awaited:
+                self.count += 1
+        self._last = packet.dts
+        if packet.is_corrupt:
+            self._awaited = 2
 
 
 class _Clock:
@@ -216,6 +273,21 @@ def _is_before(tick: int, end_s: float, fps: float) -> bool:
     return tick == 0 or tick < end_s * fps - 1e-3
 
 
+def tag_colours(stream: Any) -> None:
+    """Say in an encoder's stream, yuv420p of a known size, what its colours mean: what players assume of that size."""
+    about, matrix = stream.codec_context, _BT709 if stream.height >= _HD_HEIGHT else _BT601
+    about.colorspace = about.color_primaries = about.color_trc = matrix
+    about.color_range = ColorRange.MPEG
+
+
+def as_tagged(rgb: np.ndarray, stream: Any) -> av.VideoFrame:
+    """A frame, uint8 [H, W, 3], in the colours that `tag_colours` told of a stream."""
+    about = stream.codec_context
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    space = Colorspace.ITU709 if about.colorspace == _BT709 else Colorspace.ITU601
+    return picture.reformat(format=about.pix_fmt, dst_colorspace=space, dst_color_range=about.color_range)
+
+
 class VideoWriter:
     """An H.264 video (yuv420p, MP4, index in front: plays in browsers) of RGB frames, written whole or not at all.
 
@@ -255,7 +327,8 @@ class VideoWriter:
             options = {"crf": str(self._crf), "threads": "2", "x264-params": "mbtree=0"}
             self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")
+            tag_colours(self._stream)
+        picture = as_tagged(frame[:height, :width], self._stream)
         try:
             self._container.mux(self._stream.encode(picture))
         except av.error.ExternalError as error:  # x264 begins with the first frame, and does not say what it lacks
@@ -276,7 +349,7 @@ def sample_frames(path: Path, count: int) -> Iterator[np.ndarray]:
     is_empty = True
     for frame in _spread(path, count):
         is_empty = False
-        yield upright(frame)
+        yield upright(frame, str(path))
     if is_empty:
         container, stream = open_video(path)
         with container:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ _PICTURES = {"ico", "alias_pix", "brender_pix", "fits"}  # and all formats that 
 _OPEN_OPTIONS = {"protocol_whitelist": "file"}
 _CODECS = {"h264": "H.264", "mjpeg": "Motion JPEG", "mpeg4": "MPEG-4", "mpeg2video": "MPEG-2", "mpeg1video": "MPEG-1"}
 _SCANNED_PACKETS = 300
+_LEAST_JUMP_S, _LEAST_JUMP_STEPS = 10.0, 20  # a longer time between two frames is no part of their rate
 
 
 @dataclass(frozen=True)
@@ -211,17 +213,40 @@ def nominal_rate(stream: Any) -> Fraction:
 
 
 def measured_rate(path: Path, stream: Any) -> float:
-    """The average frame rate of a stream in frames/s, its header held against the time stamps of its first packets."""
+    """The average frame rate of a stream in frames/s, its header held against the time stamps of its first packets.
+
+    Where the time begins anew, and where it jumps, as in recordings that were joined, one frame follows the other.
+    """
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
     packets = _scanned_packets(path, [stream.index])
-    times = [packet.pts if packet.pts is not None else packet.dts for packet in packets]
-    stamps = [time for time in times if time is not None]
-    if len(stamps) < 2 or max(stamps) == min(stamps):
+    steps_s = _steps(packets) * float(stream.time_base)
+    if len(steps_s):
+        usual_s = np.median(steps_s)
+        steps_s[steps_s > max(_LEAST_JUMP_S, _LEAST_JUMP_STEPS * usual_s)] = usual_s
+    if not steps_s.any():
         return float(nominal_rate(stream))
-    rate = (len(stamps) - 1) / float((max(stamps) - min(stamps)) * stream.time_base)
+    rate = float(1 / steps_s.mean())
+    is_whole = len(packets) < _SCANNED_PACKETS
+    if not is_whole and stream.frames and said and stream.container.format.name != "avi":
+        return said[0]  # of all frames, which its index counts; that of an AVI counts packets without a picture too
     # the whole was measured: to one frame. Else the rest may be slower or faster
-    tolerance = 1.0 / (len(stamps) - 1) if len(packets) < _SCANNED_PACKETS else 0.5
+    tolerance = 1.0 / len(steps_s) if is_whole else 0.5
     return next((value for value in said if abs(value - rate) <= tolerance * rate), rate)
+
+
+def _steps(packets: Sequence[Any]) -> np.ndarray:
+    """The distances of packets in time, in units of their time base, float64 [n]; none where the time begins anew."""
+    parts: list[list[int]] = [[]]
+    last = -inf
+    for packet in packets:
+        if packet.dts is not None:
+            if packet.dts < last:
+                parts.append([])
+            last = packet.dts
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None:
+            parts[-1].append(time)
+    return np.concatenate([np.diff(np.sort(np.array(part, np.float64))) for part in parts])
 
 
 def described(container: Any, stream: Any, frame: av.VideoFrame, rate: float) -> VideoInfo:

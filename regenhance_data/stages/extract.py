@@ -67,6 +67,16 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     """
     info = inspect_video(video)  # refuses a file that is not a video
     tell(f"{video}: read as {info}")
+    began_as = _stamp(video)
+    clip = _extract(dataset, clip, video, info, settings, overwrite)
+    if _stamp(video) != began_as:
+        warn(f"{video}: changed while it was read; once nothing writes to it, extract it again with --overwrite")
+    return clip
+
+
+def _extract(
+    dataset: Dataset, clip: str, video: Path, info: VideoInfo, settings: ExtractionSettings, overwrite: bool
+) -> str:
     made_by = ClipRecord(video.name, sha256(video), **asdict(settings))
     former = dataset.record.clips.get(former_clip_id(video.stem), ClipRecord())
     if (former.source, former.sha256) == (made_by.source, made_by.sha256) and clip == clip_id(video.stem):
@@ -117,6 +127,12 @@ def extract(dataset: Dataset, clip: str, video: Path, settings: ExtractionSettin
     os.replace(new[LR_FRAMES], dataset.root / LR_FRAMES / clip)
     _discard(dataset)
     return clip
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
 
 
 def _discard(dataset: Dataset) -> None:

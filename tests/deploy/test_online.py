@@ -14,7 +14,7 @@ from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from tests.support.files import ROOT, encode, noise
 from tests.support.predictors import HEIGHT, WIDTH, write_red_predictor
-from tests.support.videos import cut_in_the_middle
+from tests.support.videos import cut_in_the_middle, encode_as
 
 FRAMES = 12
 
@@ -146,6 +146,13 @@ def test_videos_of_another_shape_are_named_and_the_others_are_done(model, videos
     wrong = [encode(tmp_path / f"{name}.mp4", noise(2, 64, 64)) for name in ("square", "box")]
     with pytest.raises(InputError, match=r"square\.mp4: has 64x64 .*box\.mp4: has 64x64 .*; the others are done"):
         infer(model, [wrong[0], videos[0], wrong[1]], tmp_path / "out")
+    assert names(tmp_path / "out") == ["a", "importance.npz", "overlay.mp4"]
+
+
+def test_a_video_of_which_no_frame_can_be_shown_is_named_and_the_others_are_done(model, videos, tmp_path):
+    odd = encode_as(tmp_path / "odd.mp4", noise(2, HEIGHT, WIDTH), matrix_of_colours=8)
+    with pytest.raises(InputError, match=r"odd\.mp4: has colours .*YCgCo.*; the others are done"):
+        infer(model, [odd, videos[0]], tmp_path / "out")
     assert names(tmp_path / "out") == ["a", "importance.npz", "overlay.mp4"]
 
 

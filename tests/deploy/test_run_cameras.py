@@ -37,7 +37,7 @@ from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector, write_segmenter
 from tests.support.files import ROOT, encode, noise
 from tests.support.predictors import write_predictor
-from tests.support.videos import cut_in_the_middle
+from tests.support.videos import cut_in_the_middle, encode_as
 
 HEIGHT, WIDTH, FRAMES = 64, 96, 10
 
@@ -70,6 +70,26 @@ def run(parts, videos, save_dir, *flags, source="--video"):
 
 def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "detections.jsonl").read_text().splitlines()]
+
+
+def test_progress_counts_the_rounds_of_the_longest_camera(parts, videos, tmp_path, monkeypatch):
+    long, totals = encode(tmp_path / "long.mp4", square_frames(3 * FRAMES, HEIGHT, WIDTH)), []
+
+    def progress(items, description, total, unit):
+        totals.append(total)
+        return items
+
+    monkeypatch.setattr(run_cameras.console, "progress", progress)
+    run(parts, [*videos, long], tmp_path / "out", "--files", "jsonl", "--detect_every", 2)
+    run(parts, [*videos, long], tmp_path / "few", "--files", "jsonl", "--max_frames", 4)
+    assert totals == [3 * FRAMES // 2, 4]
+
+
+def test_a_video_whose_colours_are_not_converted_costs_itself_alone(parts, videos, tmp_path):
+    odd = encode_as(tmp_path / "odd.mp4", square_frames(2, HEIGHT, WIDTH), matrix_of_colours=8)
+    with pytest.raises(InputError, match=r"odd\.mp4: has colours .*YCgCo.*; the others are done"):
+        run(parts, [odd, *videos], tmp_path / "out", "--files", "jsonl")
+    assert len(lines(tmp_path / "out")) == 2 * FRAMES
 
 
 def test_every_frame_of_every_camera_has_a_line_and_all_files_agree(parts, videos, tmp_path):
@@ -209,11 +229,13 @@ def test_a_camera_of_larger_frames_is_told_that_they_are_shrunk(parts, tmp_path,
     assert "large: frames are shrunk to the predictor's 96x64 before they are enhanced" in capsys.readouterr().err
 
 
-def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path):
+def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path, capsys):
     config = tmp_path / "cameras.yaml"
-    config.write_text(f"cameras:\n  - {{source: {videos[0]}, id: north}}\n  - {{source: {videos[1]}}}\n")
+    config.write_text(f"cameras:\n  - {{source: {videos[0]}, id: north 1}}\n  - {{source: {videos[1]}}}\n")
     run(parts, [config], tmp_path / "out", "--no_video", "--max_frames", 2, source="--cameras")
-    assert [line["camera"] for line in lines(tmp_path / "out")] == ["north", "yard"] * 2
+    assert [line["camera"] for line in lines(tmp_path / "out")] == ["north_1", "yard"] * 2
+    said = capsys.readouterr().out
+    assert said.count("in all results") == said.count(f"{config}: camera 1: is north_1 in all results") == 1
 
 
 @pytest.mark.parametrize(
@@ -223,8 +245,19 @@ def test_cameras_of_a_file_have_their_names(parts, videos, tmp_path):
         ("cameras: [gate.mp4]", "camera 1 has no source"),
         ("cameras: [{source: a.mp4, fsp: 3}]", "camera 1 has the key 'fsp'"),
         ("cameras: [{source: a/x.mp4}, {source: b/x.mp4}]", "two cameras are called x"),
-        ("cameras: [{source: a.mp4, fps: 0}]", "camera 1: fps 0: expected frames a second, above 0"),
-        ("cameras: [{source: a.mp4, weight: heavy}]", "camera 1: weight heavy: expected a factor"),
+        ("cameras: [{source: a.mp4, fps: 0}]", "camera 1: fps 0: expected frames a second, 1e-06 to 1e.06"),
+        ("cameras: [{source: a.mp4, weight: 1.0e+300}]", r"camera 1: weight 1e.300: expected a factor, 0 to 1e\+06"),
+        ("cameras: [{source: a.mp4, weight: 1e3}]", r"camera 1: weight 1e3 \(a text\): expected a factor"),
+        (
+            "defaults: {fps: 5}\ncameras: [{source: a.mp4}]",
+            "the file has the unknown key 'defaults'; expected: cameras",
+        ),
+        ("cameras: [{source: a.mp4, fps: 5, fps: 10}]", "line 1 has the key 'fps' for the second time"),
+        (
+            "cameras: [{source: a.mp4, masks: [[[0, 9], [5, 9], [9, 9]]]}]",
+            "camera 1: mask 1 has its corners on one line",
+        ),
+        ("cameras: [{source: a.mp4, weight: heavy}]", r"camera 1: weight heavy \(a text\): expected a factor"),
         ("cameras: [{source: a.mp4, floor: 1.5}]", "camera 1: floor 1.5: expected a share"),
         ("cameras: [{source: a.mp4, floor: 0.3}, {source: b.mp4}]", "floors of the cameras are 0.15 in the mean"),
         ("cameras: [{source: a.mp4, masks: [[0, 0], [1, 1]]}]", "camera 1: masks are lists of at least 3 corners"),

@@ -33,7 +33,7 @@ from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode
 from tests.support.predictors import write_predictor
-from tests.support.streams import HttpCamera, answering, push_rtsp, ts_parts
+from tests.support.streams import HttpCamera, answering, hls_camera, push_rtsp, ts_parts
 
 HEIGHT, WIDTH = 64, 96
 FRAMES = square_frames(10, HEIGHT, WIDTH)
@@ -277,7 +277,7 @@ def test_a_recording_behind_a_web_server_is_read_in_real_time(tmp_path):
     video = encode(tmp_path / "gate.mp4", FRAMES).read_bytes()
     about = f"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(video)}\r\n\r\n"
     came = []
-    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its stream has ended"):
+    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its recording has ended"):
         came.extend(time.monotonic() for _ in read_stream(f"http://{host}/gate.mp4", QUICK, lambda: None))
     assert len(came) == len(FRAMES)
     assert came[-1] - came[0] > 0.9 * 0.04 * (len(FRAMES) - 1)
@@ -296,10 +296,78 @@ def test_a_recording_keeps_its_pace_where_frames_are_sparse_and_goes_on_where_ti
     video = encode(tmp_path / "gate.mp4", FRAMES[: len(times)], times=times).read_bytes()
     about = f"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(video)}\r\n\r\n"
     came, patience = [], replace(QUICK, read_s=0.5)
-    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its stream has ended"):
+    with answering(about.encode() + video) as host, pytest.raises(InputError, match="its recording has ended"):
         came.extend(time.monotonic() for _ in read_stream(f"http://{host}/gate.mp4", patience, lambda: None))
     assert len(came) == len(times)
     assert least_s < came[-1] - came[0] < most_s
+
+
+def test_a_recording_behind_a_web_server_begins_again_and_that_is_told_once(tmp_path, capsys):
+    video = encode(tmp_path / "gate.mp4", FRAMES).read_bytes()
+    about = f"HTTP/1.0 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {len(video)}\r\n\r\n"
+    with answering(about.encode() + video) as host:
+        camera = Camera("gate", f"http://{host}/gate.mp4")
+        with Sources([camera], patience=QUICK) as sources:
+            sources.connect()
+            watch(sources, lambda seen: sources.counts()["gate"]["reconnects"] >= 4)
+    said = capsys.readouterr()
+    assert said.err.count("gate.mp4: its recording has ended; it begins again, each time") == 1
+    assert "there again" not in said.out
+
+
+def test_a_live_playlist_gives_its_frames_one_after_the_other(tmp_path):
+    """It sends a second of them at once."""
+    came_s: list[float] = []
+    with hls_camera(tmp_path, FRAMES, 6) as url:
+        for info, _ in read_stream(url, QUICK, lambda: None):
+            came_s.append(time.monotonic())
+            if len(came_s) == 100:
+                assert info.frame_rate == 25
+                break
+    steps_s = np.diff(came_s)
+    assert np.mean(steps_s < 0.01) < 0.2  # without pacing, nearly all
+    assert steps_s.max() < 1
+
+
+def test_the_rate_of_a_camera_that_does_not_say_is_measured():
+    with http_camera(FRAMES, 8, "mjpeg") as gate, Sources([Camera("gate", gate.url)], patience=QUICK) as sources:
+        assert sources.connect()["gate"].frame_rate == pytest.approx(8, rel=0.1)
+
+
+def test_the_time_of_day_may_be_set_while_a_camera_runs(monkeypatch):
+    real, shift_s = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + shift_s[0])
+    with http_camera(FRAMES, 20) as gate, Sources([Camera("gate", gate.url)], patience=QUICK) as sources:
+        sources.connect()
+
+        def is_enough(seen):
+            shift_s[0] = -3600.0 if len(seen) > 3 else 0.0
+            return len(seen) > 9
+
+        seen = watch(sources, is_enough)
+    assert seen[-1].captured_s < seen[0].captured_s - 3000
+    assert min(np.diff([frame.time_s for frame in seen])) > 0
+    assert seen[-1].time_s < 30
+
+
+def test_a_file_that_is_added_and_missing_is_told_at_once(tmp_path, capsys):
+    path = tmp_path / "cameras.yaml"
+    with http_camera(FRAMES, 20) as gate:
+        path.write_text(f"cameras: [{{id: gate, source: '{gate.url}'}}]")
+        watched = {"watched": path, "read": lambda: read_cameras(path), "looks_every_s": 0.1}
+        with Sources(read_cameras(path), **watched, patience=QUICK) as sources:
+            sources.connect()
+            path.write_text(f"cameras: [{{id: gate, source: '{gate.url}'}}, {{id: yard, source: none.mp4}}]")
+            said: list[str] = []
+
+            def is_told(seen):
+                said.append(capsys.readouterr().err)
+                return "yard" in said[-1]
+
+            watch(sources, is_told)
+            watch(sources, lambda seen: len(seen) > 9)
+    told = f"yard: {tmp_path}/none.mp4: no such video; the others go on without it"
+    assert ("".join(said) + capsys.readouterr().err).count(told) == 1
 
 
 def sound() -> bytes:

@@ -20,6 +20,8 @@ HEX, DIGITS = "0x" + "f" * 4000, "9" * 4000
         ("- " * 50_000, "nested too deeply"),
         ("a: 1\n" + "k" * 3_000_000 + ": 1\n", "could not find expected"),
         ("a: &a [1]\nb: *a", "it has an alias"),
+        ("a: 1\nb: 2\na: 3", "line 3 has the key 'a' for the second time"),
+        ("a: [{b: {c: 1}, d: [b, b]}, {b: 1, 'b': 2}]", "line 1 has the key 'b' for the second time"),
         ("[1, 2]", "expected a YAML mapping, found list"),
         ("a: 1\n" * 1_000_000, "has more than 4 MB"),
     ],
@@ -32,6 +34,12 @@ def test_odd_yaml_is_refused(tmp_path, text, said):
         read_yaml(path)
     assert str(refusal.value).startswith(f"{path}: ")
     assert len(str(refusal.value)) < 400
+
+
+def test_a_key_may_be_in_several_mappings_and_merged_into_one(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &a {k: 1, v: a}\nb: {<<: *a, k: 2}\nk: [k, k, {k: k}]")
+    assert read_yaml(path, 100) == {"a": {"k": 1, "v": "a"}, "b": {"k": 2, "v": "a"}, "k": ["k", "k", {"k": "k"}]}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import av.filter
@@ -16,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regenhance_data.errors import InputError
-from regenhance_data.io.video import frame_rate, inspect_video, read_timed, read_video
+from regenhance_data.io.video import (
+    CutShort,
+    VideoWriter,
+    frame_rate,
+    inspect_video,
+    read_timed,
+    read_video,
+    sample_frames,
+)
 from tests.support.files import ROOT, noise
 from tests.support.videos import ORIENTATIONS, encode_as, encode_tracks, encode_with_cover, has_encoder, joined
 
@@ -225,6 +234,88 @@ def test_a_changing_frame_rate_is_averaged(tmp_path):
     times_ms = [*range(0, 1000, 40), *range(1000, 9000, 500)]
     video = encode_as(tmp_path / "v.mkv", noise(len(times_ms), 32, 48), times_ms=times_ms)
     assert frame_rate(video) == pytest.approx((len(times_ms) - 1) / 8.5, rel=0.02)
+
+
+def test_a_frame_rate_that_changes_late_is_averaged(tmp_path):
+    """Beyond the packets that are looked at, where the file's index counts all frames."""
+    times_ms = [*range(0, 62_000, 200), *range(62_000, 72_000, 20)]
+    video = encode_as(tmp_path / "v.mp4", [*noise(1, 16, 16)] * len(times_ms), times_ms=times_ms)
+    assert frame_rate(video) == pytest.approx(len(times_ms) / 72, rel=0.01)
+
+
+@pytest.mark.parametrize("later_s", [0, 3600])
+def test_recordings_that_were_joined_have_the_frame_rate_of_one(tmp_path, later_s, capsys):
+    parts = [encode_as(tmp_path / f"{n}.ts", noise(60, 32, 48, seed=n), options={"bf": "2"}) for n in range(2)]
+    times_ms = [1000 * later_s + 40 * index for index in range(60)]
+    parts.append(encode_as(tmp_path / "2.ts", noise(60, 32, 48, seed=2), times_ms=times_ms))
+    video = joined(tmp_path / "all.ts", *parts)
+    assert frame_rate(video) == 25
+    assert len(list(read_video(video))) == 180
+    assert capsys.readouterr().err == ""  # nothing is damaged
+
+
+def lossy(video: Path, path: Path) -> Path:
+    """A transport stream of which ten of each hundred packets from the 20th on were lost on the way."""
+    packets = [video.read_bytes()[at : at + 188] for at in range(0, video.stat().st_size, 188)]
+    path.write_bytes(b"".join(packet for n, packet in enumerate(packets) if not 20 <= n % 100 < 30))
+    return path
+
+
+def damaged(folder: Path, kind: str) -> Path:
+    """A damaged video of 60 frames."""
+    frames, keyframes = noise(60, 96, 128), {"g": "60", "bf": "2"}
+    if kind == "lost packets":
+        return lossy(encode_as(folder / "whole.ts", frames, options=keyframes), folder / "v.ts")
+    if kind == "overwritten":
+        content = bytearray(encode_as(folder / "whole.mp4", frames).read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 400] = bytes(400)
+        (folder / "v.mp4").write_bytes(content)
+        return folder / "v.mp4"
+    content = encode_as(folder / "whole.avi", frames, "mpeg4").read_bytes()
+    (folder / "v.avi").write_bytes(content[: len(content) * 8 // 10])
+    return folder / "v.avi"
+
+
+@pytest.mark.parametrize("kind", ["lost packets", "overwritten", "AVI without its end"])
+def test_damage_is_told_and_refused_where_it_must_not_be(kind, tmp_path, capsys):
+    video = damaged(tmp_path, kind)
+    count = len(list(read_video(video)))
+    assert 10 < count < 60
+    assert f"{video}: damaged or cut short; the {count}" in capsys.readouterr().err
+    with pytest.raises(CutShort, match="damaged or cut short"):
+        list(read_video(video, allow_cut=False))
+
+
+def test_a_slow_video_is_whole(tmp_path, capsys):
+    """FFmpeg finds out only while it reads on when the first frame of this file is shown."""
+    (still,) = noise(1, 352, 640)
+    video = encode_as(tmp_path / "v.mkv", [np.roll(still // 8, 8 * n, 1) for n in range(6)], rate=Fraction(1, 5))
+    with av.open(str(video)) as container:
+        assert container.streams.video[0].start_time is None
+    assert len(list(read_video(video, allow_cut=False))) == 6
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("matrix", "words"), [(8, "YCgCo"), (10, "BT.2020-CL"), (14, "ICtCp")])
+def test_colours_that_are_not_converted_are_one_line(matrix, words, tmp_path):
+    video = encode_as(tmp_path / "v.mp4", noise(2, 32, 48), matrix_of_colours=matrix)
+    for frames in (read_video(video), sample_frames(video, 1)):
+        with pytest.raises(InputError, match=f"v.mp4: has colours .*{words}.* re-encode it with those of BT.709"):
+            next(frames)
+
+
+@pytest.mark.parametrize(("height", "matrix"), [(360, 6), (720, 1)])
+def test_written_videos_have_the_colours_that_they_say(height, matrix, tmp_path):
+    colours = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
+    frame = np.repeat(np.array([colours], np.uint8), height, 0).repeat(64, 1)
+    with VideoWriter(tmp_path / "v.mp4", 25, crf=5) as video:
+        video.write(frame)
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        about = container.streams.video[0].codec_context
+        assert (about.colorspace, about.color_primaries, about.color_trc, about.color_range) == (matrix,) * 3 + (1,)
+    (read,) = read_video(tmp_path / "v.mp4")
+    assert np.abs(read[:, 32::64].astype(int) - frame[:, 32::64]).max() < 6
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "readme.nfo", "art.ans", "data.bin"])

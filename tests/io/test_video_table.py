@@ -100,6 +100,12 @@ def cut_short(folder: Path) -> None:
     assert 5 < len(list(read_video(folder / "v.mkv"))) < 60
 
 
+def odd_colours(folder: Path) -> None:
+    for matrix in (8, 10, 14):
+        with pytest.raises(InputError, match="re-encode it with those"):
+            next(read_video(encode_as(folder / f"{matrix}.mp4", FRAMES[:1], matrix_of_colours=matrix)))
+
+
 def single_picture(folder: Path) -> None:
     cv2.imwrite(str(folder / "v.png"), FRAMES[0])
     assert len(list(read_video(folder / "v.png"))) == 1
@@ -127,6 +133,7 @@ ROWS = {
     "recordings joined byte by byte": joined_recordings,
     "picture size changes": size_changes,
     "damaged or cut short": cut_short,
+    "colours that FFmpeg does not convert": odd_colours,
     "single picture": single_picture,
     "text, playlist or sound": no_pictures,
 }

@@ -12,8 +12,8 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.atlas import pack, pack_densely
 from regenhance_data.regions.cache import CachePolicy, MacroblockCache
 from regenhance_data.regions.composite import composite, copy_macroblocks, paste_regions
-from regenhance_data.regions.masks import masked_macroblocks
-from regenhance_data.regions.rectangles import cover, enhanced_area
+from regenhance_data.regions.masks import has_area, masked_macroblocks
+from regenhance_data.regions.rectangles import cover
 from regenhance_data.regions.selection import count_within, select_across, select_macroblocks
 
 SIDES = st.integers(1, 75)
@@ -53,12 +53,16 @@ def _only(cells, grid):
 @given(MASKS, st.integers(0, 9))
 def test_a_cover_is_never_dearer_than_each_macroblock_alone_nor_cheaper_than_the_dilated_mask(case, halo_px):
     grid, selected = case
-    alone = sum(enhanced_area(cover(one, grid, halo_px)) for one in _each(selected))
+    alone = sum(_pixels_seen(one, grid, halo_px) for one in _each(selected))
     kernel = np.ones((2 * halo_px + 1,) * 2, np.uint8)
     bound = int(cv2.dilate(grid.spread(selected).astype(np.uint8), kernel).sum())
-    assert bound <= enhanced_area(cover(selected, grid, halo_px)) <= alone
+    assert bound <= _pixels_seen(selected, grid, halo_px) <= alone
     if not halo_px:
-        assert enhanced_area(cover(selected, grid, 0)) == grid.areas[selected].sum()
+        assert _pixels_seen(selected, grid, 0) == grid.areas[selected].sum()
+
+
+def _pixels_seen(selected, grid, halo_px):
+    return sum(region.outer.area for region in cover(selected, grid, halo_px))
 
 
 def _each(selected):
@@ -137,6 +141,21 @@ def test_masked_are_the_macroblocks_that_reach_into_a_polygon():
     np.testing.assert_array_equal(masked_macroblocks((corner, reaching), (140, 200), grid), expected)
     assert masked_macroblocks((everything,), (140, 200), grid).all()
     assert not masked_macroblocks((), (140, 200), grid).any()
+
+
+def test_a_mask_whose_sides_cross_has_no_hole():
+    grid = MacroblockGrid(64, 96)
+    left, right = ((0, 0), (64, 0), (64, 64), (0, 64)), ((32, 0), (96, 0), (96, 64), (32, 64))
+    twice_around_the_middle = (*left, *left[:1], *right, *right[:1])
+    assert masked_macroblocks((twice_around_the_middle,), (64, 96), grid).all()
+    hourglass = ((0, 0), (96, 0), (0, 64), (96, 64))
+    assert masked_macroblocks((hourglass,), (64, 96), grid)[[0, -1]].all()
+
+
+def test_a_mask_on_one_line_has_no_area():
+    assert not has_area(((5, 5), (5, 5), (5, 5)))
+    assert not has_area(((0, 0), (10, 20), (5, 10), (0, 0)))
+    assert has_area(((0, 0), (96, 0), (0, 64), (96, 64)))  # of which half is wound around the other way
 
 
 @given(MASKS, st.integers(1, 4))

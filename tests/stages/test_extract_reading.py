@@ -58,6 +58,32 @@ def test_a_recording_whose_picture_changes_size_says_so(run, tmp_path):
     assert shapes == {(96, 192, 3)}
 
 
+def test_a_video_whose_colours_are_not_converted_does_not_stop_the_others(run, tmp_path):
+    odd = encode_as(tmp_path / "odd.mp4", noise(4, 48, 80), matrix_of_colours=8)
+    whole = encode_as(tmp_path / "whole.mp4", noise(4, 48, 80, seed=1))
+    said = run("tools/extract.py", "--video", odd, whole, "--data", tmp_path / "d", code=2).stderr
+    assert f"{odd}: has colours (yuv420p, YCgCo) that FFmpeg does not convert to RGB; re-encode it" in said
+    assert Dataset(tmp_path / "d").clips() == ["whole"]
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_video_that_is_still_being_written_is_told(tmp_path, monkeypatch, capsys, grows):
+    video = encode_as(tmp_path / "v.ts", noise(4, 48, 80))
+    real = stage.read_timed
+
+    def read(*about):
+        yield from real(*about)
+        if grows:
+            with video.open("ab") as file:
+                file.write(video.read_bytes())
+
+    monkeypatch.setattr(stage, "read_timed", read)
+    with Dataset.writing(tmp_path / "d", new=True) as dataset:
+        stage.extract(dataset, "v", video, stage.ExtractionSettings())
+    told = f"{video}: changed while it was read; once nothing writes to it, extract it again with --overwrite"
+    assert (told in capsys.readouterr().err) == grows
+
+
 def test_originals_that_must_be_scaled_are_told(run, tmp_path):
     odd = encode(tmp_path / "odd.mp4", noise(2, 362, 634))
     even = encode(tmp_path / "even.mp4", noise(2, 360, 630))

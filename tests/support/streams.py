@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from itertools import cycle
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
@@ -98,6 +99,47 @@ def ts_parts(frames: Iterator[np.ndarray]) -> Iterator[bytes]:
             yield file.getvalue()
             file.seek(0)
             file.truncate()
+
+
+class HlsCamera(BaseHTTPRequestHandler):
+    """A live camera as web servers pass it on: segments of a second, of which the playlist has the last three."""
+
+    segments: Sequence[bytes] = ()
+    began_s = 0.0
+
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/")
+        newest = min(2 + int(time.monotonic() - self.began_s), len(self.segments) - 1)
+        listed = "".join(f"#EXTINF:1.0,\n{number}.ts\n" for number in range(newest - 2, newest + 1))
+        playlist = f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{newest - 2}\n{listed}"
+        content = playlist.encode() if name == "live.m3u8" else self.segments[int(name.removesuffix(".ts"))]
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.apple.mpegurl" if name == "live.m3u8" else "video/mp2t")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+@contextmanager
+def hls_camera(folder: Path, frames: Sequence[np.ndarray], seconds: int) -> Iterator[str]:
+    """The URL of a camera of 25 frames a second that sends frames again and again for some seconds."""
+    with av.open(
+        str(folder / "all.m3u8"), "w", format="hls", options={"hls_time": "1", "hls_list_size": "0"}
+    ) as target:
+        stream = target.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "25", "bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for frame in islice(cycle(frames), 25 * (seconds + 3)):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        target.mux(stream.encode(None))
+    segments = [(folder / f"all{number}.ts").read_bytes() for number in range(seconds + 3)]
+    camera = type("Camera", (HlsCamera,), {"segments": segments, "began_s": time.monotonic()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), camera) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/live.m3u8"
+        server.shutdown()
 
 
 @contextmanager

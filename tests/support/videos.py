@@ -25,18 +25,23 @@ def encode_as(
     path: Path,
     frames: Sequence[np.ndarray],
     codec: str = "libx264",
-    rate: int = 25,
+    rate: int | Fraction = 25,
     format: str | None = None,
     options: Mapping[str, str] | None = None,
     matrix: Sequence[float] | None = None,
     times_ms: Sequence[int] = (),
+    matrix_of_colours: int | None = None,
 ) -> Path:
-    """A video of RGB frames of one size. matrix: (a, b, c, d) of its display matrix. times_ms: of the frames."""
+    """A video of RGB frames of one size. matrix: (a, b, c, d) of its display matrix. times_ms: of the frames.
+    matrix_of_colours: what the file says that it is, by H.273.
+    """
     with av.open(str(path), "w", format=format) as container:
         stream = _add_track(container, frames[0].shape[:2], codec, rate, options)
         if matrix is not None:
             a, b, c, d = (round(value * 65536) for value in matrix)
             stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        if matrix_of_colours is not None:
+            stream.codec_context.colorspace = matrix_of_colours
         if times_ms:
             stream.codec_context.time_base = _MILLISECOND
         _encode(container, stream, frames, times_ms)
@@ -70,7 +75,9 @@ def joined(path: Path, *parts: Path) -> Path:
     return path
 
 
-def _add_track(container: Any, hw: tuple[int, ...], codec: str, rate: int, options: Mapping[str, str] | None) -> Any:
+def _add_track(
+    container: Any, hw: tuple[int, ...], codec: str, rate: int | Fraction, options: Mapping[str, str] | None
+) -> Any:
     stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
     stream.height, stream.width = hw
     stream.pix_fmt = _PIXEL_FORMATS.get(codec, "yuv420p")

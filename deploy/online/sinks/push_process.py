@@ -14,6 +14,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from regenhance_data.io.video import as_tagged, tag_colours
+
 READY, TIME, MOST_S = b"!", "<q", 10
 _MS = Fraction(1, 1000)
 # little to compute and nothing kept back: the loop needs the cores, the viewer the newest frame
@@ -28,6 +30,7 @@ def main() -> None:
         stream = container.add_stream("libx264", options=_OPTIONS)
         stream.width, stream.height, stream.pix_fmt = width // 2 * 2, height // 2 * 2, "yuv420p"
         stream.codec_context.time_base = _MS
+        tag_colours(stream)
         container.start_encoding()
         signal.alarm(0)
         sys.stdout.buffer.write(READY)
@@ -36,7 +39,7 @@ def main() -> None:
         while len(read := sys.stdin.buffer.read(begin + 3 * height * width)) == begin + 3 * height * width:
             signal.alarm(MOST_S)
             rgb = np.frombuffer(read, np.uint8, offset=begin).reshape(height, width, 3)
-            frame = av.VideoFrame.from_ndarray(rgb[: stream.height, : stream.width].copy(), format="rgb24")
+            frame = as_tagged(rgb[: stream.height, : stream.width], stream)
             last_ms = max(last_ms + 1, *struct.unpack(TIME, read[:begin]))
             frame.pts, frame.time_base = last_ms, _MS
             container.mux(stream.encode(frame))
