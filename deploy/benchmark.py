@@ -20,7 +20,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from deploy.backends.registry import BACKENDS, CPU_BACKENDS, local_backends
-from deploy.benchmarking.settings import CONFIGS, BenchmarkSettings
+from deploy.benchmarking.settings import CONFIGS, MeasurementSettings
 from deploy.contract import PRECISIONS
 from regenhance_data import cli
 from regenhance_data.errors import InputError
@@ -69,16 +69,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_from(args: argparse.Namespace) -> BenchmarkSettings:
-    """The settings of the flags, with `all` and lists separated by commas resolved. InputError as BenchmarkSettings."""
-    fields = {name: getattr(args, name) for name in BenchmarkSettings.__dataclass_fields__}
+def settings_from(args: argparse.Namespace) -> MeasurementSettings:
+    """The settings of the flags; `all` and lists separated by commas are resolved. InputError for what cannot be."""
+    fields = {name: getattr(args, name) for name in MeasurementSettings.__dataclass_fields__}
     models = [name for word in args.models for name in (CONFIGS if word == "all" else [word])]
     fields["models"] = tuple(dict.fromkeys(models))
     for name in ("backends", "precisions"):
         fields[name] = tuple(dict.fromkeys(word for word in ",".join(fields[name]).split(",") if word))
     if args.input_size is None and args.data is None:
         fields["input_size"] = (360, 640)
-    return BenchmarkSettings(**fields)
+    return MeasurementSettings(**fields)
 
 
 @alone("benchmark")

@@ -16,7 +16,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
 from regenhance_data import cli
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.io.files import alone
 
 EXAMPLES = """
@@ -45,8 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("make_triton_repository", "repository")
 def main(args: argparse.Namespace) -> None:
-    if args.version is not None and args.version < 1:
-        raise InputError(f"--version {args.version}: expected at least 1")
+    refuse_below_one(version=args.version)
     if args.name and len(args.models) > 1:
         raise InputError("--name: is for one model; give one file in --models")
     names = [args.name or path.stem for path in args.models]

@@ -16,7 +16,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import BACKENDS
 from deploy.contract import ENGINE_SUFFIX
 from regenhance_data import cli
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.io.files import refuse_missing, refuse_unwritable
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def main(args: argparse.Namespace) -> None:
     engine = args.engine or args.onnx.with_suffix(ENGINE_SUFFIX)
     if engine.suffix != ENGINE_SUFFIX:
         raise InputError(f"--engine {engine}: expected a name that ends in {ENGINE_SUFFIX}")
-    if args.workspace_mib < 1:
-        raise InputError(f"--workspace_mib {args.workspace_mib}: expected at least 1")
+    refuse_below_one(workspace_mib=args.workspace_mib)
     refuse_missing(args.onnx, "predictor")
     if not args.dry_run:
         refuse_unwritable(engine.parent, "--engine")

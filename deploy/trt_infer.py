@@ -20,7 +20,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
-from regenhance_data.errors import InputError, resumable
+from regenhance_data.errors import InputError, refuse_below_one, resumable
 from regenhance_data.io.files import locked, refuse_overwriting, refuse_unwritable, sha256
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def folders(save_dir: Path, videos: Sequence[Path]) -> list[Path]:
 def main(args: argparse.Namespace) -> None:
     if not 0 < args.budget <= 1:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
-    for name in ("max_frames", "threads", "streams"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    refuse_below_one(max_frames=args.max_frames, threads=args.threads, streams=args.streams)
     refuse_unwritable(args.save_dir, "--save_dir")
     from deploy.online.results import OVERLAY
     from regenhance_data.io.video import inspect_video

@@ -5,6 +5,7 @@ credentials, and interrupts.
 import errno
 import re
 import resource
+from collections.abc import Sequence
 
 NO_MEMORY = (
     "there is too little memory, or this process may not have more (ulimit -a); end other programs, or raise the limit"
@@ -20,6 +21,19 @@ _VALUE = re.compile(r"([?&;/_#][^=?&;/_#\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))"
 
 class InputError(Exception):
     """Bad usage or input. The message is one line: which file, what is wrong with it, how to fix it."""
+
+
+def refuse_below_one(**counts: int | None) -> None:
+    """InputError, which names the flag, for each of the counts that is given and below 1."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError(f"--{name} {count}: expected at least 1")
+
+
+def refuse_unless_shares(budgets: Sequence[float]) -> None:
+    """InputError for --budgets that are not all shares of the macroblocks, neither none nor all of them."""
+    if not all(0 < budget < 1 for budget in budgets):
+        raise InputError("--budgets: expected shares between 0 and 1")
 
 
 def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> str:

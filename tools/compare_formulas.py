@@ -8,8 +8,9 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli, errors
+from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.defaults import BUDGETS
-from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs
+from regenhance_data.evaluation.inputs import add_input_arguments, load_evaluated, read_frames
 from regenhance_data.importance.formula_spec import FORMULAS, formula_spec, parse_formula
 from regenhance_data.io.files import alone, write_json, write_text
 from regenhance_data.io.journal import journal
@@ -39,34 +40,33 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("compare_formulas")
 def main(args: argparse.Namespace) -> None:
-    if not all(0 < budget < 1 for budget in args.budgets):
-        raise errors.InputError("--budgets: expected shares between 0 and 1")
+    errors.refuse_unless_shares(args.budgets)
     if args.greedy < 0:
         raise errors.InputError(f"--greedy {args.greedy}: expected at least 0")
     formulas = list(dict.fromkeys(formula_spec(*parse_formula(formula)) for formula in args.formulas))
-    inputs = read_inputs(args, read_frames(args))
+    chosen = read_frames(args)
+    detector, settings = load_evaluated(args, chosen)
     # these import PyTorch
     from regenhance_data.evaluation.formula_comparison import (
         ComparedFrame,
         compare_formulas,
         formulas_table,
-        searched_frames,
     )
     from regenhance_data.evaluation.kept import frame_key, inputs_digest
 
-    dataset, frames, settings = inputs.dataset, inputs.frames, inputs.settings
-    more = [formulas, [frame_key(frame) for frame in searched_frames(frames, args.greedy)]]
+    dataset, frames = chosen.dataset, chosen.frames
+    more = [formulas, [frame_key(frame) for frame in evenly_spread(frames, args.greedy)]]
     same = inputs_digest(dataset, frames, settings, args.budgets, {}, more=more)
     with journal(args.save_dir, "compare_formulas", same, ComparedFrame.to_json, ComparedFrame.from_json) as kept:
         result = compare_formulas(
-            dataset, frames, inputs.detector, inputs.hr_folder, formulas, args.budgets, args.greedy, kept
+            dataset, frames, detector, chosen.hr_folder, formulas, args.budgets, args.greedy, kept
         )
         result["settings"] = settings.to_dict()
         text = formulas_table(result)
         write_json(args.save_dir / "formulas.json", result)
         write_text(args.save_dir / "formulas.txt", text + "\n")
     print(text)
-    print(f"{args.save_dir}/formulas.json, formulas.txt: {len(inputs.frames)} frames")
+    print(f"{args.save_dir}/formulas.json, formulas.txt: {len(frames)} frames")
     if result["none"] is None:
         return  # no formula is best where nothing was measured
     best = max(formulas, key=lambda formula: sum(result["curves"][formula].values()))

@@ -13,7 +13,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,13 +25,13 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
+from regenhance_data.defaults import BUDGET, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.io.files import alone, read_json, refuse_missing, sha256, write_json, write_yaml
 from regenhance_data.kinds import kind_of
-from regenhance_data.signals import end_command_with_the_parent
+from regenhance_data.parallel.commands import program_of, wait_for
 
 EXAMPLES = """
 python tools/demo.py --save_dir runs/demo
@@ -75,25 +74,25 @@ def check_detector(args: argparse.Namespace) -> None:
 
 def stages(args: argparse.Namespace) -> Iterator[list[str]]:
     """The commands, in order, each as the words of a command line; later ones depend on what earlier ones wrote."""
-    out = args.save_dir
-    data, predictor, best = f"{out}/dataset", f"{out}/predictor", f"{out}/predictor/best_model/model.pdparams"
+    out, data, predictor = args.save_dir, args.save_dir / "dataset", args.save_dir / "predictor"
     if not args.video and not args.manifest:
-        yield f"tools/render_scene.py --save_dir {out} --frames {args.max_frames}".split()
-    yield ["tools/extract.py", "--data", data, *extraction(args)]
-    dataset = Dataset.open(out / "dataset")
+        yield words("tools/render_scene.py", "--save_dir", out, "--frames", args.max_frames)
+    yield words("tools/extract.py", "--data", data, *extraction(args))
+    dataset = Dataset.open(data)
     has_originals = all(record.keep_hr for record in dataset.record.clips.values())
     if not has_originals:
-        yield ["tools/super_resolve.py", "--data", data, "--model", args.upscaler]
+        yield words("tools/super_resolve.py", "--data", data, "--model", args.upscaler)
     hr_folder = "hr_images" if has_originals else "sr_images"
-    yield ["tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector_flags(args)]
-    yield f"tools/make_seg_dataset.py --data {data}".split()
-    yield f"tools/check_dataset.py --data {data}".split()
-    train = f"paddleseg train --config {CONFIG} --dataset_root {data} --save_dir {predictor} --use_ema --overwrite"
-    yield [*train.split(), "--iters", str(args.iters)]
-    yield f"paddleseg val --config {CONFIG} --dataset_root {data} --model_path {best} --save_dir {predictor}".split()
+    yield words("tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector_flags(args))
+    yield words("tools/make_seg_dataset.py", "--data", data)
+    yield words("tools/check_dataset.py", "--data", data)
+    network = ["--config", CONFIG, "--dataset_root", data]
+    best = ["--model_path", predictor / "best_model/model.pdparams"]
+    train = ["--save_dir", predictor, "--use_ema", "--overwrite", "--iters", args.iters]
+    yield words("paddleseg", "train", *network, *train)
+    yield words("paddleseg", "val", *network, *best, "--save_dir", predictor)
     sizes = ["--all_sizes"] if len(lr_sizes(dataset)) > 1 else []
-    export = f"deploy/export_onnx.py --config {CONFIG} --model_path {best} --dataset_root {data}".split()
-    yield [*export, *sizes, "--save_dir", f"{out}/deploy"]
+    yield words("deploy/export_onnx.py", *network, *best, *sizes, "--save_dir", out / "deploy")
     for clip in dataset.clips():
         yield from camera_stages(args, dataset, clip)
 
@@ -101,19 +100,23 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
 def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iterator[list[str]]:
     """The commands for one camera: what the predictor gains and takes there, and its overlay."""
     out, onnx = camera_folder(args.save_dir, dataset, clip), onnx_file(args, dataset, clip)
-    data = f"{args.save_dir}/dataset"
+    data, video = args.save_dir / "dataset", videos_of(args)[clip]
     of_clip = ["--clips", clip] if len(dataset.clips()) > 1 else []
-    truth = [] if args.video or args.manifest else ["--truth", f"{out}/truth.json"]
-    yield ["tools/evaluate.py", "--data", data, *of_clip, "--model", f"{onnx}", "--save_dir", f"{out}", *truth]
-    benchmark = f"deploy/benchmark.py --models {onnx} --data {data} --evaluation {out}/evaluation.json"
-    yield [*benchmark.split(), "--save_dir", f"{out}"]
-    infer = f"deploy/trt_infer.py --model {onnx} --save_dir {out} --max_frames {args.max_frames} --video".split()
-    yield [*infer, str(videos_of(args)[clip])]
-    loop = ["--predictor", f"{onnx}", "--upscaler", args.upscaler, "--save_dir", f"{out}/loop", "--max_frames"]
-    compared = ["--data", data, "--clips", clip, *loop, str(COMPARED_FRAMES), "--budgets", "0.1", *truth]
-    yield ["tools/evaluate_online.py", *compared]
-    run = ["--video", str(videos_of(args)[clip]), *loop, str(SHOWN_FRAMES), "--compare", *detector_flags(args)]
-    yield ["deploy/run_cameras.py", *run]
+    truth = [] if args.video or args.manifest else ["--truth", out / "truth.json"]
+    yield words("tools/evaluate.py", "--data", data, *of_clip, "--model", onnx, "--save_dir", out, *truth)
+    evaluation = ["--evaluation", out / "evaluation.json", "--save_dir", out]
+    yield words("deploy/benchmark.py", "--models", onnx, "--data", data, *evaluation)
+    shown = ["--save_dir", out, "--max_frames", args.max_frames, "--video", video]
+    yield words("deploy/trt_infer.py", "--model", onnx, *shown)
+    loop = ["--predictor", onnx, "--upscaler", args.upscaler, "--save_dir", out / "loop", "--max_frames"]
+    compared = ["--data", data, "--clips", clip, *loop, COMPARED_FRAMES, "--budgets", BUDGET, *truth]
+    yield words("tools/evaluate_online.py", *compared)
+    yield words("deploy/run_cameras.py", "--video", video, *loop, SHOWN_FRAMES, "--compare", *detector_flags(args))
+
+
+def words(*parts: object) -> list[str]:
+    """A command as the words of a command line; a folder's name may have spaces."""
+    return [str(part) for part in parts]
 
 
 def detector_flags(args: argparse.Namespace) -> list[str]:
@@ -159,9 +162,9 @@ def videos_of(args: argparse.Namespace) -> dict[str, Path]:
 def extraction(args: argparse.Namespace) -> list[str]:
     """The flags of tools/extract.py. Several videos differ in their settings: these go to a manifest."""
     if args.manifest:
-        return ["--manifest", str(args.manifest), "--mixed_sizes", "--max_frames", str(args.max_frames)]
+        return words("--manifest", args.manifest, "--mixed_sizes", "--max_frames", args.max_frames)
     if not args.video:
-        return f"--height 180 --video {args.save_dir}/{STREET}.mp4".split()
+        return words("--height", 180, "--video", videos_of(args)[STREET])
     videos = videos_of(args)
     found = [probe(video) for video in videos.values()]
     small = [height // SCALE if height >= ORIGINAL_HEIGHT_PX else height for height, _ in found]
@@ -174,16 +177,16 @@ def extraction(args: argparse.Namespace) -> list[str]:
             f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the built-in upscaler{why}. F1 says how "
             "many detections it changes, not whether they become right"
         )
-    flags = ["--max_frames", str(args.max_frames)]
+    flags = words("--max_frames", args.max_frames)
     flags += ["--keep_hr", "--jpeg_quality", "75"] if are_originals else []
     if len(videos) == 1:
-        return [*f"--height {small[0]} --every {every[0]}".split(), *flags, "--video", str(args.video[0])]
+        return words("--height", small[0], "--every", every[0], *flags, "--video", args.video[0])
     clips = [
         {"video": str(video.resolve()), "id": clip, "height": height, "every": step}
         for (clip, video), height, step in zip(videos.items(), small, every, strict=True)
     ]
     write_yaml(args.save_dir / "cameras.yaml", {"clips": clips})
-    return ["--manifest", f"{args.save_dir}/cameras.yaml", "--mixed_sizes", *flags]
+    return words("--manifest", args.save_dir / "cameras.yaml", "--mixed_sizes", *flags)
 
 
 def probe(video: Path) -> tuple[int, int]:
@@ -196,25 +199,17 @@ def probe(video: Path) -> tuple[int, int]:
     return height, frames
 
 
-def run_stage(words: list[str]) -> None:
+def run_stage(stage: list[str]) -> None:
     """Run one command in a process of its own; the demo ends with its exit code when it fails."""
-    is_script = words[0] != "paddleseg"
-    program = [sys.executable, str(ROOT / words[0])] if is_script else [str(Path(sys.executable).with_name(words[0]))]
-    with subprocess.Popen([*program, *words[1:]], preexec_fn=end_command_with_the_parent) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            process.terminate()  # Ctrl-C reached it already, SIGTERM did not
-            process.wait()
-            raise
+    code = wait_for(program_of(ROOT, stage))
     if code:
-        print(f"demo: stopped at: {shlex.join(words)}", file=sys.stderr)
+        print(f"demo: stopped at: {shlex.join(stage)}", file=sys.stderr)
         raise SystemExit(code)
 
 
-def command_line(words: list[str]) -> str:
+def command_line(stage: list[str]) -> str:
     """The words of a stage as a user would type them."""
-    return shlex.join(words if words[0] == "paddleseg" else ["python", *words])
+    return shlex.join(stage if stage[0] == "paddleseg" else ["python", *stage])
 
 
 def fingerprint(args: argparse.Namespace) -> str:
@@ -256,8 +251,8 @@ def run_stages(args: argparse.Namespace, inputs: str) -> float:
     version of the kit.
     """
     earlier, done, earlier_s = earlier_stages(args, inputs), list[dict[str, Any]](), 0.0
-    for words in stages(args):
-        command = command_line(words)
+    for stage in stages(args):
+        command = command_line(stage)
         print(f"\n$ {command}", flush=True)
         if len(done) < len(earlier) and earlier[len(done)].get("command") == command:
             print("  done by an earlier run")
@@ -271,7 +266,7 @@ def run_stages(args: argparse.Namespace, inputs: str) -> float:
         write_json(args.save_dir / JOURNAL, done)  # before the first stage too: an interrupted run is recognised
         started = time.monotonic()
         try:
-            run_stage(words)
+            run_stage(stage)
         except KeyboardInterrupt:
             raise errors.resumable("1 stage is done" if len(done) == 1 else f"{len(done)} stages are done") from None
         seconds = round(time.monotonic() - started, 1)
@@ -326,10 +321,10 @@ def main(args: argparse.Namespace) -> None:
     print(f"\n{summary}\n\n{args.save_dir}/report.html is ready ({took}): open it in a browser")
 
 
-def given_videos(words: list[str] | None) -> list[Path]:
+def given_videos(given: list[str] | None) -> list[Path]:
     """The videos of --video. `make demo VIDEO="a.mp4 b.mp4"` gives one word for several of them."""
     paths: list[Path] = []
-    for word in words or []:
+    for word in given or []:
         parts = [Path(part) for part in word.split()]
         paths += parts if not Path(word).exists() and all(part.exists() for part in parts) else [Path(word)]
     for path in paths:

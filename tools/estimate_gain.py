@@ -21,16 +21,14 @@ from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, Dataset
 from regenhance_data.defaults import ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
-from regenhance_data.detectors.kinds import KINDS
-from regenhance_data.evaluation.inputs import MISSING_DETECTOR, tell_detector
+from regenhance_data.evaluation.inputs import refuse_without_detector, tell_detector
 from regenhance_data.evaluation.record import NOT_WORTH_IT
 from regenhance_data.io.files import alone, write_json
-from regenhance_data.kinds import known_specs
-from regenhance_data.upscalers.kinds import KINDS as UPSCALERS
-from regenhance_data.upscalers.settings import CHANNEL_ORDERS, UpscalerSettings
+from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
     from regenhance_data.evaluation.gain import GainEstimate, GainFrame
+    from regenhance_data.upscalers.settings import UpscalerSettings
     from regenhance_data.upscalers.tiling import TiledUpscaler
 
 EXAMPLES = """
@@ -50,51 +48,27 @@ def make_parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--data", type=Path, help="a dataset instead: its LR frames, and HR frames as far as it has them"
     )
-    add("--upscaler", metavar="SPEC", help=f"{known_specs(UPSCALERS)} (default: for originals none, else builtin)")
-    add("--upscaler_pixel_range", type=float, metavar="WHITE", help="white in the upscaler's file, 1 or 255")
-    add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
     add("--video_is", choices=("auto", "original", "lr"), default="auto", help="what the video's frames are taken for")
     add("--scale", type=int, help="factor from LR to HR size (default: 3, or the dataset's)")
     add("--jpeg_quality", type=int, help="compress shrunk originals as JPEG, as a camera would")
     add("--frames", type=int, default=30, help="frames to look at, at least 20 for a verdict")
     add("--save_dir", type=Path, help="for estimate.json, estimate.png and .svg (default: print only)")
+    add_upscaler_flags(parser, required=False, without="for originals none, else builtin")
     add_detector_arguments(parser)
     return parser
 
 
-def upscaler_settings(args: argparse.Namespace, spec: str | None, scale: int) -> UpscalerSettings | None:
-    """The settings of an upscaler. InputError, in the words of this command's flags, for what cannot be."""
-    if spec is None:
-        return None
-    try:
-        return UpscalerSettings(
-            spec, scale, pixel_range=args.upscaler_pixel_range, channel_order=args.upscaler_channel_order
-        )
-    except errors.InputError as error:
-        raise in_words_of_this_command(error) from None
-
-
-def in_words_of_this_command(error: errors.InputError) -> errors.InputError:
-    """An error about an upscaler, which other commands take as --model."""
-    renamed = str(error).replace("--model", "--upscaler")
-    for flag in ("pixel_range", "channel_order"):
-        renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
-    return errors.InputError(renamed)
-
-
-def load_given_upscaler(settings: UpscalerSettings | None, frames: Sequence["GainFrame"]) -> "TiledUpscaler | None":
+def load_given_upscaler(settings: "UpscalerSettings | None", frames: Sequence["GainFrame"]) -> "TiledUpscaler | None":
     """The upscaler, told what it was taken for. InputError where it does not load, or makes another picture."""
     if settings is None:
         return None
     from regenhance_data.upscalers.likeness import refuse_unlike_result
     from regenhance_data.upscalers.loading import load_upscaler
 
-    try:
+    with in_words_of_upscaler_flags():
         upscaler = load_upscaler(settings)
         console.tell(f"{settings.argument or settings.spec}: read as {upscaler.read_as}")
         refuse_unlike_result(settings, upscaler, (frame.lr for frame in frames))
-    except errors.InputError as error:
-        raise in_words_of_this_command(error) from None
     return upscaler
 
 
@@ -114,26 +88,28 @@ def is_lr_video(args: argparse.Namespace) -> bool:
 
 def frames_and_upscaler(
     args: argparse.Namespace, dataset: Dataset | None
-) -> tuple[Iterable["GainFrame"], UpscalerSettings | None]:
+) -> tuple[Iterable["GainFrame"], "UpscalerSettings | None"]:
     """The frames to look at and the upscaler, not loaded yet. InputError for frames that need one and have none."""
-    from regenhance_data.evaluation.gain import frames_of_dataset, frames_of_video
+    from regenhance_data.evaluation.gain import gain_frames_of_dataset, gain_frames_of_video
 
     if dataset is None:
         is_lr = is_lr_video(args)
         scale = args.scale or SCALE
-        settings = upscaler_settings(args, args.upscaler or ("builtin" if is_lr else None), scale)
+        args.upscaler = args.upscaler or ("builtin" if is_lr else None)
+        settings = given_upscaler(args, scale) if args.upscaler else None
         if is_lr and args.jpeg_quality is not None:
             raise errors.InputError(
                 f"--jpeg_quality: {args.video} has LR frames, which are compressed already; omit it"
             )
-        return frames_of_video(args.video, args.frames, scale, is_lr, args.jpeg_quality), settings
+        return gain_frames_of_video(args.video, args.frames, scale, is_lr, args.jpeg_quality), settings
     if args.scale not in (None, dataset.scale):
         raise errors.InputError(f"--scale {args.scale}: {args.data} has the scale {dataset.scale}; omit the flag")
     folders = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
-    settings = upscaler_settings(args, args.upscaler or (None if folders else "builtin"), dataset.scale)
+    args.upscaler = args.upscaler or (None if folders else "builtin")
+    settings = given_upscaler(args, dataset.scale) if args.upscaler else None
     originals = "hr_images/" if HR_IMAGES in folders else "what the upscaler makes"
     console.tell(f"{args.data}: the reference is the detector's result on {originals}")
-    return frames_of_dataset(dataset, args.frames), settings
+    return gain_frames_of_dataset(dataset, args.frames), settings
 
 
 def timed(frames: Iterable["GainFrame"], total: int) -> Iterator["GainFrame"]:
@@ -152,16 +128,15 @@ def timed(frames: Iterable["GainFrame"], total: int) -> Iterator["GainFrame"]:
 def main(args: argparse.Namespace) -> None:
     if args.scale is not None and not 2 <= args.scale <= 8:
         raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")
-    if args.frames < 1:
-        raise errors.InputError(f"--frames {args.frames}: expected at least 1")
+    errors.refuse_below_one(frames=args.frames)
     if args.jpeg_quality is not None and not (args.video and 1 <= args.jpeg_quality <= 100):
         raise errors.InputError(f"--jpeg_quality {args.jpeg_quality}: expected 1 to 100, with --video")
     dataset = Dataset.open(args.data) if args.data else None
     recorded = dataset.record.detector if dataset else None
-    if recorded is None and not hasattr(args, "spec"):
-        raise errors.InputError(f"{MISSING_DETECTOR}; give one of: {known_specs(KINDS)}")
+    refuse_without_detector(args, recorded)
     detector_settings = detector_settings_from(args, recorded)
-    upscaler_settings(args, args.upscaler, args.scale or SCALE)  # refuses unknown ones before PyTorch is imported
+    if args.upscaler:
+        given_upscaler(args, args.scale or SCALE)  # refuses unknown ones before PyTorch is imported
     if args.video and not args.video.is_file():
         raise errors.InputError(f"{args.video}: no such video")
     from regenhance_data.detectors.loading import detector_record, load_detector

@@ -19,8 +19,8 @@ from regenhance_data.defaults import BUDGETS
 from regenhance_data.evaluation.inputs import (
     EvaluationFrames,
     add_input_arguments,
+    load_evaluated,
     read_frames,
-    read_inputs,
     warn_of_learnt_frames,
 )
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
@@ -93,8 +93,7 @@ def load_predictors(args: argparse.Namespace, chosen: EvaluationFrames) -> dict[
 
 @alone("evaluate")
 def main(args: argparse.Namespace) -> None:
-    if not all(0 < budget < 1 for budget in args.budgets):
-        raise errors.InputError("--budgets: expected shares between 0 and 1")
+    errors.refuse_unless_shares(args.budgets)
     for path in args.model or ():
         refuse_missing(path, "predictor; make one with deploy/export_onnx.py")
     if args.truth:
@@ -102,7 +101,7 @@ def main(args: argparse.Namespace) -> None:
     chosen = read_frames(args)
     chosen.refuse_without_importance()
     predictors = load_predictors(args, chosen)  # before the detector, which takes longer
-    inputs = read_inputs(args, chosen)
+    detector, settings = load_evaluated(args, chosen)
     # these import PyTorch
     from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
     from regenhance_data.evaluation.evaluate import evaluate
@@ -111,27 +110,26 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.importance.static_map import static_map_files
     from regenhance_data.stages.make_importance import sampled_hr_frames
 
-    dataset, frames = inputs.dataset, inputs.frames
-    if without_words(inputs.settings.detector) != without_words(dataset.record.detector or {}):
+    dataset, frames = chosen.dataset, chosen.frames
+    if without_words(settings.detector) != without_words(dataset.record.detector or {}):
         console.warn(
             f"{args.data}: importance was computed with another detector or other settings, and so is the oracle"
         )
     if len(frames) < FEWEST_TEST_FRAMES:
         console.warn(f"{len(frames)} frames are few, so intervals are wide; use a smaller --every or more video")
     warn_of_learnt_frames(dataset, frames)
-    truth = read_truth(args.truth, inputs.detector, dataset, frames[0].clip) if args.truth and frames else None
+    truth = read_truth(args.truth, detector, dataset, frames[0].clip) if args.truth and frames else None
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
     models = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
         for curve, path in named(args.model or []).items()
     }
     static = static_map_files(dataset, {frame.clip for frame in frames})
-    same = inputs_digest(dataset, frames, inputs.settings, args.budgets, models, args.truth, static)
+    same = inputs_digest(dataset, frames, settings, args.budgets, models, args.truth, static)
     with journal(args.save_dir, "evaluate", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
-        result = evaluate(dataset, frames, inputs.detector, inputs.hr_folder, args.budgets, predicts, truth, kept)
+        result = evaluate(dataset, frames, detector, chosen.hr_folder, args.budgets, predicts, truth, kept)
         result = replace(result, names=display_names(args.model or []))
-        settings = EvaluationSettings(**vars(inputs.settings), models=models)
-        write_results(args.save_dir, EvaluationRecord(result, settings))
+        write_results(args.save_dir, EvaluationRecord(result, EvaluationSettings(**vars(settings), models=models)))
         if args.counts:
             counts = {key: kept.known[key].against_hr for key in map(frame_key, frames)}
             paths = {curve: model.model for curve, model in models.items()}
@@ -139,7 +137,7 @@ def main(args: argparse.Namespace) -> None:
     warn_of_empty_frames(
         result.frames - (result.frames_with_objects or 0),
         result.frames,
-        lambda: why_nothing(inputs.detector.settings, sampled_hr_frames(dataset, inputs.hr_folder, frames)),
+        lambda: why_nothing(detector.settings, sampled_hr_frames(dataset, chosen.hr_folder, frames)),
     )
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]

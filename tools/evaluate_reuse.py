@@ -9,7 +9,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, errors
-from regenhance_data.evaluation.inputs import add_input_arguments, read_frames, read_inputs, warn_of_learnt_frames
+from regenhance_data.evaluation.inputs import add_input_arguments, load_evaluated, read_frames, warn_of_learnt_frames
 from regenhance_data.evaluation.record import EvaluatedModel
 from regenhance_data.io.files import alone, refuse_missing, sha256, write_json
 from regenhance_data.io.journal import journal
@@ -51,13 +51,13 @@ def main(args: argparse.Namespace) -> None:
     chosen.refuse_without_importance()
     predictor = load_predictor(args.model, args.backend)
     chosen.refuse_unless_fitting(args.model, predictor.input_hw)
-    inputs = read_inputs(args, chosen)
+    detector, settings = load_evaluated(args, chosen)
     # these import PyTorch and matplotlib
     from regenhance_data.evaluation.kept import FrameCounts, frame_key, inputs_digest
     from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
     from regenhance_data.plots import save_figure
 
-    dataset, frames, settings = inputs.dataset, inputs.frames, inputs.settings
+    dataset, frames = chosen.dataset, chosen.frames
     warn_of_learnt_frames(dataset, frames)
     model = EvaluatedModel(str(args.model), sha256(args.model) if args.model.is_file() else "", predictor.backend)
     # what a policy does on a frame depends on the frames before it
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     same = inputs_digest(dataset, frames, settings, [args.budget], {"predictor": model}, more=more)
     with journal(args.save_dir, "evaluate_reuse", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
         result = evaluate_reuse(
-            *(dataset, frames, inputs.detector, inputs.hr_folder),
+            *(dataset, frames, detector, chosen.hr_folder),
             *(args.budget, predictor.predict_one, policies, kept),
         )
         write_json(args.save_dir / "reuse.json", result)

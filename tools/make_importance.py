@@ -11,7 +11,7 @@ from regenhance_data import cli, errors
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset
 from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.detectors.arguments import add_detector_arguments
-from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector
+from regenhance_data.evaluation.inputs import load_given_detector
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA, FORMULAS, POINTS, WITH_POINTS, formula_spec
 from regenhance_data.parallel.executors import add_executor_arguments, executor_from
 
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--mb_size {args.mb_size}: expected 1 to {MOST_MB_SIZE}")
     with Dataset.writing(args.data) as dataset:
         # loaded here too: a bad one is refused at once, and its settings then include its task
-        settings = load_given_detector(args, dataset, MISSING_DETECTOR).settings
+        settings = load_given_detector(args, dataset).settings
         # these import PyTorch
         from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
         from regenhance_data.stages.make_importance import make_importance, sampled_hr_frames

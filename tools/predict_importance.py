@@ -70,8 +70,7 @@ def check_inputs(args: argparse.Namespace) -> None:
 
 @alone("predict_importance")
 def main(args: argparse.Namespace) -> None:
-    if args.batch_size < 1:
-        raise errors.InputError(f"--batch_size {args.batch_size}: expected at least 1")
+    errors.refuse_below_one(batch_size=args.batch_size)
     check_inputs(args)
     from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
 

@@ -22,7 +22,7 @@ from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.inputs import MISSING_DETECTOR, load_given_detector, refuse_without_detector
+from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
 from regenhance_data.evaluation.record import METRIC_NAMES, InputSettings
 from regenhance_data.io.files import alone, write_json
 from regenhance_data.kinds import known_specs
@@ -179,7 +179,7 @@ def main(args: argparse.Namespace) -> None:
     iterations = tuple(args.iterations) if args.iterations else None
     settings = UpscalerTrainSettings(args.minutes, iterations, args.channels, args.layers, args.seed)
     dataset = Dataset.open(args.data)
-    refuse_without_detector(args, dataset.record.detector, MISSING_DETECTOR)
+    refuse_without_detector(args, dataset.record.detector)
     frames = read_frames(dataset)
     training = read_training_pairs(dataset, frames["train"])
     validation = read_pairs_of(dataset, frames["val"], MOST_VALIDATED)

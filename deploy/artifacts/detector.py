@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from deploy.artifacts.onnx import shape_of
+from deploy.artifacts.onnx import metadata_of, shape_of
 from regenhance_data import KIT, __version__
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.filtering import BOXES, CLASSES, FRAMES, LABELS, SCORES
@@ -75,7 +75,7 @@ def exported_detector(spec: str) -> OnnxDetector | None:
     try:
         content = path.read_bytes()
         model = onnx.load_model_from_string(content)
-        metadata = _metadata(model)
+        metadata = metadata_of(model)
     except (DecodeError, UnicodeDecodeError):
         return None
     if metadata.get("kit") != KIT or metadata.get("kind") != KIND:
@@ -90,7 +90,7 @@ def detector_of(model: onnx.ModelProto, content: bytes, source: str) -> OnnxDete
     """The detector in a graph. InputError where its ports or its metadata are not those of one."""
     shapes = {value.name: shape_of(value) for value in (*model.graph.input, *model.graph.output)}
     outputs = [value.name for value in model.graph.output]
-    frames, metadata = shapes.get(FRAMES, []), _metadata(model)
+    frames, metadata = shapes.get(FRAMES, []), metadata_of(model)
     refusal = InputError(f"{source}: is a damaged detector; {_AGAIN}")
     if [value.name for value in model.graph.input] != [FRAMES] or outputs not in _OUTPUTS:
         raise refusal
@@ -119,10 +119,6 @@ def detector_of(model: onnx.ModelProto, content: bytes, source: str) -> OnnxDete
         int(first_label) if first_label else None,
         metadata.get("one_class_per_row") == "1",
     )
-
-
-def _metadata(model: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def _from_json(metadata: Mapping[str, str], key: str, kind: type) -> Any:

@@ -16,6 +16,11 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int]:
     return [dim.dim_value for dim in value.type.tensor_type.shape.dim]
 
 
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """What a file says of itself."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 @dataclass(frozen=True)
 class OnnxPredictor:
     """A predictor's file. content: its bytes. model: parsed. metadata: what the export wrote.
@@ -45,7 +50,7 @@ def read_onnx(path: Path) -> OnnxPredictor:
     if not path.is_file():
         raise InputError(f"{path}: no such predictor{others_like(path)}; make one with deploy/export_onnx.py")
     content, model = read_model(path)
-    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata = metadata_of(model)
     ports = [(value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)]
     shape = shape_of(model.graph.input[0]) if model.graph.input else []
     if (

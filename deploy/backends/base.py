@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from deploy.backends.settings import Backend
-from regenhance_data.errors import InputError, one_line
+from regenhance_data.errors import InputError, one_line, refuse_below_one
 from regenhance_data.grid import MacroblockGrid
 
 # uint8 [n, H, W, 3] BGR, n the batch or, of a graph that leaves it open, less → float [n, rows, cols] or [n, H, W]
 BatchRunner = Callable[[np.ndarray], np.ndarray]
+Outputs = dict[str, np.ndarray]  # of a graph, by name
 Runner = TypeVar("Runner")
 _ROUNDING = 0.01  # of importance: in 8 and 16 bits it passes 0 and 1 a little
 
@@ -78,19 +79,10 @@ class Predictor:
 
         InputError for another frame size, and where the predictor gives something else.
         """
-        if frames_bgr.dtype != np.uint8 or frames_bgr.ndim != 4 or frames_bgr.shape[1:] != (*self.input_hw, 3):
-            height, width = self.input_hw
-            raise InputError(
-                f"{self.source}: takes uint8 frames of {width}x{height}, got {frames_bgr.dtype} "
-                f"{list(frames_bgr.shape)}; resize them or export for their size"
-            )
         done = [np.zeros((0, *self.grid.shape))]
-        for start in range(0, len(frames_bgr), self.batch):
-            part = frames_bgr[start : start + self.batch]
-            missing = 0 if self.is_dynamic else self.batch - len(part)
-            full = np.concatenate([part, np.zeros((missing, *part.shape[1:]), np.uint8)]) if missing else part
+        for full, count in batches_of(frames_bgr, self.input_hw, self.batch, self.source, self.is_dynamic):
             with self._runners.leased(self._batch_runner) as run:
-                importance = run(np.ascontiguousarray(full))[: len(part)]
+                importance = run(full)[:count]
             done.append(self.grid.mean(importance) if self.metadata["head"] == "pixels" else importance)
         made = np.concatenate(done).astype(np.float32)
         if made.size and not (made.min() >= -_ROUNDING and made.max() <= 1 + _ROUNDING):  # nor NaN
@@ -116,6 +108,25 @@ class Predictor:
             )
 
 
+def batches_of(
+    frames: np.ndarray, size_hw: tuple[int, int], batch: int, source: Path | str, is_dynamic: bool = False
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Frames uint8 [N, H, W, 3] in batches, each with the number of its frames: uint8 [batch, H, W, 3], the last one
+    filled with black frames, or smaller if `is_dynamic`. InputError for frames of another size.
+    """
+    height, width = size_hw
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (height, width, 3):
+        raise InputError(
+            f"{source}: takes uint8 frames of {width}x{height}, got {frames.dtype} {list(frames.shape)}; "
+            "resize them or export for their size"
+        )
+    for start in range(0, len(frames), batch):
+        part = frames[start : start + batch]
+        missing = 0 if is_dynamic else batch - len(part)
+        full = np.concatenate([part, np.zeros((missing, height, width, 3), np.uint8)]) if missing else part
+        yield np.ascontiguousarray(full), len(part)
+
+
 @contextmanager
 def engine_errors(source: Path | str, action: str) -> Iterator[None]:
     """Turn whatever an engine raises inside into an InputError: the model does not `action` ('load', 'run')."""
@@ -129,8 +140,7 @@ def engine_errors(source: Path | str, action: str) -> Iterator[None]:
 
 def batch_size_of(path: Path | str, fixed: int, asked: int | None) -> int:
     """Frames at once: `fixed` by the graph (0: not fixed), else `asked`, else 1. InputError where the two differ."""
-    if asked is not None and asked < 1:
-        raise InputError(f"--batch_size {asked}: expected at least 1")
+    refuse_below_one(batch_size=asked)
     if fixed and asked not in (None, fixed):
         raise InputError(f"{path}: takes {fixed} frames at once, not {asked}; export it with --dynamic_batch")
     return fixed or asked or 1

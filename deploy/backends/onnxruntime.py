@@ -1,13 +1,13 @@
 """Predictors in ONNX Runtime."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
+from deploy.backends.base import BatchRunner, Outputs, Predictor, batch_size_of, engine_errors
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
@@ -23,6 +23,8 @@ def session_of(
     """
     import onnxruntime
 
+    from regenhance_data.io.onnx_sessions import session_options
+
     if backend.provider not in onnxruntime.get_available_providers():
         raise InputError(
             f"--backend {backend.name}: this ONNX Runtime has no {backend.provider}; "
@@ -33,15 +35,21 @@ def session_of(
     names = [backend.provider]
     if backend.provider == "TensorrtExecutionProvider":
         names.append("CUDAExecutionProvider")  # runs the operators that TensorRT does not
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = settings.threads or 0
+    options = session_options(settings.threads or 0)
     session = onnxruntime.InferenceSession(content, options, providers=[(name, given.get(name, {})) for name in names])
     if session.get_providers()[0] != backend.provider:  # it falls back silently
         raise InputError(
             f"--backend {backend.name}: {backend.provider} does not start; are a GPU and its libraries installed?"
         )
     return session
+
+
+def open_graph(
+    content: bytes, backend: Backend, settings: EngineSettings, outputs: Sequence[str]
+) -> Callable[[], Callable[[dict[str, np.ndarray]], Outputs]]:
+    """What makes runners of a graph, from its inputs to these of its outputs. InputError as `session_of`."""
+    session = session_of(content, backend, settings, {})
+    return lambda: lambda given: dict(zip(outputs, session.run(list(outputs), given), strict=True))
 
 
 class OnnxRuntimePredictor(Predictor):

@@ -1,7 +1,7 @@
 """Predictors in OpenVINO."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deploy.artifacts.onnx import read_onnx
-from deploy.backends.base import BatchRunner, Predictor, batch_size_of, engine_errors
+from deploy.backends.base import BatchRunner, Outputs, Predictor, batch_size_of, engine_errors
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.backends.trial import try_first
 from deploy.contract import INPUT, OUTPUT
@@ -44,6 +44,24 @@ def compiled(content: bytes, settings: EngineSettings) -> Any:
     if settings.threads:
         options["INFERENCE_NUM_THREADS"] = settings.threads
     return _core().compile_model(_core().read_model(content, b""), "CPU", options)
+
+
+def open_graph(
+    content: bytes, _: Backend, settings: EngineSettings, outputs: Sequence[str]
+) -> Callable[[], Callable[[dict[str, np.ndarray]], Outputs]]:
+    """What makes runners of a graph, each for one thread at a time: from its inputs to these of its outputs."""
+    graph = compiled(content, settings)
+
+    def made() -> Callable[[dict[str, np.ndarray]], Outputs]:
+        request = graph.create_infer_request()
+
+        def run(given: dict[str, np.ndarray]) -> Outputs:
+            results = request.infer(given, share_inputs=True)
+            return {name: np.array(results[name]) for name in outputs}
+
+        return run
+
+    return made
 
 
 class OpenVinoPredictor(Predictor):

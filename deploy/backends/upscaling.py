@@ -17,11 +17,9 @@ from regenhance_data.upscalers.onnx import Run, load_in
 from regenhance_data.upscalers.settings import UpscalerSettings
 from regenhance_data.upscalers.tiling import TiledUpscaler
 
-ENGINES = ("openvino", "onnxruntime")
-
 
 def load_onnx_upscaler(settings: UpscalerSettings, engine: str, threads: int | None = None) -> TiledUpscaler:
-    """The upscaler of an `onnx:` spec in one of ENGINES. threads: for each frame, None for all cores.
+    """The upscaler of an `onnx:` spec in one of CPU_BACKENDS. threads: for each frame, None for all cores.
 
     Regions have many sizes, and neither engine compiles the graph anew for one, so sizes are not rounded to a few. With
     the built-in upscaler on one core, OpenVINO took 1 to 2 ms more for the first region of a size, and at most 0.4 ms

@@ -10,7 +10,7 @@ from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import BACKENDS, backends_of
 from deploy.backends.settings import FOLDER
-from deploy.benchmarking.settings import CONFIGS, ROOT, BenchmarkSettings
+from deploy.benchmarking.settings import CONFIGS, ROOT, MeasurementSettings
 from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
 from deploy.export.frames import frame_sizes
 from deploy.export.parity import export_name, file_name
@@ -38,19 +38,19 @@ class Case:
         return f"{self.path}|{self.backend}|{self.batch}|" + "|".join(sha256(file)[:16] for file in files)
 
 
-def cases_of(settings: BenchmarkSettings) -> Iterator[Case]:
+def cases_of(settings: MeasurementSettings) -> Iterator[Case]:
     """What to measure; models that are given by name are exported first."""
     for model in settings.models:
         yield from _cases_of_config(model, settings) if model in CONFIGS else _cases_of_file(Path(model), settings)
 
 
-def _cases_of_file(path: Path, settings: BenchmarkSettings) -> Iterator[Case]:
+def _cases_of_file(path: Path, settings: MeasurementSettings) -> Iterator[Case]:
     able = [backend for backend in settings.backends if backend in backends_of(path)]
     sizes = settings.batch_sizes if _is_batch_open(path) else [None]
     yield from (Case(path, backend, size, path) for size in sizes for backend in able)
 
 
-def _cases_of_config(name: str, settings: BenchmarkSettings) -> Iterator[Case]:
+def _cases_of_config(name: str, settings: MeasurementSettings) -> Iterator[Case]:
     for scale in settings.input_scales:
         for batch in settings.batch_sizes:
             for path, evaluated in exported(name, scale, batch, settings):
@@ -70,7 +70,7 @@ def _folder(save_dir: Path, scale: float, batch: int) -> Path:
     return save_dir / "models" / f"scale_{scale:g}_batch_{batch}"
 
 
-def _named_hw(settings: BenchmarkSettings) -> tuple[int, int] | None:
+def _named_hw(settings: MeasurementSettings) -> tuple[int, int] | None:
     """The frame size that the names of exported files tell. InputError where there are several to choose from."""
     found = frame_sizes(Dataset.open(settings.data)) if settings.data else {}
     if settings.input_size is None and len(found) > 1:
@@ -79,7 +79,7 @@ def _named_hw(settings: BenchmarkSettings) -> tuple[int, int] | None:
     return None if settings.input_size is None or [tuple(settings.input_size)] == [*found] else settings.input_size
 
 
-def exported(name: str, scale: float, batch: int, settings: BenchmarkSettings) -> Iterator[tuple[Path, Path]]:
+def exported(name: str, scale: float, batch: int, settings: MeasurementSettings) -> Iterator[tuple[Path, Path]]:
     """(file, the one for single frames, which is evaluated) of a config, exported where they are missing or out of
     date; one that cannot be exported is left out, with a warning.
     """
@@ -120,7 +120,7 @@ def _export(words: list[object]) -> str:
     return (done.stderr.strip().splitlines() or ["no reason is given"])[-1].split("error: ")[-1]
 
 
-def _is_current(path: Path, weights: Path | None, settings: BenchmarkSettings) -> bool:
+def _is_current(path: Path, weights: Path | None, settings: MeasurementSettings) -> bool:
     """Whether a file was exported from these weights and this dataset, for this frame size, by this version."""
     if not path.is_file():
         return False

@@ -12,10 +12,11 @@ import numpy as np
 from deploy.backends.base import fit_frame
 from deploy.backends.registry import load_predictor
 from deploy.benchmarking.cases import Case
-from deploy.benchmarking.settings import BenchmarkSettings
+from deploy.benchmarking.settings import MeasurementSettings
 from deploy.export.frames import compared_frames
 from regenhance_data import console
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import BUDGET
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import EvaluationRecord
 from regenhance_data.importance.static_map import STATIC
@@ -30,7 +31,7 @@ _TIMES_MS = ("engine_ms", "frame_ms")  # a list for each round
 _MOST = 1e12  # so that means are finite
 
 
-def measure_all(cases: list[Case], where: dict[str, Any], settings: BenchmarkSettings) -> dict[Case, dict[str, Any]]:
+def measure_all(cases: list[Case], where: dict[str, Any], settings: MeasurementSettings) -> dict[Case, dict[str, Any]]:
     """The measurements of each case, those of earlier runs of this command included; without what does not run."""
     conditions: dict[str, Any] = {"repeats": settings.repeats, "warmup": settings.warmup}
     conditions |= {"video": str(settings.video), "data": str(settings.data)}
@@ -101,7 +102,7 @@ def _is_row(row: Any) -> bool:
     )
 
 
-def measure(case: Case, settings: BenchmarkSettings) -> dict[str, Any]:
+def measure(case: Case, settings: MeasurementSettings) -> dict[str, Any]:
     """Milliseconds of each call of the engine alone and of the whole path, in turn, with the row's description."""
     before_mb = _memory_mb("VmRSS")
     predictor = load_predictor(case.path, case.backend, settings.threads, case.batch)
@@ -179,7 +180,7 @@ def f1_of(case: Case, precision: str, evaluations: Sequence[EvaluationRecord]) -
             is_it = model.sha256 == digest if digest else Path(model.model).resolve() == case.evaluated.resolve()
             is_backend = precision != "int8" or model.backend == case.backend
             curves = evaluation.result.scores.curves
-            score, static = curves[curve].get(0.1), curves.get(STATIC, {}).get(0.1)
+            score, static = curves[curve].get(BUDGET), curves.get(STATIC, {}).get(BUDGET)
             if is_it and is_backend and score is not None:
                 return score.json_value(), static.json_value() if static else None
     return None, None

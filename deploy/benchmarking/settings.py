@@ -14,7 +14,7 @@ CONFIGS = {path.stem: path for path in sorted((ROOT / "paddleseg_configs").glob(
 
 
 @dataclass(frozen=True)
-class BenchmarkSettings:
+class MeasurementSettings:
     """Rows to measure and the number of measurements. See the flags of the same names of deploy/benchmark.py.
 
     models: names of CONFIGS, and files; those of names are exported into save_dir. input_size: (height, width) of what

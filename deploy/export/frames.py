@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from regenhance_data import console
-from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame, evenly_spread
 from regenhance_data.errors import InputError
 
 COMPARED_FRAMES = 4
@@ -55,7 +55,7 @@ def frame_sizes(dataset: Dataset) -> dict[tuple[int, int], list[str]]:
     """The clips by the size of their LR frames, (height, width), from the headers of some frames of each clip."""
     found: dict[tuple[int, int], list[str]] = {}
     for clip in dataset.clips():
-        for size in {_size_hw(dataset, frame): None for frame in _spread(dataset.frames(clip), _EXAMINED)}:
+        for size in {_size_hw(dataset, frame): None for frame in evenly_spread(dataset.frames(clip), _EXAMINED)}:
             found.setdefault(size, []).append(clip)
     return found
 
@@ -69,17 +69,13 @@ def _size_hw(dataset: Dataset, frame: Frame) -> tuple[int, int]:
         raise InputError(f"{path}: does not decode as an image; extract it again") from None
 
 
-def _spread(frames: Sequence[Frame], most: int) -> list[Frame]:
-    """At most `most` of the frames, evenly."""
-    return [frames[at] for at in sorted({round(at) for at in np.linspace(0, len(frames) - 1, most)})]
-
-
 def _pictures(dataset: Dataset, frames: Sequence[Frame], most: int, size_hw: tuple[int, int]) -> np.ndarray:
     """At most `most` of the frames, evenly, uint8 RGB [n, H, W, 3]: of that size where some are, else resized."""
     height, width = size_hw
     if len(frame_sizes(dataset)) > 1:
         frames = [frame for frame in frames if _size_hw(dataset, frame) == size_hw] or frames
-    return np.stack([cv2.resize(dataset.read(LR_FRAMES, frame), (width, height)) for frame in _spread(frames, most)])
+    images = (dataset.read(LR_FRAMES, frame) for frame in evenly_spread(frames, most))
+    return np.stack([cv2.resize(image, (width, height)) for image in images])
 
 
 def compared_frames(dataset: Dataset | None, input_size_hw: tuple[int, int] | None) -> np.ndarray:

@@ -10,7 +10,7 @@ from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import installed_backends, load_predictor
 from regenhance_data import KIT, __version__
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.defaults import SCALE
+from regenhance_data.defaults import BUDGET, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import atomic_write, sha256, write_json
@@ -25,8 +25,7 @@ from regenhance_data.regions.selection import select_macroblocks
 # int8: single macroblocks near a border of two levels differ by a level, which no bound on the largest can tell from a
 # broken graph; the mean can: a fifth of a level.
 TOLERANCES = {"fp32": ("max", 1e-3), "fp16": ("max", 1e-2), "int8": ("mean", 2e-2)}
-BUDGET = 0.1
-# Of the importance within a budget of 10 %, the share that the macroblocks selected by the export must have.
+# Of the importance within BUDGET, the share that the macroblocks selected by the export must have.
 LEAST_KEPT = 0.95
 _EXPORTERS = {"Paddle": "paddle2onnx", "PyTorch": "torch"}
 

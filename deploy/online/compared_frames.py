@@ -13,7 +13,8 @@ from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.errors import InputError
-from regenhance_data.io.images import jpeg_compressed, read_image
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import read_timed
 from regenhance_data.regions.reuse import shots_of
 
@@ -33,15 +34,9 @@ def frames_of_dataset(
         numbers, among = ([frame.number for frame in of] for of in (some, dataset.frames(clip)))
         for frame, shot in zip(some, shots_of(numbers, among, every), strict=True):
             lr = dataset.read(LR_FRAMES, frame)
-            original = read_image(dataset.path(HR_IMAGES, frame)) if has_originals else None
-            height, width = lr.shape[:2]
-            if original is not None and original.shape[:2] != (height * dataset.scale, width * dataset.scale):
-                raise InputError(
-                    f"{dataset.path(HR_IMAGES, frame)}: is not {dataset.scale} times as large as its LR frame of "
-                    f"{width}x{height}; extract the clip again"
-                )
+            original = dataset.read_hr(HR_IMAGES, frame, lr) if has_originals else None
             importance = oracle.get(frame.number)
-            expected = -(-height // mb_size), -(-width // mb_size)
+            expected = MacroblockGrid(lr.shape[0], lr.shape[1], mb_size).shape
             if importance is not None and importance.shape != expected:
                 raise InputError(f"{dataset.importance_path(clip)}: is not of {expected[0]}x{expected[1]} macroblocks")
             yield KnownFrame(clip, frame.number, 0.0, lr, lr, shot=shot, original=original, importance=importance)

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from deploy.artifacts.detector import OnnxDetector, exported_detector
-from deploy.backends.detector import ExportedDetector, engine_for
+from deploy.backends.detector import ExportedDetector
+from deploy.backends.registry import installed_backends
 from regenhance_data.console import warn
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 
-TORCH = "torch"
 # settings that apply after the graph, so that an exported detector takes others too
 _AFTER_THE_GRAPH = ("score_threshold", "classes", "max_box_area", "iou_threshold")
 
@@ -25,7 +25,6 @@ class OnlineDetector(Protocol):
     """A detector at run time. Threads may share one.
 
     settings: those that hold. task: 'detection' or 'segmentation'. read_as: what it is, in words. engine: what runs it.
-    batch: frames that go through at once; `detect` takes any number.
     """
 
     settings: DetectorSettings
@@ -33,7 +32,6 @@ class OnlineDetector(Protocol):
     class_names: tuple[str, ...]
     read_as: str
     engine: str
-    batch: int
 
     def detect(self, frames: np.ndarray) -> list[Any]:
         """Frames uint8 [N, H, W, 3] RGB → N Detections; for the task `segmentation`, N class maps uint8 [H, W]."""
@@ -42,11 +40,10 @@ class OnlineDetector(Protocol):
 class TorchDetector:
     """A detector as importance uses it, with what `OnlineDetector` says of it."""
 
-    engine = TORCH
+    engine = "torch"
 
-    def __init__(self, detector: Any, batch: int) -> None:
+    def __init__(self, detector: Any) -> None:
         self.settings, self.task, self.class_names = detector.settings, detector.task, detector.class_names
-        self.batch = batch
         self.read_as = detector.settings.read_as or detector.settings.spec
         self.detect = detector.detect
 
@@ -54,40 +51,35 @@ class TorchDetector:
 def load_online_detector(
     detector: str | Path | DetectorSettings,
     frame_hw: tuple[int, int],
-    engine: str = "auto",
     threads: int | None = None,
-    batch: int = 1,
     given: Collection[str] | None = None,
 ) -> OnlineDetector:
-    """A detector for HR frames of size `frame_hw` (height, width).
+    """A detector for HR frames of size `frame_hw` (height, width): in PyTorch on a GPU, else in the first backend for
+    ONNX that is installed, and in PyTorch where it cannot be one graph.
 
     detector: a spec (KIND:ARGUMENT), its settings, or a file of deploy/export_detector.py, which needs no PyTorch and
     has its own batch, thresholds and classes. given: the names of the settings that replace those of such a file; None:
-    of those that are not the defaults. engine: 'auto', a backend that runs ONNX, or 'torch'; 'auto' is PyTorch on a
-    GPU, else the first installed backend, and PyTorch where the detector cannot be one graph. threads: of the engine,
-    None for its own choice; PyTorch has those of the process. InputError for a detector that does not load, and for an
-    exported one of another frame size.
+    of those that are not the defaults. threads: of the backend, None for its own choice; PyTorch has those of the
+    process. InputError for a detector that does not load, and for an exported one of another frame size.
     """
     settings = detector if isinstance(detector, DetectorSettings) else DetectorSettings(str(detector))
+    engine = installed_backends()[0]
     if file := exported_detector(settings.spec):
-        return ExportedDetector(_fitting(file, settings, frame_hw, given), engine_for(engine), threads)
-    name = engine if engine == TORCH else engine_for(engine)
+        return ExportedDetector(_fitting(file, settings, frame_hw, given), engine, threads)
     offline = load_detector(settings)
-    if name == TORCH or (engine == "auto" and offline.device.type != "cpu"):
-        return TorchDetector(offline, batch)
+    if offline.device.type != "cpu":
+        return TorchDetector(offline)
     # these need PyTorch; what is exported before does not
     export = import_module("deploy.export.detector")
     graphs = import_module("regenhance_data.detectors.onnx_export")
     try:
         graph = graphs.DetectorGraph(offline, frame_hw)
-        made = export.exported(graph, batch)
-        export.compare(made, graph, export.noise_frames(frame_hw)[:1], [name], threads)
+        made = export.exported(graph)
+        export.compare(made, graph, export.noise_frames(frame_hw)[:1], [engine], threads)
     except InputError as error:
-        if engine != "auto":
-            raise
         warn(f"{error}; it runs in PyTorch, which is slower")
-        return TorchDetector(offline, batch)
-    return ExportedDetector(made, name, threads)
+        return TorchDetector(offline)
+    return ExportedDetector(made, engine, threads)
 
 
 def _fitting(

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -40,6 +40,7 @@ IMAGES = (LR_FRAMES, *HR_FOLDERS, LABELS)
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name of the unnamed clip: importance/importance.npz
 PARTIAL = ".partial-"  # how the name of a folder of frames begins until it is complete
+T = TypeVar("T")
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
 
@@ -184,6 +185,20 @@ class Dataset:
         """The image of `frame` in `folder`: RGB, uint8 [H, W, 3]."""
         return read_image(self.path(folder, frame))
 
+    def read_hr(self, folder: str, frame: Frame, lr: np.ndarray) -> np.ndarray:
+        """The HR frame of `frame` in `folder`, whose LR frame is `lr` [H, W, 3]: RGB, uint8 [H·scale, W·scale, 3].
+
+        InputError where it has another size.
+        """
+        hr, (height, width) = self.read(folder, frame), lr.shape[:2]
+        if hr.shape[:2] != (height * self.scale, width * self.scale):
+            raise InputError(
+                f"{self.path(folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
+                f"{width * self.scale}x{height * self.scale} ({self.scale} times the LR frame's {width}x{height}); "
+                f"make it again with {hr_maker(folder)}"
+            )
+        return hr
+
     def images(self, folder: str, clip: str) -> list[Path]:
         """The image files of a clip in `folder`, in no order."""
         return [path for path in (self.root / folder / clip).iterdir() if _is_image(path)]
@@ -274,6 +289,11 @@ def in_order(names: Iterable[str]) -> list[str]:
 
     names = list(names)
     return sorted(names) if _are_numbers(names) else sorted(names, key=key)
+
+
+def evenly_spread(items: Sequence[T], most: int) -> list[T]:
+    """At most `most` of the items, such as frames, with equal steps from the first to the last."""
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
 
 
 def _are_numbers(names: Iterable[str]) -> bool:

@@ -84,11 +84,16 @@ class ImportanceFile:
             raise InputError(f"{self.path}: is not an importance file ({one_line(error)})") from None
 
 
+def npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """(shape, whether it is in Fortran order, dtype) in the header of an .npy. ValueError where it has none."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
 def _array_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
     """(shape, dtype) in the header of an .npy. ValueError for an array that cannot be read in blocks."""
-    version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(member)
+    shape, is_fortran, dtype = npy_header(member)
     if is_fortran and len(shape) > 1:
         raise ValueError("it is in Fortran order; save it with numpy.ascontiguousarray")
     if dtype.hasobject or min(shape, default=0) < 0:

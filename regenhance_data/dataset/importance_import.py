@@ -24,7 +24,7 @@ from typing import IO, Any
 import numpy as np
 
 from regenhance_data.dataset.folder import clip_id, former_clip_id
-from regenhance_data.dataset.importance_file import checked_importance, read_importance
+from regenhance_data.dataset.importance_file import checked_importance, npy_header, read_importance
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
@@ -109,9 +109,7 @@ def _one_array(path: Path, names: list[str]) -> np.ndarray:
 
 def _read_npy(open_file: Callable[[], IO[bytes]], path: Path) -> np.ndarray:
     with open_file() as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = npy_header(file)
     _refuse_oversized(path, shape, dtype.itemsize)
     with open_file() as file:
         return np.lib.format.read_array(file, allow_pickle=False)

@@ -139,14 +139,8 @@ def upsampled_and_hr(statistics: DatasetStatistics, frame: Frame) -> tuple[np.nd
     dataset, hr_folder = statistics.dataset, statistics.hr_folder
     if hr_folder is None or not dataset.path(hr_folder, frame).exists():
         return None
-    upsampled = upsample_frame(dataset.read(LR_FRAMES, frame), dataset.scale)
-    hr = dataset.read(hr_folder, frame)
-    if hr.shape != upsampled.shape:
-        raise InputError(
-            f"{dataset.path(hr_folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
-            f"{upsampled.shape[1]}x{upsampled.shape[0]}; make it again"
-        )
-    return upsampled, hr
+    lr = dataset.read(LR_FRAMES, frame)
+    return upsample_frame(lr, dataset.scale), dataset.read_hr(hr_folder, frame, lr)
 
 
 def frame_difference(upsampled: np.ndarray, hr: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ from regenhance_data.kinds import Kind
 class DetectorKind(Kind):
     """A kind of detector, as `--detector NAME:ARGUMENT` gives it.
 
-    Its module has `load(argument: str, settings: DetectorSettings) -> Detector` and `identity(argument: str, settings:
-    DetectorSettings) -> dict`, which describes the weights for dataset.yaml. suffixes: of its files, for "did you
-    mean". weights_help: what --detector_weights takes, None where the spec has its own weights. street_only: whether
-    it detects only the objects of the built-in street.
+    Its module has `load(argument: str, settings: DetectorSettings) -> Detector` and, where the argument is no PATH,
+    `identity(argument: str, settings: DetectorSettings) -> dict`, which describes the weights for dataset.yaml.
+    suffixes: of its files, for "did you mean". weights_help: what --detector_weights takes, None where the spec has its
+    own weights. street_only: whether it detects only the objects of the built-in street.
     """
 
     suffixes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from regenhance_data.detectors.kinds import KINDS, DetectorKind, kinds_of_file
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import others_like
+from regenhance_data.io.files import others_like, sha256
 from regenhance_data.kinds import kind_of, known_specs
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def load_detector(settings: DetectorSettings) -> "Detector":
 
 def detector_record(settings: DetectorSettings) -> dict[str, Any]:
     """What dataset.yaml says about the detector: its settings and what its weights are."""
-    kind = _checked_kind(settings)
-    return {**settings.to_dict(), **import_module(kind.module).identity(_argument(settings), settings)}
+    kind, argument = _checked_kind(settings), _argument(settings)
+    if kind.argument == "PATH":
+        return {**settings.to_dict(), "sha256": sha256(Path(argument))}
+    return {**settings.to_dict(), **import_module(kind.module).identity(argument, settings)}
 
 
 def _argument(settings: DetectorSettings) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from regenhance_data.console import progress, text_table
-from regenhance_data.dataset.folder import Dataset, Frame
+from regenhance_data.dataset.folder import Dataset, Frame, evenly_spread
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BATCH, Detector
 from regenhance_data.errors import InputError
@@ -55,11 +55,6 @@ class ComparedFrame(NamedTuple):
         return cls(counts_from_json(counts), None if searched is None else counts_from_json(searched), times_ms)
 
 
-def searched_frames(frames: Sequence[Frame], greedy: int) -> list[Frame]:
-    """The `greedy` frames, evenly spread, that are searched."""
-    return [frames[round(index)] for index in np.linspace(0, len(frames) - 1, min(greedy, len(frames)))]
-
-
 def compare_formulas(
     dataset: Dataset,
     frames: Sequence[Frame],
@@ -90,7 +85,7 @@ def compare_formulas(
         raise InputError(f"{dataset.root}: no frame to compare on; choose another --split or a smaller --every")
     if detector.task != "detection":
         raise InputError(f"--detector {detector.settings.spec}: is for {detector.task}; formulas are compared by F1")
-    searched = set(searched_frames(frames, greedy))
+    searched = set(evenly_spread(frames, greedy))
 
     def compare(missing: Sequence[Frame]) -> Iterator[ComparedFrame]:
         pairs = bounded_map(lambda frame: read_pair(dataset, frame, hr_folder), missing)

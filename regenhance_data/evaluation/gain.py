@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from regenhance_data import plots
 from regenhance_data.console import tell, text_table
-from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset
+from regenhance_data.dataset.folder import HR_FOLDERS, HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, evenly_spread
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import BoxDetector, Detector
 from regenhance_data.errors import InputError
@@ -105,11 +105,11 @@ class GainEstimate:
             **{name: score.json_value() for name, score in named.items()},
             "gain": self.gain.json_value(),
             "intervals_95": {name: score.json_interval() for name, score in {**named, "gain": self.gain}.items()},
-            "verdict": {"answer": self.verdict.answer, "text": self.verdict.text},
+            "verdict": self.verdict.to_dict(),
         }
 
 
-def frames_of_video(
+def gain_frames_of_video(
     video: Path, count: int, scale: int, is_lr: bool, jpeg_quality: int | None = None
 ) -> Iterator[GainFrame]:
     """About `count` frames spread over a video: as LR frames if `is_lr`, else as originals, shrunk by `scale`.
@@ -133,7 +133,7 @@ def frames_of_video(
         yield GainFrame(lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality), original, None)
 
 
-def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
+def gain_frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
     """At most `count` frames spread over a dataset's clips, with the HR frames that all of them have: where some have
     an original, these alone are taken, which is told, so that one reference holds for all.
     """
@@ -145,16 +145,9 @@ def frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
     folders = [name for name in HR_FOLDERS if found[name] == len(frames)]
     if 0 < found[SR_IMAGES] < len(frames):
         tell(f"{dataset.root / SR_IMAGES}: lacks {len(frames) - found[SR_IMAGES]} frames and is not looked at")
-    for index in sorted({round(place) for place in np.linspace(0, len(frames) - 1, min(count, len(frames)))}):
-        frame = frames[index]
+    for frame in evenly_spread(frames, count):
         lr = dataset.read(LR_FRAMES, frame)
-        original, upscaled = (dataset.read(folder, frame) if folder in folders else None for folder in HR_FOLDERS)
-        for folder, image in zip(HR_FOLDERS, (original, upscaled), strict=True):
-            if image is not None and image.shape[:2] != (lr.shape[0] * dataset.scale, lr.shape[1] * dataset.scale):
-                raise InputError(
-                    f"{dataset.path(folder, frame)}: is not {dataset.scale} times as large as the LR frame; "
-                    "make it again"
-                )
+        original, upscaled = (dataset.read_hr(name, frame, lr) if name in folders else None for name in HR_FOLDERS)
         yield GainFrame(lr, original, upscaled, frame.clip)
 
 

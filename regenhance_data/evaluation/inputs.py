@@ -13,7 +13,7 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.evaluation.record import InputSettings
 from regenhance_data.importance.frame_pairs import read_pair
 from regenhance_data.kinds import known_specs
@@ -21,7 +21,7 @@ from regenhance_data.kinds import known_specs
 if TYPE_CHECKING:
     from regenhance_data.detectors.base import Detector
 
-MISSING_DETECTOR = "--detector is missing"
+_MISSING = "--detector is missing"
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,8 @@ class EvaluationFrames:
         )
 
 
-@dataclass(frozen=True)
-class EvaluationInputs:
-    """What an evaluation runs on. hr_folder: the name of the folder of HR frames."""
-
-    dataset: Dataset
-    frames: list[Frame]
-    hr_folder: str
-    detector: "Detector"
-    settings: InputSettings
-
-
 def add_input_arguments(parser: argparse.ArgumentParser, split: str, sampled: bool = True) -> None:
-    """The flags that `read_frames` and `read_inputs` read, besides --data; `split` is the default. Without `sampled`
+    """The flags that `read_frames` and `load_evaluated` read, besides --data; `split` is the default. Without `sampled`
     there is no --every, and every frame of the split is taken.
     """
     parser.add_argument("--split", choices=(*SPLITS, "all"), default=split, help="which frames")
@@ -86,8 +75,7 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
     that do not exist, and without a detector to evaluate.
     """
     every = args.every if sampled else 1
-    if every < 1:
-        raise InputError(f"--every {every}: expected at least 1")
+    refuse_below_one(every=every)
     dataset = Dataset.open(args.data)
     clips = dataset.clips()
     unknown = [clip for clip in args.clips or () if clip not in clips]
@@ -126,15 +114,17 @@ def warn_of_learnt_frames(dataset: Dataset, frames: Sequence[Frame]) -> None:
 
 
 def refuse_without_detector(
-    args: argparse.Namespace, recorded: Mapping[str, Any] | None, missing: str = MISSING_DETECTOR
+    args: argparse.Namespace, recorded: Mapping[str, Any] | None, missing: str = _MISSING
 ) -> None:
     """InputError, with the words of `missing`, where neither --detector nor dataset.yaml gives a detector."""
     if recorded is None and not hasattr(args, "spec"):
         raise InputError(f"{missing}; give one of: {known_specs(KINDS)}")
 
 
-def read_inputs(args: argparse.Namespace, chosen: EvaluationFrames) -> EvaluationInputs:
-    """The chosen frames with the detector that the flags give. InputError for one that does not load."""
+def load_evaluated(args: argparse.Namespace, chosen: EvaluationFrames) -> tuple["Detector", InputSettings]:
+    """The detector that the flags give for the chosen frames, and what the results record of both. InputError for a
+    detector that does not load.
+    """
     from regenhance_data.detectors.loading import detector_record
 
     dataset = chosen.dataset
@@ -148,20 +138,17 @@ def read_inputs(args: argparse.Namespace, chosen: EvaluationFrames) -> Evaluatio
         mb_size=dataset.mb_size,
         detector=detector_record(detector.settings),
     )
-    return EvaluationInputs(dataset, chosen.frames, chosen.hr_folder, detector, settings)
+    return detector, settings
 
 
-def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str | None = None) -> "Detector":
-    """The detector that the flags of `add_detector_arguments` give, else the recorded one, else the built-in one. What
-    it was taken for is told.
-
-    InputError for one that does not load, and, with the words of `missing`, in place of the built-in one.
+def load_given_detector(args: argparse.Namespace, dataset: Dataset, missing: str = _MISSING) -> "Detector":
+    """The detector that the flags of `add_detector_arguments` give, else the recorded one. What it was taken for is
+    told. InputError for one that does not load, and as `refuse_without_detector`.
     """
     from regenhance_data.detectors.loading import load_detector
 
     recorded = dataset.record.detector
-    if missing:
-        refuse_without_detector(args, recorded, missing)
+    refuse_without_detector(args, recorded, missing)
     detector = load_detector(detector_settings_from(args, recorded))
     tell_detector(detector)
     return detector

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
-from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.composite import upsample_frame
 
@@ -22,12 +21,7 @@ class FramePair:
 
 def read_pair(dataset: Dataset, frame: Frame, hr_folder: str) -> FramePair:
     """The three forms of a frame. InputError when the HR frame is not exactly `scale` times as large as the LR one."""
-    lr, hr = dataset.read(LR_FRAMES, frame), dataset.read(hr_folder, frame)
-    height, width = lr.shape[:2]
-    scale = dataset.scale
-    if hr.shape[:2] != (height * scale, width * scale):
-        raise InputError(
-            f"{dataset.path(hr_folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
-            f"{width * scale}x{height * scale} ({scale} times the LR frame's {width}x{height}); make it again"
-        )
-    return FramePair(lr, hr, upsample_frame(lr, scale), MacroblockGrid(height, width, dataset.mb_size).scaled(scale))
+    lr, scale = dataset.read(LR_FRAMES, frame), dataset.scale
+    hr = dataset.read_hr(hr_folder, frame, lr)
+    grid = MacroblockGrid(lr.shape[0], lr.shape[1], dataset.mb_size)
+    return FramePair(lr, hr, upsample_frame(lr, scale), grid.scaled(scale))

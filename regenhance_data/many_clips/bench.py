@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regenhance_data.console import tell, warn
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_unless_shares
 from regenhance_data.evaluation.kept import read_counts
 from regenhance_data.io.files import locked
 from regenhance_data.many_clips.labelled import ALL, LabelledResult
@@ -18,7 +18,7 @@ from regenhance_data.many_clips.recipe import (
     TRAINED,
     ZERO_SHOT,
     Recipe,
-    Training,
+    TrainingSteps,
     dataset_steps,
     evaluation_step,
     models_of,
@@ -56,8 +56,7 @@ class BenchmarkSettings:
         data, results = self.data.resolve(), self.save_dir.resolve()
         if data == results or data in results.parents or (results in data.parents and data != results / "data"):
             raise InputError(f"--data {self.data}: shares folders with --save_dir; give the datasets one of their own")
-        if not all(0 < budget < 1 for budget in self.budgets):
-            raise InputError("--budgets: expected shares between 0 and 1")
+        refuse_unless_shares(self.budgets)
 
 
 class Benchmark:
@@ -91,7 +90,7 @@ class Benchmark:
                 places[ZERO_SHOT if count == 0 else _labelled_way(recipe, count)] = place
         return LabelledResult(result, places)
 
-    def _measured(self, trainings: Callable[[BenchmarkClip], list[Training]], part: str) -> BenchmarkResult:
+    def _measured(self, trainings: Callable[[BenchmarkClip], list[TrainingSteps]], part: str) -> BenchmarkResult:
         measured: list[MeasuredClip] = []
 
         def measure(clip: BenchmarkClip) -> None:
@@ -133,7 +132,7 @@ class Benchmark:
                 "--data of its own, and another --save_dir"
             )
 
-    def _trainings(self, clip: BenchmarkClip) -> list[Training]:
+    def _trainings(self, clip: BenchmarkClip) -> list[TrainingSteps]:
         settings, data = self._settings, self._data(clip)
         own = [
             self._training_on_own(clip, recipe, way_of(recipe, OWN), seed)
@@ -145,31 +144,31 @@ class Benchmark:
         every = self._trainings_on_every(clip) if EVERY in settings.trained_on else []
         return [*own, *others, *every, *self._zero_shot(clip, data)]
 
-    def _zero_shot(self, clip: BenchmarkClip, data: Path) -> list[Training]:
+    def _zero_shot(self, clip: BenchmarkClip, data: Path) -> list[TrainingSteps]:
         settings = self._settings
         if settings.zero_shot is None:
             return []
         recipe, folder = read_recipe("", settings.config), settings.save_dir / clip.clip / ZERO_SHOT
         return [zero_shot(recipe, settings.zero_shot, data, folder, self._made[clip.clip][-1:])]
 
-    def _training_on_own(self, clip: BenchmarkClip, recipe: Recipe, way: str, seed: int) -> Training:
+    def _training_on_own(self, clip: BenchmarkClip, recipe: Recipe, way: str, seed: int) -> TrainingSteps:
         data, folder = self._data(clip), self._folder(clip, recipe, OWN, seed)
         return train_steps(recipe, way, seed, data, ("train", "val"), data, folder, self._made[clip.clip][-1:])
 
-    def _trainings_on_others(self, clip: BenchmarkClip) -> list[Training]:
+    def _trainings_on_others(self, clip: BenchmarkClip) -> list[TrainingSteps]:
         others = [other for other in self._clips if other.clip in self._made and other.scene != clip.scene]
         if not others:
             tell(f"{clip.clip}: no other clip of another scene has a dataset to train on")
             return []
         return self._trainings_on(others, clip, OTHERS, f"{clip.clip}.")
 
-    def _trainings_on_every(self, clip: BenchmarkClip) -> list[Training]:
+    def _trainings_on_every(self, clip: BenchmarkClip) -> list[TrainingSteps]:
         """The same trainings for each clip; one export for each, since a graph has the size of its frames."""
         return self._trainings_on([one for one in self._clips if one.clip in self._made], clip, EVERY, "")
 
     def _trainings_on(
         self, trained_on: Sequence[BenchmarkClip], clip: BenchmarkClip, kind: str, prefix: str
-    ) -> list[Training]:
+    ) -> list[TrainingSteps]:
         """Trainings on the frames of several clips, for one clip. prefix: of the lists in the pool."""
         lists = (f"{prefix}{kind}.train", f"{prefix}{kind}.val")
         after = [self._made[one.clip][-1] for one in trained_on]
@@ -187,7 +186,7 @@ class Benchmark:
         self._fill_pool(trainings, lines)
         return trainings
 
-    def _labelled_trainings(self, clip: BenchmarkClip) -> list[Training]:
+    def _labelled_trainings(self, clip: BenchmarkClip) -> list[TrainingSteps]:
         """Of the counts that the clip has: with more than it has, the training on all of its frames."""
         settings, data = self._settings, self._data(clip)
         train, val = read_list(data, "train"), read_list(data, "val")
@@ -217,7 +216,7 @@ class Benchmark:
     def _pool(self) -> Path:
         return self._settings.save_dir / "pool"
 
-    def _fill_pool(self, trainings: Sequence[Training], lists: dict[str, list[str]]) -> None:
+    def _fill_pool(self, trainings: Sequence[TrainingSteps], lists: dict[str, list[str]]) -> None:
         """Write the lists that trainings read, into a pool of all clips; nothing where the trainings are done."""
         if all(training.train is None or self._steps.has(training.train) for training in trainings):
             return

@@ -18,16 +18,11 @@ from typing import Any
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
-from regenhance_data.io.manifests import read_entries, refuse_unknown
+from regenhance_data.io.manifests import TYPES, read_entries, refuse_other_types, refuse_unknown
 from regenhance_data.kinds import kind_of, known_specs
 
-_NUMBER = (int, float)
-_TYPES: dict[str, tuple[type, ...]] = {
-    **{"id": (str,), "video": (str,), "detector": (str,), "scene": (str,), "licence": (str,), "source": (str,)},
-    **{"scale": (int,), "height": (int,), "every": (int,), "max_frames": (int,), "jpeg_quality": (int,)},
-    **{"fps": _NUMBER, "max_box_area": _NUMBER, "classes": (list,)},
-}
-_NOT_DEFAULTS = {"id", "video", "scene"}
+_OF_ONE_CLIP = {"id", "video", "scene"}
+_KEYS = TYPES.keys() - {"keep_hr"}
 _FOLDERS = {"all", "data", "logs", "pool"}  # of a benchmark, beside those of its clips
 
 
@@ -59,7 +54,7 @@ def read_manifest(path: Path, root: Path | None = None) -> list[BenchmarkClip]:
     anything that is wrong in it; whether the videos are there is not looked at.
     """
     defaults, entries = read_entries(path)
-    _check(path, "defaults", defaults, _TYPES.keys() - _NOT_DEFAULTS)
+    _check(path, "defaults", defaults, _KEYS - _OF_ONE_CLIP)
     clips = [_clip(path, number, entry, defaults, root or path.parent) for number, entry in enumerate(entries, 1)]
     names = [clip.clip for clip in clips]
     taken = _FOLDERS.intersection(names)
@@ -73,7 +68,7 @@ def read_manifest(path: Path, root: Path | None = None) -> list[BenchmarkClip]:
 
 def _clip(path: Path, number: int, entry: Any, defaults: Mapping[str, Any], root: Path) -> BenchmarkClip:
     where = f"clip {number}"
-    _check(path, where, entry, set(_TYPES))
+    _check(path, where, entry, _KEYS)
     own = {"scale", "height"} & entry.keys()  # one of them replaces the other of the defaults
     given = {key: value for key, value in defaults.items() if not (own and key in ("scale", "height"))} | entry
     for needed in ("video", "detector"):
@@ -110,10 +105,7 @@ def _check(path: Path, where: str, entry: Any, known: set[str]) -> None:
     if not isinstance(entry, dict):
         raise InputError(f"{path}: {where} is no mapping; write 'video: FILE' and others")
     refuse_unknown(path, where, entry, known)
-    for key, value in entry.items():
-        if isinstance(value, bool) or not isinstance(value, _TYPES[key]):
-            expected = "a list" if key == "classes" else "a text" if str in _TYPES[key] else "a number"
-            raise InputError(f"{path}: {where} has {key} {value!r:.80}, expected {expected}")
+    refuse_other_types(path, where, entry)
     if entry.get("scale", 2) < 2:
         raise InputError(f"{path}: {where} has scale {entry['scale']}, expected at least 2")
     if not 0 < entry.get("max_box_area", 1) <= 1:

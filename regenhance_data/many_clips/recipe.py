@@ -40,7 +40,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingSteps:
     """One predictor of a benchmark. way: its column. train: the step that makes its weights, None where they were
     given. export: the step that makes its model.
     """
@@ -123,7 +123,7 @@ def train_steps(
     folder: Path,
     after: list[Step],
     export_folder: Path | None = None,
-) -> Training:
+) -> TrainingSteps:
     """Train on the dataset in `root` by its lists (train, val), and export for the frames in `data`.
 
     after: the steps that made the frames. The weights are in `folder`, the model in `export_folder`, by default there.
@@ -136,12 +136,12 @@ def train_steps(
     what, weights = f"train, {way}, seed {seed}", folder / _BEST
     words += ["--opts", *recipe.opts, *paths]
     train = Step(what, tuple(words), weights, recipe.files, tuple(after), recipe.content)
-    return Training(way, train, _export(recipe, way, weights, data, export_folder or folder, (train,)))
+    return TrainingSteps(way, train, _export(recipe, way, weights, data, export_folder or folder, (train,)))
 
 
-def zero_shot(recipe: Recipe, weights: Path, data: Path, folder: Path, after: list[Step]) -> Training:
+def zero_shot(recipe: Recipe, weights: Path, data: Path, folder: Path, after: list[Step]) -> TrainingSteps:
     """Export given weights for the frames in `data`, without a training."""
-    return Training(ZERO_SHOT, None, _export(recipe, ZERO_SHOT, weights, data, folder, tuple(after), (weights,)))
+    return TrainingSteps(ZERO_SHOT, None, _export(recipe, ZERO_SHOT, weights, data, folder, tuple(after), (weights,)))
 
 
 def _export(
@@ -161,7 +161,7 @@ def _export(
 
 
 def evaluation_step(
-    data: Path, trainings: Sequence[Training], budgets: Sequence[float], folder: Path, after: list[Step]
+    data: Path, trainings: Sequence[TrainingSteps], budgets: Sequence[float], folder: Path, after: list[Step]
 ) -> Step:
     """Evaluate all predictors of a clip on its test frames, beside the baselines; the counts are in `folder`."""
     models = list(dict.fromkeys(str(training.export.makes) for training in trainings))  # two ways may share one
@@ -171,7 +171,7 @@ def evaluation_step(
     return Step("evaluation", tuple(words), folder / COUNTS, after=steps)
 
 
-def models_of(trainings: Sequence[Training]) -> Mapping[str, list[str]]:
+def models_of(trainings: Sequence[TrainingSteps]) -> Mapping[str, list[str]]:
     """{way: the models of its seeds}."""
     found: dict[str, list[str]] = {}
     for training in trainings:

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from regenhance_data import __version__
 from regenhance_data.console import tell
 from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import digest, read_json, refuse_missing, sha256, write_json
-from regenhance_data.signals import end_command_with_the_parent
+from regenhance_data.parallel.commands import program_of, wait_for
 
 LEDGER = "steps.json"
 _LOCKED, _TRIES, _WAIT_S = "another run is working there", 8, 1.0  # a command that a killed run left ends within 4 s
@@ -92,12 +91,11 @@ def run_command(root: Path, words: Sequence[str], log: Path) -> None:
 
     InputError, in one line, where it fails.
     """
-    program = [str(Path(sys.executable).with_name(words[0]))] if words[0] == "paddleseg" else [sys.executable]
-    program += words[1:] if words[0] == "paddleseg" else [str(root / words[0]), *words[1:]]
+    program = program_of(root, words)
     log.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_TRIES):
         begin = log.stat().st_size if log.exists() else 0
-        code = _wait_for(program, log)
+        code = _logged(program, log)
         said = log.read_bytes()[begin:].decode(errors="replace").splitlines()
         errors = [line.partition(" error: ")[2] for line in said if " error: " in line]
         if not code:
@@ -108,22 +106,9 @@ def run_command(root: Path, words: Sequence[str], log: Path) -> None:
     raise InputError(errors[-1] if errors else f"ended with exit code {code}; {log} has what it said")
 
 
-def _wait_for(program: Sequence[str], log: Path) -> int:
+def _logged(program: Sequence[str], log: Path) -> int:
     with log.open("ab") as file:
         file.write(f"\n$ {' '.join(program)}\n".encode(errors="backslashreplace"))
         file.flush()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        process = subprocess.Popen(
-            program,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env=environment,
-            preexec_fn=end_command_with_the_parent,
-        )
-        try:
-            return process.wait()
-        except KeyboardInterrupt:
-            process.terminate()  # Ctrl-C reached it already, SIGTERM did not
-            process.wait()
-            raise
+        return wait_for(program, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment)

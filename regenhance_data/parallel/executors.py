@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.parallel.processes import Worker, map_in_processes, visible_gpus
 from regenhance_data.parallel.ray_cluster import map_on_ray, refuse_unreachable_cluster
 from regenhance_data.parallel.threads import one_torch_thread
@@ -40,8 +40,7 @@ class Executor:
     def __post_init__(self) -> None:
         if self.kind not in EXECUTORS:
             raise InputError(f"--executor {self.kind}: expected one of {', '.join(EXECUTORS)}")
-        if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers {self.workers}: expected at least 1")
+        refuse_below_one(workers=self.workers)
         if self.address is not None and self.kind != "ray":
             raise InputError("--address: is of a Ray cluster; give --executor ray as well")
         if self.kind == "ray" and importlib.util.find_spec("ray") is None:

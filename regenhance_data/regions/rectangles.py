@@ -1,6 +1,5 @@
 """Selected macroblocks as few rectangles, each with the halo of pixels around it that super-resolution needs."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +67,6 @@ def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int) -> list[Regi
     inner, outer = _pixels(cells, grid, 0), _pixels(cells, grid, halo_px)
     sides = zip(cells.tolist(), inner.tolist(), outer.tolist(), strict=True)
     return [Region(*map(Rectangle._make, three)) for three in sides]
-
-
-def enhanced_area(regions: Sequence[Region]) -> int:
-    """LR pixels that super-resolution sees."""
-    return sum(region.outer.area for region in regions)
 
 
 def runs(selected: np.ndarray) -> np.ndarray:

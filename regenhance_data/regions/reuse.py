@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one
 
 # Changes are measured on means of 8×8 pixels: noise and compression average out, and a 640×360 frame takes some
 # hundredths of a millisecond.
@@ -28,8 +28,7 @@ class ReusePolicy:
     def __post_init__(self) -> None:
         if self.every is None and self.change is None:
             raise InputError("temporal reuse needs --every or --change")
-        if self.every is not None and self.every < 1:
-            raise InputError(f"--every {self.every}: expected at least 1")
+        refuse_below_one(every=self.every)
         if self.change is not None and not 0 <= self.change <= 1:
             raise InputError(f"--change {self.change}: expected a share of the brightness, 0 to 1")
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import BUDGET
 from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure
 from regenhance_data.evaluation.record import EvaluationResult, read_evaluation
 from regenhance_data.importance.static_map import STATIC
 from regenhance_data.reports import page
 from regenhance_data.reports.demo import training_verdict, verdict_text
 
-BUDGET = 0.1  # of the table
 CURVES = ("random", STATIC, "predictor", "oracle")
 
 

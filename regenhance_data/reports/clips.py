@@ -51,14 +51,14 @@ def write_clips_page(
         scores=_table(results.score_rows(result)),
         comparisons=_table(results.comparison_rows(result)),
         labelled=_labelled(labelled) if labelled else "",
-        about=page.html_table([], [(False, row) for row in about]),
-        sources=page.html_table(["clip", "video", "licence", "source"], [(False, row) for row in sources]),
+        about=page.html_table([], about),
+        sources=page.html_table(["clip", "video", "licence", "source"], sources),
     )
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     head, *others = rows
-    return page.html_table(head, [(row[0] == results.MEAN, row) for row in others])
+    return page.html_table(head, others, strong=[results.MEAN])
 
 
 def _charts(result: BenchmarkResult) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from regenhance_data import plots
-from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import LABELS, LR_FRAMES, Dataset, Frame, evenly_spread
 from regenhance_data.dataset.label_png import level_colours, read_label
 from regenhance_data.dataset.levels import Normaliser
 from regenhance_data.dataset.next_steps import hr_frames_command, importance_command
@@ -63,7 +63,7 @@ def write_dataset_report(dataset: Dataset, path: Path) -> list[DatasetWarning]:
         splits=_splits(statistics),
         over_time=_over_time(statistics),
         over_frame=_over_frame(statistics),
-        settings=page.html_table([], [(False, row) for row in _settings(statistics)]),
+        settings=page.html_table([], _settings(statistics)),
         clips=_clip_table(statistics),
     )
     return warnings
@@ -220,7 +220,7 @@ def _splits(statistics: DatasetStatistics) -> str:
         found = [totals[frame] for frame, split in statistics.split_of.items() if split == name and frame in totals]
         empty = f"{found.count(0.0) / len(found):.1%}" if found else "–"
         pixels = statistics.pixels[name]
-        rows.append((False, [name, str(count), empty, f"{pixels[0] / pixels.sum():.1%}" if pixels.sum() else "–"]))
+        rows.append([name, str(count), empty, f"{pixels[0] / pixels.sum():.1%}" if pixels.sum() else "–"])
     return _section(
         "Splits and levels",
         "A budget selects only macroblocks of the highest levels. Frames without a detection have no importance: a "
@@ -234,10 +234,8 @@ def _splits(statistics: DatasetStatistics) -> str:
 def _charted_clips(statistics: DatasetStatistics) -> tuple[list[ClipStatistics], str]:
     """The clips with importance that get charts, evenly from all, and a sentence about the others."""
     clips = [clip for clip in statistics.clips if clip.mean is not None]
-    if len(clips) <= MOST_CLIPS:
-        return clips, ""
-    indices = np.linspace(0, len(clips) - 1, MOST_CLIPS).round().astype(int)
-    return [clips[index] for index in indices], f" {MOST_CLIPS} of the {len(clips)} clips are shown."
+    shown = evenly_spread(clips, MOST_CLIPS)
+    return shown, f" {len(shown)} of the {len(clips)} clips are shown." if len(shown) < len(clips) else ""
 
 
 def _over_time(statistics: DatasetStatistics) -> str:
@@ -342,9 +340,8 @@ def _clip_table(statistics: DatasetStatistics) -> str:
         source, rate = ("–" if value is None else _plain(value) for value in (record.source, record.frame_rate))
         empty = np.mean(clip.totals[~np.isnan(clip.totals)] == 0) if clip.mean is not None else None
         size = f"{clip.grid.width}×{clip.grid.height}"
-        rows.append(
-            (False, [str(clip), source, str(len(clip.frames)), size, rate, "–" if empty is None else f"{empty:.1%}"])
-        )
+        share = "–" if empty is None else f"{empty:.1%}"
+        rows.append([str(clip), source, str(len(clip.frames)), size, rate, share])
     more = len(statistics.clips) - len(rows)
     table = page.html_table(["clip", "source", "frames", "size", "frames/s", "without a detection"], rows)
     return table + (f"<p>And {more} more clips.</p>" if more else "")

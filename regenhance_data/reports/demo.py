@@ -13,6 +13,7 @@ import numpy as np
 from regenhance_data import plots
 from regenhance_data.dataset.folder import SR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.label_png import level_colours, read_label
+from regenhance_data.defaults import BUDGET
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.evaluation.curves import CURVE_STYLES, curves_figure
 from regenhance_data.evaluation.evaluate import Predict
@@ -26,7 +27,6 @@ from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.reports import page
 from regenhance_data.reports.loop import loop_parts
 
-BUDGET = 0.1  # of the headline
 MORE_FRAMES = "use a larger --max_frames or a longer video"  # the demo has no other flags for it
 MOST_VIDEO_BYTES = 12_000_000  # a page over some 20 MB is slow to open
 
@@ -204,8 +204,8 @@ def _curve_table(evaluation: EvaluationResult) -> str:
     for name, style in CURVE_STYLES.items():
         if name in scores.curves:  # segmentation has no boxes
             row = [scores.none, *(scores.curves[name][budget] for budget in budgets), scores.all]
-            rows.append((name == "predictor", [style.label, *(score.text for score in row)]))
-    return page.html_table(head, rows)
+            rows.append([style.label, *(score.text for score in row)])
+    return page.html_table(head, rows, strong=[CURVE_STYLES["predictor"].label])
 
 
 def _clips_table(evaluation: EvaluationResult) -> str:
@@ -218,7 +218,7 @@ def _clips_table(evaluation: EvaluationResult) -> str:
         scores = [result.scores.none, result.scores.curves["predictor"][BUDGET], result.scores.all]
         counts = [str(result.frames), str(result.frames_with_objects)]
         verdict = result.verdict.text if result.verdict else ""
-        rows.append((False, [clip, *counts, *(score.text for score in scores), verdict]))
+        rows.append([clip, *counts, *(score.text for score in scores), verdict])
     return page.html_table(head, rows)
 
 
@@ -266,16 +266,13 @@ def _slider_parts(pair: FramePair, oracle: np.ndarray, predicted: np.ndarray) ->
 def _video(path: Path, dataset: Dataset, clip: str) -> str:
     if not path.is_file():
         raise InputError(f"{path}: no such file; make it with deploy/trt_infer.py")
-    if path.stat().st_size > MOST_VIDEO_BYTES:
-        return f"<section><h2>Overlay video</h2><p>The overlay video is {html.escape(path.name)}.</p></section>"
     frames = {name: sum(frame.clip == clip for frame in dataset.split_frames(name)) for name in ("train", "test")}
-    return (
-        "<section><h2>Overlay video</h2><p>The exported ONNX model on the whole clip: predicted importance as a heat "
-        "map, the selected macroblocks outlined. The predictor was trained on "
-        f"{frames['train']} of these frames; the evaluation above uses the {frames['test']} test frames alone.</p>"
-        "<video controls muted loop playsinline preload='metadata' "
-        f"src='{page.data_uri(path.read_bytes(), 'video/mp4')}'></video></section>"
+    text = (
+        "The exported ONNX model on the whole clip: predicted importance as a heat map, the selected macroblocks "
+        f"outlined. The predictor was trained on {frames['train']} of these frames; the evaluation above uses the "
+        f"{frames['test']} test frames alone."
     )
+    return f"<section><h2>Overlay video</h2>{page.video(path, 'overlay video', text, MOST_VIDEO_BYTES)}</section>"
 
 
 def _training_text(val: dict[str, Any]) -> str:
@@ -303,20 +300,15 @@ def _training_chart(log: list[dict[str, Any]]) -> str:
 
 def _latency_table(rows: list[dict[str, Any]]) -> str:
     head = ["model", "backend", "precision", "engine, ms", "frame, ms", "frame p95, ms", "frames/s"]
-    return page.html_table(
-        head,
+    cells = [
         [
-            (
-                False,
-                [
-                    *(str(row[key]) for key in ("model", "backend", "precision")),
-                    *(f"{row[key]:.1f}" for key in ("engine_ms_median", "frame_ms_median", "frame_ms_p95")),
-                    f"{row['frames_per_s']:.0f}",
-                ],
-            )
-            for row in rows
-        ],
-    )
+            *(str(row[key]) for key in ("model", "backend", "precision")),
+            *(f"{row[key]:.1f}" for key in ("engine_ms_median", "frame_ms_median", "frame_ms_p95")),
+            f"{row['frames_per_s']:.0f}",
+        ]
+        for row in rows
+    ]
+    return page.html_table(head, cells)
 
 
 def _stages_table(stages: list[dict[str, Any]]) -> str:

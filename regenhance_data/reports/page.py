@@ -5,7 +5,7 @@ Every image and chart is a data URI; every text that comes from a file is escape
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -66,11 +66,21 @@ def chart(figure: Figure, alt: str) -> str:
     return f'<figure class="scroll"><img class="chart" alt="{html.escape(alt)}" {attributes}></figure>'
 
 
-def html_table(head: Sequence[str], rows: Sequence[tuple[bool, Sequence[str]]]) -> str:
-    """A table of plain-text cells; a row is (strong, cells). It scrolls where it is too wide."""
+def video(path: Path, name: str, text: str, most_bytes: int) -> str:
+    """A video below a text; of one that is larger than `most_bytes`, only that `name` is its file."""
+    if path.stat().st_size > most_bytes:
+        return f"<p>The {name} is {html.escape(path.name)}.</p>"
+    source = data_uri(path.read_bytes(), "video/mp4")
+    return (
+        f"<p>{html.escape(text)}</p><video controls muted loop playsinline preload='metadata' src='{source}'></video>"
+    )
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], strong: Collection[str] = ()) -> str:
+    """A table of plain-text cells; rows that begin with one of `strong` are. It scrolls where it is too wide."""
     lines = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"] if head else []
-    for strong, cells in rows:
-        tag = '<tr class="strong">' if strong else "<tr>"
+    for cells in rows:
+        tag = '<tr class="strong">' if cells[0] in strong else "<tr>"
         lines.append(tag + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
     return f'<div class="scroll"><table>{"".join(lines)}</table></div>'
 

@@ -32,9 +32,9 @@ def write_page_of_plan(
         "plan_template.html",
         answer=html.escape(f"{answer[:1].upper()}{answer[1:]}."),
         chart=page.chart(figure, "score against frames a second of the points on the front"),
-        front=page.html_table(head, [(row[0] == chosen, row) for row in rows]),
+        front=page.html_table(head, rows, strong=[chosen]),
         chosen=html.escape(chosen),
-        stages=page.html_table(["stage", "milliseconds", "least-greatest"], [(False, row) for row in stages]),
+        stages=page.html_table(["stage", "milliseconds", "least-greatest"], stages),
         limits=html.escape(limits),
-        about=page.html_table([], [(False, row) for row in about]),
+        about=page.html_table([], about),
     )

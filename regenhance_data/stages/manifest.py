@@ -18,7 +18,7 @@ from typing import Any
 from regenhance_data.console import tell
 from regenhance_data.dataset.folder import clip_id, hashed_clip_id
 from regenhance_data.errors import InputError
-from regenhance_data.io.manifests import read_entries, refuse_unknown
+from regenhance_data.io.manifests import read_entries, refuse_other_types, refuse_unknown
 from regenhance_data.io.video import has_moving_pictures
 from regenhance_data.stages.extract import ExtractionSettings
 
@@ -28,14 +28,6 @@ VIDEO_SUFFIXES = (
     *(".m2ts", ".mpegts", ".3gp", ".3g2", ".h264", ".264", ".h265", ".265", ".hevc", ".mxf", ".asf", ".f4v", ".ogv"),
 )
 _MOST_TOLD = 10
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "height": int,
-    "fps": (int, float),
-    "every": int,
-    "max_frames": int,
-    "jpeg_quality": int,
-    "keep_hr": bool,
-}
 
 
 @dataclass(frozen=True)
@@ -133,12 +125,10 @@ def _settings(
 ) -> ExtractionSettings:
     if not isinstance(entry, dict):
         raise InputError(f"{path}: {where} is not a mapping of settings")
-    refuse_unknown(path, where, entry, _TYPES.keys() | others)
-    given = {f.name: entry[f.name] for f in fields(ExtractionSettings) if f.name in entry}
-    for name, value in given.items():
-        if isinstance(value, bool) != (_TYPES[name] is bool) or not isinstance(value, _TYPES[name]):
-            expected = "true or false" if _TYPES[name] is bool else "a number"
-            raise InputError(f"{path}: {where} has {name} {value!r:.80}, expected {expected}")
+    own = {field.name for field in fields(ExtractionSettings)}
+    refuse_unknown(path, where, entry, own | others)
+    given = {name: value for name, value in entry.items() if name in own}
+    refuse_other_types(path, where, given)
     try:
         return replace(defaults, **given)
     except InputError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from regenhance_data.console import progress, tell
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, SR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.staleness import Renewal, refuse_unknown_sr_images, start_sr_images, without_words
-from regenhance_data.errors import InputError, resumable
+from regenhance_data.errors import InputError, refuse_below_one, resumable
 from regenhance_data.io.images import write_image
 from regenhance_data.parallel.executors import Executor, chunks_of
 from regenhance_data.parallel.threads import bounded_map
@@ -34,8 +34,7 @@ def super_resolve(
     folder that is not recorded in dataset.yaml is refused unless `overwrite`. InputError, before anything is written,
     for an upscaler that does not work, and for one whose results are unlike the LR frames.
     """
-    if batch_size < 1:
-        raise InputError(f"--batch_size {batch_size}: expected at least 1")
+    refuse_below_one(batch_size=batch_size)
     if (dataset.root / HR_IMAGES).is_dir() and settings.scale != dataset.scale:
         raise InputError(f"--scale {settings.scale}: hr_images/ have {dataset.scale} times the size of the LR frames")
     if not overwrite:

@@ -1,25 +1,17 @@
 """The frames of a split with their originals, which an upscaler is trained on and judged by."""
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 
 from regenhance_data.console import progress, tell
-from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame
+from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame, evenly_spread
 from regenhance_data.errors import InputError
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.parallel.threads import bounded_map
 
-MOST_BYTES = (
-    1 << 30
-)  # of the training frames in memory; of a longer clip, evenly spread ones, whose neighbours are alike
-T = TypeVar("T")
-
-
-def spread(items: Sequence[T], most: int) -> list[T]:
-    """At most `most` items, evenly spread."""
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
+# of the training frames in memory; of a longer clip, evenly spread ones, whose neighbours are alike
+MOST_BYTES = 1 << 30
 
 
 def frames_with_originals(dataset: Dataset, split: str) -> list[Frame]:
@@ -36,7 +28,7 @@ def read_training_pairs(dataset: Dataset, frames: Sequence[Frame]) -> list[tuple
     if not frames:
         raise InputError(f"{dataset.root}/train.txt: lists no frame; make it again with tools/make_seg_dataset.py")
     first = read_pair(dataset, frames[0], HR_IMAGES)
-    chosen = spread(frames, max(MOST_BYTES // (first.lr.nbytes + first.hr.nbytes), 1))
+    chosen = evenly_spread(frames, max(MOST_BYTES // (first.lr.nbytes + first.hr.nbytes), 1))
     if len(chosen) < len(frames):
         tell(f"trains on {len(chosen)} of {len(frames)} frames, evenly spread: {MOST_BYTES >> 30} GB of memory")
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, HR_IMAGES), chosen)
@@ -45,4 +37,4 @@ def read_training_pairs(dataset: Dataset, frames: Sequence[Frame]) -> list[tuple
 
 def read_pairs_of(dataset: Dataset, frames: Sequence[Frame], most: int) -> list[FramePair]:
     """At most `most` of the frames, evenly spread, with their originals."""
-    return list(bounded_map(lambda frame: read_pair(dataset, frame, HR_IMAGES), spread(frames, most)))
+    return list(bounded_map(lambda frame: read_pair(dataset, frame, HR_IMAGES), evenly_spread(frames, most)))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from regenhance_data.console import tell
+from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.unlikeness import unlikeness
 from regenhance_data.errors import InputError, resumable
@@ -33,7 +34,6 @@ from regenhance_data.learning.upscaler import (
     upscale,
     upscaler_training,
 )
-from regenhance_data.tuning.frames import spread
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import NAME, UpscalerTrainSettings
 
@@ -135,7 +135,7 @@ def _loaded(network: SmallUpscaler, weights: dict[str, torch.Tensor]) -> SmallUp
 
 def refuse_without_gradient(network: SmallUpscaler, frames: Pairs, detector: Detector) -> None:
     """InputError for a detector whose results depend on a frame's pixels in a differentiable way in none of some."""
-    if not any(_has_gradient(network, pair, detector) for pair in spread(frames, _TRIED)):
+    if not any(_has_gradient(network, pair, detector) for pair in evenly_spread(frames, _TRIED)):
         raise InputError(
             f"--detector {detector.settings.spec}: its results have no gradient in the pixels, so no upscaler can be "
             "trained for it; export it for float pixels, without NMS"
@@ -297,8 +297,7 @@ def _both_losses(
 @torch.no_grad()
 def _detector_weight(network: SmallUpscaler, frames: Pairs, detector: Detector) -> float:
     """The weight with which the detector's part of the loss is _DETECTOR_SHARE of the other when it begins."""
-    places = np.linspace(0, len(frames) - 1, min(_WEIGHED, len(frames))).round().astype(int)
-    losses = [_both_losses(network.eval(), frames[place], detector) for place in places]
+    losses = [_both_losses(network.eval(), pair, detector) for pair in evenly_spread(frames, _WEIGHED)]
     on_pixels, of_detector = (float(sum(map(float, part))) for part in zip(*losses, strict=True))
     return _DETECTOR_SHARE * on_pixels / max(of_detector, 1e-6)
 

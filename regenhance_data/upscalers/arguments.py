@@ -28,11 +28,14 @@ def upscaler_settings_from(args: argparse.Namespace, scale: int) -> UpscalerSett
     return UpscalerSettings(args.model, scale, args.tile_size, args.precision, args.pixel_range, args.channel_order)
 
 
-def add_upscaler_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """The flags that `given_upscaler` reads, for commands that have a detector or a predictor too."""
+def add_upscaler_flags(parser: argparse.ArgumentParser, required: bool = True, without: str = "") -> None:
+    """The flags that `given_upscaler` reads, for commands that have a detector or a predictor too. without: what
+    is taken where none is given, for the help.
+    """
     group = parser.add_argument_group("upscaler")
     add = group.add_argument
-    add("--upscaler", required=required, metavar="SPEC", help=known_specs(KINDS))
+    default = f" (default: {without})" if without else ""
+    add("--upscaler", required=required, metavar="SPEC", help=f"{known_specs(KINDS)}{default}")
     add("--upscaler_pixel_range", type=float, metavar="WHITE", help="white in the upscaler's file, 1 or 255")
     add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
 

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from regenhance_data.errors import one_line
-from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.upscalers.base import UnknownNetworkError, UpscalingNetwork
 from regenhance_data.upscalers.checkpoints import read_state_dicts
@@ -40,11 +39,6 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     name = f"EDSR, {len(network.body) - 1} blocks of {len(weights['head.0.weight'])} features"
     about: dict[str, Any] = {"overlap": network.radius, "batches": runs_batches(), "name": name}
     return TorchNetwork(network, str(path), network.scale, white, half, **about)
-
-
-def identity(argument: str) -> str:
-    """The sha256 of the file."""
-    return sha256(Path(argument))
 
 
 class Edsr(nn.Module):

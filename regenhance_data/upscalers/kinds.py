@@ -33,11 +33,11 @@ def _is_checkpoint(path: Path) -> bool:
 class UpscalerKind(Kind):
     """A kind of upscaler, as `--model NAME:ARGUMENT` gives it.
 
-    Its module has `load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork` and `identity(argument: str) ->
-    str | None`, the sha256 of the weights (None without weights). precisions: what --precision can choose besides auto.
-    fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether --pixel_range applies. is_torch:
-    whether PyTorch runs it, so that it can be exported to ONNX. recognises: whether a file may be of this kind, for
-    "did you mean".
+    Its module has `load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork` and, where the argument is no
+    PATH, `identity(argument: str) -> str | None`, the sha256 of the weights (None without weights). precisions: what
+    --precision can choose besides auto. fp16_hint: what to do where fp16 is not among them. has_pixel_range: whether
+    --pixel_range applies. is_torch: whether PyTorch runs it, so that it can be exported to ONNX. recognises: whether a
+    file may be of this kind, for "did you mean".
     """
 
     precisions: tuple[str, ...] = ("fp32", "fp16")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.errors import InputError, one_line
+from regenhance_data.io.files import sha256
 from regenhance_data.upscalers.base import RGB, UnknownNetworkError, UpscalingNetwork
 from regenhance_data.upscalers.settings import UpscalerSettings, advice
 from regenhance_data.upscalers.tiling import TiledUpscaler, is_out_of_memory
@@ -69,9 +70,10 @@ def upscaler_record(settings: UpscalerSettings) -> dict[str, Any]:
     """What dataset.yaml says about the upscaler: its spec, the sha256 of its weights (None where it has none), and
     precision, pixel range and channel order where they were given.
     """
-    weights = import_module(settings.kind.module).identity(settings.argument)
+    kind, argument = settings.kind, settings.argument
+    weights = sha256(Path(argument)) if kind.argument == "PATH" else import_module(kind.module).identity(argument)
     record: dict[str, Any] = {"spec": settings.spec, "sha256": weights}
-    if settings.precision in settings.kind.precisions:
+    if settings.precision in kind.precisions:
         record["precision"] = settings.precision
     for name in ("pixel_range", "channel_order"):
         if getattr(settings, name) is not None:

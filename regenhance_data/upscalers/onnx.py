@@ -11,9 +11,8 @@ import numpy as np
 import onnxruntime
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import sha256
 from regenhance_data.io.onnx_files import check_network, read_model
-from regenhance_data.io.onnx_sessions import first_run
+from regenhance_data.io.onnx_sessions import first_run, session_options
 from regenhance_data.parallel.limits import limited_memory, run_limited
 from regenhance_data.upscalers.base import (
     OVERLAP,
@@ -85,11 +84,6 @@ def _network(argument: str, graph: "_Graph") -> UpscalingNetwork:
     if graph.makes_pixels:
         return _PixelNetwork(graph, argument, scale, **about)
     return FloatNetwork(graph, channels, argument, scale, **about)
-
-
-def identity(argument: str) -> str:
-    """The sha256 of the file."""
-    return sha256(Path(argument))
 
 
 class _PixelNetwork(UpscalingNetwork):
@@ -211,10 +205,7 @@ def _providers() -> list[str]:
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors come as exceptions
-    options.intra_op_num_threads = threads
-    providers = _providers()
+    options, providers = session_options(threads), _providers()
     try:
         # with only the CPU there is no fallback; ONNX Runtime would print that it tries one
         fallback = len(providers) > 1

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import sha256
 from regenhance_data.parallel.limits import run_limited
 from regenhance_data.upscalers.base import FloatNetwork, UpscalingNetwork, pixels_of, probe, scale_of
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -40,11 +39,6 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     pixels = pixels_of(1, 1) if channels == 1 else pixels_of(3, 255)
     about: dict[str, Any] = {"multiple": multiple, "name": "TensorFlow graph in OpenCV", "pixels": pixels}
     return FloatNetwork(_Graph(_read(path)), channels, argument, scale, **about)
-
-
-def identity(argument: str) -> str:
-    """The sha256 of the file."""
-    return sha256(Path(argument))
 
 
 class _Graph:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.upscalers.base import UnknownNetworkError, UpscalingNetwork
 from regenhance_data.upscalers.checkpoints import read_state_dicts
@@ -49,8 +48,3 @@ def _descriptor(path: Path) -> Any:
     raise UnknownNetworkError(
         f"{path}: {reason or f'spandrel knows no network with such weights ({names} …)'}"
     ) from None
-
-
-def identity(argument: str) -> str:
-    """The sha256 of the file."""
-    return sha256(Path(argument))

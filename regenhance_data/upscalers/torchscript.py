@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from regenhance_data.io.files import sha256
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.io.torchscript import load_script
 from regenhance_data.upscalers.base import UpscalingNetwork, probe
@@ -28,11 +27,6 @@ def load(argument: str, settings: UpscalerSettings) -> UpscalingNetwork:
     scale, multiple, channels = probe(run_probe, str(path))
     about: dict[str, Any] = {"multiple": multiple, "name": "TorchScript network"}
     return torch_network(run, channels, str(path), scale, white, half, **about)
-
-
-def identity(argument: str) -> str:
-    """The sha256 of the file."""
-    return sha256(Path(argument))
 
 
 class _Largest(nn.Module):

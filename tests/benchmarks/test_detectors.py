@@ -9,8 +9,11 @@ from itertools import islice
 import numpy as np
 import pytest
 
+from deploy.backends.detector import ExportedDetector
 from deploy.backends.registry import CPU_BACKENDS
-from deploy.online.detectors import load_online_detector
+from deploy.export.detector import exported
+from regenhance_data.detectors.loading import load_detector
+from regenhance_data.detectors.onnx_export import DetectorGraph
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.video import read_video
 from regenhance_data.street.scene import render_scene
@@ -34,7 +37,9 @@ def highway():
 @pytest.mark.parametrize("make", [street, highway])
 def test_detectors_in_each_engine(make):
     settings, frame = make()
-    detectors = {name: load_online_detector(settings, frame.shape[:2], name) for name in ("torch", *CPU_BACKENDS)}
+    offline = load_detector(settings)
+    file = exported(DetectorGraph(offline, frame.shape[:2]))
+    detectors = {"torch": offline, **{name: ExportedDetector(file, name) for name in CPU_BACKENDS}}
     times: dict[str, list[float]] = {name: [] for name in detectors}
     for _ in range(ROUNDS + 1):  # in turn; the first is the warm-up
         for name, detector in detectors.items():

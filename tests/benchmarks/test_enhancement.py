@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from deploy.backends.upscaling import load_onnx_upscaler
 from deploy.export.upscaler import export_upscaler
-from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.rectangles import cover
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.upscalers.edsr import Edsr
 from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from regenhance_data.upscalers.tiling import TiledUpscaler
 
@@ -51,13 +52,10 @@ def test_regions_beside_the_whole_frame(tmp_path, name):
     rng = np.random.default_rng(0)
     lr, grid = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8), MacroblockGrid(HEIGHT, WIDTH)
     scores = cv2.GaussianBlur(rng.random(grid.shape), (0, 0), 1.5)
-    engines = [
-        ("torch", spec),
-        ("onnxruntime", f"onnx:{tmp_path / 'up.onnx'}"),
-        ("openvino", f"onnx:{tmp_path / 'up.onnx'}"),
-    ]
-    for engine, given in engines:
-        measure(f"{name} in {engine}", load_online_upscaler(given, engine, threads=1), lr, scores, halos)
+    measure(f"{name} in torch", load_upscaler(UpscalerSettings(spec)), lr, scores, halos)
+    for engine in ("onnxruntime", "openvino"):
+        upscaler = load_onnx_upscaler(UpscalerSettings(f"onnx:{tmp_path / 'up.onnx'}"), engine, threads=1)
+        measure(f"{name} in {engine}", upscaler, lr, scores, halos)
 
 
 def measure(

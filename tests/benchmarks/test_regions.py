@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from deploy.backends.upscaling import load_onnx_upscaler
 from deploy.export.upscaler import export_upscaler
-from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video import read_video
 from regenhance_data.regions.atlas import pack_densely, pack_into
 from regenhance_data.regions.composite import paste_regions, upsample_frame
-from regenhance_data.regions.rectangles import cover, enhanced_area
+from regenhance_data.regions.rectangles import cover
 from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -58,7 +58,8 @@ def test_pixels_seen_beside_the_least_possible(name):
             chosen = [(grid, select_macroblocks(scores, budget)) for grid, scores in found]
             covers = [cover(selected, grid, halo_px) for grid, selected in chosen]
             pixels = sum(int(grid.areas[selected].sum()) for grid, selected in chosen)
-            seen, least = sum(map(enhanced_area, covers)), sum(bound(s, grid, halo_px) for grid, s in chosen)
+            seen = sum(one.outer.area for regions in covers for one in regions)
+            least = sum(bound(s, grid, halo_px) for grid, s in chosen)
             sizes = [[(one.outer.height, one.outer.width) for one in regions] for regions in covers]
             rounds = [list(chain(*sizes[at : at + TOGETHER])) for at in range(0, len(sizes), TOGETHER)]
             started = time.perf_counter()
@@ -75,7 +76,7 @@ def test_pixels_seen_beside_the_least_possible(name):
 @pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips are not here")
 def test_time_of_all_decisions_for_a_1080p_frame_beside_its_super_resolution(tmp_path):
     export_upscaler(UpscalerSettings("builtin"), tmp_path / "up.onnx")
-    upscaler = load_online_upscaler(f"onnx:{tmp_path / 'up.onnx'}", "openvino")
+    upscaler = load_onnx_upscaler(UpscalerSettings(f"onnx:{tmp_path / 'up.onnx'}"), "openvino")
     (grid, scores), *_ = maps("shop_1080p")
     hr_grid = grid.scaled(SCALE)
     lr, frame = (np.zeros((g.height, g.width, 3), np.uint8) for g in (grid, hr_grid))

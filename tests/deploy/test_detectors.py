@@ -11,12 +11,15 @@ import pytest
 import torch
 from torchvision.ops import batched_nms
 
-from deploy.backends.registry import CPU_BACKENDS
+from deploy.backends.detector import ExportedDetector
+from deploy.backends.registry import CPU_BACKENDS, installed_backends
+from deploy.export import detector as export
 from deploy.online.detectors import load_online_detector
 from regenhance_data.detectors.base import DenseOutput
 from regenhance_data.detectors.filtering import detections_in, not_suppressed
 from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.loading import load_detector
+from regenhance_data.detectors.onnx_export import DetectorGraph
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
@@ -42,10 +45,14 @@ def assert_same(found, expected):
             np.testing.assert_allclose(*pair, rtol=0, atol=tolerance)
 
 
-def assert_online_equals_offline(settings, frames, engine="auto", batch=1):
-    online = load_online_detector(settings, frames.shape[1:3], engine, threads=1, batch=batch)
+def load_in(engine, settings, frame_hw, batch=1):
+    graph = DetectorGraph(load_detector(settings), frame_hw)
+    return ExportedDetector(export.exported(graph, batch), engine, threads=1)
+
+
+def assert_online_equals_offline(settings, frames, online=None):
+    online = online or load_online_detector(settings, frames.shape[1:3], threads=1)
     offline = load_detector(settings)
-    assert (online.engine, online.batch) == ("openvino" if engine == "auto" else engine, batch)
     assert (online.task, online.class_names) == (offline.task, offline.class_names)
     expected = offline.detect(frames)
     assert_same(online.detect(frames), expected)
@@ -69,9 +76,9 @@ def test_each_engine_and_batch_finds_the_same_at_an_odd_frame_size(tmp_path, eng
         frames[number, 40 : 40 + 16 * number, 100:300] = RED
         frames[number, 343:359, 621:637] = BLUE  # at the frame's edges
     settings = DetectorSettings(f"onnx:{path}", classes=("blue",))
-    expected = assert_online_equals_offline(settings, frames, engine, batch)
+    online = load_in(engine, settings, (359, 637), batch)
+    expected = assert_online_equals_offline(settings, frames, online)
     assert [set(one.labels) for one in expected] == [{1}] * 3 + [set()]
-    online = load_online_detector(settings, (359, 637), engine, batch=batch)
     assert online.detect(frames[:0]) == []
     with pytest.raises(InputError, match="takes uint8 frames of 637x359"):
         online.detect(frames[:, :64])
@@ -80,7 +87,7 @@ def test_each_engine_and_batch_finds_the_same_at_an_odd_frame_size(tmp_path, eng
 @pytest.mark.slow
 def test_the_street_detector_finds_the_same_online():
     frames = np.stack([frame for frame, _, _ in render_scene(7, 3)])
-    found = assert_online_equals_offline(DetectorSettings(), frames, batch=3)
+    found = assert_online_equals_offline(DetectorSettings(), frames)
     assert min(len(one.scores) for one in found) > 0
 
 
@@ -89,7 +96,8 @@ def test_the_street_detector_finds_the_same_online():
 @pytest.mark.parametrize("engine", CPU_BACKENDS)
 def test_a_real_detector_finds_the_same_on_real_frames(engine):
     frames = np.stack([*islice(read_video(DATA / "highway_540p.mp4"), 2)])
-    found = assert_online_equals_offline(DetectorSettings(f"onnx:{DATA / 'yolox_nano.onnx'}"), frames, engine)
+    settings = DetectorSettings(f"onnx:{DATA / 'yolox_nano.onnx'}")
+    found = assert_online_equals_offline(settings, frames, load_in(engine, settings, frames.shape[1:3]))
     assert min(len(one.scores) for one in found) >= 5
 
 
@@ -99,8 +107,8 @@ def test_torchscript_and_segmentation_run_online(tmp_path):
     torch.jit.save(torch.jit.trace(network.eval(), torch.rand(1, 3, 64, 96)), tmp_path / "d.pt")
     settings = DetectorSettings(f"torchscript:{tmp_path / 'd.pt'}", layout="segmentation")
     frames = np.random.default_rng(0).integers(256, size=(2, 61, 83, 3), dtype=np.uint8)
-    online = load_online_detector(settings, (61, 83), "onnxruntime")
-    assert (online.task, online.engine) == ("segmentation", "onnxruntime")
+    online = load_online_detector(settings, (61, 83))
+    assert (online.task, online.engine) == ("segmentation", installed_backends()[0])
     found, expected = np.stack(online.detect(frames)), np.stack(load_detector(settings).detect(frames))
     assert found.dtype == np.uint8
     assert (found != expected).mean() < 1e-3
@@ -139,8 +147,6 @@ def test_what_is_no_graph_runs_in_pytorch_and_says_so(tmp_path, capsys):
     assert online.engine == "torch"
     assert "the number of its boxes changes from frame to frame; it runs in PyTorch" in capsys.readouterr().err
     assert len(online.detect(FRAMES)) == 3
-    with pytest.raises(InputError, match="cannot be exported as one ONNX graph"):
-        load_online_detector(spec, HW, "openvino")
 
 
 @pytest.fixture(scope="module")
@@ -167,14 +173,14 @@ from deploy.online.detectors import load_online_detector
 from regenhance_data.io.images import read_image
 online = load_online_detector({str(path)!r}, {HW})
 (found,) = online.detect(read_image(Path({str(tmp_path / "frame.png")!r}))[None])
-print(online.batch, online.read_as, [online.class_names[label] for label in found.labels], "torch" in sys.modules)
+print(online.file.batch, online.read_as, [online.class_names[label] for label in found.labels], "torch" in sys.modules)
 """
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.startswith("2 YOLOv8")
     assert sorted(json.loads(result.stdout[result.stdout.rindex("[") : -7].replace("'", '"'))) == ["blue", "red"]
     assert result.stdout.endswith("False\n")
     expected = load_detector(DetectorSettings(f"onnx:{source}", 0.4, max_box_area=1)).detect(FRAMES)
-    assert_same(load_online_detector(f"onnx:{path}", HW, "onnxruntime").detect(FRAMES), expected)
+    assert_same(load_online_detector(f"onnx:{path}", HW).detect(FRAMES), expected)
 
 
 @pytest.mark.slow
@@ -188,8 +194,6 @@ def test_settings_after_the_graph_can_be_changed_and_others_not(exported):
         load_online_detector(path, (61, 83))
     with pytest.raises(InputError, match="--classes green"):
         load_online_detector(DetectorSettings(str(path), classes=("green",)), HW)
-    with pytest.raises(InputError, match="--engine magic: expected auto"):
-        load_online_detector(path, HW, "magic")
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from deploy.backends.registry import load_predictor
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import benchmark_table, pareto_front, write_pareto_plot
-from deploy.benchmarking.settings import BenchmarkSettings
+from deploy.benchmarking.settings import MeasurementSettings
 from deploy.export import parity
 from regenhance_data.dataset.importance_file import read_importance, write_importance
 from regenhance_data.errors import InputError
@@ -527,7 +527,7 @@ def test_a_backend_from_outside_is_a_row_of_the_table(tmp_path, monkeypatch):
     infer("--model", model, "--video", video, "--backend", "brightness", "--save_dir", tmp_path)
     importance, _ = read_importance(tmp_path / "importance.npz")
     np.testing.assert_allclose(importance, expected, atol=0.05)
-    settings = BenchmarkSettings([str(model)], tmp_path / "bench", ["brightness"])
+    settings = MeasurementSettings([str(model)], tmp_path / "bench", ["brightness"])
     assert [(case.path, case.backend, case.batch) for case in cases.cases_of(settings)] == [(model, "brightness", None)]
     with pytest.raises(InputError, match="--backend openvino does not run such a model; brightness does"):
         load_predictor(model, "openvino")

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from deploy import export_upscaler
+from deploy.backends.registry import CPU_BACKENDS
+from deploy.backends.upscaling import load_onnx_upscaler
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -24,7 +26,6 @@ from tests.support.files import noise
 from tests.support.upscalers import write_changed, write_script
 
 pytestmark = pytest.mark.torch
-ENGINES = ("openvino", "onnxruntime")
 FRAMES = np.stack(noise(2, 45, 70))
 
 
@@ -96,8 +97,8 @@ def test_an_exported_upscaler_makes_the_pixels_of_pytorch_in_each_engine(name, t
     assert f"halo: {exact_halo(original.network).px} LR pixels" in capsys.readouterr().out
     [report_path] = (tmp_path / "made").glob("*.parity.json")
     report = json.loads(report_path.read_text())
-    assert set(report["engines"]) == set(ENGINES)
-    for upscaler in (load_upscaler(exported), *(load_online_upscaler(exported, engine) for engine in ENGINES)):
+    assert set(report["engines"]) == set(CPU_BACKENDS)
+    for upscaler in (load_upscaler(exported), *(load_onnx_upscaler(exported, engine) for engine in CPU_BACKENDS)):
         assert read_as in upscaler.read_as
         assert exact_halo(upscaler.network) == Halo(report["halo_px"], "known")
         assert np.abs(upscaler(FRAMES).astype(int) - original(FRAMES)).max() <= 1
@@ -109,9 +110,9 @@ def builtin(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", ["regions", "atlas"])
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", CPU_BACKENDS)
 def test_regions_in_each_engine_have_the_whole_frames_pixels(builtin, engine, mode):
-    upscaler = load_online_upscaler(builtin, engine, threads=1)
+    upscaler = load_onnx_upscaler(builtin, engine, threads=1)
     enhancer = RegionEnhancer(upscaler, mode)
     assert (enhancer.mode, enhancer.halo_px) == (mode, 7)
     [lr], grid = noise(1, 61, 93), MacroblockGrid(61, 93)
@@ -125,9 +126,9 @@ def test_regions_in_each_engine_have_the_whole_frames_pixels(builtin, engine, mo
         assert np.abs(upsampled[pasted].astype(int) - hr[pasted]).max() <= 1
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", CPU_BACKENDS)
 def test_threads_share_an_enhancer(builtin, engine):
-    enhancer = RegionEnhancer(load_online_upscaler(builtin, engine, threads=1))
+    enhancer = RegionEnhancer(load_onnx_upscaler(builtin, engine, threads=1))
     frames, selected = noise(12, 61, 93), np.indices((4, 6)).sum(0) % 4 == 0
     regions = cover(selected, MacroblockGrid(61, 93), enhancer.halo_px)
     expected = [enhancer.enhance(lr, regions) for lr in frames]
@@ -163,12 +164,5 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(make, says, tmp_p
     assert not [*(tmp_path / "made").glob("*.onnx")]
 
 
-def test_an_engine_that_does_not_run_an_upscaler_is_refused(builtin):
-    for given, engine, says in (
-        ("builtin", "openvino", r"builtin: --engine openvino runs onnx:FILE alone; write one with deploy/export_"),
-        (builtin, "torch", "--engine torch runs no ONNX file"),
-        (builtin, "magic", "--engine magic: expected auto"),
-    ):
-        with pytest.raises(InputError, match=says):
-            load_online_upscaler(given, engine)
+def test_online_an_onnx_file_runs_in_an_engine_and_other_kinds_as_they_are(builtin):
     assert load_online_upscaler("builtin").network.scale == load_online_upscaler(builtin).network.scale

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.gain import GainFrame, estimate_gain, frames_of_dataset, frames_of_video, gain_table
+from regenhance_data.evaluation.gain import (
+    GainFrame,
+    estimate_gain,
+    gain_frames_of_dataset,
+    gain_frames_of_video,
+    gain_table,
+)
 from tests.support.cameras import fill_cameras, square_frames
 from tests.support.files import encode, noise
 from tests.support.upscalers import write_changed
@@ -23,7 +29,7 @@ def video(tmp_path_factory):
 
 
 def estimated(path, detector, upscale=None, is_lr=False):
-    return estimate_gain(frames_of_video(path, 24, 3, is_lr), detector, 3, upscale)
+    return estimate_gain(gain_frames_of_video(path, 24, 3, is_lr), detector, 3, upscale)
 
 
 def test_originals_whose_objects_shrinking_hides_are_worth_enhancing(video, detector):
@@ -78,10 +84,10 @@ def test_boxes_that_are_only_too_large_are_counted(detector):
 
 def test_a_dataset_is_sampled_over_all_its_clips(detector, tmp_path):
     dataset = fill_cameras(tmp_path, {"gate": 5, "yard": 15})
-    frames = list(frames_of_dataset(dataset, 4))
+    frames = list(gain_frames_of_dataset(dataset, 4))
     assert len(frames) == 4
     assert estimate_gain(frames, detector, 2).reference == "originals"
-    assert len(list(frames_of_dataset(dataset, 99))) == 20
+    assert len(list(gain_frames_of_dataset(dataset, 99))) == 20
 
 
 def test_where_some_clips_have_originals_these_alone_are_the_reference(detector, tmp_path, capsys):
@@ -89,19 +95,19 @@ def test_where_some_clips_have_originals_these_alone_are_the_reference(detector,
     for clip in dataset.clips():  # all are super-resolved, as docs/dataset.md says
         shutil.copytree(tmp_path / "hr_images" / clip, tmp_path / "sr_images" / clip)
     shutil.rmtree(tmp_path / "hr_images" / "gate")
-    frames = list(frames_of_dataset(dataset, 99))
+    frames = list(gain_frames_of_dataset(dataset, 99))
     assert [frame.clip for frame in frames] == ["yard"] * 12
     assert "4 of 16 frames have no original and are left out" in capsys.readouterr().out
     estimate = estimate_gain(frames, detector, 2)
     assert (estimate.reference, estimate.is_upscaled, len(estimate.rows)) == ("originals", True, 4)
     (tmp_path / "sr_images" / "yard" / "000003.png").unlink()
-    assert not estimate_gain(frames_of_dataset(dataset, 99), detector, 2).is_upscaled
+    assert not estimate_gain(gain_frames_of_dataset(dataset, 99), detector, 2).is_upscaled
 
 
 def test_a_video_too_small_to_be_shrunk_is_refused(tmp_path):
     small = encode(tmp_path / "small.mp4", square_frames(3, 64, 96))
     with pytest.raises(InputError, match=r"small.mp4: has frames of 96x64, too small to be .*--video_is lr"):
-        list(frames_of_video(small, 3, 3, False))
+        list(gain_frames_of_video(small, 3, 3, False))
 
 
 @pytest.mark.slow
