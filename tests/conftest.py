@@ -28,25 +28,34 @@ NEED = {
         *("detectors", "upscalers", "street/test_networks.py", "importance", "evaluation", "predictors/accmodel"),
         *("dataset/test_importance_import.py", "regions/test_reuse.py", "parallel", "stages/test_make_importance.py"),
         *("stages/test_resume.py", "deploy/test_graph.py", "tools/test_demo.py", "tools/test_kinds.py", "test_fuzz.py"),
+        *("tools/test_demo_cameras.py", "deploy/test_feedback.py"),
         *("reports/test_demo.py", "deploy/test_detectors.py", "deploy/test_run_cameras.py"),
         *("deploy/test_plan.py", "deploy/test_holding.py", "deploy/test_metrics.py"),
         *("tools/test_evaluate_online.py", "tuning", "many_clips/test_bench.py"),
     ),
     "paddle": (
         *("predictors/paddleseg", "deploy/test_predictors.py", "tools/test_demo.py", "test_fuzz.py"),
-        "many_clips/test_bench.py",
+        *("many_clips/test_bench.py", "tools/test_demo_cameras.py"),
     ),
 }
 
 
+# the files that take longest, which begin first, so that workers end together; 100 to 400 s on two slow cores
+LONGEST = (
+    *("predictors/paddleseg/test_six_sizes.py", "tools/test_demo.py", "deploy/test_predictors.py"),
+    *("stages/test_resume.py", "tools/test_demo_cameras.py", "test_docs.py", "parallel/test_executors.py"),
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs torch and paddle; put the files with the most slow tests first, so that workers end together."""
+    """Mark what needs torch and paddle; put the longest files first, then those with the most slow tests."""
     for item in items:
         for mark, places in NEED.items():
             if any(item.path.is_relative_to(ROOT / "tests" / place) for place in places):
                 item.add_marker(mark)
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    first = {ROOT / "tests" / place: -len(items) + at for at, place in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path, -slow[item.path]))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The benchmark of many clips on small rendered videos, with the real commands."""
 
-import importlib
 import json
 
 import pytest
@@ -8,22 +7,12 @@ import pytest
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
 from tests.support.cameras import square_frames
-from tests.support.commands import paddleseg
+from tests.support.commands import here
 from tests.support.files import ROOT, content, encode
 from tools import benchmark_clips
 
 FEW = "--use_ema --iters 2 --batch_size 2 --save_interval 1"
 SIZES = {"gate": (96, 128), "yard": (64, 96)}  # of HR frames
-
-
-def here(words, log):
-    """A command in this process, where Paddle and PyTorch are loaded once."""
-    if words[0] == "paddleseg":
-        assert paddleseg(*words[1:]) == 0
-        return
-    alone = ["--workers", "1"] if "make_importance" in words[0] else []  # a process that loads PyTorch is slow to begin
-    module = importlib.import_module(words[0].removesuffix(".py").replace("/", "."))
-    module.main(module.make_parser().parse_args([*words[1:], *alone]))
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +44,11 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     def until_the_ninth(words, log):
         if len(done) == 9:
             raise KeyboardInterrupt
-        here(words, log)
+        here(words)
         done.append(words)
 
     def go_on(words, log):
-        here(words, log)
+        here(words)
         done.append(words)
 
     flags = ("--manifest", manifest, "--save_dir", tmp_path / "run", "--labelled", 2, "all", "--budgets", 0.1)
@@ -146,7 +135,7 @@ def test_datasets_in_the_folders_of_results_are_refused(data, tmp_path):
 @pytest.mark.slow
 def test_a_dataset_that_another_benchmark_makes_anew_is_told(manifest, tmp_path, monkeypatch, capsys):
     def meanwhile(words, log):
-        here(words, log)
+        here(words)
         if words[0] == "paddleseg":
             steps = json.loads((tmp_path / "data/steps.json").read_text())
             write_json(tmp_path / "data/steps.json", dict.fromkeys(steps, "of another manifest"))

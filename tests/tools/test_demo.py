@@ -3,15 +3,12 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
-from regenhance_data.dataset.folder import Dataset
 from regenhance_data.io.files import write_json
-from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode, noise
+from tests.support.pages import Sources
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine
 STAGES = ["render_scene", "extract", "super_resolve", "make_importance", "make_seg_dataset", "check_dataset"]
@@ -25,16 +22,6 @@ def demo(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     result = run("tools/demo.py", "--save_dir", folder, "--max_frames", 60, "--iters", 4)
     return folder, result
-
-
-class Sources(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.found, self.tags = [], set()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
-        self.found += [value for name, value in attrs if name in ("src", "href")]
 
 
 @pytest.mark.slow
@@ -96,80 +83,6 @@ def test_the_report_draws_itself_in_a_browser(demo, tmp_path):
     )
     # what the script writes under the slider once it has drawn the frame
     assert re.search(r"10 % · 24 of 240 macroblocks", page.stdout)
-
-
-def squares(count: int, width: int) -> list[np.ndarray]:
-    """Frames of 480 lines with dim red and blue squares that wander over grey."""
-    frames = []
-    for index in range(count):
-        image = np.full((480, width, 3), 60, np.uint8)
-        for number in range(6):
-            top, left = 60 + 64 * number, (40 + 90 * number + 4 * index) % (width - 40)
-            image[top : top + 16, left : left + 16] = (170, 0, 0) if number % 2 else (0, 0, 170)
-        frames.append(image)
-    return frames
-
-
-@pytest.fixture(scope="module")
-def cameras(run, tmp_path_factory):
-    """The demo on two cameras of other shapes, with a detector of one's own."""
-    folder = tmp_path_factory.mktemp("cameras")
-    gate = encode(folder / "gate.mp4", squares(121, 320), pixel_format="yuv444p")
-    yard = encode(folder / "yard.mp4", squares(60, 240), pixel_format="yuv444p")
-    detector = write_detector(folder / "squares.onnx", "yolov8", (480, 320))
-    flags = ["--video", f"{gate} {yard}", "--detector", f"onnx:{detector}", "--max_frames", 61, "--iters", 4]
-    out = folder / "demo"
-    return out, flags, run("tools/demo.py", "--save_dir", out, *flags)
-
-
-@pytest.mark.slow
-def test_the_demo_takes_videos_and_a_detector_of_ones_own(cameras):
-    out, _, _ = cameras
-    dataset = Dataset.open(out / "dataset")
-    assert dataset.scale == 3
-    assert dataset.read("hr_images", dataset.frames("gate")[0]).shape == (480, 321, 3)  # 3 times 160x107
-    assert len(dataset.frames("gate")) == 61  # every second one of the whole video, not its first half
-    assert len(dataset.frames("yard")) == 60
-
-
-@pytest.mark.slow
-def test_each_camera_has_a_report_and_a_page_links_them(cameras):
-    out, _, _ = cameras
-    index = Sources()
-    index.feed((out / "report.html").read_text())
-    assert [source for source in index.found if not source.startswith("data:")] == [
-        *("gate/report.html", "yard/report.html"),
-        *("gate/report.html", "yard/report.html"),
-    ]
-    for clip, size in (("gate", "107×160"), ("yard", "80×160")):
-        assert f"{clip}.mp4" in (out / clip / "report.html").read_text()
-        assert size in (out / "report.html").read_text()
-        evaluation = json.loads((out / clip / "evaluation.json").read_text())
-        frames = [frame for frame in Dataset.open(out / "dataset").split_frames("test") if frame.clip == clip]
-        assert evaluation["frames"] == len(frames)
-        assert (out / clip / "overlay.mp4").is_file()
-
-
-@pytest.mark.slow
-def test_the_demo_ends_with_what_its_commands_found_and_advice_for_its_own_flags(cameras):
-    out, _, result = cameras
-    assert result.stderr.count("LR frames have 2 sizes") == 1
-    validation = json.loads((out / "predictor" / "val.json").read_text())["verdict"]
-    ends = result.stdout.rpartition("\n$ ")[2]
-    for said in (ends, *((out / name / "report.html").read_text() for name in ("", "gate", "yard"))):
-        assert f"on the validation block, while F1 is about the best tenth: {validation}." in said
-        assert "--every" not in said.partition("Commands")[0]
-    evaluation = json.loads((out / "yard" / "evaluation.json").read_text())["verdict"]
-    assert evaluation["advice"] in result.stdout
-    assert "yard: Cannot tell: " in ends
-    assert "; use a larger --max_frames or a longer video" in ends
-
-
-@pytest.mark.slow
-def test_a_dataset_that_the_demo_did_not_make_is_left_alone(cameras, refused):
-    out, flags, _ = cameras
-    (out / "stages.json").unlink()
-    assert "the demo did not make" in refused("tools/demo.py", "--save_dir", out, *flags)
 
 
 @pytest.mark.parametrize("content", ["-1", "{}", "null"])
