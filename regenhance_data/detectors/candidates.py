@@ -10,6 +10,8 @@ from regenhance_data.detectors.grids import Strides, cells
 from regenhance_data.detectors.outputs import Outputs
 
 SLACK = 1e-3  # of a score in 0..1, after float16 and quantisation
+# Of the boxes for most inputs. For a network of 0..1, noise of 0..255 is absurd, and may turn boxes inside out.
+LEAST_ORDERED = 0.9
 NO_SIGMOID = "its class scores leave 0..1; export the detector with its sigmoid"
 
 
@@ -46,13 +48,33 @@ def unit_values(values: torch.Tensor) -> torch.Tensor:
 
 
 def are_corners(values: torch.Tensor, hw: Hw | None = None) -> bool:
-    """Whether boxes [..., 4] have their second corner right of and below the first; for `hw`, in pixels of it."""
-    if hw is not None and values.amax() < min(hw) / 4:
+    """Whether boxes [N, ..., 4] have their second corner right of and below the first, nearly all of most inputs'; for
+    `hw`, in pixels of it.
+    """
+    if hw is not None and not are_pixels(values, hw):
         return False
-    slack = SLACK * values.abs().amax().clamp(min=1)
-    return bool((values[..., 2:4] >= values[..., :2] - slack).all()) and bool(
-        (values[..., 2:4] > values[..., :2]).any()
-    )
+    first, second = values[..., :2], values[..., 2:4]
+    slack = SLACK * values.abs().flatten(1).amax(1).clamp(min=1).reshape(-1, *[1] * (values.ndim - 1))
+    ordered = (second >= first - slack).all(-1).flatten(1).float().mean(1)
+    return bool(ordered.median() >= LEAST_ORDERED) and bool((second > first).any())
+
+
+def are_pixels(boxes: torch.Tensor, hw: Hw) -> bool:
+    """Whether boxes of any shape are in pixels of the input, not in shares of it."""
+    return bool(boxes.amax() >= min(hw) / 4)
+
+
+def are_corners_of_cells(boxes: torch.Tensor, hw: Hw, strides: Strides) -> bool:
+    """Whether boxes [N, cells, 4] are corners in pixels: then the middle of a box, not its first corner, is at its
+    cell.
+    """
+    places, sizes = cells(hw, strides, boxes.device)
+
+    def distance(centres: torch.Tensor) -> torch.Tensor:
+        return (centres / sizes - places - 0.5).abs().median()
+
+    is_nearer = distance((boxes[..., :2] + boxes[..., 2:]) / 2) <= distance(boxes[..., :2])
+    return bool(is_nearer) and are_corners(boxes, hw)
 
 
 def are_labels(values: torch.Tensor) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from regenhance_data.detectors.settings import LEAST_SIDE_PX, MOST_SIDE_PX
 from regenhance_data.errors import InputError
 
 MOST_CLASSES = 10_000  # no detector has more; labels have at most four digits
@@ -49,29 +50,38 @@ def names_from(value: Any) -> dict[int, str]:
     return {int(number): str(name) for number, name in pairs if re.fullmatch("[0-9]{1,4}", str(number))}
 
 
+def _two_integers(value: Any) -> tuple[int, int] | None:
+    is_pair = isinstance(value, list | tuple) and [type(one) for one in value] == [int, int]
+    return (value[0], value[1]) if is_pair else None
+
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says of its network. names: of the classes, by number. task: 'detect', 'segment', 'pose', 'obb', …,
     '' where it says none. keypoint_values: the values of all keypoints of a box, 0 where it says none. has_nms: whether
-    it says that NMS is in the network.
+    it says that NMS is in the network. is_end_to_end: whether it says that the network chooses its best boxes itself.
+    hw: the (height, width) of the input that it was exported for, None where it says none.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     task: str = ""
     keypoint_values: int = 0
     has_nms: bool = False
+    is_end_to_end: bool = False
+    hw: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Metadata":
         """From what Ultralytics writes; other values are left out."""
-        shape = values.get("kpt_shape")
-        is_shape = isinstance(shape, list | tuple) and [type(side) for side in shape] == [int, int]
+        keypoints, hw = _two_integers(values.get("kpt_shape")), _two_integers(values.get("imgsz"))
         task, flags = values.get("task"), values.get("args")
         return cls(
             names_from(values.get("names")),
             task if isinstance(task, str) else "",
-            max(shape[0] * shape[1], 0) if is_shape and shape is not None else 0,
+            max(keypoints[0] * keypoints[1], 0) if keypoints else 0,
             isinstance(flags, dict) and flags.get("nms") is True,
+            values.get("end2end") is True,
+            hw if hw and all(LEAST_SIDE_PX <= side <= MOST_SIDE_PX for side in hw) else None,
         )
 
     @property

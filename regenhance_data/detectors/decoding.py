@@ -108,6 +108,11 @@ def _corners(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
     return Predictions(rows[..., 4:5], boxes, labels.round().long())
 
 
+def _corners_scores(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
+    rows = reading.rows(outputs)
+    return Predictions(rows[..., 4:], _in_pixels(rows[..., :4].detach(), reading, hw))
+
+
 def _rtdetr(reading: Reading, outputs: Outputs, hw: Hw) -> Predictions:
     return _dense(replace(reading, is_share=True), outputs, hw)
 
@@ -227,6 +232,7 @@ DECODERS: dict[str, Callable[[Reading, Outputs, Hw], Predictions]] = {
     "yolov8_maps": _distances,
     "nanodet": _distances,
     "corners": _corners,
+    "corners_scores": _corners_scores,
     "end_to_end": _corners,
     "rtdetr": _rtdetr,
     "rtdetr_labels": _rtdetr_labels,

@@ -60,7 +60,7 @@ class FileBoxDetector(BoxDetector):
         if gradients and not any(gradients):
             raise InputError(
                 f"{probed.source.path}: is recognised as {self._reading.layout.words}, but its scores have no gradient "
-                "(it rounds, or counts, on the way); export it for float pixels, without NMS"
+                "(it rounds or counts on the way, or is not trained); export it for float pixels, without NMS"
             )
 
     def _predictions(self, frames: torch.Tensor) -> tuple[Predictions, Any]:

@@ -72,5 +72,8 @@ def _greedy(boxes: np.ndarray, order: np.ndarray, iou_threshold: float) -> np.nd
         best, rest = order[0], order[1:]
         kept.append(best)
         inner = (np.minimum(high[best], high[rest]) - np.maximum(low[best], low[rest])).clip(0).prod(-1)
-        order = rest[inner / (areas[best] + areas[rest] - inner) <= iou_threshold]
+        union = areas[best] + areas[rest] - inner
+        # boxes that far from 0 may have lost their area to rounding; such ones are kept
+        overlaps = np.divide(inner, union, out=np.zeros_like(inner), where=union > 0)
+        order = rest[overlaps <= iou_threshold]
     return np.array(kept, np.int64)

@@ -46,6 +46,7 @@ _ROWS = (
         "yolov8_maps", "YOLOv8 or YOLO11, raw maps", "[N, 64, h, w] and [N, C, h, w], or [N, 64 + C, h, w], a stride"
     ),
     Layout("corners", "corners, score, label", "[N, cells, 6]: x1, y1, x2, y2, score, label"),
+    Layout("corners_scores", "corners and scores", "[N, cells, 4 + C]: x1, y1, x2, y2, class scores"),
     Layout("end_to_end", "end-to-end YOLO", "[N, K, 6]: x1, y1, x2, y2, score, label, and more", same_rows=False),
     Layout("rtdetr", "RT-DETR of Ultralytics", "[N, K, 4 + C], xywh as shares of the input", same_rows=False),
     Layout(

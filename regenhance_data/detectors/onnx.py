@@ -12,7 +12,6 @@ import torch
 from onnx import helper
 from onnx2torch import convert
 
-from regenhance_data.detectors import onnx_operators
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.detectors.exported import load_exported
@@ -22,7 +21,6 @@ from regenhance_data.detectors.onnx_rewriting import opset_of, other_form, rewri
 from regenhance_data.detectors.preprocessing import FREE_SIZES, RUN_ERRORS, Run, Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import sha256
 from regenhance_data.io.onnx_files import check_network
 from regenhance_data.io.onnx_sessions import outputs_of
 from regenhance_data.io.torch_weights import default_device
@@ -66,14 +64,8 @@ def _load(path: Path, settings: DetectorSettings) -> Detector:
     return load_exported(Source(path, run, inputs.hw, metadata, inputs.white), settings)
 
 
-def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
-    """The sha256 of the file."""
-    return {"sha256": sha256(Path(argument))}
-
-
 def _runner(model: onnx.ModelProto, made: onnx.ModelProto, inputs: GraphInputs, path: Path) -> Run:
     """The graph as a function of pixels [N, 3, H, W] to its outputs by name; `made` is what onnx2torch takes of it."""
-    assert onnx_operators  # its import registers what `rewritten` uses
     network = _converted(made, path, _mend(model)).to(default_device())
     names = [value.name for value in model.graph.output]
     weights = {tensor.name for tensor in model.graph.initializer}
@@ -174,10 +166,23 @@ def _differ(expected: np.ndarray, made: np.ndarray, hw: tuple[int, int]) -> bool
         return bool((np.isfinite(one) != np.isfinite(other)).any())
     is_listed = _is_listed(expected.shape, hw)
     if is_listed:
-        one, other = np.sort(one, 0), np.sort(other, 0)
+        one, other = (np.sort(rows, 0) for rows in _without_ties(one, other))
     far = np.abs(one - other) > MOST_DIFFERENCE * np.maximum(np.abs(one).max(0), LEAST_SCALE)
     is_one_far = bool((far.sum(0) > max(MOST_OF_ONE * len(far), 2)).any())
     return is_one_far or bool(far.mean() > (MOST_OF_ONE if is_listed else MOST_DIFFERENT))
+
+
+def _without_ties(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best rows of two lists of box, score, label, without those of the lowest score: which of many with the same
+    score are among them is by chance. Where all have it, the scores alone; other rows as they are.
+    """
+    if one.shape[1] < 6 or (one[:, 5] != one[:, 5].round()).any():
+        return one, other
+    scores = one[:, 4]
+    count = int((scores > scores.min() + MOST_DIFFERENCE * max(scores.max(), LEAST_SCALE)).sum())
+    if not count:
+        return one[:, 4:5], other[:, 4:5]
+    return one[np.argsort(-scores)[:count]], other[np.argsort(-other[:, 4])[:count]]
 
 
 def _is_listed(shape: tuple[int, ...], hw: tuple[int, int]) -> bool:

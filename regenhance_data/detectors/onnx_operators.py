@@ -12,8 +12,7 @@ from onnx2torch.node_converters.registry import add_converter
 from onnx2torch.utils.common import OperationConverterResult, onnx_mapping_from_node
 from torch.nn import functional
 
-from regenhance_data.detectors.onnx_rewriting import DOMAIN
-
+DOMAIN = "regenhance"  # of these operators
 Attributes = Mapping[str, Any]
 
 
@@ -222,9 +221,10 @@ def _lp_normalization(given: Attributes, _: int) -> Callable[..., torch.Tensor]:
     return partial(functional.normalize, p=given.get("p", 2), dim=given.get("axis", -1))
 
 
-_OPERATORS: dict[str, Callable[[Attributes, int], Callable[..., Any]]] = {
+OPERATORS: dict[str, Callable[[Attributes, int], Callable[..., Any]]] = {
     "DequantizeLinear": _dequantize,
     "Gelu": _gelu,
+    "GlobalAveragePool": lambda given, _: lambda values: values.mean(tuple(range(2, values.ndim)), keepdim=True),
     "GlobalMaxPool": lambda given, _: lambda values: values.amax(tuple(range(2, values.ndim)), keepdim=True),
     "GreaterOrEqual": lambda given, _: torch.ge,
     "GridSample": _grid_sample,
@@ -246,5 +246,5 @@ _OPERATORS: dict[str, Callable[[Attributes, int], Callable[..., Any]]] = {
     "ThresholdedRelu": lambda given, _: lambda values: torch.where(values > given.get("alpha", 1.0), values, 0.0),
     "Trilu": _trilu,
 }
-for _name, _make in _OPERATORS.items():
+for _name, _make in OPERATORS.items():
     _register(_name, _make)

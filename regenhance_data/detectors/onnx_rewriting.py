@@ -17,20 +17,16 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from regenhance_data.detectors.onnx_graph import FLOATS, Constants, GraphInputs, with_shapes
+from regenhance_data.detectors.onnx_operators import DOMAIN, OPERATORS
 from regenhance_data.errors import InputError
 from regenhance_data.io.onnx_files import tensors_of
 
-DOMAIN = "regenhance"  # of the operators in onnx_operators.py
 OLDEST, NEWEST = 11, 17  # the opsets that are kept
 _KNOWN = 22  # the newest opset whose shapes onnx infers
 _DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 _BRANCHING = {"Loop", "Scan", "If", "SequenceMap"}
-# Operators that onnx2torch lacks: the same name in DOMAIN. `opset` tells it which meaning it has.
-OWN = {
-    *("DequantizeLinear", "Gelu", "GridSample", "GroupNormalization", "HardSwish", "LpNormalization", "Mish"),
-    *("GlobalMaxPool", "QuantizeLinear", "RMSNormalization", "ScatterElements", "Size", "SpaceToDepth", "Swish"),
-    *("Trilu", "GreaterOrEqual", "LessOrEqual", "ThresholdedRelu", "IsInf", "IsNaN"),
-}
+# Operators that onnx2torch has: those of this kit stand in for them only where they mean more.
+_OF_BOTH = {"Resize", "Split"}
 # In opset 18, their axes became an input.
 _REDUCTIONS = {f"Reduce{name}" for name in ("L1", "L2", "Max", "Mean", "Min", "Prod", "SumSquare")}
 _REDUCTIONS |= {"ReduceLogSum", "ReduceLogSumExp"}
@@ -51,7 +47,7 @@ def other_form(opset: int) -> str:
     """What to export instead of a graph of an opset with operators that nothing here does."""
     if opset == NEWEST:
         return "export it to TorchScript, for torchscript:PATH"
-    return f"export it again with opset={NEWEST}"
+    return f"export it again with opset={NEWEST} (from PyTorch also dynamo=False), or to TorchScript, torchscript:PATH"
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -159,8 +155,8 @@ def _rewritten_node(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
     rewrite = _REWRITES.get(node.op_type)
     made = rewrite(node, graph) if rewrite else [node]
     for new in made:
-        if new.op_type in OWN and not new.domain:
-            new.domain = DOMAIN
+        if new.op_type in OPERATORS.keys() - _OF_BOTH and not new.domain:
+            new.domain = DOMAIN  # `opset` tells which meaning the operator has
             new.attribute.append(helper.make_attribute("opset", graph.opset))
     return made
 
@@ -257,6 +253,8 @@ def _resize(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
 def _reduction(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
     rank = len(graph.shapes.get(node.input[0], ()))
     made = _with_axes_attribute(node, graph) if graph.opset >= 18 else [node]
+    if not _attributes(made[0]).get("axes"):  # as PyTorch writes it for all axes
+        _without(made[0], "axes")
     for attribute in made[0].attribute:  # onnx2torch sorts axes, and negative ones then stand before the others
         if attribute.name == "axes" and rank:
             attribute.ints[:] = [axis % rank for axis in attribute.ints]
@@ -278,6 +276,13 @@ def _split(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
     given = _attributes(node)
     if graph.opset >= 18 and "num_outputs" in given:
         node.domain = DOMAIN
+    return [node]
+
+
+def _reshape(node: NodeProto, graph: _Rewriting) -> list[NodeProto]:
+    """Without `allowzero`, which PyTorch's newer exporter always writes: it means something only where a size is 0."""
+    if node.input[1] not in graph.constants or graph.constants[node.input[1]].all():
+        _without(node, "allowzero")
     return [node]
 
 
@@ -366,6 +371,7 @@ _REWRITES: dict[str, Callable[[NodeProto, _Rewriting], list[NodeProto]]] = {
     "Pad": _pad,
     "QLinearConv": _qlinear("Conv", 2, weights=True),
     "QLinearMatMul": _qlinear("MatMul", 2),
+    "Reshape": _reshape,
     "Resize": _resize,
     "ScatterND": _scatter_nd,
     "Slice": _slice,

@@ -90,13 +90,15 @@ class ProbedNetwork:
 def probe_network(source: Source, settings: DetectorSettings, device: torch.device) -> ProbedNetwork:
     """Run the network on noise. InputError, with the reason, where it does not run at the size it should have."""
     own_hw = settings.input_size or source.hw
-    sizes = [own_hw] if own_hw else list(FREE_SIZES)
+    exported_hw = source.metadata.hw  # a traced network may run at no other
+    sizes = [own_hw] if own_hw else [*([exported_hw] if exported_hw else []), *FREE_SIZES]
     problem = ""
     for hw in sizes:
         try:
             outputs = _probed(source, hw, device)
         except RUN_ERRORS as error:
-            problem = problem or one_line(error, 200, from_end=True)
+            # TorchScript's own errors have a traceback before the reason
+            problem = problem or one_line(error, 200, from_end=True).rpartition("Error: ")[2]
             continue
         if len(outputs):
             return ProbedNetwork(source, settings, device, hw, outputs, _does_batches(source.run, hw, device))

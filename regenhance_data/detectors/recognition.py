@@ -32,6 +32,7 @@ RAW_DETR = (
     "it is a DETR or RF-DETR without its decoding (centres and sizes as shares, and logits); export it with its "
     "postprocessing, as labels, boxes and scores"
 )
+_SERVED = ("detect", "segment", "semantic", "pose", "keypoint", "obb")  # in the words for tasks
 _TASKS = {"obb": "yolov8_obb", "segment": "yolov8_seg", "pose": "yolov8_pose"}
 
 
@@ -40,6 +41,12 @@ def recognise(probe: Probe) -> Candidate:
 
     --detector_layout overrules hints and class names.
     """
+    task = probe.metadata.task
+    if task and probe.layout is None and not any(word in task.lower() for word in _SERVED):
+        raise InputError(
+            f"its metadata says that its task is {task[:40]!r}, neither detection nor segmentation; give "
+            "--detector_layout if it is none the less"
+        )
     found = [candidate for recogniser in RECOGNISERS for candidate in recogniser(probe)]
     shapes = f"its output is {probe.outputs.shapes()} for an input of 1x3x{probe.hw[0]}x{probe.hw[1]}"
     if probe.layout is not None:
@@ -75,7 +82,8 @@ def _looks_like(probe: Probe) -> str:
         return seven if tensors[0].shape[1] == 7 else ", which is a classification or embeds NMS"
     (first, *more) = tensors or [torch.empty(0)]
     if not more and not first.is_floating_point() and (first.ndim == 3 or (first.ndim == 4 and first.shape[1] == 1)):
-        return ", which is a map of class numbers: argmax has no gradient; export it with --output_op none"
+        mend = "export it with the scores of all classes (from PaddleSeg with --output_op none)"
+        return f", which is a map of class numbers: argmax has no gradient; {mend}"
     if len(probe.outputs.of_rank(4)) > 1:
         return ", which are maps of a detector's head; export it with its decoding"
     return ""

@@ -11,11 +11,14 @@ from regenhance_data.detectors.candidates import (
     Candidate,
     Probe,
     are_corners,
+    are_corners_of_cells,
     are_labels,
+    are_pixels,
     is_decoded,
     score_problem,
     unit_values,
 )
+from regenhance_data.detectors.class_names import COCO_NAMES
 from regenhance_data.detectors.decoding import Hw, Reading
 from regenhance_data.detectors.grids import strides_of
 from regenhance_data.detectors.layouts import LAYOUTS
@@ -23,6 +26,7 @@ from regenhance_data.detectors.layouts import LAYOUTS
 MASKS = 32  # the coefficients of a mask, where the masks themselves are not among the outputs
 LEAST_ANGLE = 0.25  # the median of a last value that is no score: of noise, most scores are near 0
 SHARED_CORNERS = "its boxes are corners as shares of the input; export it with corners in pixels"
+_NOT_CORNERS = "its boxes are not two corners each; give --detector_layout end_to_end if they are none the less"
 _SAYS_DETECT = "its metadata says that its task is detect; give --detector_layout {} if it is none the less"
 
 
@@ -72,11 +76,15 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
     if values > 32 and reading.rows_first and bool(unit[:-32].all()) and not unit[-32:].all() and not decoded:
         yield from made("nanodet", values - 32, score_problem(unit[:-32]))
         return
-    if values == 6 and reading.rows_first and (probe.layout == "corners" or _is_labelled(rows, probe.hw)):
+    if values == 6 and reading.rows_first and (probe.layout == "corners" or _are_listed_corners(rows, probe)):
         yield Candidate(replace(reading, layout=LAYOUTS["corners"]))
         return
     if values == 6 and reading.rows_first and _is_labelled_share(rows, probe):
         return  # queries in any order, as many as there are cells
+    are_scored = decoded and not always and are_corners_of_cells(rows[..., :4], probe.hw, reading.strides)
+    if probe.layout == "corners_scores" or (probe.layout is None and are_scored):
+        yield from made("corners_scores", values - 4, score_problem(unit[4:]))
+        return
     for name, classes, problem, angle in () if always else _with_more(probe, rows, masks, reading.rows_first):
         yield from made(name, classes, problem, angle)
     if reading.rows_first or always or probe.layout in ("yolox", "yolox_decoded", "yolov6"):
@@ -85,7 +93,9 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
             yield from made("yolox", values - 5, scores)
         not_plain = scores or ("" if decoded else "its boxes are not in pixels; export it with its decoding")
         yield from made("yolov6", values - 5, not_plain or ("" if always else "its object scores are not all 1"))
-        twice = "its object scores are all 1" if always else _by_task(probe, "yolox_decoded")
+        has_object = (probe.metadata.count or len(COCO_NAMES)) == values - 5  # whatever the task says
+        by_task = "" if has_object else _by_task(probe, "yolox_decoded")
+        twice = "its object scores are all 1" if always else by_task
         yield from made("yolox_decoded", values - 5, not_plain or twice)
         if not always or probe.layout == "yolov8_transposed":
             yield from made("yolov8_transposed", values - 4, not_plain)
@@ -94,8 +104,13 @@ def _one_box_a_cell(probe: Probe, reading: Reading, rows: torch.Tensor, masks: i
 
 
 def _is_labelled(rows: torch.Tensor, hw: Hw) -> bool:
-    """Whether rows are corners in pixels, score, label."""
-    return are_corners(rows[..., :4], hw) and bool(unit_values(rows)[4]) and are_labels(rows[..., 5])
+    """Whether rows are a box in pixels, score, label."""
+    return are_pixels(rows[..., :4], hw) and bool(unit_values(rows)[4]) and are_labels(rows[..., 5])
+
+
+def _are_listed_corners(rows: torch.Tensor, probe: Probe) -> bool:
+    """Whether rows are corners in pixels, score, label, by their values or by what the file says."""
+    return _is_labelled(rows, probe.hw) and (probe.metadata.is_end_to_end or are_corners(rows[..., :4]))
 
 
 def _is_labelled_share(rows: torch.Tensor, probe: Probe) -> bool:
@@ -160,10 +175,12 @@ def listed_rows(probe: Probe) -> Iterator[Candidate]:
     is_rotated = rows.shape[2] == 7 and probe.metadata.task == "obb"
     if rows.shape[2] >= 6:
         is_padding = not rows.any() and strides_of(rows.shape[1], probe.hw) is None  # NMS found nothing in the noise
-        labelled = _is_labelled(rows, probe.hw) or (is_rotated and bool(unit[4]) and are_labels(rows[..., 5]))
+        labelled = _are_listed_corners(rows, probe) or (is_rotated and bool(unit[4]) and are_labels(rows[..., 5]))
         if probe.layout == "end_to_end" or labelled or is_padding:
             yield Candidate(replace(reading, angle=6 if is_rotated else None))
             return
+        if _is_labelled(rows, probe.hw):
+            yield Candidate(reading, _NOT_CORNERS, is_hint=True)
         if rows.shape[2] == 6 and (probe.layout == "rtdetr_labels" or _is_labelled_share(rows, probe)):
             problem = SHARED_CORNERS if are_corners(rows[..., :4]) else ""
             yield Candidate(replace(reading, layout=LAYOUTS["rtdetr_labels"]), problem, is_hint=True)

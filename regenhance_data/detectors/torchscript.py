@@ -12,7 +12,7 @@ from regenhance_data.detectors.exported import load_exported
 from regenhance_data.detectors.preprocessing import Source
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.detectors.torchvision import names_of
-from regenhance_data.io.files import parse_json, sha256
+from regenhance_data.io.files import parse_json
 from regenhance_data.io.torchscript import load_script
 
 NAMES_FILE = "config.txt"  # the file in the archive where Ultralytics writes metadata
@@ -40,11 +40,6 @@ def load(argument: str, settings: DetectorSettings) -> Detector:
     detector = load_exported(Source(path, run, None, metadata), settings)
     detector.script = module
     return detector
-
-
-def identity(argument: str, settings: DetectorSettings) -> dict[str, Any]:
-    """The sha256 of the file."""
-    return {"sha256": sha256(Path(argument))}
 
 
 def _names_of_rcnn(module: Any) -> dict[int, str]:

@@ -176,12 +176,77 @@ def test_a_score_more_than_there_are_names_is_no_angle_and_no_mask(tmp_path, mor
     assert len(load(path, layout="yolov8").class_names) == 2 + len(more)
 
 
-def test_a_detector_by_its_task_has_no_object_score(tmp_path):
-    metadata = {"names": dict(enumerate(NAMES)), "task": "detect"}
-    path = write_rows(tmp_path / "d.onnx", (0.01,), metadata, "yolov8_transposed")
+@pytest.mark.parametrize("layout", ["yolox_decoded", "yolov6"])
+def test_names_that_leave_a_value_over_prove_an_object_score_whatever_the_task(tmp_path, layout):
+    detector = load(write_layout(tmp_path / "d.onnx", layout, metadata={**WITH_NAMES, "task": "detect"}))
+    assert detector.settings.read_as.startswith(f"{LAYOUTS[layout].words}: 2 classes")
+    assert found_in(detector)[1] == ["red", "blue"]
+
+
+def test_a_detector_by_its_task_has_no_object_score_that_its_names_do_not_prove(tmp_path):
+    path = write_layout(tmp_path / "d.onnx", "yolox_decoded", metadata={"names": {0: "red"}, "task": "detect"})
     with pytest.raises(InputError, match="--detector_layout yolov8_transposed"):
         load(path)
-    assert load(path, layout="yolox_decoded", pixel_range=1).class_names == NAMES
+    assert len(found_in(load(path, layout="yolox_decoded"))[1]) == 2
+
+
+class OneToOne(Squares):
+    """The best rows of a YOLO26, whose boxes are inside out where a pixel is above `most`."""
+
+    def __init__(self, most=1.0):
+        super().__init__("end_to_end")
+        self.most = most
+
+    def forward(self, pixels):
+        rows = super().forward(pixels)
+        inverted = torch.cat([rows[..., 2:4], rows[..., :2] - 1, rows[..., 4:]], 2)
+        return torch.where(pixels.amax() > self.most, inverted, rows)
+
+
+def test_boxes_that_are_inside_out_for_absurd_pixels_are_corners(tmp_path):
+    path = export(OneToOne().eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    detector = load(with_metadata(path, WITH_NAMES))
+    assert detector.settings.read_as.startswith("end-to-end YOLO: 2 classes")
+    assert found_in(detector)[1] == ["red", "blue"]
+
+
+def test_end_to_end_in_the_metadata_or_the_flag_says_that_boxes_are_corners(tmp_path):
+    path = export(OneToOne(most=-1.0).eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match="its boxes are not two corners each; give --detector_layout end_to_end if"):
+        load(path)
+    assert load(path, layout="end_to_end").settings.read_as.startswith("end-to-end YOLO")
+    assert load(with_metadata(path, {"end2end": True})).settings.read_as.startswith("end-to-end YOLO")
+
+
+@pytest.mark.parametrize(("task", "more"), [("segment", (-0.5,) * 32), ("pose", (40.0,) * 51)])
+def test_end_to_end_rows_with_masks_or_keypoints_are_boxes(tmp_path, task, more):
+    metadata = {**WITH_NAMES, "task": task, "end2end": True}
+    detector = load(write_rows(tmp_path / "d.onnx", more, metadata, "end_to_end"))
+    assert detector.settings.read_as.startswith("end-to-end YOLO: 2 classes")
+    assert found_in(detector)[1] == ["red", "blue"]
+
+
+def test_end_to_end_rows_with_an_angle_are_centres_and_sizes(tmp_path):
+    class Turned(Squares):
+        def _end_to_end(self, boxes, scores, nothing, maps):
+            best, label = scores.max(2, keepdim=True)
+            return torch.cat([boxes, best, label.float(), nothing], 2)
+
+    path = export(Turned("end_to_end").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    detector = load(with_metadata(path, {**WITH_NAMES, "task": "obb", "end2end": True}), layout="end_to_end")
+    boxes, names = found_in(detector)
+    assert names == ["red", "blue"]
+    np.testing.assert_allclose(boxes, [[20, 36, 36, 52], [52, 4, 68, 20]], atol=0.05)
+
+
+def test_best_rows_that_all_have_the_same_score_are_not_compared_one_by_one(tmp_path):
+    class Saturated(Squares):
+        def _end_to_end(self, boxes, scores, nothing, maps):
+            bright = torch.cat([one.amax(1, keepdim=True).flatten(2) for one in maps], 2).transpose(1, 2)
+            return super()._end_to_end(boxes, 1 - (bright - 7.9).clamp(0, 1).expand(-1, -1, 2) * 0.5, nothing, maps)
+
+    path = export(Saturated("end_to_end").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    assert load(path).settings.read_as.startswith("end-to-end YOLO")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +336,7 @@ def test_other_members_of_the_layouts_serve_too(tmp_path, kind):
 REFUSED = {
     "class numbers": (
         lambda boxes, scores, nothing, maps: maps[0].argmax(1),
-        "argmax has no gradient; export it with --output_op none",
+        r"argmax has no gradient; export it with the scores of all classes \(from PaddleSeg with --output_op none\)",
     ),
     "one map of class numbers": (lambda boxes, scores, nothing, maps: maps[0].argmax(1, keepdim=True), "argmax has no"),
     "raw DETR": (
@@ -291,6 +356,41 @@ def test_outputs_that_do_not_serve_are_refused_with_what_to_export(tmp_path, kin
 
     with pytest.raises(InputError, match=message):
         load(export(Other("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx"))
+
+
+@pytest.mark.parametrize("layout", ["segmentation", "yolov8"])
+def test_another_task_than_the_kits_is_refused_and_the_flag_decides(tmp_path, layout):
+    network = Maps(1) if layout == "segmentation" else Squares(layout)
+    path = export(network.eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match=r"d.onnx: its metadata says that its task is 'depth', neither detection nor"):
+        load(with_metadata(path, {"task": "depth"}))
+    assert load(path, layout=layout).settings.read_as.startswith(LAYOUTS[layout].words)
+
+
+@pytest.mark.parametrize("task", ["detect", "semantic", "object-detection", "instance_segmentation"])
+def test_words_for_the_tasks_of_the_kit_are_known(tmp_path, task):
+    assert load(write_layout(tmp_path / "d.onnx", "yolov8", metadata={**WITH_NAMES, "task": task}))
+
+
+def test_corners_in_columns_are_no_centres_and_sizes(tmp_path):
+    class Columns(Squares):
+        def _yolov8(self, *parts):
+            return self._corners_scores(*parts).transpose(1, 2)
+
+    path = export(Columns("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    detector = load(with_metadata(path, {**WITH_NAMES, "task": "detect"}))
+    assert detector.settings.read_as == "corners and scores: 2 classes (red, blue), RGB 0..1, 96x64"
+    np.testing.assert_allclose(found_in(detector)[0], [[20, 36, 36, 52], [52, 4, 68, 20]], atol=0.05)
+
+
+def test_boxes_larger_than_most_centres_are_no_corners(tmp_path):
+    class Large(Squares):
+        def _yolov8(self, boxes, scores, nothing, maps):
+            sizes = boxes.new_tensor([HW[1], HW[0]]).expand_as(boxes[..., 2:])
+            return torch.cat([boxes[..., :2], sizes, scores], 2).transpose(1, 2)
+
+    path = export(Large("yolov8").eval(), torch.rand(1, 3, *HW), tmp_path / "d.onnx")
+    assert load(with_metadata(path, WITH_NAMES)).settings.read_as.startswith("YOLOv8 or YOLO11:")
 
 
 def test_raw_maps_need_their_anchors(files):

@@ -98,8 +98,20 @@ def test_the_gradient_of_a_traced_yolo_is_its_slope(traced):
 
 
 def test_a_traced_graph_of_another_size_asks_for_its_size(traced):
-    with pytest.raises(InputError, match="give its size with --detector_input_size"):
+    said = r"1x3x320x320 \(Sizes of tensors must match [^()]*\); give its size with --detector_input_size"
+    with pytest.raises(InputError, match=said):
         load(traced)
+
+
+def test_a_traced_graph_runs_at_the_size_that_its_file_says(tmp_path):
+    path = tmp_path / "d.pt"
+    module = torch.jit.trace(Squares().eval(), torch.rand(1, 3, *HW))
+    torch.jit.save(module, path, _extra_files={"config.txt": json.dumps({"imgsz": HW})})
+    assert load(path).settings.read_as.endswith("96x64")
+    for wrong in ([-1, 64], [64, 10**9], [64], 640, ["64", "96"], [64.0, 96.0]):
+        torch.jit.save(module, path, _extra_files={"config.txt": json.dumps({"imgsz": wrong})})
+        with pytest.raises(InputError, match="give its size with --detector_input_size"):
+            load(path)
 
 
 def test_a_traced_graph_may_have_sides_that_no_stride_divides(tmp_path):

@@ -80,6 +80,9 @@ class Squares(nn.Module):
         best, label = scores.max(2, keepdim=True)
         return torch.cat([corners, best, label.float() + self.first_label], 2)
 
+    def _corners_scores(self, boxes, scores, nothing, maps):
+        return torch.cat([self._corners(boxes, scores, nothing, maps)[..., :4], scores], 2)
+
     def _end_to_end(self, boxes, scores, nothing, maps):
         rows = self._corners(boxes, scores, nothing, maps)
         index = rows[..., 4].topk(20, dim=1).indices
