@@ -138,8 +138,8 @@ def export(
         console.warn(f"{path}: has random weights; its importance means nothing")
     if args.zero_shot:
         console.warn(
-            f"{path}: has general weights, of other cameras: run it with --feedback 3 (deploy/run_cameras.py), or "
-            "train on 15 frames of yours"
+            f"{path}: has general weights, of other cameras; a training on 15 frames of yours is better, and so is "
+            "--feedback of deploy/run_cameras.py"
         )
     if args.with_paddle:
         write_paddle_forms(model, config, network, [batch_size, 3, height, width], about, args.save_dir / name)

@@ -2,6 +2,9 @@
 
 Where a fixed camera sees the same kind of scene at the same places, this may be as good as a network; verdicts say so.
 The file is a predictor as any other: run_cameras.py, plan.py, evaluate_online.py and evaluate.py take it.
+
+--flat makes one without a dataset, to which all macroblocks are alike: with --feedback of run_cameras.py, what was
+found in a camera's last frame says where to enhance.
 """
 
 import argparse
@@ -13,18 +16,23 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.errors import InputError
+from regenhance_data.defaults import SCALE
+from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.io.files import alone
 
 EXAMPLES = """
 python deploy/export_static_map.py --data my_dataset --save_dir runs/static
 python deploy/export_static_map.py --data my_dataset --clip gate --save_dir runs/static
+python deploy/export_static_map.py --flat 360 640 --save_dir runs/flat
 """
 
 
 def make_parser() -> argparse.ArgumentParser:
     parser = cli.make_parser(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True, help="dataset folder with importance and train.txt")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="dataset folder with importance and train.txt")
+    source.add_argument("--flat", nargs=2, type=int, metavar=("H", "W"), help="LR frames of this size, all alike")
+    parser.add_argument("--scale", type=int, help=f"of the upscaler, with --flat (default: {SCALE})")
     parser.add_argument("--clip", help="whose map (default: of the only clip)")
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
     return parser
@@ -32,6 +40,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("export_static_map")
 def main(args: argparse.Namespace) -> None:
+    if args.flat:
+        write_flat(args)
+        return
+    if args.scale is not None:
+        raise InputError("--scale is for --flat; a dataset has its own")
     dataset = Dataset.open(args.data)
     clips = dataset.clips()
     if args.clip is None and len(clips) > 1:
@@ -47,6 +60,20 @@ def main(args: argparse.Namespace) -> None:
     export_static_map(dataset, clip, path)
     flags = ["--predictor", path, "--upscaler", "builtin", "--save_dir", "runs/online"]
     cli.suggest(["python", "tools/evaluate_online.py", "--data", args.data, *flags])
+
+
+def write_flat(args: argparse.Namespace) -> None:
+    """Write the predictor of --flat."""
+    if args.clip is not None:
+        raise InputError("--clip is for --data; --flat is of no clip")
+    refuse_below_one(flat=min(args.flat), scale=args.scale)
+    from deploy.export.static_map import export_flat_map
+
+    height, width = args.flat
+    path = args.save_dir / f"flat_{width}x{height}.onnx"
+    export_flat_map((height, width), args.scale or SCALE, path)
+    flags = ["--upscaler", "builtin", "--detector", "onnx:D.onnx", "--save_dir", "runs/cameras"]
+    cli.suggest(["python", "deploy/run_cameras.py", "--video", "V.mp4", "--predictor", path, "--feedback", 1, *flags])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
-from regenhance_data.errors import InputError, one_line
+from regenhance_data.errors import InputError, one_line, refuse_below_one, refuse_unless_shares
 from regenhance_data.evaluation.bootstrap import CurvePoint
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.evaluation.record import METRIC_NAMES, WORTH_IT
@@ -170,11 +170,8 @@ def check(args: argparse.Namespace) -> "Target":
     """The target. InputError now for flags out of range and files that are missing."""
     from deploy.online.planning import Target
 
-    if not all(0 < budget < 1 for budget in args.budgets):
-        raise InputError("--budgets: expected shares between 0 and 1")
-    for name in ("max_frames", "threads"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    refuse_unless_shares(args.budgets)
+    refuse_below_one(max_frames=args.max_frames, threads=args.threads)
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     for path in (args.truth, args.check):
         if path:
@@ -238,12 +235,15 @@ def load_engines(
     grid = MacroblockGrid(*lr_hw, dataset.mb_size)
     hr_hw = lr_hw[0] * dataset.scale, lr_hw[1] * dataset.scale
     settings = detector_settings_from(args, dataset.record.detector)
+    checked = read_plan(args.check) if args.check else None
     with in_words_of_upscaler_flags():
         given = given_upscaler(args, dataset.scale)
-        if args.check:
-            read_plan(args.check).files.refuse_others(args.check, args.predictor, given, settings)
+        if checked:
+            checked.files.refuse_others(args.check, args.predictor, given, settings)
         upscaler = load_online_upscaler(given, threads=args.threads)
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
+    if checked:
+        checked.chosen.plan.refuse_task(detector.task)
     yaml = dataset.record.path
     about = [sha256(yaml) if yaml.is_file() else "", *((one.camera, one.number) for clip in clips for one in clip)]
     files = Files(

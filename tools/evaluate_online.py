@@ -24,7 +24,7 @@ from regenhance_data.dataset.folder import HR_IMAGES, Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_below_one, refuse_unless_shares
 from regenhance_data.evaluation.inputs import refuse_without_detector, warn_of_learnt_frames
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
@@ -163,11 +163,8 @@ def main(args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """InputError now for flags out of range and files that are missing."""
-    if not all(0 < budget < 1 for budget in args.budgets):
-        raise InputError("--budgets: expected shares between 0 and 1")
-    for name in ("max_frames", "threads", "every"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise InputError(f"--{name} {getattr(args, name)}: expected at least 1")
+    refuse_unless_shares(args.budgets)
+    refuse_below_one(max_frames=args.max_frames, threads=args.threads, every=args.every)
     if args.video and (args.truth or args.clips):
         raise InputError("--truth and --clips are for --data; with --video the reference is the detector's own result")
     for path, what in ((args.predictor, "predictor; make one with deploy/export_onnx.py"), (args.truth, "file")):

@@ -1,6 +1,7 @@
-"""The static map as a predictor: a graph that gives the same importance for every frame."""
+"""A map as a predictor: a graph that gives the same importance for every frame."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from deploy.contract import DYNAMIC, INPUT, OUTPUT
 from deploy.export.frames import compared_frames
 from deploy.export.parity import described, write_compared
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import LEVELS
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import STATIC, static_maps
@@ -28,11 +30,23 @@ def export_static_map(dataset: Dataset, clip: str, path: Path) -> None:
     grid = dataset.grid(clip)
     importance = (maps[clip] / max(maps[clip].max(), 1e-9)).astype(np.float32)
     about = {**described(STATIC, "macroblock", dataset.levels, grid, dataset), "weights": "static map"}
-    frames = compared_frames(dataset, (grid.height, grid.width))
+    _write(path, importance, grid, about, compared_frames(dataset, (grid.height, grid.width)))
+
+
+def export_flat_map(hw: tuple[int, int], scale: int, path: Path) -> None:
+    """Write a predictor to which all macroblocks of LR frames of a size (height, width) are alike: what was found last
+    says alone what is enhanced.
+    """
+    grid = MacroblockGrid(*hw)
+    about = {**described("flat", "macroblock", LEVELS, grid, None), "scale": scale, "weights": "none"}
+    _write(path, np.zeros(grid.shape, np.float32), grid, about, compared_frames(None, hw))
+
+
+def _write(path: Path, importance: np.ndarray, grid: MacroblockGrid, about: dict[str, Any], frames: np.ndarray) -> None:
     reference = np.repeat(importance[None], len(frames), 0)
     graph = _graph(importance, grid)
     helper.set_model_props(graph, {key: str(value) for key, value in about.items()})
-    write_compared(path, graph, about, frames, {"macroblock": reference, "pixels": reference}, "the static map")
+    write_compared(path, graph, about, frames, {"macroblock": reference, "pixels": reference}, "the map")
 
 
 def _graph(importance: np.ndarray, grid: MacroblockGrid) -> onnx.ModelProto:

@@ -13,6 +13,7 @@ from deploy.online.strategies import (
     BOXES,
     CACHED,
     EVERY_NTH,
+    FED,
     FOUND_LAST,
     ORACLE,
     OURS,
@@ -271,13 +272,14 @@ def _against_baselines(verdict: Verdict, measured: Measured, score: Callable[...
     budget = verdict_budget(budgets)
     text = against_static(measured.counts, measured.clips, score, REGIONS, budget)
     known, predicted = CurvePoint(FOUND_LAST, budget), CurvePoint(REGIONS, budget)
+    is_tried = any(point.curve == FED for point in measured.counts[0])
     if known in measured.counts[0]:
         lead = bootstrap_lead(measured.counts, known, predicted, blocks_of(measured.clips), score)
         low, high = lead.interval_95
         if low > 0:
             text += (
                 f"; the {FOUND_LAST}, which need no predictor, score {lead.value:+.3f} ({low:+.3f} to {high:+.3f}) "
-                "above it: compare --feedback 3"
+                f"above the {REGIONS}{'' if is_tried else '; compare --feedback 3'}"
             )
     return text
 

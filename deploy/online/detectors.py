@@ -63,7 +63,7 @@ def load_online_detector(
     process. InputError for a detector that does not load, and for an exported one of another frame size.
     """
     settings = detector if isinstance(detector, DetectorSettings) else DetectorSettings(str(detector))
-    engine = installed_backends()[0]
+    engine = next(iter(installed_backends()), "onnxruntime")
     if file := exported_detector(settings.spec):
         return ExportedDetector(_fitting(file, settings, frame_hw, given), engine, threads)
     offline = load_detector(settings)

@@ -47,7 +47,12 @@ class Plan:
         if not 1 <= self.detect_every <= MOST:
             raise InputError(f"--detect_every {self.detect_every}: expected 1 to {MOST}")
 
+    @property
+    def feeds_back(self) -> bool:
+        """Whether what was found in one frame has a part in the next."""
+        return self.feedback > 0 and self.mode in ("regions", "atlas")
+
     def refuse_task(self, task: str) -> None:
         """InputError where these settings need another detector than one of this task."""
-        if self.feedback and task != "detection":
+        if self.feeds_back and task != "detection":
             raise InputError(f"--feedback: takes boxes that were found, and this detector does {task}; leave it out")

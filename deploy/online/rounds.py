@@ -21,12 +21,21 @@ from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.regions.rectangles import Region, cover
 from regenhance_data.regions.selection import select_across
 
-# the stages of each thread, which is named after one of them
-THREADS = {"predict": ("predict",), "enhance": ("upsample", "select", "enhance", "paste"), "detect": ("detect",)}
-STAGES = tuple(stage for stages in THREADS.values() for stage in stages)
+_ENHANCING = ("upsample", "select", "enhance", "paste")
+STAGES = ("predict", *_ENHANCING, "detect")
 _AHEAD = 2  # rounds that wait between two stages
 T = TypeVar("T")
 Importance = Callable[[Sequence[CameraFrame]], np.ndarray]  # of frames of one size, float32 [N, rows, cols]
+
+
+def threads_of(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """The stages of each thread, which is named after one of them.
+
+    With feedback, a frame is selected when the one before has been searched, so one thread does both.
+    """
+    if plan.feeds_back:
+        return {"predict": ("predict",), "enhance": (*_ENHANCING, "detect")}
+    return {"predict": ("predict",), "enhance": _ENHANCING, "detect": ("detect",)}
 
 
 class Enhances(Protocol):
@@ -178,8 +187,8 @@ class Loop:
 
     @property
     def _stages(self) -> tuple[Callable[[Round], Round], ...]:
-        """The work of each thread. With feedback, a round is selected when the one before has been searched."""
-        if self._plan.feedback:
+        """The work of each of `threads_of`."""
+        if self._plan.feeds_back:
             return self.predict, lambda one: self.detect(self.enhance(one))
         return self.predict, self.enhance, self.detect
 
@@ -278,7 +287,7 @@ class Loop:
             found = self._detector.detect(np.stack([item.image for item in one.done]))
         for item, some in zip(one.done, found, strict=True):
             item.found = some
-            if self._plan.feedback:
+            if self._plan.feeds_back:
                 self._found_of(item.frame)[:] = [some]
         if self._compares:
             plain = [item.plain for item in one.done if item.plain is not None]

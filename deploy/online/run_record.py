@@ -8,13 +8,11 @@ from typing import Any
 
 from deploy.online.durations import Durations
 from deploy.online.plan import Plan
-from deploy.online.rounds import STAGES, THREADS, Round
+from deploy.online.rounds import STAGES, Round, threads_of
 from deploy.online.sinks.threads import SinkThread
 from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.video_streams import VideoInfo
-
-_THREADS = {"read": ("read",), **THREADS, "write": ("write",)}  # that of the caller writes
 
 
 class RunRecord:
@@ -93,6 +91,7 @@ class RunRecord:
             name: {"p50_ms": _rounded(some.percentile(0.5)), "p95_ms": _rounded(some.percentile(0.95))}
             for name, some in self._durations.items()
         }
+        threads = {"read": ("read",), **threads_of(self._plan), "write": ("write",)}  # that of the caller writes
         return {
             **self._about,
             "plan": asdict(self._plan),
@@ -102,7 +101,7 @@ class RunRecord:
             "stages": stages,
             "busy": {
                 name: _share(sum(self._worked_ms[stage] for stage in stages_of), 1e3 * seconds)
-                for name, stages_of in _THREADS.items()
+                for name, stages_of in threads.items()
             },
             "newly_enhanced": _share(self._enhanced, macroblocks),
             "cache_hits": _share(self._cached, macroblocks),

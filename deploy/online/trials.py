@@ -128,7 +128,9 @@ class Trials:
 
     def _run(self, plan: Plan, first: int) -> "_Run":
         """A plan on the frames from this one on."""
-        remembers = plan.mode in ("regions", "atlas") and (plan.cache.threshold or plan.reuse.every != 1)
+        remembers = plan.mode in ("regions", "atlas") and (
+            plan.cache.threshold or plan.reuse.every != 1 or plan.feedback
+        )
         if not remembers:  # it finds the same in a frame, whichever others are searched
             plan, first = replace(plan, detect_every=1), 0
         if (plan, first) not in self._runs:

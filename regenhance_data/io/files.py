@@ -283,17 +283,18 @@ class _Collection:
     """What is read of a list or a mapping."""
 
     def __init__(self, is_mapping: bool) -> None:
-        self._keys: set[str] = set()
+        self._keys: set[tuple[str, str]] = set()  # type and text
         self._is_mapping = self._is_key = is_mapping
 
     def add(self, event: Any) -> None:
         """The event that begins its next key or value."""
         if self._is_key and isinstance(event, yaml.ScalarEvent):
-            if event.value in self._keys:
+            kind = event.tag or yaml.SafeLoader("").resolve(yaml.ScalarNode, event.value, event.implicit)
+            if (kind, event.value) in self._keys and kind != "tag:yaml.org,2002:merge":
                 mark: Any = event.start_mark
                 where = f"line {mark.line + 1}"
                 raise yaml.YAMLError(f"{where} has the key {event.value!r:.80} for the second time; remove one")
-            self._keys.add(event.value)
+            self._keys.add((kind, event.value))
         self._is_key = self._is_mapping and not self._is_key
 
 

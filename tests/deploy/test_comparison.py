@@ -51,7 +51,7 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
         (
             {"none": (2, 1), "whole": (9, 8), "ours": (6, 2), "last": (8, 2)},
             "worth it",
-            "; the boxes of the last frame, which need no predictor, score +0.139 (+0.139 to +0.139) above it: ",
+            "; the boxes of the last frame, which need no predictor, score +0.139 (+0.139 to +0.139) above the ",
         ),
         ({"none": (2, 1), "whole": (9, 8)}, "worth it", "whole-frame super-resolution helps (+0.614, "),
         ({"none": (2, 1), "whole": (9, 8), "frames": 19}, "cannot tell", "19 frames, fewer than 20; use more frames"),

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deploy import run_cameras
+from deploy import export_static_map, run_cameras
+from deploy.backends.registry import load_predictor
 from deploy.online.cameras import CameraFrame
 from deploy.online.plan import Plan
 from deploy.online.plan_file import plan_from_dict, plan_to_dict
@@ -14,6 +15,7 @@ from deploy.online.rounds import Loop
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.coverage import found_coverage
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
@@ -23,7 +25,7 @@ from tests.support.detectors import write_detector, write_segmenter
 from tests.support.files import encode, noise
 from tests.support.predictors import write_predictor
 
-HEIGHT, WIDTH = 75, 107  # which macroblocks do not divide
+HEIGHT, WIDTH = 139, 203  # which macroblocks do not divide
 GRID = MacroblockGrid(HEIGHT, WIDTH)
 
 
@@ -47,19 +49,30 @@ def loop_of(detector, **settings):
     return Loop(plan, GRID, lambda frames: np.zeros((len(frames), *GRID.shape)), RegionEnhancer(upscaler), detector)
 
 
-@pytest.mark.parametrize("cache_threshold", [0, 2])
-def test_where_something_was_found_is_enhanced_in_the_next_frame(detector, cache_threshold):
-    loop = loop_of(detector, budget=0.75, feedback=1.0, cache=replace(Plan().cache, threshold=cache_threshold))
-    before = {}
-    some_found = 0
+@pytest.mark.parametrize("threshold", [0, 2])
+def test_where_something_was_found_is_enhanced_in_the_next_frame(detector, threshold):
+    settings = {"budget": 0.2, "cache": CachePolicy(threshold, max_age=2)}
+    loop, without = loop_of(detector, feedback=1.0, **settings), loop_of(detector, **settings)
+    last, checked, apart = {}, 0, 0
     for frames in zip(frames_of("gate", 8), frames_of("yard", 8, seed=1), strict=True):
-        for item in loop.step(list(frames)).done:
-            if item.frame.camera in before:
-                wanted = found_coverage(before[item.frame.camera], GRID.scaled(2)) > 0
-                some_found += wanted.any()
-                assert (item.selected | item.cached)[wanted].all()
-            before[item.frame.camera] = item.found
-    assert some_found
+        for item, other in zip(loop.step(list(frames)).done, without.step(list(frames)).done, strict=True):
+            apart += (item.selected != other.selected).any()
+            if item.frame.camera in last:
+                wanted = (found_coverage(last[item.frame.camera], GRID.scaled(2)) > 0) & ~item.cached
+                checked += wanted.sum()
+                assert item.selected[wanted].all()
+            last[item.frame.camera] = item.found
+    assert checked
+    assert apart
+
+
+def test_masks_hold_where_something_was_found(detector):
+    left_half = ((0, 0), (WIDTH / 2, 0), (WIDTH / 2, HEIGHT), (0, HEIGHT))
+    loop = loop_of(detector, feedback=1.0)
+    for frame in frames_of("gate", 6):
+        [item] = loop.step([replace(frame, masks=(left_half,))]).done
+        assert not item.selected[:, : GRID.cols // 2].any()
+        assert item.selected.any()
 
 
 def test_threads_choose_what_one_round_after_the_other_chooses(detector):
@@ -109,3 +122,11 @@ def test_the_command_takes_it_for_detectors_of_boxes(tmp_path, capsys):
     segmenter = write_segmenter(tmp_path / "s.onnx")
     with pytest.raises(InputError, match="--feedback: takes boxes"):
         run(tmp_path / "other", "--detector", f"onnx:{segmenter}", "--feedback", 1)
+
+
+def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, detector):
+    flags = ["--flat", HEIGHT, WIDTH, "--scale", 2, "--save_dir", tmp_path]
+    export_static_map.main(export_static_map.make_parser().parse_args([str(word) for word in flags]))
+    predictor = load_predictor(tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx")
+    assert (predictor.input_hw, predictor.metadata["scale"]) == ((HEIGHT, WIDTH), "2")
+    assert not predictor.predict(np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)).any()

@@ -143,7 +143,7 @@ def test_masked_are_the_macroblocks_that_reach_into_a_polygon():
     assert not masked_macroblocks((), (140, 200), grid).any()
 
 
-def test_a_mask_whose_sides_cross_has_no_hole():
+def test_a_mask_that_goes_around_a_place_twice_has_no_hole():
     grid = MacroblockGrid(64, 96)
     left, right = ((0, 0), (64, 0), (64, 64), (0, 64)), ((32, 0), (96, 0), (96, 64), (32, 64))
     twice_around_the_middle = (*left, *left[:1], *right, *right[:1])

@@ -104,7 +104,7 @@ for place in (1, 2, 5):
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code != -signal.SIGKILL:
             sys.exit(code)
-        print("killed")
+        print("killed", flush=True)  # else the next one's process has it too
 """
 IMPORTED = {"tools/make_importance.py": "regenhance_data.detectors.onnx"}  # PyTorch, which takes seconds
 
