@@ -28,7 +28,7 @@ _FILE_AHEAD = 2  # frames of a file that wait
 _MOST_HANGING = 3  # connections of one camera that never returned; then it is not asked again before one does
 _LOOKS_EVERY_S = 0.2
 
-Connect = Callable[[str, Patience, Callable[[], None]], Iterator[tuple[VideoInfo, av.VideoFrame]]]
+Connect = Callable[[str, Patience, Callable[[], None], float | None], Iterator[tuple[VideoInfo, av.VideoFrame]]]
 
 
 @dataclass
@@ -132,20 +132,22 @@ class FileReader(Reader):
 class _Connection:
     """One connection to a live camera, in a thread that may never return."""
 
-    def __init__(self, source: str, connect: Connect, patience: Patience, give: Callable[..., bool]) -> None:
+    def __init__(
+        self, source: str, connect: Connect, patience: Patience, known_rate: float | None, give: Callable[..., bool]
+    ) -> None:
         self.frames = 0
         self.problem: Exception | None = None
         self.beat_s = time.monotonic()  # when a library last returned
-        self._arguments = source, connect, patience, give
+        self._arguments = source, connect, patience, known_rate, give
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def _beat(self) -> None:
         self.beat_s = time.monotonic()
 
     def _run(self) -> None:
-        source, connect, patience, give = self._arguments
+        source, connect, patience, known_rate, give = self._arguments
         try:
-            for info, frame in connect(source, patience, self._beat):
+            for info, frame in connect(source, patience, self._beat, known_rate):
                 self._beat()
                 if not give(self, info, frame):
                     return
@@ -177,9 +179,12 @@ class LiveReader(Reader):
         self._has_ended = self._begins_again = False  # a recording: that it does is told once
 
     def begin(self) -> None:
-        super().begin()
-        if self.info is not None and self.problem is not None:  # it was lost before the first round
-            self._warn_of_loss(self.problem)
+        with self._news:
+            super().begin()
+            lost = self.problem if self.info is not None else None  # before the first round
+            self._has_ended |= isinstance(lost, RecordingEnded)
+        if lost is not None:
+            self._warn_of_loss(lost)
 
     def _warn_of_loss(self, problem: InputError) -> None:
         then = "it begins again, each time" if isinstance(problem, RecordingEnded) else "trying again"
@@ -201,7 +206,8 @@ class LiveReader(Reader):
                 self._lose(refused)
                 self._closed.wait(patience.longest_wait_s)
                 continue
-            self._connection = connection = _Connection(self.camera.source, self._connect, patience, self._give)
+            rate = self.info.frame_rate if self.info else None
+            self._connection = connection = _Connection(self.camera.source, self._connect, patience, rate, self._give)
             connection.thread.start()
             problem = self._watched(connection)
             if self._closed.is_set() or self.is_over:
@@ -234,8 +240,9 @@ class LiveReader(Reader):
             self._has_ended |= self._begins_again and self._has_begun
             self.problem = problem
             self._lost_s = self._lost_s or time.monotonic()
+            is_told = is_new and self._has_begun
             self._news.notify_all()
-        if is_new and self._has_begun:
+        if is_told:
             self._warn_of_loss(problem)
 
     def _give(self, connection: _Connection, info: VideoInfo, frame: av.VideoFrame) -> bool:

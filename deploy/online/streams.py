@@ -24,7 +24,9 @@ _FORMATS = "mpegts,mpjpeg,mjpeg,flv,live_flv,hls,matroska,webm,mov,mp4,avi,asf,n
 # what is not known of a stream after half a second of it, its first keyframe tells
 _PROBED = {"probesize": "1000000", "analyzeduration": "500000", "fpsprobesize": "0"}
 _BEATS_EVERY_S = 0.5
-_MOST_PERIODS, _LEAST_JUMP_S = 3.0, 1.0  # of frames: more between two of them is a jump of the time stamps
+_MOST_PERIODS = 3.0  # of frames: more between two of them is a jump of the time stamps
+# of a playlist, whose segments come late and are skipped: less than a segment of a second, which may be late too
+_LEAST_SKIP_S, _LEAST_DELAY_S = 0.5, 1.0
 _BUFFERED_S, _MEASURED_S = 0.2, 1.0  # frames that came before the stream was open come at once; then they are counted
 _PASSWORD = av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError
 _CREDENTIALS = "USER:PASSWORD@ before the host in the URL"
@@ -71,11 +73,14 @@ class NobodyPushed(InputError):
     """The stream is to be pushed, and has not been yet."""
 
 
-def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> Iterator[tuple[VideoInfo, av.VideoFrame]]:
+def read_stream(
+    source: str, patience: Patience, beat: Callable[[], None], known_rate: float | None = None
+) -> Iterator[tuple[VideoInfo, av.VideoFrame]]:
     """What a live camera is taken for and its next frame, again and again.
 
-    source: a URL or a device. beat: called each time that a library has returned. Ends with an InputError alone, which
-    names the source without its credentials.
+    source: a URL or a device. beat: called each time that a library has returned. known_rate: frames a second, as an
+    earlier connection found; a camera that does not say its rate is then not measured again. Ends with an InputError
+    alone, which names the source without its credentials.
     """
     shown, has_come, waited_s = redacted(source), False, patience.open_s
     try:
@@ -93,10 +98,10 @@ def read_stream(source: str, patience: Patience, beat: Callable[[], None]) -> It
             jump_s = _MOST_PERIODS / float(stream.average_rate or USUAL_RATE)
             if is_recording:
                 jump_s = max(patience.read_s, jump_s)
-                frames = _in_real_time(frames, jump_s, jump_s, beat)
+                frames = in_real_time(frames, jump_s, jump_s, beat)
             elif container.format.name.startswith("hls"):  # seconds of it come at once, again and again
-                frames = _in_real_time(frames, max(_LEAST_JUMP_S, jump_s), jump_s, beat)
-            rate = _rate_of(stream)
+                frames = in_real_time(frames, max(_LEAST_SKIP_S, jump_s), max(_LEAST_DELAY_S, jump_s), beat)
+            rate = _rate_of(stream) or known_rate
             if rate is None:
                 rate, came = _rate_of_arrivals(frames)
                 frames = chain(came, frames)
@@ -168,18 +173,22 @@ def _rate_of(stream: Any) -> float | None:
 
 
 def _rate_of_arrivals(frames: Iterator[av.VideoFrame]) -> tuple[float, list[av.VideoFrame]]:
-    """Frames a second, as they come for some time, and the last one of these, if any; a usual rate where none is left
-    before.
+    """Frames a second, as they come for some time, and the last one of these, if any; a usual rate where the stream
+    ends or breaks off before.
     """
     came_s: list[float] = []
     first_s, last = None, None
-    for last in frames:
-        now_s = time.monotonic()
-        first_s = first_s or now_s
-        if now_s > first_s + _BUFFERED_S:
-            came_s.append(now_s)
-        if len(came_s) > 2 and came_s[-1] > came_s[0] + _MEASURED_S:
-            return round((len(came_s) - 1) / (came_s[-1] - came_s[0]), 1) or 0.1, [last]
+    try:
+        for last in frames:
+            now_s = time.monotonic()
+            first_s = first_s or now_s
+            if now_s > first_s + _BUFFERED_S:
+                came_s.append(now_s)
+            if len(came_s) > 2 and came_s[-1] > came_s[0] + _MEASURED_S:
+                return round((len(came_s) - 1) / (came_s[-1] - came_s[0]), 1) or 0.1, [last]
+    except (av.FFmpegError, OSError):
+        if last is None:
+            raise
     return USUAL_RATE, [last] if last else []
 
 
@@ -201,7 +210,7 @@ def _frames(
             raise InputError(f"{shown}: sends data, but no frame of it decodes; restart the camera, or set it to H.264")
 
 
-def _in_real_time(
+def in_real_time(
     frames: Iterator[av.VideoFrame], early_s: float, late_s: float, beat: Callable[[], None]
 ) -> Iterator[av.VideoFrame]:
     """The frames of a recording, each when it is due: a web server gives the whole at once.

@@ -75,6 +75,7 @@ def read_video(path: Path, fps: float | None = None, every: int = 1, allow_cut: 
     With `fps`, the pictures on the screen at 0, 1/fps, 2/fps … seconds, by the frames' own time stamps (so a
     variable frame rate becomes constant; no picture is repeated); then every `every`-th of those. A damaged or
     truncated video yields the frames that decode, and a warning; without `allow_cut` it raises CutShort after them.
+    Of losses in a transport stream there is only a warning.
     InputError for files that are no video or have no frame that decodes.
     """
     for _, image in read_timed(path, fps, every, allow_cut):
@@ -109,19 +110,20 @@ def upright(frame: av.VideoFrame, shown: str) -> np.ndarray:
 
 
 def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame], None, None]:
-    """Decoded frames in display order, each with its time. Packets and frames of which nothing can be seen are skipped;
-    a warning says that there was damage.
+    """Decoded frames in display order, each with its time. Packets that do not decode are skipped; a warning says that
+    there was damage. Frames behind losses are kept, so that the numbers of later ones stay as they are.
     """
     container, stream = open_video(path)
     promised, promised_s = stream.frames, _promised_s(container, stream)  # before FFmpeg reads on, and says otherwise
-    count, packets, last_s = 0, 0, 0.0
+    count, last_dts, last_s, damaged = 0, -1, 0.0, 0
     errors: list[Exception] = []
     losses = _Losses(stream.time_base or Fraction(1))
     rate = nominal_rate(stream)
     clock = _Clock(rate, stream.time_base, has_decoding_times_only(path, container, stream))
     with container:
         for packet in _packets(container, stream, errors):
-            packets += packet is not None and packet.dts is not None
+            if packet is not None and packet.dts is not None:
+                last_dts = packet.dts
             losses.add(packet)
             try:
                 frames = packet.decode() if packet is not None else stream.codec_context.decode(None)
@@ -129,26 +131,27 @@ def _decode(path: Path, allow_cut: bool) -> Generator[tuple[float, av.VideoFrame
                 errors.append(error)
                 continue
             for frame in frames:
-                if frame.is_corrupt:
-                    losses.count += 1
-                    continue
                 count += 1
+                damaged += frame.is_corrupt
                 shown_s = float((frame.duration or 0) * (frame.time_base or 0))
                 last_s = max(last_s, (frame.time or 0.0) + shown_s)
                 yield clock.time_s(frame), frame
         missing_s = promised_s - last_s
         if container.format.name == "avi":  # with its end, it loses the index that its length is taken from
-            missing_s = max(missing_s, (promised - packets) / float(rate))
+            # its times count all chunks, as its header does: also those without a picture
+            missing_s = max(missing_s, float((promised - last_dts - 1) * (stream.time_base or 1 / rate)))
         tolerated_s = 3 / float(rate) + 0.02 * last_s
-        is_single = is_picture(container)
+        is_webp = container.format.name == "webp_pipe"
     if count == 0:
-        how = "is it an animated WebP? convert it to a video" if is_single else "record or copy it again"
+        how = "is it an animated WebP? convert it to a video" if is_webp else "record or copy it again"
         raise InputError(f"{path}: no frame of it decodes; {how}")
-    if errors or losses.count or missing_s > tolerated_s:
+    if errors or missing_s > tolerated_s:
         of = f" of {promised}" if promised > count else ""
         if not allow_cut:
             raise CutShort(f"{path}: damaged or cut short, {count}{of} frames decode; copy it again")
         warn(f"{path}: damaged or cut short; the {count}{of} frames that decode are kept")
+    elif losses.count or damaged:  # copied again, it would have them too
+        warn(f"{path}: parts of its stream were lost; pictures after them may be damaged")
 
 
 def _packets(container: Any, stream: Any, errors: list[Exception]) -> Iterator[Any]:

@@ -213,22 +213,25 @@ def nominal_rate(stream: Any) -> Fraction:
 
 
 def measured_rate(path: Path, stream: Any) -> float:
-    """The average frame rate of a stream in frames/s, its header held against the time stamps of its first packets.
+    """The average frame rate of a stream in frames/s, its header held against the time stamps of its first packets; of
+    all of them where the file has an index of them.
 
     Where the time begins anew, and where it jumps, as in recordings that were joined, one frame follows the other.
     """
     said = [float(rate) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate) if rate]
     packets = _scanned_packets(path, [stream.index])
-    steps_s = _steps(packets) * float(stream.time_base)
+    is_whole = len(packets) < _SCANNED_PACKETS
+    steps = _steps(packets)
+    # the index of an AVI has packets without a picture too
+    if not is_whole and stream.container.format.name != "avi" and 0 < stream.frames == len(stream.index_entries):
+        is_whole, steps = True, np.diff(np.sort([float(entry.timestamp) for entry in stream.index_entries]))
+    steps_s = steps * float(stream.time_base)
     if len(steps_s):
         usual_s = np.median(steps_s)
         steps_s[steps_s > max(_LEAST_JUMP_S, _LEAST_JUMP_STEPS * usual_s)] = usual_s
     if not steps_s.any():
         return float(nominal_rate(stream))
     rate = float(1 / steps_s.mean())
-    is_whole = len(packets) < _SCANNED_PACKETS
-    if not is_whole and stream.frames and said and stream.container.format.name != "avi":
-        return said[0]  # of all frames, which its index counts; that of an AVI counts packets without a picture too
     # the whole was measured: to one frame. Else the rest may be slower or faster
     tolerance = 1.0 / len(steps_s) if is_whole else 0.5
     return next((value for value in said if abs(value - rate) <= tolerance * rate), rate)

@@ -129,9 +129,12 @@ def _extract(
     return clip
 
 
-def _stamp(path: Path) -> tuple[int, int]:
-    """What changes when a file is written to."""
-    about = path.stat()
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is written to; None where it is gone, as recorders remove old ones."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
     return about.st_size, about.st_mtime_ns
 
 

@@ -13,12 +13,14 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
 from deploy import run_cameras
+from deploy.online import streams
 from deploy.online.cameras import Camera, CameraFrame, cameras_of_videos, read_cameras
 from deploy.online.pacing import Pacing
 from deploy.online.plan import Plan
@@ -33,7 +35,7 @@ from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode
 from tests.support.predictors import write_predictor
-from tests.support.streams import HttpCamera, answering, hls_camera, push_rtsp, ts_parts
+from tests.support.streams import HttpCamera, answering, hls_camera, jpeg_part, push_rtsp, ts_parts
 
 HEIGHT, WIDTH = 64, 96
 FRAMES = square_frames(10, HEIGHT, WIDTH)
@@ -110,7 +112,7 @@ def test_a_stream_that_hangs_is_connected_again_and_the_other_goes_on(capsys):
 def test_a_call_that_never_returns_is_given_up(capsys):
     calls, forever = [], threading.Event()
 
-    def connect(source, patience, beat):
+    def connect(source, patience, beat, known_rate):
         calls.append(source)
         if len(calls) in (2, 3):
             forever.wait()
@@ -309,6 +311,9 @@ def test_a_recording_behind_a_web_server_begins_again_and_that_is_told_once(tmp_
         camera = Camera("gate", f"http://{host}/gate.mp4")
         with Sources([camera], patience=QUICK) as sources:
             sources.connect()
+            until_s = time.monotonic() + DEADLINE_S
+            while not sources.failed() and time.monotonic() < until_s:  # it ends before the first round too
+                time.sleep(0.001)
             watch(sources, lambda seen: sources.counts()["gate"]["reconnects"] >= 4)
     said = capsys.readouterr()
     assert said.err.count("gate.mp4: its recording has ended; it begins again, each time") == 1
@@ -324,14 +329,58 @@ def test_a_live_playlist_gives_its_frames_one_after_the_other(tmp_path):
             if len(came_s) == 100:
                 assert info.frame_rate == 25
                 break
-    steps_s = np.diff(came_s)
-    assert np.mean(steps_s < 0.01) < 0.2  # without pacing, nearly all
-    assert steps_s.max() < 1
+    assert np.mean(np.diff(came_s) < 0.01) < 0.5  # without pacing, nearly all
 
 
-def test_the_rate_of_a_camera_that_does_not_say_is_measured():
-    with http_camera(FRAMES, 8, "mjpeg") as gate, Sources([Camera("gate", gate.url)], patience=QUICK) as sources:
-        assert sources.connect()["gate"].frame_rate == pytest.approx(8, rel=0.1)
+@pytest.mark.parametrize(("skipped", "late_s"), [(0, 0.3), (1, 0), (1, 0.3)])
+def test_a_segment_that_is_late_or_skipped_does_not_delay_the_later_ones(monkeypatch, skipped, late_s):
+    """Of ten segments of a second; the clock is made up."""
+    now_s, came_s = [1000.0], []
+
+    def sleep(seconds):
+        now_s[0] += seconds
+
+    def frames():
+        for segment in range(10):
+            now_s[0] = max(now_s[0], 1000 + segment + (late_s if segment == 4 else 0))
+            for number in range(25):
+                yield SimpleNamespace(time=segment + number / 25 + (skipped if segment >= 4 else 0))
+
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep))
+    for _ in streams.in_real_time(frames(), 0.5, 1.0, lambda: None):
+        came_s.append(now_s[0] - 1000)
+    due_s = np.arange(250) / 25
+    late = (due_s >= 4) & (due_s < 4 + late_s) if not skipped else due_s >= 4
+    np.testing.assert_allclose(np.array(came_s)[~late], due_s[~late], atol=1e-6)
+    assert (np.array(came_s) <= due_s + late_s + 1e-6).all()
+
+
+def test_the_rate_of_a_camera_that_does_not_say_is_measured_once():
+    """Each measurement takes a second, in which nothing is delivered."""
+    known = []
+
+    def connect(source, patience, beat, known_rate):
+        known.append(known_rate)
+        yield next(streams.read_stream(source, patience, beat, known_rate))
+
+    with (
+        http_camera(FRAMES, 8, "mjpeg") as gate,
+        Sources([Camera("gate", gate.url)], patience=QUICK, connect=connect) as sources,
+    ):
+        rate = sources.connect()["gate"].frame_rate
+        assert rate == pytest.approx(8, rel=0.4)  # on a busy machine too
+        watch(sources, lambda seen: len(seen) > 3)
+        assert sources.infos()["gate"].frame_rate == rate
+    assert known[0] is None
+    assert set(known[1:]) == {rate}
+
+
+def test_a_camera_that_breaks_off_while_its_rate_is_measured_gives_a_frame():
+    with answering(OK % b"multipart/x-mixed-replace; boundary=frame" + jpeg_part(FRAMES[0]) * 3) as host:
+        came = []
+        with pytest.raises(InputError, match="its stream"):
+            came.extend(read_stream(f"http://{host}/x", QUICK, lambda: None))
+    assert [info.frame_rate for info, _ in came] == [25]
 
 
 def test_the_time_of_day_may_be_set_while_a_camera_runs(monkeypatch):

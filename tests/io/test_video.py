@@ -237,10 +237,17 @@ def test_a_changing_frame_rate_is_averaged(tmp_path):
 
 
 def test_a_frame_rate_that_changes_late_is_averaged(tmp_path):
-    """Beyond the packets that are looked at, where the file's index counts all frames."""
+    """Beyond the packets that are looked at, where the file has an index of all frames."""
     times_ms = [*range(0, 62_000, 200), *range(62_000, 72_000, 20)]
     video = encode_as(tmp_path / "v.mp4", [*noise(1, 16, 16)] * len(times_ms), times_ms=times_ms)
     assert frame_rate(video) == pytest.approx(len(times_ms) / 72, rel=0.01)
+
+
+def test_an_hour_without_frames_is_no_part_of_the_frame_rate(tmp_path):
+    """Beyond the packets that are looked at; the header's average has it."""
+    times_ms = [*range(0, 18_000, 40), *range(3_600_000, 3_618_000, 40)]
+    video = encode_as(tmp_path / "v.mp4", [*noise(1, 16, 16)] * len(times_ms), times_ms=times_ms)
+    assert frame_rate(video) == pytest.approx(25, rel=0.01)
 
 
 @pytest.mark.parametrize("later_s", [0, 3600])
@@ -254,6 +261,19 @@ def test_recordings_that_were_joined_have_the_frame_rate_of_one(tmp_path, later_
     assert capsys.readouterr().err == ""  # nothing is damaged
 
 
+def avi_with_gaps(path: Path, frames: np.ndarray, step: int) -> Path:
+    """An AVI of a frame each `step` 25ths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for index, image in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+            picture.pts, picture.time_base = index * step, Fraction(1, 25)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
 def lossy(video: Path, path: Path) -> Path:
     """A transport stream of which ten of each hundred packets from the 20th on were lost on the way."""
     packets = [video.read_bytes()[at : at + 188] for at in range(0, video.stat().st_size, 188)]
@@ -263,21 +283,19 @@ def lossy(video: Path, path: Path) -> Path:
 
 def damaged(folder: Path, kind: str) -> Path:
     """A damaged video of 60 frames."""
-    frames, keyframes = noise(60, 96, 128), {"g": "60", "bf": "2"}
-    if kind == "lost packets":
-        return lossy(encode_as(folder / "whole.ts", frames, options=keyframes), folder / "v.ts")
+    frames = noise(60, 96, 128)
     if kind == "overwritten":
         content = bytearray(encode_as(folder / "whole.mp4", frames).read_bytes())
         middle = len(content) // 2
         content[middle : middle + 400] = bytes(400)
         (folder / "v.mp4").write_bytes(content)
         return folder / "v.mp4"
-    content = encode_as(folder / "whole.avi", frames, "mpeg4").read_bytes()
+    content = avi_with_gaps(folder / "whole.avi", frames, 2 if "gaps" in kind else 1).read_bytes()
     (folder / "v.avi").write_bytes(content[: len(content) * 8 // 10])
     return folder / "v.avi"
 
 
-@pytest.mark.parametrize("kind", ["lost packets", "overwritten", "AVI without its end"])
+@pytest.mark.parametrize("kind", ["overwritten", "AVI without its end", "AVI with gaps without its end"])
 def test_damage_is_told_and_refused_where_it_must_not_be(kind, tmp_path, capsys):
     video = damaged(tmp_path, kind)
     count = len(list(read_video(video)))
@@ -285,6 +303,28 @@ def test_damage_is_told_and_refused_where_it_must_not_be(kind, tmp_path, capsys)
     assert f"{video}: damaged or cut short; the {count}" in capsys.readouterr().err
     with pytest.raises(CutShort, match="damaged or cut short"):
         list(read_video(video, allow_cut=False))
+
+
+def test_an_avi_with_gaps_is_whole(tmp_path, capsys):
+    """Its header counts the empty packets that stand for the frames left out."""
+    video = avi_with_gaps(tmp_path / "v.avi", noise(60, 96, 128), 2)
+    with av.open(str(video)) as container:
+        assert container.streams.video[0].frames == 119
+    assert len(list(read_video(video, allow_cut=False))) == 60
+    assert capsys.readouterr().err == ""
+
+
+def test_losses_on_the_way_are_told_and_every_frame_keeps_its_number(tmp_path, capsys):
+    """A copy would have them too, so nothing is refused."""
+    whole = encode_as(tmp_path / "whole.ts", noise(60, 96, 128), options={"g": "60", "bf": "2"})
+    content, at = whole.read_bytes(), 188 * (whole.stat().st_size // 188 // 3)
+    (tmp_path / "one.ts").write_bytes(content[:at] + content[at + 188 :])
+    for video in (tmp_path / "one.ts", lossy(whole, tmp_path / "many.ts")):
+        numbers = [round(25 * time_s) for time_s, _ in read_timed(video, allow_cut=False)]
+        told = f"{video}: parts of its stream were lost; pictures after them may be damaged"
+        assert told in capsys.readouterr().err
+        assert numbers == sorted(set(numbers))
+        assert video.stem == "many" or numbers == list(range(60))
 
 
 def test_a_slow_video_is_whole(tmp_path, capsys):

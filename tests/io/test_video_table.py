@@ -100,6 +100,13 @@ def cut_short(folder: Path) -> None:
     assert 5 < len(list(read_video(folder / "v.mkv"))) < 60
 
 
+def lost_on_the_way(folder: Path) -> None:
+    content = encode_as(folder / "whole.ts", noise(20, 96, 128)).read_bytes()
+    at = len(content) // 188 // 2 * 188
+    (folder / "v.ts").write_bytes(content[:at] + content[at + 188 :])
+    assert len(list(read_video(folder / "v.ts", allow_cut=False))) == 20
+
+
 def odd_colours(folder: Path) -> None:
     for matrix in (8, 10, 14):
         with pytest.raises(InputError, match="re-encode it with those"):
@@ -133,6 +140,7 @@ ROWS = {
     "recordings joined byte by byte": joined_recordings,
     "picture size changes": size_changes,
     "damaged or cut short": cut_short,
+    "packets of a transport stream lost on the way": lost_on_the_way,
     "colours that FFmpeg does not convert": odd_colours,
     "single picture": single_picture,
     "text, playlist or sound": no_pictures,

@@ -66,22 +66,24 @@ def test_a_video_whose_colours_are_not_converted_does_not_stop_the_others(run, t
     assert Dataset(tmp_path / "d").clips() == ["whole"]
 
 
-@pytest.mark.parametrize("grows", [False, True])
-def test_a_video_that_is_still_being_written_is_told(tmp_path, monkeypatch, capsys, grows):
+@pytest.mark.parametrize("change", ["none", "grows", "is removed"])
+def test_a_video_that_is_still_being_written_or_is_removed_is_told(tmp_path, monkeypatch, capsys, change):
     video = encode_as(tmp_path / "v.ts", noise(4, 48, 80))
     real = stage.read_timed
 
     def read(*about):
         yield from real(*about)
-        if grows:
+        if change == "grows":
             with video.open("ab") as file:
                 file.write(video.read_bytes())
+        if change == "is removed":
+            video.unlink()
 
     monkeypatch.setattr(stage, "read_timed", read)
     with Dataset.writing(tmp_path / "d", new=True) as dataset:
-        stage.extract(dataset, "v", video, stage.ExtractionSettings())
+        assert stage.extract(dataset, "v", video, stage.ExtractionSettings()) == "v"
     told = f"{video}: changed while it was read; once nothing writes to it, extract it again with --overwrite"
-    assert (told in capsys.readouterr().err) == grows
+    assert (told in capsys.readouterr().err) == (change != "none")
 
 
 def test_originals_that_must_be_scaled_are_told(run, tmp_path):
