@@ -10,7 +10,9 @@ DYNAMIC = "N"  # name of a batch dimension that is not fixed
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 HEADS = ("macroblock", "pixels")
 PRECISIONS = ("fp32", "fp16", "int8")
-_MOST = {"mb_size": MOST_MB_SIZE, "scale": 16, "levels": 2**16}  # numbers in the metadata
+MOST_SCALE = 16
+FLAT = "none"  # as the weights in the metadata: a map to which all macroblocks are alike
+_MOST = {"mb_size": MOST_MB_SIZE, "scale": MOST_SCALE, "levels": 2**16}  # numbers in the metadata
 
 
 def is_described(metadata: dict[str, str]) -> bool:

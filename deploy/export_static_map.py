@@ -14,6 +14,7 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
+from deploy.contract import MOST_SCALE
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
@@ -67,6 +68,8 @@ def write_flat(args: argparse.Namespace) -> None:
     if args.clip is not None:
         raise InputError("--clip is for --data; --flat is of no clip")
     refuse_below_one(flat=min(args.flat), scale=args.scale)
+    if args.scale is not None and args.scale > MOST_SCALE:
+        raise InputError(f"--scale {args.scale}: expected 1 to {MOST_SCALE}")
     from deploy.export.static_map import export_flat_map
 
     height, width = args.flat

@@ -19,6 +19,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from deploy.backends.registry import load_predictor, local_backends
+from deploy.contract import FLAT
 from deploy.online.arguments import add_plan_arguments, changed_by_flags, plan_from
 from deploy.online.plan import MOST
 from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
@@ -300,6 +301,8 @@ def make_loop(
     settings = detector_settings_from(args, args.recorded)
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
     plan.refuse_task(detector.task)
+    if predictor.metadata.get("weights") == FLAT and not plan.feeds_back and plan.mode in ("regions", "atlas"):
+        console.warn(f"{args.predictor}: is a flat map, so macroblocks are chosen at random; give --feedback 1")
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {
         "predictor": {"file": str(args.predictor), "sha256": sha256(args.predictor), "engine": predictor.backend},

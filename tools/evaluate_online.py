@@ -165,6 +165,11 @@ def check(args: argparse.Namespace) -> None:
     """InputError now for flags out of range and files that are missing."""
     refuse_unless_shares(args.budgets)
     refuse_below_one(max_frames=args.max_frames, threads=args.threads, every=args.every)
+    if args.feedback and not args.predictor:
+        raise InputError(
+            "--feedback: goes with --predictor (deploy/export_static_map.py --flat makes one without a training); the "
+            "boxes of the last frame are compared without both"
+        )
     if args.video and (args.truth or args.clips):
         raise InputError("--truth and --clips are for --data; with --video the reference is the detector's own result")
     for path, what in ((args.predictor, "predictor; make one with deploy/export_onnx.py"), (args.truth, "file")):

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy.contract import DYNAMIC, INPUT, OUTPUT
+from deploy.contract import DYNAMIC, FLAT, INPUT, OUTPUT
 from deploy.export.frames import compared_frames
 from deploy.export.parity import described, write_compared
 from regenhance_data.dataset.folder import Dataset
@@ -38,7 +38,7 @@ def export_flat_map(hw: tuple[int, int], scale: int, path: Path) -> None:
     says alone what is enhanced.
     """
     grid = MacroblockGrid(*hw)
-    about = {**described("flat", "macroblock", LEVELS, grid, None), "scale": scale, "weights": "none"}
+    about = {**described("flat", "macroblock", LEVELS, grid, None), "scale": scale, "weights": FLAT}
     _write(path, np.zeros(grid.shape, np.float32), grid, about, compared_frames(None, hw))
 
 

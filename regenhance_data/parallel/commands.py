@@ -12,8 +12,9 @@ from regenhance_data.signals import end_command_with_the_parent
 def program_of(root: Path, words: Sequence[str]) -> list[str]:
     """What a process runs for the words of a command: `paddleseg`, or a script relative to the kit's folder `root`."""
     command, *flags = words
-    beside = str(Path(sys.executable).with_name(command))
-    return [beside, *flags] if command == "paddleseg" else [sys.executable, str(root / command), *flags]
+    if command == "paddleseg":
+        return [str(Path(sys.executable).with_name(command)), *flags]
+    return [sys.executable, str(root / command), *flags]
 
 
 def wait_for(program: Sequence[str], **how: Any) -> int:

@@ -24,6 +24,7 @@ from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector, write_segmenter
 from tests.support.files import encode, noise
 from tests.support.predictors import write_predictor
+from tools import evaluate_online
 
 HEIGHT, WIDTH = 139, 203  # which macroblocks do not divide
 GRID = MacroblockGrid(HEIGHT, WIDTH)
@@ -124,9 +125,26 @@ def test_the_command_takes_it_for_detectors_of_boxes(tmp_path, capsys):
         run(tmp_path / "other", "--detector", f"onnx:{segmenter}", "--feedback", 1)
 
 
-def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, detector):
-    flags = ["--flat", HEIGHT, WIDTH, "--scale", 2, "--save_dir", tmp_path]
-    export_static_map.main(export_static_map.make_parser().parse_args([str(word) for word in flags]))
+def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, capsys):
+    def call(command, *words):
+        command.main(command.make_parser().parse_args([str(word) for word in words]))
+
+    flags = ["--flat", HEIGHT, WIDTH, "--save_dir", tmp_path]
+    with pytest.raises(InputError, match="--scale 30: expected 1 to 16"):
+        call(export_static_map, *flags, "--scale", 30)
+    call(export_static_map, *flags, "--scale", 2)
     predictor = load_predictor(tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx")
     assert (predictor.input_hw, predictor.metadata["scale"]) == ((HEIGHT, WIDTH), "2")
     assert not predictor.predict(np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)).any()
+    video = encode(tmp_path / "gate.mp4", noise(2, HEIGHT, WIDTH), pixel_format="yuv444p")
+    found = write_detector(tmp_path / "d.onnx", "yolox", (64, 96))
+    words = ["--predictor", tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx", "--upscaler", "bicubic", "--no_video"]
+    call(run_cameras, *words, "--video", video, "--detector", f"onnx:{found}", "--save_dir", tmp_path / "out")
+    assert "is a flat map, so macroblocks are chosen at random; give --feedback 1" in capsys.readouterr().err
+    call(
+        *(run_cameras, *words, "--video", video, "--detector", f"onnx:{found}", "--feedback", 1),
+        *("--save_dir", tmp_path / "out"),
+    )
+    assert "flat map" not in capsys.readouterr().err
+    with pytest.raises(InputError, match="--feedback: goes with --predictor"):
+        call(evaluate_online, "--video", video, "--upscaler", "bicubic", "--feedback", 1, "--save_dir", tmp_path / "e")
