@@ -131,7 +131,7 @@ def against_static_map(record: "PlanRecord", dataset: Dataset, trials: "Trials",
     with the static map in its place; "" where there is no such map.
     """
     plan, chosen = record.chosen.plan, "predictor"
-    if record.verdict.answer != WORTH_IT or plan.mode not in ("regions", "atlas"):
+    if record.verdict.answer != WORTH_IT or not plan.selects:
         return ""
     maps = static_maps(dataset, record.clips)
     if not maps:

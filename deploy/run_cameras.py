@@ -258,7 +258,7 @@ def watch_of(
     from deploy.online.cameras import importance_by
     from deploy.online.watch import Expected, Watch, truth_by
 
-    if plan.mode in ("none", "whole"):
+    if not plan.selects:
         console.warn(f"--watch: the watch on the predictor is off: mode {plan.mode} predicts nothing")
         return None
     recall = args.planned.recall if args.planned else None
@@ -301,7 +301,7 @@ def make_loop(
     settings = detector_settings_from(args, args.recorded)
     detector = load_online_detector(settings, hr_hw, threads=args.threads, given=given_settings(args))
     plan.refuse_task(detector.task)
-    if predictor.metadata.get("weights") == FLAT and not plan.feeds_back and plan.mode in ("regions", "atlas"):
+    if predictor.metadata.get("weights") == FLAT and plan.selects and not plan.feeds_back:
         console.warn(f"{args.predictor}: is a flat map, so macroblocks are chosen at random; give --feedback 1")
     console.tell(f"predictor {args.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}")
     about = {

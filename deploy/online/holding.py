@@ -49,7 +49,7 @@ class Holding:
         nothing = [
             point for point in front if point.plan.mode == "none" and point.plan.detect_every == plan.detect_every
         ]
-        if plan.mode not in ("none", "whole") and nothing:
+        if plan.selects and nothing:
             fps_of.setdefault(0.0, nothing[0].fps[1])
         return cls(chosen.fps[1], sorted(fps_of.items()), plan.budget)
 

@@ -48,9 +48,14 @@ class Plan:
             raise InputError(f"--detect_every {self.detect_every}: expected 1 to {MOST}")
 
     @property
+    def selects(self) -> bool:
+        """Whether some macroblocks are chosen, by their importance: neither all of them nor none."""
+        return self.mode in ("regions", "atlas")
+
+    @property
     def feeds_back(self) -> bool:
         """Whether what was found in one frame has a part in the next."""
-        return self.feedback > 0 and self.mode in ("regions", "atlas")
+        return self.feedback > 0 and self.selects
 
     def refuse_task(self, task: str) -> None:
         """InputError where these settings need another detector than one of this task."""

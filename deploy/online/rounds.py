@@ -222,7 +222,7 @@ class Loop:
         return masked_macroblocks(frame.masks, (frame.rgb.shape[0], frame.rgb.shape[1]), self._grid)
 
     def _is_due(self, frame: CameraFrame) -> bool:
-        if self._plan.mode in ("whole", "none"):
+        if not self._plan.selects:
             return False
         return self._reuse_of(frame).is_due(frame.lr)
 
@@ -253,7 +253,7 @@ class Loop:
     def _select(self, one: Round) -> None:
         plan = self._plan  # `spend` may change it meanwhile
         masked = [self._masked(item.frame) for item in one.done]
-        if plan.mode in ("whole", "none"):
+        if not plan.selects:
             for item, some in zip(one.done, masked, strict=True):
                 item.selected = ~some if plan.mode == "whole" else np.zeros(self._grid.shape, bool)
             return
@@ -279,7 +279,7 @@ class Loop:
 
     @property
     def _keeps(self) -> bool:
-        return self._plan.cache.threshold > 0 and self._plan.mode in ("regions", "atlas")
+        return self._plan.cache.threshold > 0 and self._plan.selects
 
     def detect(self, one: Round) -> Round:
         """Fill in what the detector finds."""

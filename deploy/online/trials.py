@@ -114,7 +114,7 @@ class Trials:
             searched = sum(run.searched for run in runs)
             ms = {stage: _usual([ms for run in runs for ms in run.ms[stage]]) for stage in runs[0].ms}
             ms["detect"] = self._detector.call_ms
-            if plan.mode in ("regions", "atlas"):
+            if plan.selects:
                 ms["predict"] = self._importance.call_ms / (plan.reuse.every or 1)
             kept = sum(run.kept for run in runs) / searched
             self._done[plan] = Trial(plan, tuple(self._counts([run.found for run in runs])), ms, kept)
@@ -128,9 +128,7 @@ class Trials:
 
     def _run(self, plan: Plan, first: int) -> "_Run":
         """A plan on the frames from this one on."""
-        remembers = plan.mode in ("regions", "atlas") and (
-            plan.cache.threshold or plan.reuse.every != 1 or plan.feedback
-        )
+        remembers = plan.selects and (plan.cache.threshold or plan.reuse.every != 1 or plan.feedback)
         if not remembers:  # it finds the same in a frame, whichever others are searched
             plan, first = replace(plan, detect_every=1), 0
         if (plan, first) not in self._runs:

@@ -28,8 +28,8 @@ def masked_macroblocks(polygons: tuple[Polygon, ...], frame_hw: tuple[int, int],
 
 
 def _inside(corners: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels of a picture that a polygon winds around, bool [height, width]: also where it does so twice, as where
-    its sides cross. corners: float64 [n, 2], (x, y).
+    """The pixels of a picture that a polygon winds around, bool [height, width]: also where it does so twice.
+    corners: float64 [n, 2], (x, y).
     """
     crossed = np.zeros((height, width + 1), np.int32)
     for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, 0), strict=True):
