@@ -84,9 +84,10 @@ def settings_from(args: argparse.Namespace) -> MeasurementSettings:
 @alone("benchmark")
 def main(args: argparse.Namespace) -> None:
     settings = settings_from(args)
+    from deploy.backends.environment import environment
     from deploy.benchmarking.cases import cases_of
     from deploy.benchmarking.measure import f1_of, measure_all, summarise
-    from deploy.benchmarking.report import benchmark_table, environment, write_markdown, write_pareto_plot
+    from deploy.benchmarking.report import benchmark_table, write_markdown, write_pareto_plot
 
     where = environment(settings.threads)
     measured = measure_all(list(cases_of(settings)), where, settings)

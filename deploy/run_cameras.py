@@ -200,7 +200,7 @@ def planned(args: argparse.Namespace) -> "Plan":
     """The plan of --plan, with the flags that are given beside it, which a line says. InputError for a plan of other
     files; one of another machine is told.
     """
-    from deploy.benchmarking.report import environment
+    from deploy.backends.environment import environment
     from deploy.online.plan_file import AGAIN, Machine, read_plan
 
     args.planned = record = read_plan(args.plan)

@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--upscaler", default="builtin", help="as --model of tools/super_resolve.py, which lists the kinds"
     )
-    parser.add_argument("--max_frames", type=int, default=360, help="frames of each camera, evenly over its video")
+    parser.add_argument("--max_frames", type=int, default=300, help="frames of each camera, evenly over its video")
     parser.add_argument("--iters", type=int, default=200, help="training iterations; general weights need few")
     parser.add_argument("--restart", action="store_true", help="run every stage again")
     return parser

@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from deploy.online.arguments import add_region_arguments, plan_from
 from regenhance_data import cli, console
-from regenhance_data.dataset.folder import HR_IMAGES, Dataset
+from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
@@ -88,20 +89,16 @@ class Material:
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
     """The frames of --data. InputError for frames that are not there, or of several sizes."""
-    from deploy.online.compared_frames import chosen_frames, frames_of_dataset, one_size
+    from deploy.online.compared_frames import frames_of_dataset, frames_to_compare
     from deploy.online.strategies import DIFFERENCE, ORACLE
 
     dataset = Dataset.open(args.data)
-    chosen = chosen_frames(dataset, args.split, args.clips, args.every, args.max_frames)
-    if args.truth and len(chosen) > 1:
-        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    chosen, lr_hw, has_originals = frames_to_compare(
+        dataset, args.split, args.clips, args.every, args.max_frames, args.truth is not None
+    )
     every_frame = [frame for some in chosen.values() for frame in some]
     warn_of_learnt_frames(dataset, every_frame)
-    has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
-    if has_originals:
-        dataset.refuse_missing_originals(every_frame)
     has_oracle = all(dataset.importance_path(clip).is_file() for clip in chosen)
-    lr_hw = one_size(dataset, list(chosen))
     frames = frames_of_dataset(dataset, chosen, has_originals, dataset.mb_size, args.every)
     knows = [DIFFERENCE] * has_originals + [ORACLE] * has_oracle
     static = static_maps(dataset, chosen)
@@ -140,23 +137,21 @@ def main(args: argparse.Namespace) -> None:
         from deploy.online.compared_frames import refuse_unless_fitting
 
         refuse_unless_fitting(args.predictor, predictor, material.lr_hw, material.scale, material.mb_size)
-    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure
+    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure, reference_by
     from deploy.online.strategies import DIFFERENCE, strategies
-    from regenhance_data.evaluation.truth import true_boxes
 
     parts, detector, about = make_parts(args, material, predictor)
     truth = read_truth_of(args, material, detector)
     has_originals = DIFFERENCE in material.knows
     metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
-
-    def refer(frame: "KnownFrame") -> Any:
-        if truth is not None:
-            return true_boxes(truth, frame.number)
-        return None if frame.original is None else detector.detect(frame.original[None])[0]
-
     is_boxes = detector.task == "detection"
     frames = console.progress(material.frames, "evaluate", material.total)
-    measured = measure(frames, lambda: strategies(parts, args.budgets, material.knows, is_boxes), refer, count)
+    measured = measure(
+        frames,
+        lambda: strategies(parts, args.budgets, material.knows, is_boxes),
+        partial(reference_by(truth), by=detector),
+        count,
+    )
     reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
     write_results(args.save_dir, compare(measured, metric, score, reference), about)
 

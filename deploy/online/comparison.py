@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from deploy.online.rounds import STAGES
+from deploy.online.rounds import STAGES, Detects
 from deploy.online.strategies import (
     BOXES,
     CACHED,
@@ -25,6 +25,7 @@ from deploy.online.strategies import (
 )
 from regenhance_data import plots
 from regenhance_data.console import text_table
+from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number
 from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
@@ -44,6 +45,7 @@ from regenhance_data.evaluation.record import (
     Scores,
     Verdict,
 )
+from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import (
     LEAST_GAIN,
     against_static,
@@ -171,6 +173,19 @@ def counting(
         classes = [class_number(name, class_names) for name in counted] or range(len(class_names))
         return "miou", partial(count_pixels, classes=classes), miou
     return "f1", count_matches, f1
+
+
+def reference_by(truth: Mapping[int, Detections] | None) -> Callable[..., Any]:
+    """(frame, by=a detector) → what detections in a frame are held against: the true boxes, where there are any, else
+    what the detector finds in the original; None where there is none.
+    """
+
+    def reference(frame: KnownFrame, by: Detects) -> Any:
+        if truth is not None:
+            return true_boxes(truth, frame.number)
+        return None if frame.original is None else by.detect(frame.original[None])[0]
+
+    return reference
 
 
 def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], reference: str) -> Comparison:

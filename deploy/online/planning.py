@@ -25,6 +25,7 @@ TIE = 0.005  # scores that differ by no more are equal: the cheaper plan is take
 HALOS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 THRESHOLDS = (10.0, 6.0, 3.0)  # of the cache
 PREDICT_EVERY, DETECT_EVERY = (2, 4), (2, 3, 5)
+FEEDBACK = (0.3, 1.0, 3.0)  # weights: below, beside and above all importance
 NO_CACHE = CachePolicy(threshold=0)
 NONE, WHOLE = Plan(mode="none", cache=NO_CACHE), Plan(mode="whole", cache=NO_CACHE)
 _LEAST_KEPT = 0.02  # of the macroblocks; a cache that keeps fewer changes nothing
@@ -88,7 +89,7 @@ class Search:
     """Tries plans, from coarse to fine: what is found for one setting holds for the next ones.
 
     trial: runs a plan. value: its score. budgets: to choose from. exact_px: the halo with which regions are enhanced as
-    in the whole frame; None for an upscaler of whole frames alone.
+    in the whole frame; None for an upscaler of whole frames alone. finds_boxes: whether there may be feedback.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class Search:
         value: Callable[[Trial], float],
         budgets: Sequence[float],
         exact_px: int | None,
+        finds_boxes: bool,
     ) -> None:
         self._trial, self._value, self._budgets, self._exact_px = trial, value, sorted(budgets), exact_px
+        self._finds_boxes = finds_boxes
 
     def run(self) -> list[Trial]:
         """Try all that may be on the front; those of it that a plan may be."""
@@ -125,7 +128,21 @@ class Search:
             if self._value(fresh[-1]) <= self._value(fresh[-2]) + TIE:
                 break
         fresh += [self._trial(replace(fresh[0].plan, budget=budget)) for budget in self._budgets[:middle]]
+        if self._finds_boxes:
+            fresh += self._fed(fresh, exact.budget)
         return fresh + self._cached(fresh)
+
+    def _fed(self, fresh: Sequence[Trial], budget: float) -> list[Trial]:
+        """Trials of the front in which what was found last has a part, with the weight that is best at a budget, where
+        that is better there than none.
+        """
+        weights = [0.0, *FEEDBACK]
+        (plan,) = (trial.plan for trial in fresh if trial.plan.budget == budget)
+        values = [self._value(self._trial(replace(plan, feedback=weight))) for weight in weights]
+        if max(values) <= values[0] + TIE:
+            return []
+        weight = weights[int(np.argmax(values))]
+        return [self._trial(replace(trial.plan, feedback=weight)) for trial in self._front(fresh)]
 
     def least_halo(self, exact: Plan) -> int:
         """The smallest halo whose score equals that of the exact one, found by bisection."""

@@ -13,9 +13,9 @@ from itertools import product
 import pytest
 
 from deploy import plan
-from deploy.online.comparison import counting
 from deploy.online.plan import Plan
 from deploy.online.plan_file import read_plan
+from deploy.online.plan_making import judged
 from deploy.online.plan_report import held_against, in_words
 from deploy.online.planning import DETECT_EVERY, NO_CACHE, NONE, THRESHOLDS, WHOLE, Scores
 from deploy.online.strategies import KnownFrame
@@ -39,12 +39,10 @@ def grid(exact_px: int) -> list[Plan]:
 def trials_of(words: list[str], split: str, cameras: int) -> tuple[Trials, Scores, Engines, list[list[KnownFrame]]]:
     """What runs plans on the frames of a split, and scores them."""
     args = plan.make_parser().parse_args([*words, "--split", split])
-    dataset = Dataset.open(args.data)
-    clips, _ = plan.read_clips(args, dataset)
-    engines, detector, _ = plan.load_engines(args, dataset, clips)
-    _, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
-    scores = Scores(score, [frame.camera for clip in clips for frame in clip])
-    return Trials(engines, clips, cameras, plan.reference_by(args, detector), count), scores, engines, clips
+    material = plan.material_from(args, Dataset.open(args.data))
+    engines, detector = material.load(args.threads)
+    on = judged(material, engines, detector, cameras, args.truth)
+    return on.trials, on.scores, engines, material.clips
 
 
 @pytest.mark.skipif("PLAN_FOR" not in os.environ, reason="PLAN_FOR gives no flags of deploy/plan.py")

@@ -16,9 +16,11 @@ from deploy import plan, run_cameras
 from deploy.online.arguments import add_plan_arguments, changed_by_flags
 from deploy.online.plan import MODES, Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, plan_to_dict, read_plan, write_plan
+from deploy.online.plan_making import Material, against_static_map, judged, warn_if_busy, warn_of_rate
 from deploy.online.plan_report import held_against
 from deploy.online.planning import (
     DO_NOT_ENHANCE,
+    FEEDBACK,
     NO_CACHE,
     NONE,
     NOT_REACHABLE,
@@ -147,17 +149,17 @@ def test_a_plan_is_held_against_with_its_own_threads_and_cameras(planned, data, 
     (tmp_path / "plan.json").write_text(json.dumps(content))
     asked = []
 
-    def load(args, dataset, clips):
-        asked.append(args.threads)
-        return load_engines(args, dataset, clips)
+    def load(material, threads):
+        asked.append(threads)
+        return loaded(material, threads)
 
     def trials(engines, clips, cameras, *more):
         asked.append(cameras)
         return Trials(engines, clips, cameras, *more)
 
-    load_engines = plan.load_engines
-    monkeypatch.setattr(plan, "load_engines", load)
-    monkeypatch.setattr("deploy.online.trials.Trials", trials)
+    loaded = Material.load
+    monkeypatch.setattr(Material, "load", load)
+    monkeypatch.setattr("deploy.online.plan_making.Trials", trials)
     words = ["--data", data, *parts, "--save_dir", tmp_path / "out", "--check", tmp_path / "plan.json"]
     plan.main(plan.make_parser().parse_args([str(word) for word in words]))
     assert asked == [1, 3]
@@ -321,7 +323,7 @@ def test_a_plan_is_read_as_it_was_written(record):
 # --- the search and the choice, on scores and times that are given ----------------------------------------------------
 
 
-def searched(value_of, exact_px=7, budgets=(0.02, 0.05, 0.1, 0.2, 0.4), kept=0.5):
+def searched(value_of, exact_px=7, budgets=(0.02, 0.05, 0.1, 0.2, 0.4), kept=0.5, finds_boxes=True):
     """{plan: its value} of all that a search tries. value_of: the score of a plan."""
     done = {}
 
@@ -329,7 +331,8 @@ def searched(value_of, exact_px=7, budgets=(0.02, 0.05, 0.1, 0.2, 0.4), kept=0.5
         ms = {"none": 10, "whole": 40}.get(one.mode, 10 + 50 * one.budget + (one.halo_px or 0) / 10)
         return done.setdefault(one, Trial(one, (), {"predict": 0.1, "detect": ms}, kept if one.cache.threshold else 0))
 
-    assert {one.plan for one in Search(trial, lambda one: value_of(one.plan), budgets, exact_px).run()} <= {*done}
+    search = Search(trial, lambda one: value_of(one.plan), budgets, exact_px, finds_boxes)
+    assert {one.plan for one in search.run()} <= {*done}
     return {one: value_of(one) for one in done}
 
 
@@ -337,6 +340,23 @@ def test_the_halo_is_the_least_whose_score_equals_the_exact_one():
     for least in (0, 1, 3, 7):
         found = searched(lambda one, least=least: 0.5 + 0.4 * ((one.halo_px or 0) >= least) - 0.1 * one.detect_every)
         assert {one.halo_px for one in found if one.budget == 0.05} == {least}
+
+
+def test_the_weight_of_feedback_is_the_best_one_for_all_budgets():
+    for best in FEEDBACK:
+        found = searched(lambda one, best=best: one.budget - 0.1 * abs(one.feedback - best))
+        fed = {(one.budget, one.feedback) for one in found if one.feedback and one.budget != 0.1}
+        assert fed == {(budget, best) for budget in (0.02, 0.05, 0.2, 0.4)}
+        assert {one.feedback for one in found if one.cache.threshold and one.detect_every == 1} == {best}
+
+
+@pytest.mark.parametrize(("brings", "finds_boxes"), [(0.004, True), (-0.1, True), (0.1, False)])
+def test_feedback_is_planned_only_where_it_brings_more_and_boxes_are_found(brings, finds_boxes):
+    def value(one):
+        return one.budget + brings * bool(one.feedback)
+
+    found = searched(value, finds_boxes=finds_boxes)
+    assert {one.budget for one in found if one.feedback} == ({0.1} if finds_boxes else set())
 
 
 def test_a_larger_budget_is_tried_only_while_it_brings_more():
@@ -414,18 +434,16 @@ def test_frames_without_objects_have_no_score():
     assert plan_to_dict(NONE)["mode"] == "none"
 
 
-def test_frames_that_follow_each_other_faster_than_the_target_are_told(data, parts, tmp_path, capsys):
-    args = plan.make_parser().parse_args(list(map(str, ["--data", data, *parts, "--save_dir", tmp_path])))
+def test_frames_that_follow_each_other_faster_than_the_target_are_told(data, capsys):
     for target, is_told in ((None, False), (20, False), (5, True)):
-        args.target_fps = target
-        plan.warn_of_rate(args, Dataset.open(data), ["gate"])
+        warn_of_rate(Dataset.open(data), ["gate"], target)
         assert ("has 25 frames a second, the target is 5" in capsys.readouterr().err) == is_told
 
 
 def test_a_busy_machine_is_told(capsys):
-    plan.warn_if_busy([(9, 10, 11), (9, 10, 11), (5, 10, 20)])
+    warn_if_busy([(9, 10, 11), (9, 10, 11), (5, 10, 20)])
     assert capsys.readouterr().err == ""
-    plan.warn_if_busy([(6, 10, 12), (9, 10, 11), (5, 10, 20)])
+    warn_if_busy([(6, 10, 12), (9, 10, 11), (5, 10, 20)])
     assert "the fastest turn is 2.0 times as fast as the slowest" in capsys.readouterr().err
 
 
@@ -467,11 +485,12 @@ def test_the_speed_of_what_may_meet_the_target_is_measured():
 def test_a_trial_is_what_the_loop_finds_from_each_first_frame_on_anew_after_a_gap(data, parts, tmp_path, cache, gap_at):
     words = ["--data", data, *parts, "--save_dir", tmp_path, "--max_frames", 7]
     args = plan.make_parser().parse_args([str(word) for word in words])
-    ((*clip,),), _ = plan.read_clips(args, Dataset.open(data))
+    material = plan.material_from(args, Dataset.open(data))
+    ((*clip,),) = material.clips
     assert {frame.shot for frame in clip} == {0}
     clips = [[replace(frame, shot=int(number >= gap_at)) for number, frame in enumerate(clip)]]
-    engines, detector, _ = plan.load_engines(args, Dataset.open(data), clips)
-    trials = Trials(engines, clips, 1, plan.reference_by(None), count_matches)
+    engines, detector = material.load(None)
+    trials = judged(replace(material, clips=clips), engines, detector, 1, None).trials
     settings_of = regions(0.2, detect_every=3, cache=cache)
     expected = [[] for _ in clips[0]]
     for first, shot in product(range(3), (range(gap_at), range(gap_at, 7))):
@@ -493,18 +512,13 @@ def test_the_verdict_says_whether_the_predictor_is_better_than_the_static_map(pl
     write_importance(dataset.importance_path("gate"), top_row, np.arange(FRAMES))
     words = ["--data", dataset.root, *parts, "--save_dir", tmp_path]
     args = plan.make_parser().parse_args([str(word) for word in words])
-    clips, _ = plan.read_clips(args, dataset)
-    engines, _, _ = plan.load_engines(args, dataset, clips)
-    trials = Trials(engines, clips, 1, plan.reference_by(None), count_matches)
-    record, scores = read_plan(planned / "plan.json"), Scores(f1, ["gate"] * FRAMES)
+    material = plan.material_from(args, dataset)
+    on = judged(material, *material.load(None), 1, None)
+    record = read_plan(planned / "plan.json")
 
     def ending(one: Plan) -> str:
-        return plan.against_static_map(
-            replace(record, chosen=replace(record.chosen, plan=one), verdict=Verdict(WORTH_IT, "")),
-            dataset,
-            trials,
-            scores,
-        )
+        of = replace(record, chosen=replace(record.chosen, plan=one), verdict=Verdict(WORTH_IT, ""))
+        return against_static_map(of, dataset, on)
 
     assert ending(regions(0.3)).endswith(" above that of the static map")
     assert ending(WHOLE) == ""
@@ -518,7 +532,7 @@ def test_a_cache_that_harms_where_frames_are_left_out_is_not_planned():
         kept = one.plan.cache.threshold > 0
         return one.plan.budget + kept * (0.1 if one.plan.detect_every == 1 else -0.1)
 
-    plans = [one.plan for one in Search(trial, value, (0.1, 0.2), 7).run() if one.plan.cache.threshold]
+    plans = [one.plan for one in Search(trial, value, (0.1, 0.2), 7, True).run() if one.plan.cache.threshold]
     assert plans
     assert {one.detect_every for one in plans} == {1}
 
