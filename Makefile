@@ -45,8 +45,10 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py --save_dir $(DEMO_DIR) $(if $(VIDEO),--video "$(VIDEO)") $(if $(MANIFEST),--manifest "$(MANIFEST)") \
 		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
 
-# A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first. One worker more
+# than cores, since tests wait for other processes too.
+WORKERS := $(shell cores=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test: $(STAMP)
 	$(PYTEST) $(PYTEST_FLAGS)
