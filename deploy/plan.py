@@ -25,7 +25,7 @@ from regenhance_data.detectors.arguments import add_detector_arguments, detector
 from regenhance_data.errors import InputError, refuse_below_one, refuse_unless_shares
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.io.files import alone, refuse_missing, write_json
-from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler
+from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler, in_words_of_upscaler_flags
 
 if TYPE_CHECKING:
     from deploy.online.plan_file import PlanRecord, Point
@@ -75,7 +75,8 @@ def main(args: argparse.Namespace) -> None:
     material = material_from(args, dataset)
     threads = args.threads
     if checked:
-        checked.files.refuse_others(args.check, args.predictor, material.upscaler, material.detector)
+        with in_words_of_upscaler_flags():
+            checked.files.refuse_others(args.check, args.predictor, material.upscaler, material.detector)
         target, threads = checked.target, threads or checked.machine.threads
     warn_of_rate(dataset, [clip[0].camera for clip in material.clips], target.fps)
     engines, detector = material.load(threads)

@@ -96,15 +96,21 @@ def chosen_frames(
 
 
 def frames_to_compare(
-    dataset: Dataset, split: str, clips: Sequence[str] | None, every: int, most: int | None, has_truth: bool
+    dataset: Dataset,
+    split: str,
+    clips: Sequence[str] | None,
+    every: int,
+    most: int | None,
+    has_truth: bool,
+    takes_originals: bool = True,
 ) -> tuple[dict[str, list[Frame]], tuple[int, int], bool]:
-    """(`chosen_frames`, their size (height, width), whether they have originals). has_truth: whether there are true
-    boxes, which are of one clip. InputError for what is not there, and for frames of several sizes.
+    """(`chosen_frames`, their size (height, width), whether they have originals that are taken). has_truth: whether
+    there are true boxes, which are of one clip. InputError for what is not there, and for frames of several sizes.
     """
     chosen = chosen_frames(dataset, split, clips, every, most)
     if has_truth and len(chosen) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
-    has_originals = all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
+    has_originals = takes_originals and all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
     if has_originals:
         dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])
     return chosen, one_size(dataset, list(chosen)), has_originals

@@ -99,8 +99,7 @@ def frames_for_plan(
     """(the first frames of each clip, whether they have originals, which true boxes replace). InputError for frames
     that are not there.
     """
-    chosen, _, has_originals = frames_to_compare(dataset, split, clips, 1, most, has_truth)
-    has_originals = has_originals and not has_truth
+    chosen, _, has_originals = frames_to_compare(dataset, split, clips, 1, most, has_truth, not has_truth)
     return [
         list(frames_of_dataset(dataset, {clip: some}, has_originals, dataset.mb_size)) for clip, some in chosen.items()
     ], has_originals
