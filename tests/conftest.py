@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from regenhance_data import cli
 from tests.support.files import ROOT, fill_dataset
+from tests.support.forking import Forker
 
 # A command ends its process some seconds after a signal; of those that run in this one, that is the tests' own.
 cli._end_on_signals = lambda program: []
@@ -59,14 +60,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., subprocess.CompletedProcess]:
-    """run("tools/extract.py", "--video", …): the command in a process of its own, from the project's root."""
+def forker(tmp_path_factory):
+    """What a worker's commands run in."""
+    forker = Forker(ROOT, tmp_path_factory.mktemp("printed"))
+    yield forker
+    forker.close()
+
+
+@pytest.fixture(scope="session")
+def run(forker) -> Callable[..., subprocess.CompletedProcess]:
+    """run("tools/extract.py", "--video", …): the command in a process of its own, from the project's root. With
+    options of `subprocess.run`, one that begins from nothing.
+    """
 
     def run_command(*words: object, code: int = 0, **options: object) -> subprocess.CompletedProcess:
-        command = [str(Path(sys.executable).with_name("paddleseg"))] if words[0] == "paddleseg" else [sys.executable]
-        command += [str(word) for word in (words[1:] if words[0] == "paddleseg" else words)]
+        script = Path(sys.executable).with_name("paddleseg") if words[0] == "paddleseg" else words[0]
+        command = [str(word) for word in (script, *words[1:])]
         environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, **options)
+        if options or command[0].startswith("-"):
+            began = [sys.executable, *command]
+            result = subprocess.run(began, cwd=ROOT, capture_output=True, text=True, env=environment, **options)
+        else:
+            result = forker.run(command, environment)
         assert result.returncode == code, f"exit {result.returncode}, expected {code}\n{result.stdout}\n{result.stderr}"
         return result
 

@@ -143,6 +143,18 @@ def test_a_plan_is_held_against_other_frames(planned, data, parts, tmp_path, cap
     assert json.loads((tmp_path / "check.json").read_text())["measured"]["score"] == 1
 
 
+def test_true_boxes_replace_originals_that_are_missing(planned, data, parts, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data/hr_images/gate/000005.png").unlink()
+    words = ["--data", tmp_path / "data", *parts, "--save_dir", tmp_path / "out", "--check", planned / "plan.json"]
+    with pytest.raises(InputError, match=r"000005\.png"):
+        plan.main(plan.make_parser().parse_args([str(word) for word in words]))
+    truth = {"classes": ["red"], "frames": {str(number): [[0, 0, 8, 8, 0]] for number in range(FRAMES)}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    plan.main(plan.make_parser().parse_args([str(word) for word in (*words, "--truth", tmp_path / "truth.json")]))
+    assert json.loads((tmp_path / "out/check.json").read_text())["measured"]["frames"] == FRAMES
+
+
 def test_a_plan_is_held_against_with_its_own_threads_and_cameras(planned, data, parts, tmp_path, monkeypatch):
     content = json.loads((planned / "plan.json").read_text())
     content["machine"]["threads"], content["target"]["cameras"] = 1, 3

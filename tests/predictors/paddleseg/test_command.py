@@ -314,4 +314,4 @@ finally:
 def test_what_needs_no_network_is_refused_without_importing_paddle(words, dataset, refused, tmp_path):
     (tmp_path / "refuse.py").write_text(REFUSE)
     words = [str(dataset.root) if word == "DATA" else word for word in words]
-    assert ": error: " in refused(tmp_path / "refuse.py", *words)
+    assert ": error: " in refused(tmp_path / "refuse.py", *words, timeout=60)  # in a process that has nothing loaded
