@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> None:
 
     path = args.save_dir / f"static_{clip or 'map'}.onnx"
     export_static_map(dataset, clip, path)
-    flags = ["--predictor", path, "--upscaler", "builtin", "--save_dir", "runs/online"]
+    flags = ["--predictor", path, "--upscaler", "general", "--save_dir", "runs/online"]
     cli.suggest(["python", "tools/evaluate_online.py", "--data", args.data, *flags])
 
 
@@ -75,7 +75,7 @@ def write_flat(args: argparse.Namespace) -> None:
     height, width = args.flat
     path = args.save_dir / f"flat_{width}x{height}.onnx"
     export_flat_map((height, width), args.scale or SCALE, path)
-    flags = ["--upscaler", "builtin", "--detector", "onnx:D.onnx", "--save_dir", "runs/cameras"]
+    flags = ["--upscaler", "general", "--detector", "onnx:D.onnx", "--save_dir", "runs/cameras"]
     cli.suggest(["python", "deploy/run_cameras.py", "--video", "V.mp4", "--predictor", path, "--feedback", 1, *flags])
 
 

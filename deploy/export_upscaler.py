@@ -21,7 +21,7 @@ from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import CHANNEL_ORDERS, UpscalerSettings
 
 EXAMPLES = """
-python deploy/export_upscaler.py --model builtin --save_dir runs/upscaler
+python deploy/export_upscaler.py --model general --save_dir runs/upscaler
 python deploy/export_upscaler.py --model edsr:edsr_baseline_x3.pt --save_dir runs/upscaler
 python deploy/export_upscaler.py --model spandrel:4x-span.pth --scale 4 --save_dir runs/upscaler
 """

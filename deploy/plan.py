@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from deploy.online.planning import Target
 
 EXAMPLES = """
-python deploy/plan.py --data my_dataset --predictor P.onnx --upscaler builtin --detector onnx:D.onnx \\
+python deploy/plan.py --data my_dataset --predictor P.onnx --upscaler general --detector onnx:D.onnx \\
     --target_fps 5 --cameras 4 --save_dir runs/plan
 python deploy/plan.py --data D --predictor P.onnx --upscaler onnx:S.onnx --detector builtin --target_f1 95% --save_dir S
-python deploy/plan.py --data D --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
+python deploy/plan.py --data D --predictor P.onnx --upscaler general --detector onnx:D.onnx --save_dir S
 """
 
 

@@ -47,12 +47,12 @@ _LEAST_S = 10.0  # of a run whose speed says something
 FINISH_S = 30.0  # after Ctrl-C, for the annotated videos of many cameras
 
 EXAMPLES = """
-python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler builtin --detector onnx:D.onnx --save_dir S
+python deploy/run_cameras.py --video gate.mp4 --predictor P.onnx --upscaler general --detector onnx:D.onnx --save_dir S
 python deploy/run_cameras.py --video A.mp4 B.mp4 --predictor P.onnx --upscaler onnx:SR.onnx --detector onnx:D.onnx \\
     --budget 0.05 --floor 0.02 --no_video --save_dir S
 python deploy/run_cameras.py --video rtsp://USER:PASSWORD@10.0.0.7/stream1 --seconds 600 --predictor P.onnx \\
-    --upscaler builtin --detector onnx:D.onnx --save_dir S
-python deploy/run_cameras.py --cameras C.yaml --predictor P.onnx --upscaler builtin --detector builtin --save_dir S
+    --upscaler general --detector onnx:D.onnx --save_dir S
+python deploy/run_cameras.py --cameras C.yaml --predictor P.onnx --upscaler general --detector builtin --save_dir S
 """
 
 

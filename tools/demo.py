@@ -2,7 +2,7 @@
 
 Without --video it renders the built-in street, which has its own detector and upscaler. The frames of your own video
 are the HR frames if they are at least 480 pixels high; the LR frames are a third of their size. The frames of a smaller
-video are the LR frames, and the built-in upscaler makes the HR frames.
+video are the LR frames, and the general upscaler makes the HR frames.
 
 Several videos, or a manifest of tools/extract.py, are several cameras: one dataset and one predictor for all of them,
 and an exported model, an evaluation and a report for each camera, in a folder of its own.
@@ -58,7 +58,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
     parser.add_argument(
-        "--upscaler", default="builtin", help="as --model of tools/super_resolve.py, which lists the kinds"
+        "--upscaler",
+        help="as --model of tools/super_resolve.py, which lists the kinds (default: builtin for the street, general "
+        "for your own videos)",
     )
     parser.add_argument("--max_frames", type=int, default=300, help="frames of each camera, evenly over its video")
     parser.add_argument("--iters", type=int, default=200, help="training iterations; general weights need few")
@@ -174,8 +176,8 @@ def extraction(args: argparse.Namespace) -> list[str]:
         large = [clip for clip, (height, _) in zip(videos, found, strict=True) if height >= ORIGINAL_HEIGHT_PX]
         why = f"; so are those of {', '.join(large)}: run them alone to use the originals" if large else ""
         console.warn(
-            f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the built-in upscaler{why}. F1 says how "
-            "many detections it changes, not whether they become right"
+            f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the upscaler {args.upscaler}{why}. F1 "
+            "says how many detections it changes, not whether they become right"
         )
     flags = words("--max_frames", args.max_frames)
     flags += ["--keep_hr", "--jpeg_quality", "75"] if are_originals else []
@@ -297,6 +299,7 @@ def check_inputs(args: argparse.Namespace) -> None:
 @alone("demo")
 def main(args: argparse.Namespace) -> None:
     args.video = given_videos(args.video)
+    args.upscaler = args.upscaler or ("general" if args.video or args.manifest else "builtin")
     check_inputs(args)
     began = time.monotonic()
     earlier_s = run_stages(args, fingerprint(args))

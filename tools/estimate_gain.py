@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--jpeg_quality", type=int, help="compress shrunk originals as JPEG, as a camera would")
     add("--frames", type=int, default=30, help="frames to look at, at least 20 for a verdict")
     add("--save_dir", type=Path, help="for estimate.json, estimate.png and .svg (default: print only)")
-    add_upscaler_flags(parser, required=False, without="for originals none, else builtin")
+    add_upscaler_flags(parser, required=False, without="for originals none, else general")
     add_detector_arguments(parser)
     return parser
 
@@ -95,7 +95,7 @@ def frames_and_upscaler(
     if dataset is None:
         is_lr = is_lr_video(args)
         scale = args.scale or SCALE
-        args.upscaler = args.upscaler or ("builtin" if is_lr else None)
+        args.upscaler = args.upscaler or ("general" if is_lr else None)
         settings = given_upscaler(args, scale) if args.upscaler else None
         if is_lr and args.jpeg_quality is not None:
             raise errors.InputError(
@@ -105,7 +105,7 @@ def frames_and_upscaler(
     if args.scale not in (None, dataset.scale):
         raise errors.InputError(f"--scale {args.scale}: {args.data} has the scale {dataset.scale}; omit the flag")
     folders = [folder for folder in HR_FOLDERS if (dataset.root / folder).is_dir()]
-    args.upscaler = args.upscaler or (None if folders else "builtin")
+    args.upscaler = args.upscaler or (None if folders else "general")
     settings = given_upscaler(args, dataset.scale) if args.upscaler else None
     originals = "hr_images/" if HR_IMAGES in folders else "what the upscaler makes"
     console.tell(f"{args.data}: the reference is the detector's result on {originals}")

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from regenhance_data.detections import Detections
 
 EXAMPLES = """
-python tools/evaluate_online.py --data my_dataset --predictor P.onnx --upscaler builtin --save_dir runs/online
+python tools/evaluate_online.py --data my_dataset --predictor P.onnx --upscaler general --save_dir runs/online
 python tools/evaluate_online.py --data D --predictor P.onnx --upscaler onnx:SR.onnx --budgets 0.05 0.1 0.2 --save_dir S
 python tools/evaluate_online.py --data D --split all --clips gate --upscaler edsr:EDSR.pt --save_dir S
 """

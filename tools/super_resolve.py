@@ -15,7 +15,7 @@ from regenhance_data.stages.super_resolve import super_resolve
 from regenhance_data.upscalers.arguments import add_upscaler_arguments, upscaler_settings_from
 
 EXAMPLES = """
-python tools/super_resolve.py --data my_dataset --model builtin
+python tools/super_resolve.py --data my_dataset --model general
 python tools/super_resolve.py --data my_dataset --model bicubic --scale 4
 python tools/super_resolve.py --data my_dataset --model edsr:edsr_baseline_x3.pt --scale 3
 python tools/super_resolve.py --data my_dataset --model spandrel:4x-realesrgan.pth --scale 4 --tile_size 128

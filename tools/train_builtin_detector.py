@@ -10,7 +10,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from regenhance_data import cli
 from regenhance_data.io.files import alone
 from regenhance_data.learning.settings import refuse_training_flags
-from regenhance_data.street.weights import DETECTOR_WEIGHTS, save_street_weights
+from regenhance_data.street.weights import DETECTOR_WEIGHTS
 
 EXAMPLES = """
 python tools/train_builtin_detector.py --save_dir runs/builtin
@@ -33,10 +33,11 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.street.samples import training_samples  # PyAV
 
     samples = training_samples(args.streets)
+    from regenhance_data.learning.weights import save_weights
     from regenhance_data.street.detector import train_street_detector  # PyTorch
 
     detector = train_street_detector(samples, args.iterations, args.seed)
-    path = save_street_weights(detector, args.save_dir / DETECTOR_WEIGHTS.name)
+    path = save_weights(detector, args.save_dir / DETECTOR_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     cli.suggest(["python", "tools/train_builtin_upscaler.py", "--detector", path, "--save_dir", args.save_dir])
 

@@ -13,7 +13,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from regenhance_data import cli
 from regenhance_data.io.files import alone, refuse_missing
 from regenhance_data.learning.settings import refuse_training_flags
-from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS
 
 EXAMPLES = """
 python tools/train_builtin_upscaler.py --save_dir runs/builtin
@@ -41,6 +41,7 @@ def main(args: argparse.Namespace) -> None:
 
     refuse_street_count(args.streets)
     # these import PyTorch
+    from regenhance_data.learning.weights import save_weights
     from regenhance_data.street.detector import load_street_detector
     from regenhance_data.street.upscaler import train_street_upscaler
 
@@ -48,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
     samples = training_samples(args.streets)
     upscaler = train_street_upscaler(samples, args.iterations, args.seed)
     upscaler = train_street_upscaler(samples, args.detector_iterations, args.seed, start=upscaler, detector=detector)
-    path = save_street_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
+    path = save_weights(upscaler, args.save_dir / UPSCALER_WEIGHTS.name)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     built_in = UPSCALER_WEIGHTS.relative_to(UPSCALER_WEIGHTS.parents[3])
     print(f"next: copy it to {built_in} to make it the built-in upscaler")

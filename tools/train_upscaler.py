@@ -26,8 +26,9 @@ from regenhance_data.evaluation.inputs import load_given_detector, refuse_withou
 from regenhance_data.evaluation.record import METRIC_NAMES, InputSettings
 from regenhance_data.io.files import alone, write_json
 from regenhance_data.kinds import known_specs
+from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs
-from regenhance_data.tuning.settings import CHANNELS, LAYERS, MINUTES, NAME, UpscalerTrainSettings
+from regenhance_data.tuning.settings import MINUTES, NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import UpscalerSettings
 
@@ -60,6 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--channels", type=int, default=CHANNELS, help="of the network's layers")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of 3x3 convolutions before the last one")
+    parser.add_argument("--no_pretrained", action="store_true", help="begin with random weights, not the general ones")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
     parser.add_argument(
         "--compare",
@@ -86,11 +88,12 @@ def training_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detecto
     """Identifies all that the weights depend on."""
     from regenhance_data.detectors.loading import detector_record
     from regenhance_data.evaluation.kept import frame_key, inputs_digest
+    from regenhance_data.upscalers import general
 
     used = {name: frames[name] for name in ("train", "val")}
     record = detector_record(detector.settings)
     inputs = InputSettings(str(dataset.root), "all", 1, HR_IMAGES, dataset.scale, dataset.mb_size, record)
-    more = [{name: list(map(frame_key, some)) for name, some in used.items()}, vars(settings)]
+    more = [{name: list(map(frame_key, some)) for name, some in used.items()}, vars(settings), general.identity("")]
     return inputs_digest(dataset, [*used["train"], *used["val"]], inputs, (), {}, more=more)
 
 
@@ -177,7 +180,9 @@ def loaded_for_comparison(specs: list[str], scale: int) -> dict[str, "Upscale"]:
 @alone("train_upscaler")
 def main(args: argparse.Namespace) -> None:
     iterations = tuple(args.iterations) if args.iterations else None
-    settings = UpscalerTrainSettings(args.minutes, iterations, args.channels, args.layers, args.seed)
+    settings = UpscalerTrainSettings(
+        args.minutes, iterations, args.channels, args.layers, args.seed, not args.no_pretrained
+    )
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
     frames = read_frames(dataset)

@@ -13,8 +13,9 @@ from regenhance_data.defaults import SCALE
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import kind_of
+from regenhance_data.upscalers.general_weights import SCALES
 
-_MOST_HEIGHT_PX = 480  # of LR frames for the built-in upscaler: three times that is more than cameras record
+_MOST_HEIGHT_PX = 480  # of LR frames for the general upscaler: three times that is more than cameras record
 _MOST_TOLD = 10
 
 
@@ -57,8 +58,8 @@ def hr_frames_command(dataset: Dataset) -> list[str]:
     if known:
         return [*command, str(known)]
     height_px = dataset.read(LR_FRAMES, dataset.frames(dataset.clips()[0])[0]).shape[0]
-    if height_px <= _MOST_HEIGHT_PX and dataset.scale == SCALE:
-        return [*command, "builtin"]
+    if height_px <= _MOST_HEIGHT_PX and dataset.scale in SCALES:
+        return [*command, "general", *(() if dataset.scale == SCALE else ("--scale", str(dataset.scale)))]
     return [*command, "onnx:YOUR_UPSCALER.onnx", "--scale", str(dataset.record.recorded_scale or 2)]
 
 

@@ -293,10 +293,7 @@ def _scale(source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path, know
 
 def _heights(source_hw: tuple[int, int], scales: Sequence[int]) -> str:
     """Flags that make LR frames of these scales."""
-    of_builtin = {SCALE: ", that of the builtin upscaler"}
-    return " or ".join(
-        f"--height {source_hw[0] // number} (scale {number}{of_builtin.get(number, '')})" for number in scales
-    )
+    return " or ".join(f"--height {source_hw[0] // number} (scale {number})" for number in scales)
 
 
 def _keeping(source_hw: tuple[int, int], scale: int, is_free: bool) -> str:

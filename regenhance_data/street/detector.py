@@ -17,9 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from regenhance_data.learning.loop import Training
+from regenhance_data.learning.weights import load_weights
 from regenhance_data.street import scene
 from regenhance_data.street.samples import Sample, crop_corner
-from regenhance_data.street.weights import DETECTOR_WEIGHTS, load_street_network
+from regenhance_data.street.weights import DETECTOR_WEIGHTS
 
 CLASS_NAMES = scene.CLASS_NAMES
 
@@ -119,7 +120,7 @@ def _centres(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def load_street_detector(weights: Path = DETECTOR_WEIGHTS) -> StreetDetector:
     """The detector with the weights of this kit (or others of the same network), in eval mode."""
-    return load_street_network(StreetDetector(), weights)
+    return load_weights(StreetDetector(), weights, "tools/train_builtin_detector.py")
 
 
 # --- training ------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ import torch
 from torch.nn import functional
 
 from regenhance_data.learning.upscaler import CROP, SmallUpscaler, crop_pair, pixel_loss, pixels, upscaler_training
+from regenhance_data.learning.weights import load_weights
 from regenhance_data.street.detector import StreetDetector
 from regenhance_data.street.samples import SCALE, Sample, crop_corner
-from regenhance_data.street.weights import UPSCALER_WEIGHTS, load_street_network
+from regenhance_data.street.weights import UPSCALER_WEIGHTS
 
 _CHANNELS, _LAYERS = 28, 6  # 43,000 parameters: below 150 ms for a 320×180 frame on two cores
 _DETECTOR_WEIGHT = 250.0  # both parts of the loss then weigh about the same; with 40 the detector gained half as much
@@ -23,7 +24,7 @@ def new_street_upscaler() -> SmallUpscaler:
 
 def load_street_upscaler(weights: Path = UPSCALER_WEIGHTS) -> SmallUpscaler:
     """The upscaler with the weights of this kit (or others of the same network), in eval mode."""
-    return load_street_network(new_street_upscaler(), weights)
+    return load_weights(new_street_upscaler(), weights, "tools/train_builtin_upscaler.py")
 
 
 def train_street_upscaler(

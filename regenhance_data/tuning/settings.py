@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from regenhance_data.errors import InputError
-from regenhance_data.learning.settings import refuse_training_flags
+from regenhance_data.learning.settings import CHANNELS, LAYERS, refuse_training_flags
 
 NAME = "upscaler"  # of its files
-CHANNELS, LAYERS, MINUTES = 24, 5, 8.0  # 27,000 parameters at ×3
+MINUTES = 8.0
 _MOST_CHANNELS, _MOST_LAYERS = 256, 32
 
 
@@ -15,8 +15,8 @@ class UpscalerTrainSettings:
     """How an upscaler is trained.
 
     minutes: they set how many steps the training takes, measured when it begins. iterations: the steps on pixels, then
-    those with the detector, in place of `minutes`. channels, layers: of the network. InputError, which names the flag,
-    for values out of range.
+    those with the detector, in place of `minutes`. channels, layers: of the network. pretrained: whether it begins with
+    the general weights where there are some of its size. InputError, which names the flag, for values out of range.
     """
 
     minutes: float = MINUTES
@@ -24,6 +24,7 @@ class UpscalerTrainSettings:
     channels: int = CHANNELS
     layers: int = LAYERS
     seed: int = 0
+    pretrained: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 60 * 24 * 7:

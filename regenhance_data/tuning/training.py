@@ -25,6 +25,7 @@ from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.files import atomic_write, write_json
 from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.learning.loop import Training
+from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.learning.upscaler import (
     CROP,
     SmallUpscaler,
@@ -36,6 +37,8 @@ from regenhance_data.learning.upscaler import (
 )
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import NAME, UpscalerTrainSettings
+from regenhance_data.upscalers.general import load_general_upscaler
+from regenhance_data.upscalers.general_weights import SCALES
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # LR frames uint8 [h, w, 3] with originals [h·scale, w·scale, 3]
 Loss = Callable[[int], torch.Tensor]  # of a new batch for a step
@@ -98,8 +101,7 @@ def train_upscaler(
     is not finite.
     """
     scale = training[0][1].shape[0] // training[0][0].shape[0]
-    torch.manual_seed(settings.seed)
-    network = SmallUpscaler(scale, settings.channels, settings.layers).to(default_device())
+    network = _new_network(scale, settings).to(default_device())
     refuse_without_gradient(network, training, detector)
     path = training_state(save_dir)
     state = _kept(path, inputs)
@@ -119,6 +121,18 @@ def train_upscaler(
         raise resumable(f"kept {run.saved} of {first + second} steps") from None
     on_pixels, best = (_loaded(network, state.networks[name]) for name in ("pixels", "best"))
     return TrainedUpscalers(on_pixels, best, state.iterations)
+
+
+def _new_network(scale: int, settings: UpscalerTrainSettings) -> SmallUpscaler:
+    """With the general weights, else with random ones; says which."""
+    size = settings.channels, settings.layers
+    if settings.pretrained and scale in SCALES and size == (CHANNELS, LAYERS):
+        tell(f"begins with the general weights of x{scale}")
+        return load_general_upscaler(scale)
+    if settings.pretrained:
+        tell(f"begins with random weights: there are no general ones of x{scale}, {size[0]} channels, {size[1]} layers")
+    torch.manual_seed(settings.seed)
+    return SmallUpscaler(scale, *size)
 
 
 def training_state(save_dir: Path) -> Path:
@@ -178,15 +192,15 @@ class _Run:
             if state.steps:
                 steps.restore(state.steps)
             elif phase:
-                state.weight = _detector_weight(self._network, self._frames, self._detector)
+                state.weight = detector_weight(self._network, self._frames, self._detector)
             self._finish_phase(phase, steps)
 
     def _finish_phase(self, phase: int, steps: Training) -> None:
         batch_loss = (
-            partial(_loss_on_pixels, self._network, self._frames, self._seed)
+            partial(loss_on_pixels, self._network, self._frames, self._seed)
             if phase == 0
             else partial(
-                _loss_with_detector, self._network, self._frames, self._detector, self._state.weight, self._seed
+                loss_with_detector, self._network, self._frames, self._detector, self._state.weight, self._seed
             )
         )
 
@@ -243,8 +257,8 @@ def _affordable(
     """How many steps of each phase fit the minutes, by the time of some; the network stays as it is."""
     tried = copy.deepcopy(network)
     losses = (
-        partial(_loss_on_pixels, tried, frames, settings.seed),
-        partial(_loss_with_detector, tried, frames, detector, 1.0, settings.seed),
+        partial(loss_on_pixels, tried, frames, settings.seed),
+        partial(loss_with_detector, tried, frames, detector, 1.0, settings.seed),
     )
     times = [_step_s(upscaler_training(tried, _TIMED + 1), loss) for loss in losses]
     began = time.monotonic()
@@ -263,7 +277,7 @@ def _step_s(steps: Training, loss: Loss) -> float:
     return float(np.median(np.diff(ends[1:])))
 
 
-def _loss_on_pixels(network: SmallUpscaler, frames: Pairs, seed: int, step: int) -> torch.Tensor:
+def loss_on_pixels(network: SmallUpscaler, frames: Pairs, seed: int, step: int) -> torch.Tensor:
     """Of random crops."""
     rng = np.random.default_rng([seed, 0, step])
     side = min(CROP, *(min(lr.shape[:2]) for lr, _ in frames))
@@ -276,7 +290,7 @@ def _loss_on_pixels(network: SmallUpscaler, frames: Pairs, seed: int, step: int)
     return _finite(pixel_loss(network(lr), hr), step)
 
 
-def _loss_with_detector(
+def loss_with_detector(
     network: SmallUpscaler, frames: Pairs, detector: Detector, weight: float, seed: int, step: int
 ) -> torch.Tensor:
     """Of a random whole frame: crops have objects cut in two, and detectors that resize frames see them too large."""
@@ -295,7 +309,7 @@ def _both_losses(
 
 
 @torch.no_grad()
-def _detector_weight(network: SmallUpscaler, frames: Pairs, detector: Detector) -> float:
+def detector_weight(network: SmallUpscaler, frames: Pairs, detector: Detector) -> float:
     """The weight with which the detector's part of the loss is _DETECTOR_SHARE of the other when it begins."""
     losses = [_both_losses(network.eval(), pair, detector) for pair in evenly_spread(frames, _WEIGHED)]
     on_pixels, of_detector = (float(sum(map(float, part))) for part in zip(*losses, strict=True))

@@ -52,6 +52,7 @@ KINDS: dict[str, UpscalerKind] = {
     kind.name: kind
     for kind in (
         UpscalerKind("builtin", f"{_ROOM}.builtin", precisions=("fp32",), is_torch=True),
+        UpscalerKind("general", f"{_ROOM}.general", precisions=("fp32",), is_torch=True),
         UpscalerKind("bicubic", f"{_ROOM}.bicubic", precisions=()),
         UpscalerKind("edsr", f"{_ROOM}.edsr", "PATH", is_torch=True, recognises=_is_checkpoint),
         UpscalerKind("spandrel", f"{_ROOM}.spandrel", "PATH", is_torch=True, recognises=_is_checkpoint),

@@ -106,7 +106,7 @@ def test_the_command_prints_what_the_report_warns_of(run, tmp_path):
 
 def test_suggestions_fit_the_frames(tmp_path):
     small = fill_dataset(tmp_path / "small", {"cam": 2}, 360, 64)
-    assert hr_frames_command(small)[-2:] == ["--model", "builtin"]
+    assert hr_frames_command(small)[-2:] == ["--model", "general"]
     large = fill_dataset(tmp_path / "large", {"cam": 2}, 720, 64)
     assert hr_frames_command(large)[-3:] == ["onnx:YOUR_UPSCALER.onnx", "--scale", "2"]
     large.save(upscaler={"spec": "bicubic"})

@@ -105,10 +105,10 @@ def test_originals_that_must_be_scaled_are_told(run, tmp_path):
             540,
             360,
             "has 540 lines, 1.5 times the LR frames' 360; --keep_hr needs a whole multiple, at least 2; give "
-            "--height 180 (scale 3, that of the builtin upscaler) or --height 270 (scale 2) or --height 135 (scale 4)",
+            "--height 180 (scale 3) or --height 270 (scale 2) or --height 135 (scale 4)",
         ),
         (100, 36, "has 100 lines, 2.78 times the LR frames' 36; "),
-        (64, 360, "give --height 21 (scale 3, that of the builtin upscaler) or --height 32 (scale 2) or "),
+        (64, 360, "give --height 21 (scale 3) or --height 32 (scale 2) or "),
     ],
 )
 def test_originals_are_never_enlarged(run, refused, tmp_path, lines, height, heights):

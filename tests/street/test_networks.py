@@ -9,12 +9,13 @@ from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.learning.upscaler import upscale
+from regenhance_data.learning.weights import save_weights
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.street.detector import CLASS_NAMES, load_street_detector, train_street_detector
 from regenhance_data.street.samples import TRAINING_SEEDS, camera_view, training_samples
 from regenhance_data.street.scene import render_scene
 from regenhance_data.street.upscaler import load_street_upscaler, train_street_upscaler
-from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS, save_street_weights
+from regenhance_data.street.weights import DETECTOR_WEIGHTS, UPSCALER_WEIGHTS
 from tests.support.detectors import doubles, slope_and_gradient
 from tools import train_builtin_detector, train_builtin_upscaler
 
@@ -175,8 +176,8 @@ def test_both_networks_can_be_trained_anew_and_saved(tmp_path):
     samples = training_samples(1)
     detector = train_street_detector(samples, iterations=2, batch=2)
     upscaler = train_street_upscaler(samples, iterations=2, batch=2, detector=detector)
-    assert save_street_weights(detector, tmp_path / "detector.pt").stat().st_size < 2e6
-    path = save_street_weights(upscaler, tmp_path / "upscaler.pt")
+    assert save_weights(detector, tmp_path / "detector.pt").stat().st_size < 2e6
+    path = save_weights(upscaler, tmp_path / "upscaler.pt")
     reloaded = load_street_upscaler(path)
     for saved, loaded in zip(upscaler.parameters(), reloaded.parameters(), strict=True):
         torch.testing.assert_close(saved, loaded, rtol=1e-3, atol=1e-3)

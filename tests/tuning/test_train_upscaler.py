@@ -17,6 +17,7 @@ from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import UpscalerTrainSettings
 from regenhance_data.tuning.training import train_upscaler, training_state
 from regenhance_data.upscalers.enhancement import RegionEnhancer
+from regenhance_data.upscalers.general import load_general_upscaler
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.cameras import SCALE, square_frames
@@ -96,6 +97,17 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, 
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
     for one, other in ((whole.best, resumed.best), (whole.on_pixels, resumed.on_pixels)):
         assert all(bool((a == b).all()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("more", "is_near"), [({}, True), ({"pretrained": False}, False), ({"layers": 4}, False)])
+def test_a_training_begins_with_the_general_weights_of_its_size(more, is_near, data, detector, tmp_path):
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    judge = Judge(detector, read_pairs_of(dataset, dataset.split_frames("val"), 1))
+    settings = UpscalerTrainSettings(iterations=(1, 1), **more)
+    trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
+    first, general = (next(some.parameters()) for some in (trained.on_pixels, load_general_upscaler(SCALE)))
+    assert bool((first - general).abs().max() < 0.01) == is_near
 
 
 def without_originals(root):

@@ -1,0 +1,84 @@
+"""Train a general upscaler on a dataset of many cameras (how the kit's own weights were trained: their README.md).
+
+All frames with originals are used, those of all splits; nothing is validated.
+"""
+
+import argparse
+from contextlib import suppress
+from pathlib import Path
+
+with suppress(ImportError):  # a script has it beside itself: it checks the installation
+    import _environment  # noqa: F401
+
+from regenhance_data import cli
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.detectors.arguments import add_detector_arguments
+from regenhance_data.errors import InputError
+from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
+from regenhance_data.io.files import alone, refuse_missing
+from regenhance_data.learning.settings import refuse_training_flags
+from regenhance_data.tuning.frames import read_training_pairs
+from regenhance_data.upscalers.general_weights import SCALES, general_weights
+
+EXAMPLES = """
+python tools/train_general_upscaler.py --data many_cameras --detector onnx:yolox_nano.onnx --save_dir runs/general
+python tools/train_general_upscaler.py --data many_cameras_x2 --detector onnx:yolox_nano.onnx --iterations 400 700 \\
+    --start runs/general/general_x3.pt --save_dir runs/general
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = cli.make_parser(__doc__, EXAMPLES)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder with hr_images")
+    parser.add_argument("--save_dir", type=Path, required=True, help="folder for general_x3.pt, by the dataset's scale")
+    parser.add_argument(
+        "--iterations",
+        nargs=2,
+        type=int,
+        default=(1200, 1400),
+        metavar=("PIXELS", "DETECTOR"),
+        help="steps on pixels, of 8 crops each, and steps with the detector, of a whole frame each",
+    )
+    parser.add_argument("--start", type=Path, help="general weights of another scale, with whose layers it begins")
+    parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
+    add_detector_arguments(parser)
+    return parser
+
+
+@alone("train_general_upscaler")
+def main(args: argparse.Namespace) -> None:
+    refuse_training_flags(args.seed, iterations=min(args.iterations))
+    if args.start:
+        refuse_missing(args.start, "weights; make them with this command")
+    dataset = Dataset.open(args.data)
+    refuse_without_detector(args, dataset.record.detector)
+    if dataset.scale not in SCALES:
+        scales = ", ".join(map(str, SCALES))
+        raise InputError(f"{args.data}: has the scale {dataset.scale}; the general upscalers have {scales}")
+    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    dataset.refuse_missing_originals(frames)
+    pairs = read_training_pairs(dataset, frames)
+    # these import PyTorch
+    from regenhance_data.learning.weights import save_weights
+    from regenhance_data.tuning.general import train_general_upscaler
+    from regenhance_data.upscalers.general import load_general_upscaler
+
+    start = load_general_upscaler(scale_of(args.start), args.start) if args.start else None
+    detector = load_given_detector(args, dataset)
+    trained = train_general_upscaler(pairs, detector, tuple(args.iterations), args.seed, start)
+    path = save_weights(trained, args.save_dir / general_weights(dataset.scale).name)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    own = general_weights(dataset.scale)
+    print(f"next: copy it to {own.relative_to(own.parents[3])} to make it the general upscaler of its scale")
+
+
+def scale_of(path: Path) -> int:
+    """The scale in the name of a file of general weights. InputError for other names."""
+    for scale in SCALES:
+        if path.name == general_weights(scale).name:
+            return scale
+    raise InputError(f"--start {path}: expected one of {', '.join(general_weights(scale).name for scale in SCALES)}")
+
+
+if __name__ == "__main__":
+    cli.run(main, make_parser())
