@@ -46,7 +46,7 @@ demo: $(STAMP)
 		$(if $(DETECTOR),--detector "$(DETECTOR)") $(DEMO_FLAGS)
 
 # A file's tests share what it builds, so one worker runs them; conftest.py puts the longest files first. One worker more
-# than cores, since tests wait for other processes too.
+# than cores, at most four, since tests wait for other processes too.
 WORKERS := $(shell cores=$$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? cores + 1 : 4)))
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 

@@ -48,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--model {settings.spec}: cannot be exported; there are: {known_specs(EXPORTABLE)}")
     from deploy.export.upscaler import export_upscaler
 
-    path = args.save_dir / f"{Path(settings.argument).stem or settings.kind.name}.onnx"
+    name = Path(settings.argument).stem or f"{settings.kind.name}_x{settings.scale}"
+    path = args.save_dir / f"{name}.onnx"
     export_upscaler(settings, path)
     model = ["--model", f"onnx:{path}", "--scale", args.scale]
     cli.suggest(["python", "tools/super_resolve.py", "--data", "DATASET", *model])

@@ -1,6 +1,6 @@
 """Train a general upscaler on a dataset of many cameras (how the kit's own weights were trained: their README.md).
 
-All frames with originals are used, those of all splits; nothing is validated.
+Frames of all splits are used, as many as 1 GB of memory holds; all have originals. Nothing is validated.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
-from regenhance_data.io.files import alone, refuse_missing
+from regenhance_data.io.files import alone, refuse_missing, refuse_overwriting
 from regenhance_data.learning.settings import refuse_training_flags
-from regenhance_data.tuning.frames import read_training_pairs
+from regenhance_data.tuning.frames import read_training_pairs, refuse_blind
 from regenhance_data.upscalers.general_weights import SCALES, general_weights
 
 EXAMPLES = """
@@ -48,8 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
 @alone("train_general_upscaler")
 def main(args: argparse.Namespace) -> None:
     refuse_training_flags(args.seed, iterations=min(args.iterations))
-    if args.start:
-        refuse_missing(args.start, "weights; make them with this command")
+    scale_of_start = scale_of(args.start) if args.start else None
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
     if dataset.scale not in SCALES:
@@ -57,23 +56,28 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"{args.data}: has the scale {dataset.scale}; the general upscalers have {scales}")
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     dataset.refuse_missing_originals(frames)
+    path = args.save_dir / general_weights(dataset.scale).name
+    if args.start:
+        refuse_overwriting([args.start], [path])
     pairs = read_training_pairs(dataset, frames)
     # these import PyTorch
     from regenhance_data.learning.weights import save_weights
     from regenhance_data.tuning.general import train_general_upscaler
     from regenhance_data.upscalers.general import load_general_upscaler
 
-    start = load_general_upscaler(scale_of(args.start), args.start) if args.start else None
+    start = load_general_upscaler(scale_of_start, args.start) if scale_of_start else None
     detector = load_given_detector(args, dataset)
+    refuse_blind(detector, dataset, frames)
     trained = train_general_upscaler(pairs, detector, tuple(args.iterations), args.seed, start)
-    path = save_weights(trained, args.save_dir / general_weights(dataset.scale).name)
+    save_weights(trained, path)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     own = general_weights(dataset.scale)
     print(f"next: copy it to {own.relative_to(own.parents[3])} to make it the general upscaler of its scale")
 
 
 def scale_of(path: Path) -> int:
-    """The scale in the name of a file of general weights. InputError for other names."""
+    """The scale in the name of a file of general weights. InputError for other names, and without a file."""
+    refuse_missing(path, "weights; make them with this command")
     for scale in SCALES:
         if path.name == general_weights(scale).name:
             return scale

@@ -24,11 +24,13 @@ from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
 from regenhance_data.evaluation.record import METRIC_NAMES, InputSettings
-from regenhance_data.io.files import alone, write_json
+from regenhance_data.io.files import alone, sha256, write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.learning.settings import CHANNELS, LAYERS
-from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs
+from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs, refuse_blind
 from regenhance_data.tuning.settings import MINUTES, NAME, UpscalerTrainSettings
+from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
+from regenhance_data.upscalers.general_weights import general_weights
 from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import UpscalerSettings
 
@@ -62,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--channels", type=int, default=CHANNELS, help="of the network's layers")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of 3x3 convolutions before the last one")
     parser.add_argument("--no_pretrained", action="store_true", help="begin with random weights, not the general ones")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the frames, and of random initial weights")
     parser.add_argument(
         "--compare",
         nargs="+",
@@ -88,30 +90,13 @@ def training_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detecto
     """Identifies all that the weights depend on."""
     from regenhance_data.detectors.loading import detector_record
     from regenhance_data.evaluation.kept import frame_key, inputs_digest
-    from regenhance_data.upscalers import general
 
     used = {name: frames[name] for name in ("train", "val")}
     record = detector_record(detector.settings)
     inputs = InputSettings(str(dataset.root), "all", 1, HR_IMAGES, dataset.scale, dataset.mb_size, record)
-    more = [{name: list(map(frame_key, some)) for name, some in used.items()}, vars(settings), general.identity("")]
+    begins = sha256(general_weights(dataset.scale)) if settings.begins_general(dataset.scale) else None
+    more = [{name: list(map(frame_key, some)) for name, some in used.items()}, vars(settings), begins]
     return inputs_digest(dataset, [*used["train"], *used["val"]], inputs, (), {}, more=more)
-
-
-def refuse_blind(detector: "Detector", dataset: Dataset, frames: list[Frame]) -> None:
-    """InputError where the detector finds nothing in originals of the training frames."""
-    from regenhance_data.detectors.diagnosis import why_nothing
-    from regenhance_data.stages.make_importance import sampled_hr_frames
-
-    images = sampled_hr_frames(dataset, HR_IMAGES, frames)
-    found = detector.detect(images)
-    counts = set(detector.counted_classes())
-    if detector.task == "segmentation":
-        is_blind = not any(counts & {*one.ravel().tolist()} for one in found)
-    else:
-        is_blind = not any(len(one.labels) for one in found)
-    if is_blind:
-        why = why_nothing(detector.settings, images)
-        raise InputError(f"{dataset.root / HR_IMAGES}: the detector finds nothing in {len(images)} HR frames: {why}")
 
 
 def export(trained: "TrainedUpscalers", folder: Path) -> UpscalerSettings:
@@ -171,10 +156,8 @@ def loaded_for_comparison(specs: list[str], scale: int) -> dict[str, "Upscale"]:
     """The upscalers of --compare. InputError for one that does not load."""
     from deploy.online.upscalers import load_online_upscaler
 
-    try:
+    with in_words_of_upscaler_flags("--compare"):
         return {spec: load_online_upscaler(UpscalerSettings(spec, scale)) for spec in specs}
-    except InputError as error:
-        raise InputError(str(error).replace("--model", "--compare")) from None
 
 
 @alone("train_upscaler")
@@ -189,7 +172,10 @@ def main(args: argparse.Namespace) -> None:
     training = read_training_pairs(dataset, frames["train"])
     validation = read_pairs_of(dataset, frames["val"], MOST_VALIDATED)
     test = read_pairs_of(dataset, frames["test"], MOST_TESTED)
-    compared = loaded_for_comparison(["bicubic", *args.compare], dataset.scale)
+    begins_general = settings.begins_general(dataset.scale)
+    compared = loaded_for_comparison(
+        list(dict.fromkeys(["bicubic", *(["general"] if begins_general else []), *args.compare])), dataset.scale
+    )
     # these import PyTorch
     from regenhance_data.learning.upscaler import upscale
     from regenhance_data.tuning.judge import Judge
@@ -213,6 +199,7 @@ def main(args: argparse.Namespace) -> None:
     rows = results(upscalers, judges, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])
     metric = judges["val"].metric
     about = {"metric": metric, "iterations": list(trained.iterations), "seed": settings.seed, "scale": dataset.scale}
+    about["begins_with"] = "general weights" if begins_general else "random weights"
     write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows})
     training_state(args.save_dir).unlink(missing_ok=True)
     print(table(rows, METRIC_NAMES[metric]))

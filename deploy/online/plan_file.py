@@ -73,7 +73,7 @@ class Machine:
 
     @classmethod
     def of(cls, environment: Mapping[str, Any]) -> "Machine":
-        """The machine that deploy/benchmarking/report.py describes."""
+        """The machine that deploy/backends/environment.py describes."""
         about = {name: environment[name] for name in ("processor", "cores", "gpu", "packages")}
         return cls(**about, threads=environment["engine_threads"])
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -19,7 +19,7 @@ from deploy.online.plan import Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall
 from deploy.online.planning import NONE, Measured, Scores, Search, Target, choose, pareto, to_measure
 from deploy.online.strategies import KnownFrame
-from deploy.online.timing import measured, spread
+from deploy.online.timing import Timing, measured, spread
 from deploy.online.trials import Engines, Trial, Trials
 from deploy.online.upscalers import load_online_upscaler
 from deploy.online.watch import truth_by, validation_recall
@@ -136,6 +136,7 @@ def make_plan(
     truth_file: Path | None,
 ) -> PlanRecord:
     """Search, measure and choose. threads: None, for as many as are fastest. InputError for frames without objects."""
+    files = material.files  # before the minutes in which one may be replaced
     on = judged(material, engines, detector, target.cameras, truth_file)
     if math.isnan(on.scores.value(on.trials(NONE))):
         raise InputError(
@@ -146,7 +147,8 @@ def make_plan(
     best = max(found, key=on.scores.value)
     engines, speedup, threads = with_best_threads(material, engines, threads, best, target.cameras)
     finalists = to_measure(found, on.scores.value, target, speedup)
-    record = decide(target, finalists, on, engines, material, Machine.of(environment(threads)))
+    timings = measured(engines, [trial.plan for trial in finalists], material.clips, target.cameras)
+    record = decide(target, finalists, on, timings, Machine.of(environment(threads)), files)
     verdict = replace(record.verdict, reason=record.verdict.reason + against_static_map(record, material.dataset, on))
     return replace(record, verdict=verdict, recall=recall_of(material, engines, detector, budgets))
 
@@ -185,10 +187,14 @@ def with_best_threads(
 
 
 def decide(
-    target: Target, finalists: Sequence[Trial], on: Judged, engines: Engines, material: Material, machine: Machine
+    target: Target,
+    finalists: Sequence[Trial],
+    on: Judged,
+    timings: Mapping[Plan, Timing],
+    machine: Machine,
+    files: Files,
 ) -> PlanRecord:
-    """Measure the finalists, and choose."""
-    timings = measured(engines, [trial.plan for trial in finalists], material.clips, target.cameras)
+    """Choose among the finalists, whose speeds were measured."""
     points = [Measured(one, on.scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
     warn_if_busy([point.fps for point in points])
     choice = choose(points, target, on.scores, METRIC_NAMES[on.by[0]])
@@ -210,7 +216,7 @@ def decide(
         chosen=point(choice.point),
         front=tuple(point(one) for one in pareto(points)),
         machine=machine,
-        files=material.files,
+        files=files,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class Search:
         exact_px: int | None,
         finds_boxes: bool,
     ) -> None:
-        self._trial, self._value, self._budgets, self._exact_px = trial, value, sorted(budgets), exact_px
+        self._trial, self._value, self._budgets, self._exact_px = trial, value, sorted(set(budgets)), exact_px
         self._finds_boxes = finds_boxes
 
     def run(self) -> list[Trial]:
@@ -214,7 +215,10 @@ def to_measure(
     else:
         near, slower, without = front[:: -(-len(front) // (_MOST_MEASURED - 4))], [], plain[::-1]
     wanted = [front[-1], front[0], *without[:1], *plain[:1], *slower, *near]
-    return list({trial.plan: trial for trial in wanted}.values())[:_MOST_MEASURED]
+    of_plan = {trial.plan: trial for trial in trials}
+    # what was found last is in no plan whose enhancement and detection overlap: the same without it may be faster
+    pairs = [(trial.plan, replace(trial.plan, feedback=0.0)) for trial in wanted]
+    return [of_plan[plan] for plan in dict.fromkeys(chain(*pairs)) if plan in of_plan][:_MOST_MEASURED]
 
 
 @dataclass(frozen=True)

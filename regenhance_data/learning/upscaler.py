@@ -1,4 +1,4 @@
-"""The small upscaling network, and what it is trained with: the built-in one, and those of tools/train_upscaler.py."""
+"""The small upscaling network, and what it is trained with: the built-in one, the general ones, a camera's own."""
 
 import io
 import warnings

@@ -1,6 +1,7 @@
 """The frames of a split with their originals, which an upscaler is trained on and judged by."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame, evenly_spr
 from regenhance_data.errors import InputError
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.parallel.threads import bounded_map
+
+if TYPE_CHECKING:
+    from regenhance_data.detectors.base import Detector
 
 # of the training frames in memory; of a longer clip, evenly spread ones, whose neighbours are alike
 MOST_BYTES = 1 << 30
@@ -23,12 +27,13 @@ def frames_with_originals(dataset: Dataset, split: str) -> list[Frame]:
 
 def read_training_pairs(dataset: Dataset, frames: Sequence[Frame]) -> list[tuple[np.ndarray, np.ndarray]]:
     """(LR frame uint8 [h, w, 3], original [h·scale, w·scale, 3]) of the training frames, or of as many of them as
-    MOST_BYTES hold. InputError without frames, and for an original of another size.
+    MOST_BYTES hold, at the largest size. InputError without frames, and for an original of another size.
     """
     if not frames:
         raise InputError(f"{dataset.root}/train.txt: lists no frame; make it again with tools/make_seg_dataset.py")
-    first = read_pair(dataset, frames[0], HR_IMAGES)
-    chosen = evenly_spread(frames, max(MOST_BYTES // (first.lr.nbytes + first.hr.nbytes), 1))
+    grids = [dataset.grid(clip) for clip in {frame.clip for frame in frames}]
+    largest = max(3 * (1 + dataset.scale**2) * grid.height * grid.width for grid in grids)
+    chosen = evenly_spread(frames, max(MOST_BYTES // largest, 1))
     if len(chosen) < len(frames):
         tell(f"trains on {len(chosen)} of {len(frames)} frames, evenly spread: {MOST_BYTES >> 30} GB of memory")
     pairs = bounded_map(lambda frame: read_pair(dataset, frame, HR_IMAGES), chosen)
@@ -38,3 +43,20 @@ def read_training_pairs(dataset: Dataset, frames: Sequence[Frame]) -> list[tuple
 def read_pairs_of(dataset: Dataset, frames: Sequence[Frame], most: int) -> list[FramePair]:
     """At most `most` of the frames, evenly spread, with their originals."""
     return list(bounded_map(lambda frame: read_pair(dataset, frame, HR_IMAGES), evenly_spread(frames, most)))
+
+
+def refuse_blind(detector: "Detector", dataset: Dataset, frames: Sequence[Frame]) -> None:
+    """InputError where the detector finds nothing in originals of the training frames."""
+    from regenhance_data.detectors.diagnosis import why_nothing
+    from regenhance_data.stages.make_importance import sampled_hr_frames
+
+    images = sampled_hr_frames(dataset, HR_IMAGES, frames)
+    found = detector.detect(images)
+    counts = set(detector.counted_classes())
+    if detector.task == "segmentation":
+        is_blind = not any(counts & {*one.ravel().tolist()} for one in found)
+    else:
+        is_blind = not any(len(one.labels) for one in found)
+    if is_blind:
+        why = why_nothing(detector.settings, images)
+        raise InputError(f"{dataset.root / HR_IMAGES}: the detector finds nothing in {len(images)} HR frames: {why}")

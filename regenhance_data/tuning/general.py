@@ -8,14 +8,21 @@ from regenhance_data.detectors.base import Detector
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.learning.upscaler import SmallUpscaler, upscaler_training
-from regenhance_data.tuning.training import Pairs, detector_weight, loss_on_pixels, loss_with_detector
+from regenhance_data.tuning.training import (
+    Pairs,
+    detector_weight,
+    loss_on_pixels,
+    loss_with_detector,
+    refuse_without_gradient,
+)
 
 
 def train_general_upscaler(
     pairs: Pairs, detector: Detector, iterations: tuple[int, int], seed: int, start: SmallUpscaler | None = None
 ) -> SmallUpscaler:
     """An upscaler in eval mode. iterations: steps on pixels, then with the detector. start: a trained upscaler, of any
-    scale, with whose layers it begins, but for a last one of another size.
+    scale, with whose layers it begins, but for a last one of another size. InputError for a detector
+    without a gradient.
     """
     torch.manual_seed(seed)
     upscaler = SmallUpscaler(pairs[0][1].shape[0] // pairs[0][0].shape[0], CHANNELS, LAYERS)
@@ -24,6 +31,7 @@ def train_general_upscaler(
         known = {name: value for name, value in start.state_dict().items() if value.shape == own[name].shape}
         upscaler.load_state_dict(own | known)
     upscaler.to(default_device())
+    refuse_without_gradient(upscaler, pairs, detector)
     on_pixels, with_detector = iterations
     upscaler_training(upscaler, on_pixels).run(partial(loss_on_pixels, upscaler, pairs, seed))
     weight = detector_weight(upscaler, pairs, detector)

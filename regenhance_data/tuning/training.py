@@ -25,7 +25,6 @@ from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.files import atomic_write, write_json
 from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.learning.loop import Training
-from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.learning.upscaler import (
     CROP,
     SmallUpscaler,
@@ -38,7 +37,6 @@ from regenhance_data.learning.upscaler import (
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.general import load_general_upscaler
-from regenhance_data.upscalers.general_weights import SCALES
 
 Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # LR frames uint8 [h, w, 3] with originals [h·scale, w·scale, 3]
 Loss = Callable[[int], torch.Tensor]  # of a new batch for a step
@@ -109,9 +107,7 @@ def train_upscaler(
         state = _State(inputs, settings.iterations or _affordable(network, training, judge, detector, settings))
         path.unlink(missing_ok=True)
     first, second = state.iterations
-    tell(
-        f"{first} steps on pixels, then {second} with the detector; --iterations {first} {second} repeats this training"
-    )
+    tell(f"{first} steps on pixels, then {second} with the detector; --iterations {first} {second} repeats them")
     if state.done:
         tell(f"kept {state.done} of {first + second} steps of an interrupted run")
     run = _Run(network, training, judge, detector, settings.seed, state, path)
@@ -125,10 +121,10 @@ def train_upscaler(
 
 def _new_network(scale: int, settings: UpscalerTrainSettings) -> SmallUpscaler:
     """With the general weights, else with random ones; says which."""
-    size = settings.channels, settings.layers
-    if settings.pretrained and scale in SCALES and size == (CHANNELS, LAYERS):
+    if settings.begins_general(scale):
         tell(f"begins with the general weights of x{scale}")
         return load_general_upscaler(scale)
+    size = settings.channels, settings.layers
     if settings.pretrained:
         tell(f"begins with random weights: there are no general ones of x{scale}, {size[0]} channels, {size[1]} layers")
     torch.manual_seed(settings.seed)

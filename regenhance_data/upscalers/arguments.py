@@ -49,12 +49,12 @@ def given_upscaler(args: argparse.Namespace, scale: int) -> UpscalerSettings:
 
 
 @contextmanager
-def in_words_of_upscaler_flags() -> Iterator[None]:
+def in_words_of_upscaler_flags(name: str = "--upscaler") -> Iterator[None]:
     """An InputError about an upscaler, which other commands take as --model, names the flags that are meant here."""
     try:
         yield
     except InputError as error:
-        renamed = str(error).replace("--model", "--upscaler")
+        renamed = str(error).replace("--model", name)
         for flag in ("pixel_range", "channel_order"):
             renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
-        raise InputError(re.sub(r"^--scale (\d+):", r"--upscaler: scale \1 is needed,", renamed)) from None
+        raise InputError(re.sub(r"^--scale (\d+):", rf"{name}: scale \1 is needed,", renamed)) from None

@@ -1,4 +1,4 @@
-"""Upscalers that PyTorch runs: builtin, weights of EDSR and of spandrel's architectures, TorchScript files."""
+"""Upscalers that PyTorch runs: the kit's own, weights of EDSR and of spandrel's architectures, TorchScript files."""
 
 from collections.abc import Callable
 from typing import Any

@@ -29,7 +29,7 @@ HALOS = (1,)  # and the exact one
 
 
 def grid(exact_px: int) -> list[Plan]:
-    """All combinations of the settings that the planner chooses from, without rarer prediction."""
+    """All combinations of the settings that the planner chooses from, without rarer prediction and feedback."""
     caches = [NO_CACHE, *map(CachePolicy, THRESHOLDS)]
     halos = [*(px for px in HALOS if px < exact_px), exact_px]
     found = [NONE, WHOLE, *(Plan(b, halo_px=px, cache=one) for b, px, one in product(BUDGETS, halos, caches))]

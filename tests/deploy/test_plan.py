@@ -362,6 +362,21 @@ def test_the_weight_of_feedback_is_the_best_one_for_all_budgets():
         assert {one.feedback for one in found if one.cache.threshold and one.detect_every == 1} == {best}
 
 
+def test_a_budget_that_is_given_twice_is_tried_once():
+    assert len(searched(lambda plan: plan.budget, budgets=(0.1, 0.1))) == len(
+        searched(lambda p: p.budget, budgets=(0.1,))
+    )
+
+
+def test_the_speed_without_feedback_is_measured_too():
+    """Enhancement and detection overlap without it, which a trial, one stage after the other, does not show."""
+    values = {NONE: 0.5, regions(): 0.6, regions(feedback=0.3): 0.7}
+    trials = [Trial(one, (), {"detect": 30 if one.selects else 20}, 0) for one in values]
+    for target in (Target(), Target(fps=20), Target(f1=0.6)):
+        some = to_measure(trials, lambda trial: values[trial.plan], target)
+        assert {trial.plan for trial in some} == {*values}
+
+
 @pytest.mark.parametrize(("brings", "finds_boxes"), [(0.004, True), (-0.1, True), (0.1, False)])
 def test_feedback_is_planned_only_where_it_brings_more_and_boxes_are_found(brings, finds_boxes):
     def value(one):

@@ -57,6 +57,7 @@ def write_bessel(path):
 # what makes the spec and the flags, and what the file is read as
 SPECS = {
     "builtin": (lambda _: ("builtin", 3, {}), "RGB 0..255"),
+    "general": (lambda _: ("general", 4, {}), "RGB 0..255"),
     "edsr": (lambda folder: (f"edsr:{write_edsr(folder / 'up.pt')}", 2, {}), "RGB 0..255"),
     "spandrel": (lambda folder: (f"spandrel:{write_compact(folder / 'up.pth', 3)}", 2, {}), "RGB 0..255"),
     "spandrel of luma": (lambda folder: (f"spandrel:{write_compact(folder / 'up.pth', 1)}", 2, {}), "luma 0..1"),
@@ -152,7 +153,7 @@ def test_the_file_has_the_form_that_is_promised(builtin):
     [
         (
             lambda folder: "bicubic",
-            "--model bicubic: cannot be exported; there are: builtin, edsr:PATH, spandrel:PATH, ",
+            "--model bicubic: cannot be exported; there are: builtin, general, edsr:PATH, spandrel:PATH, ",
         ),
         (lambda folder: f"torchscript:{write_bessel(folder / 'up.ts')}", "up.ts: PyTorch cannot export it to ONNX"),
     ],

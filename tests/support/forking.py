@@ -5,13 +5,17 @@ import gc
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
+
+import numpy as np
 
 PRELOADED = ("numpy", "cv2", "av", "torch", "paddle")  # no module of the kit: a command imports its own
 
@@ -21,30 +25,42 @@ class Forker:
 
     def __init__(self, root: Path, folder: Path) -> None:
         """root: where commands run. folder: for what they print."""
-        words = [sys.executable, "-m", "tests.support.forking"]
-        self._printed = [folder / "stdout", folder / "stderr"]
-        self._process = subprocess.Popen(words, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._root, self._printed = root, [folder / "stdout", folder / "stderr"]
+        self._begin()
 
     def run(self, words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess:
         """What `subprocess.run` gives for [sys.executable, *words]."""
-        print(json.dumps([words, environment, list(map(str, self._printed))]), file=self._process.stdin, flush=True)
-        code = int(self._process.stdout.readline())
+        try:
+            print(json.dumps([words, environment, list(map(str, self._printed))]), file=self._process.stdin, flush=True)
+            code = int(self._process.stdout.readline())
+        except BaseException:  # as where the time of a test is over: the answer would be taken for that of the next one
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._begin()
+            raise
         return subprocess.CompletedProcess(words, code, *(path.read_text() for path in self._printed))
 
     def close(self) -> None:
         self._process.stdin.close()
         self._process.wait()
 
+    def _begin(self) -> None:
+        words = [sys.executable, "-m", "tests.support.forking"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(words, cwd=self._root, text=True, start_new_session=True, **pipes)
+
 
 def _serve() -> Sequence[str]:
     """Fork for every line of stdin; returns, in a fork, the words of its command."""
     for name in PRELOADED:
-        import_module(name)
+        with suppress(ModuleNotFoundError):  # as where one runs the tests that need no such framework
+            import_module(name)
     gc.freeze()  # a collection in a fork would copy the memory of all that is loaded
     for line in sys.stdin:
         words, environment, printed = json.loads(line)
         child = os.fork()
         if not child:
+            np.random.seed()  # not the same numbers in each
             os.environ.clear()
             os.environ.update(environment)
             for descriptor, path in enumerate(printed, 1):
@@ -67,6 +83,8 @@ def _run(words: Sequence[str]) -> NoReturn:
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
     threading._shutdown()
     atexit._run_exitfuncs()
     sys.stdout.flush()

@@ -65,6 +65,7 @@ def luma():
 
 NETWORKS = {
     "builtin": lambda: load_upscaler(UpscalerSettings("builtin")).network,
+    "general x2": lambda: load_upscaler(UpscalerSettings("general", 2)).network,
     "bicubic": lambda: load_upscaler(UpscalerSettings("bicubic")).network,
     "edsr x2": lambda: edsr(8, 2, 2),
     "edsr x3": lambda: edsr(4, 1, 3),
@@ -147,7 +148,7 @@ def test_regions_as_large_as_the_frame_are_cut_from_it():
     assert Counted.calls == 1
 
 
-@pytest.mark.parametrize("name", ["builtin", "edsr x2", "edsr x3", "edsr x4"])
+@pytest.mark.parametrize("name", ["builtin", "general x2", "edsr x2", "edsr x3", "edsr x4"])
 def test_the_measured_halo_is_the_known_one(name):
     network = network_of(name)
     known = exact_halo(network)
