@@ -166,7 +166,7 @@ def main(args: argparse.Namespace) -> None:
         )
     if args.video and estimate.frames_with_objects and estimate.verdict.answer != NOT_WORTH_IT:
         flags = ["--height", estimate.lr_height]
-        flags += ["--keep_hr"] if estimate.reference == "originals" and not estimate.is_upscaled else []
+        flags += ["--keep_hr"] if estimate.reference == "originals" else []
         flags += ["--jpeg_quality", args.jpeg_quality] if args.jpeg_quality is not None else []
         cli.suggest(["python", "tools/extract.py", "--video", args.video, "--data", "my_dataset", *flags])
 

@@ -117,14 +117,16 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     cameras = cameras_of_videos([str(video) for video in args.video])
     sizes = [frame_size(video) for video in args.video]
     are_originals = min(height for height, _ in sizes) >= ORIGINAL_HEIGHT_PX
-    what = "originals; LR frames are made of them" if are_originals else "LR frames"
-    console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")
     scale = int(predictor.metadata["scale"]) if predictor else SCALE
     height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
     lr_hw = predictor.input_hw if predictor else (height, width)
+    made = f"originals; LR frames of {lr_hw[1]}x{lr_hw[0]}, not compressed, are made of them"
+    what = made if are_originals else "LR frames"
+    console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")
+    total = len(cameras) * args.max_frames if args.max_frames else None
     frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.every, args.max_frames)
     mb_size = predictor.grid.mb_size if predictor else MB_SIZE
-    return Material(frames, None, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
+    return Material(frames, total, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
 
 
 @alone("evaluate_online")

@@ -1,6 +1,7 @@
 """Train a general upscaler on a dataset of many cameras (how the kit's own weights were trained: their README.md).
 
-Frames of all splits are used, as many as 1 GB of memory holds; all have originals. Nothing is validated.
+Frames of all splits are used, as many as 1 GB of memory holds; all have originals. They are used as they are, and
+compressed; extract them without --jpeg_quality. Nothing is validated.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from regenhance_data.upscalers.general_weights import SCALES, general_weights
 
 EXAMPLES = """
 python tools/train_general_upscaler.py --data many_cameras --detector onnx:yolox_nano.onnx --save_dir runs/general
-python tools/train_general_upscaler.py --data many_cameras_x2 --detector onnx:yolox_nano.onnx --iterations 400 700 \\
+python tools/train_general_upscaler.py --data many_cameras_x2 --detector onnx:yolox_nano.onnx --iterations 200 400 \\
     --start runs/general/general_x3.pt --save_dir runs/general
 """
 
@@ -35,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--iterations",
         nargs=2,
         type=int,
-        default=(1200, 1400),
+        default=(1000, 900),
         metavar=("PIXELS", "DETECTOR"),
         help="steps on pixels, of 8 crops each, and steps with the detector, of a whole frame each",
     )
@@ -62,12 +63,13 @@ def main(args: argparse.Namespace) -> None:
     pairs = read_training_pairs(dataset, frames)
     # these import PyTorch
     from regenhance_data.learning.weights import save_weights
-    from regenhance_data.tuning.general import train_general_upscaler
+    from regenhance_data.tuning.general import as_from_cameras, train_general_upscaler
     from regenhance_data.upscalers.general import load_general_upscaler
 
     start = load_general_upscaler(scale_of_start, args.start) if scale_of_start else None
     detector = load_given_detector(args, dataset)
     refuse_blind(detector, dataset, frames)
+    pairs = as_from_cameras(pairs, args.seed)
     trained = train_general_upscaler(pairs, detector, tuple(args.iterations), args.seed, start)
     save_weights(trained, path)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

@@ -272,5 +272,6 @@ def gain_figure(estimate: GainEstimate, title: str) -> Figure:
         low, high = score.interval_95
         axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE, plots.BLACK)[place])
         axes.plot([place, place], [low, high], color=plots.BLACK, linewidth=1.4)
-    axes.set_xticks(range(len(estimate.rows)), list(estimate.rows))
+    names = [name.replace(" (", "\n(").replace(" where", "\nwhere") for name in estimate.rows]
+    axes.set_xticks(range(len(names)), names)
     return figure

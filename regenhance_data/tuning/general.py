@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import cv2
+import numpy as np
 import torch
 
 from regenhance_data.detectors.base import Detector
@@ -15,6 +17,21 @@ from regenhance_data.tuning.training import (
     loss_with_detector,
     refuse_without_gradient,
 )
+
+_QUALITY = 50, 95  # of JPEG
+
+
+def as_from_cameras(pairs: Pairs, seed: int) -> Pairs:
+    """The pairs, and each again with its LR frame compressed as JPEG: cameras compress little or much, and an upscaler
+    that has seen only the one makes the other worse.
+    """
+    rng = np.random.default_rng(seed)
+    return [*pairs, *((_compressed(lr, int(rng.integers(*_QUALITY, endpoint=True))), hr) for lr, hr in pairs)]
+
+
+def _compressed(frame: np.ndarray, quality: int) -> np.ndarray:
+    _, code = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
 
 
 def train_general_upscaler(
