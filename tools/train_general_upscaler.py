@@ -69,8 +69,8 @@ def main(args: argparse.Namespace) -> None:
     start = load_general_upscaler(scale_of_start, args.start) if scale_of_start else None
     detector = load_given_detector(args, dataset)
     refuse_blind(detector, dataset, frames)
-    pairs = as_from_cameras(pairs, args.seed)
-    trained = train_general_upscaler(pairs, detector, tuple(args.iterations), args.seed, start)
+    seen = as_from_cameras(pairs, args.seed)
+    trained = train_general_upscaler(seen, detector, tuple(args.iterations), args.seed, start)
     save_weights(trained, path)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     own = general_weights(dataset.scale)
