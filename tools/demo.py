@@ -68,6 +68,11 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def upscaler_of(args: argparse.Namespace) -> str:
+    """The one that is given, else the one for these videos."""
+    return args.upscaler or ("general" if args.video or args.manifest else "builtin")
+
+
 def check_detector(args: argparse.Namespace) -> None:
     """Refuse an unknown detector or class now, not after the frames are made."""
     given = {"spec": args.detector, **({"classes": args.classes} if args.classes else {})}
@@ -83,7 +88,7 @@ def stages(args: argparse.Namespace) -> Iterator[list[str]]:
     dataset = Dataset.open(data)
     has_originals = all(record.keep_hr for record in dataset.record.clips.values())
     if not has_originals:
-        yield words("tools/super_resolve.py", "--data", data, "--model", args.upscaler)
+        yield words("tools/super_resolve.py", "--data", data, "--model", upscaler_of(args))
     hr_folder = "hr_images" if has_originals else "sr_images"
     yield words("tools/make_importance.py", "--data", data, "--clear", hr_folder, *detector_flags(args))
     yield words("tools/make_seg_dataset.py", "--data", data)
@@ -110,7 +115,7 @@ def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iter
     yield words("deploy/benchmark.py", "--models", onnx, "--data", data, *evaluation)
     shown = ["--save_dir", out, "--max_frames", args.max_frames, "--video", video]
     yield words("deploy/trt_infer.py", "--model", onnx, *shown)
-    loop = ["--predictor", onnx, "--upscaler", args.upscaler, "--save_dir", out / "loop", "--max_frames"]
+    loop = ["--predictor", onnx, "--upscaler", upscaler_of(args), "--save_dir", out / "loop", "--max_frames"]
     compared = ["--data", data, "--clips", clip, *loop, COMPARED_FRAMES, "--budgets", BUDGET, *truth]
     yield words("tools/evaluate_online.py", *compared)
     yield words("deploy/run_cameras.py", "--video", video, *loop, SHOWN_FRAMES, "--compare", *detector_flags(args))
@@ -176,8 +181,8 @@ def extraction(args: argparse.Namespace) -> list[str]:
         large = [clip for clip, (height, _) in zip(videos, found, strict=True) if height >= ORIGINAL_HEIGHT_PX]
         why = f"; so are those of {', '.join(large)}: run them alone to use the originals" if large else ""
         console.warn(
-            f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the upscaler {args.upscaler}{why}. F1 "
-            "says how many detections it changes, not whether they become right"
+            f"HR frames of videos below {ORIGINAL_HEIGHT_PX} lines are made by the upscaler {upscaler_of(args)}{why}. "
+            "F1 says how many detections it changes, not whether they become right"
         )
     flags = words("--max_frames", args.max_frames)
     flags += ["--keep_hr", "--jpeg_quality", "75"] if are_originals else []
@@ -219,7 +224,7 @@ def fingerprint(args: argparse.Namespace) -> str:
     files = [path for folder in KIT_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.is_file()]
     files = [path for path in files if path.suffix in (".py", ".yml", ".pt", ".pdparams")]
     own = videos_of(args).values() if args.video or args.manifest else []
-    networks = [Path(spec.partition(":")[2]) for spec in (args.detector, args.upscaler)]
+    networks = [Path(spec.partition(":")[2]) for spec in (args.detector, upscaler_of(args))]
     files += [path for path in (*own, args.manifest, *networks) if path and path.is_file()]
     return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
 
@@ -299,7 +304,6 @@ def check_inputs(args: argparse.Namespace) -> None:
 @alone("demo")
 def main(args: argparse.Namespace) -> None:
     args.video = given_videos(args.video)
-    args.upscaler = args.upscaler or ("general" if args.video or args.manifest else "builtin")
     check_inputs(args)
     began = time.monotonic()
     earlier_s = run_stages(args, fingerprint(args))
