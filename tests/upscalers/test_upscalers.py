@@ -202,7 +202,7 @@ def test_what_cannot_be_asked_for_is_refused(refused, dataset, tmp_path, monkeyp
     torch.save({"fc.weight": torch.zeros(2, 2)}, tmp_path / "fc.pth")
     (tmp_path / "empty.pt").touch()
     for spec, more, message in (
-        ("nothing", {}, "--model nothing: no such upscaler; there are: builtin, bicubic, edsr:PATH"),
+        ("nothing", {}, "--model nothing: no such upscaler; there are: builtin, general, bicubic, edsr:PATH"),
         ("onnx", {}, "no such upscaler"),
         (f"{graph}", {}, f"did you mean onnx:{graph}?"),
         (f"{weights}", {}, f"did you mean edsr:{weights}?"),
