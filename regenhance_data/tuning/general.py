@@ -2,11 +2,11 @@
 
 from functools import partial
 
-import cv2
 import numpy as np
 import torch
 
 from regenhance_data.detectors.base import Detector
+from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.torch_weights import default_device
 from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.learning.upscaler import SmallUpscaler, upscaler_training
@@ -26,20 +26,15 @@ def as_from_cameras(pairs: Pairs, seed: int) -> Pairs:
     that has seen only the one makes the other worse.
     """
     rng = np.random.default_rng(seed)
-    return [*pairs, *((_compressed(lr, int(rng.integers(*_QUALITY, endpoint=True))), hr) for lr, hr in pairs)]
-
-
-def _compressed(frame: np.ndarray, quality: int) -> np.ndarray:
-    _, code = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+    return [*pairs, *((jpeg_compressed(lr, int(rng.integers(*_QUALITY, endpoint=True))), hr) for lr, hr in pairs)]
 
 
 def train_general_upscaler(
     pairs: Pairs, detector: Detector, iterations: tuple[int, int], seed: int, start: SmallUpscaler | None = None
 ) -> SmallUpscaler:
     """An upscaler in eval mode. iterations: steps on pixels, then with the detector. start: a trained upscaler, of any
-    scale, with whose layers it begins, but for a last one of another size. InputError for a detector
-    without a gradient.
+    scale, with whose layers it begins, but for a last one of another size. InputError for a detector without a
+    gradient.
     """
     torch.manual_seed(seed)
     upscaler = SmallUpscaler(pairs[0][1].shape[0] // pairs[0][0].shape[0], CHANNELS, LAYERS)
