@@ -36,15 +36,18 @@ if TYPE_CHECKING:
     import numpy as np
 
     from deploy.backends.base import Predictor
-    from deploy.online.comparison import Comparison
+    from deploy.online.comparison import Comparison, MeasuredFrame
     from deploy.online.detectors import OnlineDetector
     from deploy.online.strategies import KnownFrame, Parts
     from regenhance_data.detections import Detections
 
+WRITING_S = 20.0  # after Ctrl-C, for the plot of what is done
 EXAMPLES = """
 python tools/evaluate_online.py --data my_dataset --predictor P.onnx --upscaler general --save_dir runs/online
 python tools/evaluate_online.py --data D --predictor P.onnx --upscaler onnx:SR.onnx --budgets 0.05 0.1 0.2 --save_dir S
 python tools/evaluate_online.py --data D --split all --clips gate --upscaler edsr:EDSR.pt --save_dir S
+python tools/evaluate_online.py --video original_540p.mp4 --jpeg_quality 75 --every 5 --max_frames 40 \\
+    --upscaler general --detector onnx:yolox_nano.onnx --save_dir S
 """
 
 
@@ -63,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--clips", nargs="+", metavar="CLIP", help="only these clips of --data (default: all)")
     add("--every", type=int, default=1, help="take only every n-th of them")
     add("--max_frames", type=int, help="the first frames of each clip (default: all)")
+    add("--jpeg_quality", type=int, help="compress LR frames that are made of --video as JPEG, as a camera would")
     add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")
     add("--threads", type=int, help="threads of each engine (default: its own choice)")
     add_region_arguments(parser, ("regions", "atlas"))
@@ -120,11 +124,14 @@ def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") 
     scale = int(predictor.metadata["scale"]) if predictor else SCALE
     height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
     lr_hw = predictor.input_hw if predictor else (height, width)
-    made = f"originals; LR frames of {lr_hw[1]}x{lr_hw[0]}, not compressed, are made of them"
+    compressed = "not compressed" if args.jpeg_quality is None else f"JPEG {args.jpeg_quality}"
+    made = f"originals; LR frames of {lr_hw[1]}x{lr_hw[0]}, {compressed}, are made of them"
     what = made if are_originals else "LR frames"
+    if args.jpeg_quality is not None and not are_originals:
+        raise InputError("--jpeg_quality: --video has LR frames, which are compressed already; omit it")
     console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")
     total = len(cameras) * args.max_frames if args.max_frames else None
-    frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.every, args.max_frames)
+    frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.every, args.max_frames, args.jpeg_quality)
     mb_size = predictor.grid.mb_size if predictor else MB_SIZE
     return Material(frames, total, lr_hw, scale, mb_size, [DIFFERENCE] * are_originals)
 
@@ -141,27 +148,49 @@ def main(args: argparse.Namespace) -> None:
         refuse_unless_fitting(args.predictor, predictor, material.lr_hw, material.scale, material.mb_size)
     from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure, reference_by
     from deploy.online.strategies import DIFFERENCE, strategies
+    from regenhance_data.evaluation.verdict import FEWEST_FRAMES
 
     parts, detector, about = make_parts(args, material, predictor)
     truth = read_truth_of(args, material, detector)
     has_originals = DIFFERENCE in material.knows
     metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
     is_boxes = detector.task == "detection"
-    frames = console.progress(material.frames, "evaluate", material.total)
-    measured = measure(
-        frames,
+    reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
+    if material.total and material.total < FEWEST_FRAMES:
+        console.warn(f"a verdict needs {FEWEST_FRAMES} frames, and there are {material.total} at most")
+    in_turn = measure(
+        console.progress(material.frames, "evaluate", material.total),
         lambda: strategies(parts, args.budgets, material.knows, is_boxes),
         partial(reference_by(truth), by=detector),
         count,
     )
-    reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
+    measured, is_interrupted = taken_from(in_turn)
+    about = {"interrupted": is_interrupted, "settings": about}
     write_results(args.save_dir, compare(measured, metric, score, reference), about)
+    if is_interrupted:
+        raise KeyboardInterrupt(f"kept the results of {len(measured)} frames, in {args.save_dir}")
+
+
+def taken_from(in_turn: "Iterable[MeasuredFrame]") -> "tuple[list[MeasuredFrame], bool]":
+    """(the frames, whether an interrupt ended them); the interrupt itself before the first one."""
+    taken: list[MeasuredFrame] = []
+    try:
+        for frame in in_turn:
+            taken.append(frame)
+    except KeyboardInterrupt:
+        if not taken:
+            raise
+        cli.lengthen_grace(WRITING_S)
+        return taken, True
+    return taken, False
 
 
 def check(args: argparse.Namespace) -> None:
     """InputError now for flags out of range and files that are missing."""
     refuse_unless_shares(args.budgets)
     refuse_below_one(max_frames=args.max_frames, threads=args.threads, every=args.every)
+    if args.jpeg_quality is not None and not (args.video and 1 <= args.jpeg_quality <= 100):
+        raise InputError(f"--jpeg_quality {args.jpeg_quality}: expected 1 to 100, with --video")
     if args.feedback and not args.predictor:
         raise InputError(
             "--feedback: goes with --predictor (deploy/export_static_map.py --flat makes one without a training); the "
@@ -221,11 +250,11 @@ def make_parts(
 
 
 def write_results(folder: Path, result: "Comparison", about: dict[str, Any]) -> None:
-    """Write evaluate_online.json and the plot; print the table and the verdict."""
+    """Write evaluate_online.json, which ends with what `about` says, and the plot; print the table and the verdict."""
     from deploy.online.comparison import comparison_figure, comparison_table
     from regenhance_data.plots import save_figure
 
-    write_json(folder / "evaluate_online.json", {**result.to_dict(), "settings": about})
+    write_json(folder / "evaluate_online.json", {**result.to_dict(), **about})
     save_figure(comparison_figure(result), folder / "evaluate_online")
     print(comparison_table(result))
     of_clips = f" of {', '.join(result.clips)}" if any(result.clips) else ""

@@ -18,8 +18,6 @@ from regenhance_data.io.images import jpeg_compressed
 from regenhance_data.io.video import read_timed
 from regenhance_data.regions.reuse import shots_of
 
-JPEG_QUALITY = 75  # of LR frames that are made of originals, as the demo compresses them
-
 
 def frames_of_dataset(
     dataset: Dataset, frames: Mapping[str, Sequence[Frame]], has_originals: bool, mb_size: int, every: int = 1
@@ -43,11 +41,17 @@ def frames_of_dataset(
 
 
 def frames_of_videos(
-    cameras: Sequence[Camera], lr_hw: tuple[int, int], scale: int, are_originals: bool, every: int, most: int | None
+    cameras: Sequence[Camera],
+    lr_hw: tuple[int, int],
+    scale: int,
+    are_originals: bool,
+    every: int,
+    most: int | None,
+    jpeg_quality: int | None = None,
 ) -> Iterator[KnownFrame]:
     """Every `every`-th frame of videos, at most `most` of each: as LR frames, or as originals, from which LR frames are
-    made by shrinking and JPEG compression. InputError for another aspect ratio than that of the LR frames, and for
-    originals that would have to be enlarged.
+    made by shrinking and, at a `jpeg_quality`, compression. InputError for another aspect ratio than that of the LR
+    frames, and for originals that would have to be enlarged.
     """
     hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
     for camera in cameras:
@@ -59,14 +63,17 @@ def frames_of_videos(
                 )
             lr = fit_frame(rgb, lr_hw, camera.source)  # refuses another shape, in the model's size
             original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
-            lr = lr if original is None else shrunk(original, scale)
+            lr = lr if original is None else shrunk(original, scale, jpeg_quality)
             yield KnownFrame(camera.id, number * every, time_s, lr, lr, original=original)
 
 
-def shrunk(original: np.ndarray, scale: int) -> np.ndarray:
-    """The LR frame of an original, uint8 [H·scale, W·scale, 3] RGB → [H, W, 3], with the marks of JPEG compression."""
+def shrunk(original: np.ndarray, scale: int, jpeg_quality: int | None) -> np.ndarray:
+    """The LR frame of an original, uint8 [H·scale, W·scale, 3] RGB → [H, W, 3], with the marks of JPEG compression
+    where a quality is given.
+    """
     size_wh = original.shape[1] // scale, original.shape[0] // scale
-    return jpeg_compressed(cv2.resize(original, size_wh, interpolation=cv2.INTER_AREA), JPEG_QUALITY)
+    lr = cv2.resize(original, size_wh, interpolation=cv2.INTER_AREA)
+    return lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality)
 
 
 def chosen_frames(

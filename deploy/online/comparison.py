@@ -1,9 +1,9 @@
 """Accuracy against throughput of the strategies, measured in turn on the same frames."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -124,13 +124,24 @@ class Comparison:
         return {**about, "verdict": self.verdict.to_dict(), "rows": rows}
 
 
-@dataclass
-class Measured:
-    """What is measured frame by frame. clips: the clip of each frame."""
+class Frames(NamedTuple):
+    """The counts and the clip of each frame, and what makes a score of counts."""
 
-    counts: list[Counts] = field(default_factory=list)
-    clips: list[str] = field(default_factory=list)
-    outcomes: dict[CurvePoint, list[Outcome]] = field(default_factory=dict)
+    counts: Sequence[Counts]
+    clips: Sequence[str]
+    score: Callable[..., np.ndarray]
+
+    def gain(self, point: CurvePoint, over: CurvePoint = NOTHING_ENHANCED) -> Estimate:
+        """How much more a point scores than another one, with its interval over blocks of frames."""
+        return bootstrap_lead(self.counts, point, over, blocks_of(self.clips), self.score)
+
+
+class MeasuredFrame(NamedTuple):
+    """What all strategies came to in a frame of a clip."""
+
+    counts: Counts
+    clip: str
+    outcomes: Mapping[CurvePoint, Outcome]
 
 
 def measure(
@@ -138,14 +149,14 @@ def measure(
     strategies_of: Callable[[], Mapping[CurvePoint, Strategy]],
     refer: Callable[[KnownFrame], Any],
     count: Callable[[Any, Any], np.ndarray],
-) -> Measured:
+) -> Iterator[MeasuredFrame]:
     """Run all strategies on each frame, in an order that turns from frame to frame, so that none is always first.
 
     strategies_of: new ones, for each clip; before the first, other ones run once, since first calls take longer. refer:
     the reference in a frame, None where it is what whole-frame super-resolution gives. count: (found, reference) →
     counts.
     """
-    measured, clip, found = Measured(), None, dict[CurvePoint, Strategy]()
+    clip, found = None, dict[CurvePoint, Strategy]()
     for number, frame in enumerate(frames):
         if clip is None:
             for strategy in strategies_of().values():
@@ -157,12 +168,9 @@ def measure(
         outcomes = {point: found[point](frame) for point in points[turn:] + points[:turn]}
         reference = refer(frame)
         reference = outcomes[ALL_ENHANCED].found if reference is None else reference
-        measured.counts.append({point: count(outcomes[point].found, reference) for point in points})
-        measured.clips.append(frame.camera)
-        for point in points:
-            kept = outcomes[point]._replace(found=None)  # memory does not grow with what is found
-            measured.outcomes.setdefault(point, []).append(kept)
-    return measured
+        counts = {point: count(outcomes[point].found, reference) for point in points}
+        # memory does not grow with what is found
+        yield MeasuredFrame(counts, clip, {point: outcomes[point]._replace(found=None) for point in points})
 
 
 def counting(
@@ -188,14 +196,19 @@ def reference_by(truth: Mapping[int, Detections] | None) -> Callable[..., Any]:
     return reference
 
 
-def compare(measured: Measured, metric: str, score: Callable[..., np.ndarray], reference: str) -> Comparison:
-    """The table and the verdict of all frames."""
-    scores = bootstrap_scores(measured.counts, score)
-    rows = tuple(_row(point, _estimate(scores, point), outcomes) for point, outcomes in measured.outcomes.items())
-    clips = tuple(dict.fromkeys(measured.clips))
-    verdict = _verdict(rows, measured, score, METRIC_NAMES[metric], reference)
-    verdict = replace(verdict, reason=verdict.reason + _against_baselines(verdict, measured, score))
-    return Comparison(metric, reference, len(measured.counts), clips, rows, verdict)
+def compare(
+    measured: Sequence[MeasuredFrame], metric: str, score: Callable[..., np.ndarray], reference: str
+) -> Comparison:
+    """The table and the verdict of all frames, of which there is at least one."""
+    frames = Frames([one.counts for one in measured], [one.clip for one in measured], score)
+    scores = bootstrap_scores(frames.counts, score)
+    rows = tuple(
+        _row(point, _estimate(scores, point), [one.outcomes[point] for one in measured])
+        for point in measured[0].outcomes
+    )
+    verdict = _verdict(rows, frames, METRIC_NAMES[metric], reference)
+    verdict = replace(verdict, reason=verdict.reason + _against_baselines(verdict, frames))
+    return Comparison(metric, reference, len(measured), tuple(dict.fromkeys(frames.clips)), rows, verdict)
 
 
 def _row(point: CurvePoint, estimate: Estimate, outcomes: Sequence[Outcome]) -> Row:
@@ -221,17 +234,15 @@ def _estimate(scores: Scores, point: CurvePoint) -> Estimate:
     return scores.all if point == ALL_ENHANCED else scores.curves[point.curve][point.budget]
 
 
-def _verdict(
-    rows: Sequence[Row], measured: Measured, score: Callable[..., np.ndarray], name: str, reference: str
-) -> Verdict:
-    reason = too_little(measured.counts, name)
+def _verdict(rows: Sequence[Row], frames: Frames, name: str, reference: str) -> Verdict:
+    reason = too_little(frames.counts, name)
     if reason:
-        has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in measured.counts)
+        has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in frames.counts)
         lower = "give frames with objects, other --classes or a lower --score_threshold"
         return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
-    gains = {row.point: _gain(measured, row.point, score) for row in rows}
+    gains = {row.point: frames.gain(row.point) for row in rows}
     answers = {point: side_of(gain, LEAST_GAIN) for point, gain in gains.items()}
     against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
     ours = [row for row in rows if row.point.curve in OURS]
@@ -274,22 +285,17 @@ def _beside_whole(
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 
 
-def _gain(measured: Measured, point: CurvePoint, score: Callable[..., np.ndarray]) -> Estimate:
-    """How much more a point scores than nothing enhanced, with its interval over blocks of frames."""
-    return bootstrap_lead(measured.counts, point, NOTHING_ENHANCED, blocks_of(measured.clips), score)
-
-
-def _against_baselines(verdict: Verdict, measured: Measured, score: Callable[..., np.ndarray]) -> str:
+def _against_baselines(verdict: Verdict, frames: Frames) -> str:
     """What ends the verdict where enhancing is worth it: whether the predictor is, at the budget nearest to 10 %."""
-    budgets = [point.budget for point in measured.counts[0] if point.curve == REGIONS]
+    budgets = [point.budget for point in frames.counts[0] if point.curve == REGIONS]
     if verdict.answer != WORTH_IT or not budgets:
         return ""
     budget = verdict_budget(budgets)
-    text = against_static(measured.counts, measured.clips, score, REGIONS, budget)
+    text = against_static(*frames, REGIONS, budget)
     known, predicted = CurvePoint(FOUND_LAST, budget), CurvePoint(REGIONS, budget)
-    is_tried = any(point.curve == FED for point in measured.counts[0])
-    if known in measured.counts[0]:
-        lead = bootstrap_lead(measured.counts, known, predicted, blocks_of(measured.clips), score)
+    is_tried = any(point.curve == FED for point in frames.counts[0])
+    if known in frames.counts[0]:
+        lead = frames.gain(known, predicted)
         low, high = lead.interval_95
         if low > 0:
             text += (

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from deploy.online.comparison import ORIGINALS, UPSCALED, Measured, compare, comparison_figure, comparison_table, front
+from deploy.online.comparison import (
+    ORIGINALS,
+    UPSCALED,
+    MeasuredFrame,
+    compare,
+    comparison_figure,
+    comparison_table,
+    front,
+)
 from deploy.online.strategies import Outcome
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, CurvePoint
 from regenhance_data.metrics.detection import f1
@@ -17,10 +25,10 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
     points = {"none": NOTHING_ENHANCED, "whole": ALL_ENHANCED, "ours": OURS, "every": EVERY, "last": LAST}
     counts = {points[name]: np.array([found, 0, objects - found]) for name, (found, _) in found_and_ms.items()}
     outcomes = {
-        points[name]: [Outcome(None, {"enhance": ms / 2, "detect": ms / 2}, 0.5, 0, 0.5)] * frames
+        points[name]: Outcome(None, {"enhance": ms / 2, "detect": ms / 2}, 0.5, 0, 0.5)
         for name, (_, ms) in found_and_ms.items()
     }
-    return compare(Measured([counts] * frames, ["gate"] * frames, outcomes), "f1", f1, reference)
+    return compare([MeasuredFrame(counts, "gate", outcomes)] * frames, "f1", f1, reference)
 
 
 @pytest.mark.parametrize(
@@ -66,8 +74,9 @@ def test_the_verdict_weighs_score_against_speed(found_and_ms, answer, words):
 
 def test_what_remains_without_super_resolution_is_a_mean_as_the_whole_is():
     found = {point: np.array([1, 0, 0]) for point in (NOTHING_ENHANCED, ALL_ENHANCED)}
-    outcomes = {point: [Outcome(None, {"enhance": ms, "detect": 1}, 1, 0, 1) for ms in (1, 1, 10)] for point in found}
-    row = compare(Measured([found] * 3, ["gate"] * 3, outcomes), "f1", f1, UPSCALED).rows[0]
+    outcomes = [Outcome(None, {"enhance": ms, "detect": 1}, 1, 0, 1) for ms in (1, 1, 10)]
+    frames = [MeasuredFrame(found, "gate", dict.fromkeys(found, outcome)) for outcome in outcomes]
+    row = compare(frames, "f1", f1, UPSCALED).rows[0]
     assert (row.fps, row.fps_if_free) == pytest.approx((200, 1000))
 
 

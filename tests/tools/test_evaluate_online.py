@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import onnx
@@ -179,11 +180,16 @@ def test_videos_are_originals_or_lr_frames_by_their_height(parts, tmp_path, caps
     result = compare(parts, tmp_path, "--video", lr, *flags)
     assert (result["frames"], result["reference"]) == (2, "whole-frame super-resolution")
     assert "taken as LR frames" in capsys.readouterr().out
+    with pytest.raises(InputError, match="--jpeg_quality: --video has LR frames"):
+        compare(parts, tmp_path, "--video", lr, *flags, "--jpeg_quality", 75)
     originals = encode(tmp_path / "hr.mp4", square_frames(4, 480, 640))
+    flags += ("--jpeg_quality", 60)
     result = compare(parts, tmp_path, "--video", originals, *flags, predictor=None, upscaler="bicubic")
     assert (result["frames"], result["reference"]) == (2, "the original HR frames")
     assert result["settings"]["lr_size"] == [213, 160]
-    assert "taken as originals" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "taken as originals; LR frames of 213x160, JPEG 60, are made of them" in printed.out
+    assert "a verdict needs 20 frames, and there are 2 at most" in printed.err
     for curve in ("none", "slices", "difference"):
         assert curve in curves_of(result)
 
@@ -214,6 +220,7 @@ def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_pat
         ({"detector": None}, ("--split", "all"), "--detector is missing; give one of: builtin"),
         ({}, ("--budgets", 0.1, 1.5), "--budgets: expected shares between 0 and 1"),
         ({}, ("--every", 0), "--every 0: expected at least 1"),
+        ({}, ("--jpeg_quality", 75), "--jpeg_quality 75: expected 1 to 100, with --video"),
         ({}, ("--split", "val"), r"val\.txt"),
         ({"predictor": "none.onnx"}, (), r"none\.onnx: no such predictor"),
         ({"predictor": "other.onnx"}, (), r"takes frames of 64x48, the frames are 96x64; use .*--input_size 64 96"),
@@ -252,16 +259,27 @@ def test_wrong_sources_are_one_line(parts, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("is_measuring", [False, True])
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_files(parts, data, tmp_path):
+def test_ctrl_c_keeps_the_frames_that_are_done(parts, tmp_path, is_measuring):
     long = encode(tmp_path / "long.mp4", lr_frames(FRAMES) * 100)
     words = [*(word for item in parts.items() for word in item), "--video", long, "--save_dir", tmp_path / "out"]
     command = [sys.executable, "-u", "tools/evaluate_online.py", *map(str, words)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while "upscaler " not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
+        if is_measuring:
+            time.sleep(3)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert [line for line in said.splitlines() if not line.startswith("warning")] == ["evaluate_online.py: interrupted"]
-    assert not (tmp_path / "out").exists()
+    (line,) = [line for line in said.splitlines() if not line.startswith("warning")]
+    if not (tmp_path / "out").exists():
+        assert line == "evaluate_online.py: interrupted"
+        assert not is_measuring
+        return
+    result = json.loads((tmp_path / "out" / "evaluate_online.json").read_text())
+    kept = f"kept the results of {result['frames']} frames, in {tmp_path / 'out'}"
+    assert line == f"evaluate_online.py: interrupted: {kept}"
+    assert (result["interrupted"], 0 < result["frames"] < 100 * FRAMES) == (True, True)
+    assert result["verdict"]["text"] in printed
