@@ -1,7 +1,7 @@
 """Train a general upscaler on a dataset of many cameras (how the kit's own weights were trained: their README.md).
 
 Frames of all splits are used, as many as 1 GB of memory holds; all have originals. They are used as they are, and
-compressed; extract them without --jpeg_quality. Nothing is validated.
+compressed; extract them without --jpeg_quality. Several detectors are taken in turn. Nothing is validated.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from regenhance_data.upscalers.general_weights import SCALES, general_weights
 
 EXAMPLES = """
 python tools/train_general_upscaler.py --data many_cameras --detector onnx:yolox_nano.onnx --save_dir runs/general
+python tools/train_general_upscaler.py --data many_cameras --detector onnx:yolox_nano.onnx \\
+    --also_for onnx:nanodet.onnx --iterations 0 3000 --start runs/general/general_x3.pt --save_dir runs/both
 python tools/train_general_upscaler.py --data many_cameras_x2 --detector onnx:yolox_nano.onnx --iterations 200 400 \\
     --start runs/general/general_x3.pt --save_dir runs/general
 """
@@ -38,9 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
         type=int,
         default=(1000, 900),
         metavar=("PIXELS", "DETECTOR"),
-        help="steps on pixels, of 8 crops each, and steps with the detector, of a whole frame each",
+        help="steps on pixels, of 8 crops each (with --start, 0 too), and with detectors, of a whole frame each",
     )
-    parser.add_argument("--start", type=Path, help="general weights of another scale, with whose layers it begins")
+    parser.add_argument("--start", type=Path, help="general weights of any scale, with whose layers it begins")
+    parser.add_argument("--also_for", nargs="+", default=(), metavar="SPEC", help="more detectors, with the same flags")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
     add_detector_arguments(parser)
     return parser
@@ -48,7 +51,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 @alone("train_general_upscaler")
 def main(args: argparse.Namespace) -> None:
-    refuse_training_flags(args.seed, iterations=min(args.iterations))
+    on_pixels, with_detector = args.iterations
+    refuse_training_flags(args.seed, iterations=min(on_pixels + bool(args.start), with_detector))
     scale_of_start = scale_of(args.start) if args.start else None
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
@@ -67,10 +71,12 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.upscalers.general import load_general_upscaler
 
     start = load_general_upscaler(scale_of_start, args.start) if scale_of_start else None
-    detector = load_given_detector(args, dataset)
-    refuse_blind(detector, dataset, frames)
+    others = (argparse.Namespace(**{**vars(args), "spec": spec}) for spec in args.also_for)
+    detectors = [load_given_detector(given, dataset) for given in (args, *others)]
+    for detector in detectors:
+        refuse_blind(detector, dataset, frames)
     seen = as_from_cameras(pairs, args.seed)
-    trained = train_general_upscaler(seen, detector, tuple(args.iterations), args.seed, start)
+    trained = train_general_upscaler(seen, detectors, (on_pixels, with_detector), args.seed, start)
     save_weights(trained, path)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     own = general_weights(dataset.scale)

@@ -93,7 +93,11 @@ def side_of(estimate: Estimate, threshold: float) -> str:
     return WORTH_IT if low >= threshold else NOT_WORTH_IT if high < threshold else CANNOT_TELL
 
 
-_HELPS = {WORTH_IT: "helps", NOT_WORTH_IT: "does not help", CANNOT_TELL: "may help"}
+_HELPS = {
+    WORTH_IT: "helps",
+    NOT_WORTH_IT: f"does not help by {LEAST_GAIN:g}",
+    CANNOT_TELL: f"may help by {LEAST_GAIN:g}",
+}
 
 
 def helping(gains: Mapping[str, Estimate]) -> tuple[str, str]:

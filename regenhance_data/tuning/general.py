@@ -1,5 +1,6 @@
 """The training of the general upscalers, on the originals of many cameras."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -30,11 +31,15 @@ def as_from_cameras(pairs: Pairs, seed: int) -> Pairs:
 
 
 def train_general_upscaler(
-    pairs: Pairs, detector: Detector, iterations: tuple[int, int], seed: int, start: SmallUpscaler | None = None
+    pairs: Pairs,
+    detectors: Sequence[Detector],
+    iterations: tuple[int, int],
+    seed: int,
+    start: SmallUpscaler | None = None,
 ) -> SmallUpscaler:
-    """An upscaler in eval mode. iterations: steps on pixels, then with the detector. start: a trained upscaler, of any
-    scale, with whose layers it begins, but for a last one of another size. InputError for a detector without a
-    gradient.
+    """An upscaler in eval mode. iterations: steps on pixels, then with the detectors in turn. start: a trained
+    upscaler, of any scale, with whose layers it begins, but for a last one of another size. InputError for a detector
+    without a gradient.
     """
     torch.manual_seed(seed)
     upscaler = SmallUpscaler(pairs[0][1].shape[0] // pairs[0][0].shape[0], CHANNELS, LAYERS)
@@ -43,11 +48,17 @@ def train_general_upscaler(
         known = {name: value for name, value in start.state_dict().items() if value.shape == own[name].shape}
         upscaler.load_state_dict(own | known)
     upscaler.to(default_device())
-    refuse_without_gradient(upscaler, pairs, detector)
+    for detector in detectors:
+        refuse_without_gradient(upscaler, pairs, detector)
     on_pixels, with_detector = iterations
-    upscaler_training(upscaler, on_pixels).run(partial(loss_on_pixels, upscaler, pairs, seed))
-    weight = detector_weight(upscaler, pairs, detector)
+    if on_pixels:
+        upscaler_training(upscaler, on_pixels).run(partial(loss_on_pixels, upscaler, pairs, seed))
+    weights = [detector_weight(upscaler, pairs, detector) for detector in detectors]
+
+    def loss_in_turn(step: int) -> torch.Tensor:
+        turn = step % len(detectors)
+        return loss_with_detector(upscaler, pairs, detectors[turn], weights[turn], seed, step)
+
     upscaler.train()
-    steps = upscaler_training(upscaler, with_detector)
-    steps.run(partial(loss_with_detector, upscaler, pairs, detector, weight, seed))
+    upscaler_training(upscaler, with_detector).run(loss_in_turn)
     return upscaler.eval()

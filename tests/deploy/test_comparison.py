@@ -46,15 +46,17 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
         (
             {"none": (9, 1), "whole": (2, 8), "ours": (9, 2)},
             "not worth it",
-            "whole-frame super-resolution does not help (-0.614, -0.614 to -0.614), predictor, 2.5% does not help "
-            "(+0.000, +0.000 to +0.000): F1 0.947 with nothing enhanced, 0.333 with whole-frame super-resolution, ",
+            "whole-frame super-resolution does not help by 0.05 (-0.614, -0.614 to -0.614), predictor, 2.5% does not "
+            "help by 0.05 (+0.000, +0.000 to +0.000): F1 0.947 with nothing enhanced, 0.333 with "
+            "whole-frame super-resolution, ",
         ),
         (
             {"none": (2, 1), "whole": (2, 8), "ours": (9, 2)},
             "worth it",
-            "whole-frame super-resolution does not help (+0.000, +0.000 to +0.000), predictor, 2.5% helps (+0.614, "
-            "+0.614 to +0.614): F1 0.333 with nothing enhanced, 0.333 with whole-frame super-resolution, 0.947 with "
-            "predictor, 2.5% against the original HR frames; predictor, 2.5% has 4.0 times the frames a second",
+            "whole-frame super-resolution does not help by 0.05 (+0.000, +0.000 to +0.000), predictor, 2.5% helps "
+            "(+0.614, +0.614 to +0.614): F1 0.333 with nothing enhanced, 0.333 with whole-frame super-resolution, "
+            "0.947 with predictor, 2.5% against the original HR frames; predictor, 2.5% has 4.0 times the frames a "
+            "second",
         ),
         (
             {"none": (2, 1), "whole": (9, 8), "ours": (6, 2), "last": (8, 2)},

@@ -88,6 +88,9 @@ def test_a_training_makes_the_same_weights_again(cameras, detector_file, tmp_pat
     assert sha256(one) == sha256(again)
     assert trained(tmp_path / "next", *given, "--start", one) == 0
     assert sha256(tmp_path / "next/general_x3.pt") != sha256(one)
+    further = (*given[:-3], "--iterations", 0, 2, "--start", one, "--also_for", f"onnx:{detector_file}")
+    assert trained(tmp_path / "both", *further) == 0  # no step on pixels, two detectors
+    assert sha256(tmp_path / "both/general_x3.pt") != sha256(one)
     first = load_general_upscaler(3, one)(torch.zeros(1, 3, 20, 30))
     assert first.shape == (1, 3, 60, 90)
 
@@ -96,7 +99,7 @@ def test_a_training_makes_the_same_weights_again(cameras, detector_file, tmp_pat
 def test_another_scale_begins_with_all_layers_but_the_last(scale, detector):
     pairs = [(lr, cv2.resize(lr, None, fx=scale, fy=scale)) for lr in square_frames(2, 48, 64)]
     start = load_general_upscaler(3)
-    made = train_general(pairs, detector, (1, 1), 0, start)
+    made = train_general(pairs, [detector], (1, 1), 0, start)
     assert made.scale == scale
     *others, _, _ = start.state_dict().items()  # but for the weights and the biases of the last layer
     assert all((made.state_dict()[name] - value).abs().max() < 0.01 for name, value in others)
@@ -106,6 +109,7 @@ def test_another_scale_begins_with_all_layers_but_the_last(scale, detector):
     ("words", "said"),
     [
         (("--iterations", 0, 5), "--iterations 0: expected at least 1"),
+        (("--also_for", "onnx:missing.onnx"), "missing.onnx: no such"),
         (("--start", "missing.pt"), "missing.pt: no such"),
         (("--start", __file__), "test_general.py: expected one of general_x2.pt, general_x3.pt, general_x4.pt"),
     ],
