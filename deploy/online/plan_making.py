@@ -147,7 +147,7 @@ def make_plan(
     best = max(found, key=on.scores.value)
     engines, speedup, threads = with_best_threads(material, engines, threads, best, target.cameras)
     finalists = to_measure(found, on.scores.value, target, speedup)
-    timings = measured(engines, [trial.plan for trial in finalists], material.clips, target.cameras)
+    timings = measured({trial.plan: (engines, trial.plan) for trial in finalists}, material.clips, target.cameras)
     record = decide(target, finalists, on, timings, Machine.of(environment(threads)), files)
     verdict = replace(record.verdict, reason=record.verdict.reason + against_static_map(record, material.dataset, on))
     return replace(record, verdict=verdict, recall=recall_of(material, engines, detector, budgets))
@@ -174,11 +174,9 @@ def with_best_threads(
     tried: dict[int | None, Engines] = {threads: engines}
     if threads is None and len(os.sched_getaffinity(0)) > 1:
         tried[1] = material.load(1)[0]
-    fps: dict[int | None, list[float]] = {number: [] for number in tried}
-    for _ in range(_TURNS_OF_THREADS):
-        for number, some in tried.items():
-            fps[number] += measured(some, [trial.plan], material.clips, cameras, turns=1)[trial.plan].fps
-    speed = {number: float(np.median(some)) for number, some in fps.items()}
+    runs = {number: (some, trial.plan) for number, some in tried.items()}
+    timings = measured(runs, material.clips, cameras, _TURNS_OF_THREADS)
+    speed = {number: float(np.median(timing.fps)) for number, timing in timings.items()}
     best = threads
     if speed.get(1, 0.0) > _WORTH_OTHER_THREADS * speed[threads]:
         best = 1
@@ -279,5 +277,5 @@ def recall_of(
 def hold(record: PlanRecord, material: Material, engines: Engines, on: Judged) -> Point:
     """The chosen point of a plan, measured on this material; without the milliseconds of the stages."""
     plan, cameras = record.chosen.plan, record.target.cameras
-    fps = spread(measured(engines, [plan], material.clips, cameras)[plan].fps)
+    fps = spread(measured({plan: (engines, plan)}, material.clips, cameras)[plan].fps)
     return Point(plan, fps, on.scores.estimate(on.trials(plan)), {})

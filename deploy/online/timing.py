@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from math import ceil
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from regenhance_data.console import progress
 from regenhance_data.errors import InputError
 from regenhance_data.io.video import VideoWriter
 
+K = TypeVar("K")
 TURNS = 3
 _WARM_ROUNDS = 4  # until all stages of a run are busy
 _TIMED_FRAMES, _LEAST_ROUNDS = 12, 4  # of all cameras together, after that
@@ -43,30 +45,31 @@ def spread(turns: Sequence[float]) -> tuple[float, float, float]:
 
 
 def measured(
-    engines: Engines, plans: Sequence[Plan], clips: Sequence[Sequence[KnownFrame]], cameras: int, turns: int = TURNS
-) -> dict[Plan, Timing]:
-    """The timing of each plan, in turns, so that a slow phase of the machine meets all of them.
+    runs: Mapping[K, tuple[Engines, Plan]], clips: Sequence[Sequence[KnownFrame]], cameras: int, turns: int = TURNS
+) -> dict[K, Timing]:
+    """The timing of each plan with its engines, in turns, so that a slow phase of the machine meets all of them.
 
     Whole runs are of as many cameras, which play videos of the clips again and again.
     """
-    size_hw = engines.grid.height, engines.grid.width
-    steps = {plan: _stepped(engines, plan, [frame for clip in clips for frame in clip]) for plan in plans}
-    fps: dict[Plan, list[float]] = {plan: [] for plan in plans}
-    ms: dict[Plan, list[dict[str, float]]] = {plan: [] for plan in plans}
+    frames = [frame for clip in clips for frame in clip]
+    steps = {key: _stepped(*run, frames) for key, run in runs.items()}
+    fps: dict[K, list[float]] = {key: [] for key in runs}
+    ms: dict[K, list[dict[str, float]]] = {key: [] for key in runs}
     with tempfile.TemporaryDirectory() as folder:
         videos = [_video(Path(folder) / f"{number}.mp4", clip) for number, clip in enumerate(clips[:cameras])]
         sources = [Camera(f"camera {number}", str(videos[number % len(videos)])) for number in range(cameras)]
-        order = [plan for turn in range(turns) for plan in (*plans[turn:], *plans[:turn])]
-        for plan in progress(order, "time", unit="run"):
-            fps[plan].append(_run_fps(engines, plan, sources, size_hw))
-            ms[plan].append(next(steps[plan]))
+        keys = list(runs)
+        order = [key for turn in range(turns) for key in (*keys[turn:], *keys[:turn])]
+        for key in progress(order, "time", unit="run"):
+            fps[key].append(_run_fps(*runs[key], sources))
+            ms[key].append(next(steps[key]))
     return {
-        plan: Timing(tuple(fps[plan]), {stage: tuple(one[stage] for one in ms[plan]) for stage in STAGES})
-        for plan in plans
+        key: Timing(tuple(fps[key]), {stage: tuple(one[stage] for one in ms[key]) for stage in STAGES}) for key in runs
     }
 
 
-def _run_fps(engines: Engines, plan: Plan, cameras: Sequence[Camera], size_hw: tuple[int, int]) -> float:
+def _run_fps(engines: Engines, plan: Plan, cameras: Sequence[Camera]) -> float:
+    size_hw = engines.grid.height, engines.grid.width
     running = engines.loop(plan).run(_endless(cameras, size_hw, plan.detect_every))
     for _ in islice(running, _WARM_ROUNDS):
         pass

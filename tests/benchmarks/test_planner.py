@@ -55,7 +55,8 @@ def test_a_plan_holds_on_other_frames(tmp_path):
     chosen, cameras = record.chosen.plan, record.target.cameras
     threads = [] if record.machine.threads is None else ["--threads", str(record.machine.threads)]
     test, scores, engines, clips = trials_of([*words, *threads], "test", cameras)
-    value, fps = scores.value(test(chosen)), spread(measured(engines, [chosen], clips, cameras)[chosen].fps)[1]
+    timing = measured({chosen: (engines, chosen)}, clips, cameras)[chosen]
+    value, fps = scores.value(test(chosen)), spread(timing.fps)[1]
     held = held_against(scores.estimate(test(chosen)), len(scores.clips), record.chosen.score, record.frames)
     print(f"  {in_words(chosen)}: {record.metric} {held}")
     print(f"  {fps:.2f} frames a second, planned {record.chosen.fps[1]:.2f} ({fps / record.chosen.fps[1] - 1:+.0%})")
