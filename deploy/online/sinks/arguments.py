@@ -34,7 +34,7 @@ def wanted_from(args: argparse.Namespace, several: bool) -> Wanted:
     broker = None if args.mqtt is None else read_broker(args.mqtt, os.environ)
     if broker and find_spec("paho") is None:
         raise InputError('--mqtt: paho-mqtt is not installed; pip install "regenhance-kit[online]"')
-    wanted = Wanted(files, args.append, push, broker)
+    wanted = Wanted(files, bool(args.files), args.append, push, broker)
     if args.metrics_port is not None and not 0 <= args.metrics_port < 1 << 16:
         raise InputError(f"--metrics_port {args.metrics_port}: expected a port, from 0 to 65535")
     if args.compare and not wanted.has_pictures:

@@ -15,11 +15,12 @@ _NOT_OF = {"detection": ("class_maps",), "segmentation": ("coco", "mot")}
 class Wanted:
     """The sinks that a user asks for.
 
-    files: of FILES. append: whether detections.jsonl goes on after an earlier run's lines. push: an address with
-    {camera}; it has credentials. broker: for MQTT.
+    files: of FILES; named: whether the user named them. append: whether detections.jsonl goes on after an earlier
+    run's lines. push: an address with {camera}; it has credentials. broker: for MQTT.
     """
 
     files: Sequence[str] = FILES
+    named: bool = False
     append: bool = False
     push: str | None = field(default=None, repr=False)
     broker: Broker | None = None
