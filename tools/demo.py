@@ -29,7 +29,8 @@ from regenhance_data.defaults import BUDGET, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import detector_settings_from
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.loading import load_detector
-from regenhance_data.io.files import alone, read_json, refuse_missing, sha256, write_json, write_yaml
+from regenhance_data.io.files import alone, read_json, refuse_missing, write_json, write_yaml
+from regenhance_data.io.networks import network_sha256
 from regenhance_data.kinds import kind_of
 from regenhance_data.parallel.commands import program_of, wait_for
 
@@ -54,7 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     videos = parser.add_mutually_exclusive_group()
     videos.add_argument("--video", nargs="+", help="your own videos instead of the built-in street, one a camera")
-    videos.add_argument("--manifest", type=Path, help="your own cameras, as tools/extract.py --manifest takes them")
+    videos.add_argument(
+        "--manifest", type=Path, help="your own cameras, as tools/extract.py --manifest takes them, with their 'every'"
+    )
     parser.add_argument("--detector", default="builtin", help="as in tools/make_importance.py, which lists the kinds")
     parser.add_argument("--classes", nargs="+", help="names or numbers of the detector's classes that count")
     parser.add_argument(
@@ -62,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="as --model of tools/super_resolve.py, which lists the kinds (default: builtin for the street, general "
         "for your own videos)",
     )
-    parser.add_argument("--max_frames", type=int, default=300, help="frames of each camera, evenly over its video")
+    parser.add_argument("--max_frames", type=int, default=300, help="frames of each camera, evenly over its --video")
     parser.add_argument("--iters", type=int, default=200, help="training iterations; general weights need few")
     parser.add_argument("--restart", action="store_true", help="run every stage again")
     return parser
@@ -110,15 +113,16 @@ def camera_stages(args: argparse.Namespace, dataset: Dataset, clip: str) -> Iter
     data, video = args.save_dir / "dataset", videos_of(args)[clip]
     of_clip = ["--clips", clip] if len(dataset.clips()) > 1 else []
     truth = [] if args.video or args.manifest else ["--truth", out / "truth.json"]
-    yield words("tools/evaluate.py", "--data", data, *of_clip, "--model", onnx, "--save_dir", out, *truth)
+    found_by = detector_flags(args)
+    yield words("tools/evaluate.py", "--data", data, *of_clip, "--model", onnx, "--save_dir", out, *truth, *found_by)
     evaluation = ["--evaluation", out / "evaluation.json", "--save_dir", out]
     yield words("deploy/benchmark.py", "--models", onnx, "--data", data, *evaluation)
     shown = ["--save_dir", out, "--max_frames", args.max_frames, "--video", video]
     yield words("deploy/trt_infer.py", "--model", onnx, *shown)
     loop = ["--predictor", onnx, "--upscaler", upscaler_of(args), "--save_dir", out / "loop", "--max_frames"]
     compared = ["--data", data, "--clips", clip, *loop, COMPARED_FRAMES, "--budgets", BUDGET, *truth]
-    yield words("tools/evaluate_online.py", *compared)
-    yield words("deploy/run_cameras.py", "--video", video, *loop, SHOWN_FRAMES, "--compare", *detector_flags(args))
+    yield words("tools/evaluate_online.py", *compared, *found_by)
+    yield words("deploy/run_cameras.py", "--video", video, *loop, SHOWN_FRAMES, "--compare", *found_by)
 
 
 def words(*parts: object) -> list[str]:
@@ -226,7 +230,7 @@ def fingerprint(args: argparse.Namespace) -> str:
     own = videos_of(args).values() if args.video or args.manifest else []
     networks = [Path(spec.partition(":")[2]) for spec in (args.detector, upscaler_of(args))]
     files += [path for path in (*own, args.manifest, *networks) if path and path.is_file()]
-    return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
+    return hashlib.sha256("".join(map(network_sha256, files)).encode()).hexdigest()
 
 
 def earlier_stages(args: argparse.Namespace, inputs: str) -> list[dict[str, Any]]:

@@ -55,7 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--truth",
         type=Path,
         help="JSON of true boxes on HR frames, not for segmentation; frames are numbered as in origin_images/: "
-        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}; "frame_hw": [height, width] is compared',
+        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}; "frame_hw": [height, width] is compared; '
+        "boxes above --max_box_area do not count, and detections of classes that the file does not list are false",
     )
     parser.add_argument("--counts", action="store_true", help="also write counts.json: the counts of each frame")
     add_input_arguments(parser, split="test")
@@ -63,15 +64,25 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """{curve: model}: the first is the predictor, the others are named after their files, with folders where equal."""
+    """{curve: model}: the first is the predictor, the others are named after their files, with folders where the name
+    is another's. InputError, which says of which file, for a name that is taken all the same.
+    """
     from regenhance_data.evaluation.curves import CURVE_STYLES  # matplotlib
 
     stems = [path.stem for path in paths]
-    names = [f"{path.parent.name}/{path.stem}" if stems.count(path.stem) > 1 else path.stem for path in paths]
-    models = dict(zip(["predictor", *names[1:]], paths, strict=True)) if paths else {}
-    if len(models) < len(paths) or models.keys() & ({*CURVE_STYLES, "none", "all"} - {"predictor"}):
-        raise errors.InputError(f"--model {' '.join(map(str, paths))}: give each once, and none named like a baseline")
+    models: dict[str, Path] = {}
+    for path in paths:
+        name = _with_folder(path) if stems.count(path.stem) > 1 or path.stem == "predictor" else path.stem
+        curve = name if models else "predictor"
+        if curve in models or curve in {*CURVE_STYLES, "none", "all"} - {"predictor"}:
+            what = f"another model, {models[curve]}, is" if curve in models else "a baseline is"
+            raise errors.InputError(f"--model {path}: {what} called {curve!r} too; give each once, or rename this one")
+        models[curve] = path
     return models
+
+
+def _with_folder(path: Path) -> str:
+    return f"{path.absolute().parent.name}/{path.stem}"
 
 
 def display_names(paths: Sequence[Path]) -> dict[str, str]:
@@ -79,7 +90,7 @@ def display_names(paths: Sequence[Path]) -> dict[str, str]:
     if not paths:
         return {}
     twice = [path.stem for path in paths].count(paths[0].stem) > 1
-    return {"predictor": f"{paths[0].parent.name}/{paths[0].stem}" if twice else paths[0].stem}
+    return {"predictor": _with_folder(paths[0]) if twice else paths[0].stem}
 
 
 def load_predictors(args: argparse.Namespace, chosen: EvaluationFrames) -> dict[str, "Predictor"]:

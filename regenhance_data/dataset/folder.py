@@ -14,7 +14,7 @@ The flat layout of the published guide (`origin_images/*.png`, `labels/*.png`) i
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,8 +23,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from regenhance_data.console import tell
 from regenhance_data.dataset.importance_file import ImportanceFile, read_importance
-from regenhance_data.dataset.records import DatasetRecord
+from regenhance_data.dataset.records import ClipRecord, DatasetRecord
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.split_lists import read_pairs
 from regenhance_data.dataset.staging import discard_staged, finish_publishing, staging_folder
@@ -39,6 +40,7 @@ HR_FOLDERS = HR_IMAGES, SR_IMAGES = "hr_images", "sr_images"  # where both exist
 IMAGES = (LR_FRAMES, *HR_FOLDERS, LABELS)
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name of the unnamed clip: importance/importance.npz
+SCALES = range(2, 9)  # of HR frames, as upscalers make them
 PARTIAL = ".partial-"  # how the name of a folder of frames begins until it is complete
 T = TypeVar("T")
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
@@ -192,12 +194,33 @@ class Dataset:
         """
         hr, (height, width) = self.read(folder, frame), lr.shape[:2]
         if hr.shape[:2] != (height * self.scale, width * self.scale):
+            other = None if self._is_of_kit(folder) else _scale_between(lr, hr)
+            way_out = (
+                f"write 'scale: {other}' into {self.record.path}, if all HR frames are so large, or " if other else ""
+            )
             raise InputError(
                 f"{self.path(folder, frame)}: is {hr.shape[1]}x{hr.shape[0]}, expected "
                 f"{width * self.scale}x{height * self.scale} ({self.scale} times the LR frame's {width}x{height}); "
-                f"make it again with {hr_maker(folder)}"
+                f"{way_out}make it again with {hr_maker(folder)}"
             )
         return hr
+
+    def _is_of_kit(self, folder: str) -> bool:
+        """Whether dataset.yaml records that this kit made the HR frames in `folder`."""
+        return self.keeps_hr if folder == HR_IMAGES else self.record.upscaler is not None
+
+    def record_scale(self, folder: str) -> None:
+        """Where dataset.yaml has no scale, record that of the first HR frame in `folder`, and tell it: other software
+        made the frames. Nothing is recorded where they are not a whole number of times as large, from 2 to 8.
+        """
+        frame = self.frames(self.clips()[0])[0]
+        if self.record.recorded_scale is None and (
+            scale := _scale_between(self.read(LR_FRAMES, frame), self.read(folder, frame))
+        ):
+            self.save(scale=scale)
+            tell(
+                f"{self.root / folder}: {scale} times as large as the LR frames; {self.record.path} records this scale"
+            )
 
     def images(self, folder: str, clip: str) -> list[Path]:
         """The image files of a clip in `folder`, in no order."""
@@ -228,6 +251,22 @@ class Dataset:
             raise InputError(
                 f"{missing[0]}: no such HR frame ({len(missing)} of {len(frames)} are missing); extract its clip again "
                 "with tools/extract.py --keep_hr, or leave it out"
+            )
+
+    def is_sampled(self, clip: str) -> bool:
+        """Whether dataset.yaml records that only some frames of the clip's video were extracted (`every`, `fps`)."""
+        record = self.record.clips.get(clip, ClipRecord())
+        return (record.every or 1) > 1 or record.fps is not None
+
+    def refuse_numbers_of_video(self, file: Path, clip: str, numbers: Collection[int]) -> None:
+        """InputError where `file` numbers the frames of a sampled clip as in its video: beyond the last frame."""
+        last, most = self.frames(clip)[-1].number, max(numbers, default=0)
+        # of the first frames of a longer clip, they may be numbered rightly
+        is_cut = self.record.clips.get(clip, ClipRecord()).max_frames is not None
+        if self.is_sampled(clip) and not is_cut and most > last:
+            raise InputError(
+                f"{file}: has frame {most}, the clip ends with {last}: only some frames of its video were extracted; "
+                f"number them as the files in {self.root / LR_FRAMES / clip}"
             )
 
     def importance_path(self, clip: str, folder: str = IMPORTANCE) -> Path:
@@ -277,6 +316,12 @@ class Dataset:
 def _relative(folder: str, frame: Frame) -> str:
     name = frame.name if folder == LR_FRAMES else f"{frame.stem}.png"
     return f"{folder}/{frame.clip}/{name}" if frame.clip else f"{folder}/{name}"
+
+
+def _scale_between(lr: np.ndarray, hr: np.ndarray) -> int | None:
+    """How many times as large `hr` [H, W, 3] is as `lr`, None unless that is one of the scales."""
+    scale = hr.shape[0] // lr.shape[0]
+    return scale if scale in SCALES and hr.shape[:2] == (lr.shape[0] * scale, lr.shape[1] * scale) else None
 
 
 def in_order(names: Iterable[str]) -> list[str]:

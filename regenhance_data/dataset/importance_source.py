@@ -69,7 +69,10 @@ def importance_source(dataset: Dataset, clip: str, file: Path | None, mb_size: i
         what = f"of frame {min(unknown_frames)}, which is not in the clip" if unknown_frames else "of one frame twice"
         raise InputError(f"{path}: has importance {what}; make it again with tools/make_importance.py")
     if len(listed) < len(frames):
-        warn(f"{path}: {len(frames) - len(listed)} of {len(frames)} frames have no importance and get no label")
+        taken = ""
+        if file is not None and dataset.is_sampled(clip):  # numbers of the video, where all are in the clip, look alike
+            taken = f"; numbers count as those of the files in {dataset.root / LR_FRAMES / clip}, not as in the video"
+        warn(f"{path}: {len(frames) - len(listed)} of {len(frames)} frames have no importance and get no label{taken}")
     file_digest, names = sha256(path), [frame.name for frame in frames]
     if file is not None and names != sorted(names):  # earlier versions took them by letters: labels of then are stale
         file_digest = digest([file_digest, names])
@@ -83,6 +86,7 @@ def _imported(file: Path, dataset: Dataset, clip: str, frames: list[Frame]) -> t
         if len(importance) != len(frames):
             raise InputError(f"{file}: has importance of {len(importance)} frames, the clip has {len(frames)}")
         numbers = np.array([frame.number for frame in frames])
+    dataset.refuse_numbers_of_video(file, clip, numbers.tolist())
     return numbers, importance
 
 

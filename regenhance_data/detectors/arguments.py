@@ -8,7 +8,8 @@ from typing import Any
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.kinds import known_specs
+from regenhance_data.errors import InputError
+from regenhance_data.kinds import kind_of, known_specs
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,11 +88,18 @@ def given_settings(args: argparse.Namespace) -> set[str]:
 def detector_settings_from(args: argparse.Namespace, recorded: Mapping[str, Any] | None = None) -> DetectorSettings:
     """The settings that the flags of `add_detector_arguments` give.
 
-    Without --detector, flags change the `recorded` settings (dataset.yaml's `detector`), else the defaults.
+    Without --detector, flags change the `recorded` settings (of dataset.yaml, or a plan), else the defaults. InputError
+    for a recorded detector that is a program, which only a user may name.
     """
     given = {name: getattr(args, name) for name in given_settings(args)}
     if "classes" in given:
         names = [name.strip() for word in given["classes"] for name in word.split(",")]
         given["classes"] = [name for name in names if name]
     base = {} if "spec" in given or not isinstance(recorded, Mapping) else recorded
+    kind = kind_of(str(base.get("spec", "")), KINDS)
+    if kind and kind.is_program:
+        raise InputError(
+            f"--detector is missing: {base['spec']} is recorded, a program, which runs only where you name it; give "
+            f"--detector {base['spec']} and its other flags again, if you trust it"
+        )
     return DetectorSettings.from_dict({**base, **given})

@@ -13,12 +13,14 @@ class DetectorKind(Kind):
     Its module has `load(argument: str, settings: DetectorSettings) -> Detector` and, where the argument is no PATH,
     `identity(argument: str, settings: DetectorSettings) -> dict`, which describes the weights for dataset.yaml.
     suffixes: of its files, for "did you mean". weights_help: what --detector_weights takes, None where the spec has its
-    own weights. street_only: whether it detects only the objects of the built-in street.
+    own weights. street_only: whether it detects only the objects of the built-in street. is_program: whether its file
+    can do more than compute.
     """
 
     suffixes: tuple[str, ...] = ()
     weights_help: str | None = None
     street_only: bool = False
+    is_program: bool = False
 
 
 _ROOM = "regenhance_data.detectors"
@@ -40,7 +42,7 @@ KINDS: dict[str, DetectorKind] = {
             weights_help="a .pth or .pkl file, or none (random); default: the file that the YAML names",
         ),
         DetectorKind("onnx", f"{_ROOM}.onnx", "PATH", suffixes=(".onnx",)),
-        DetectorKind("torchscript", f"{_ROOM}.torchscript", "PATH", suffixes=(".pt", ".torchscript")),
+        DetectorKind("torchscript", f"{_ROOM}.torchscript", "PATH", (".pt", ".torchscript"), is_program=True),
     )
 }
 

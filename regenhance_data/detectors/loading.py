@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from regenhance_data.detectors.kinds import KINDS, DetectorKind, kinds_of_file
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import others_like, sha256
+from regenhance_data.io.files import others_like
+from regenhance_data.io.networks import network_sha256
 from regenhance_data.kinds import kind_of, known_specs
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def detector_record(settings: DetectorSettings) -> dict[str, Any]:
     """What dataset.yaml says about the detector: its settings and what its weights are."""
     kind, argument = _checked_kind(settings), _argument(settings)
     if kind.argument == "PATH":
-        return {**settings.to_dict(), "sha256": sha256(Path(argument))}
+        return {**settings.to_dict(), "sha256": network_sha256(Path(argument))}
     return {**settings.to_dict(), **import_module(kind.module).identity(argument, settings)}
 
 

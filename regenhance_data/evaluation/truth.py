@@ -1,15 +1,16 @@
 """True boxes from a JSON file."""
 
-from collections.abc import Collection, Mapping, Sequence
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from regenhance_data.dataset.folder import LR_FRAMES, Dataset
-from regenhance_data.dataset.records import ClipRecord
+from regenhance_data.console import tell, warn
+from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detections import Detections
-from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.class_names import class_number, name_of
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json
@@ -29,9 +30,10 @@ def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> di
     """True boxes of a clip by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
     Boxes are in pixels of the HR frame, whose (height, width) may stand in "frame_hw"; frames are numbered as in the
-    dataset; labels are indices into "classes", which the detector must know by name. Boxes of classes outside its
-    settings are left out. InputError where the file is anything else, is of other frames, and for a detector that finds
-    no boxes.
+    dataset; labels are indices into "classes", which the detector must know by name. Boxes are left out as its
+    settings leave out detections: those of other classes, and, which is told, those that are too large. Counted classes
+    that the file does not list are warned of. InputError where the file is anything else, is of other frames, and for a
+    detector that finds no boxes.
     """
     settings, names_known = detector.settings, detector.class_names
     if detector.task != "detection":
@@ -52,19 +54,44 @@ def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> di
         raise InputError(
             f"{path}: has boxes on frames of {width}x{height}, the HR frames have {hr_hw[1]}x{hr_hw[0]}; scale them"
         )
-    _refuse_other_numbers(path, truth, dataset, clip)
-    return {number: _of_classes(boxes, counted) for number, boxes in truth.items()}
+    dataset.refuse_numbers_of_video(path, clip, truth)
+    _warn_of_missing_classes(path, detector, numbers)
+    of_classes = {number: _chosen(boxes, np.isin(boxes.labels, counted)) for number, boxes in truth.items()}
+    return _without_large(path, of_classes, hr_hw, settings.max_box_area)
 
 
-def _refuse_other_numbers(path: Path, truth: Collection[int], dataset: Dataset, clip: str) -> None:
-    """InputError where frames of a sampled clip are numbered as in its video."""
-    record, last = dataset.record.clips.get(clip, ClipRecord()), dataset.frames(clip)[-1].number
-    is_sampled = (record.every or 1) > 1 or record.fps is not None
-    if is_sampled and record.max_frames is None and max(truth, default=0) > last:
-        raise InputError(
-            f"{path}: has frame {max(truth)}, the clip ends with {last}: only some frames of its video were extracted; "
-            f"number them as the files in {dataset.root / LR_FRAMES / clip}"
+def _warn_of_missing_classes(path: Path, detector: FoundBy, listed: np.ndarray) -> None:
+    """Warn of classes that the detector counts and the file does not list: all it finds of them is false.
+
+    listed: numbers of the file's classes, int64 [n].
+    """
+    names, given = detector.class_names, detector.settings.classes
+    counted = {class_number(name, names) for name in given} if given else set(range(len(names)))
+    missing = sorted(counted.difference(listed.tolist()))
+    common = [name_of(number, names) for number in sorted(counted.intersection(listed.tolist()))]
+    if not missing:
+        return
+    of_all = f"{len(missing)} of the detector's {len(names)} classes"
+    what = f"{', '.join(name_of(number, names) for number in missing)}, which the detector counts" if given else of_all
+    only = f"; --classes {shlex.join(common)} leaves them out" if common else ""
+    warn(f"{path}: 'classes' lacks {what}: all detections of them count as false{only}")
+
+
+def _without_large(
+    path: Path, truth: Mapping[int, Detections], hw: tuple[int, int], most: float
+) -> dict[int, Detections]:
+    """Without boxes whose part in the frame of size `hw` is above the share `most` of it: no detection is so large."""
+    limit, kept = np.float32(most * hw[0] * hw[1]), {}
+    for number, boxes in truth.items():
+        sides = np.diff(boxes.boxes.reshape(-1, 2, 2).clip(0, np.array(hw[::-1], np.float32)), axis=1)
+        kept[number] = _chosen(boxes, sides.prod((1, 2)) <= limit)
+    count = sum(len(boxes.labels) for boxes in truth.values())
+    if large := count - sum(len(boxes.labels) for boxes in kept.values()):
+        tell(
+            f"{path}: {large} of {count} true boxes are larger than --max_box_area {most:g} of the frame and do not "
+            "count, as such detections do not; --max_box_area 1 keeps them"
         )
+    return kept
 
 
 def true_boxes(truth: Mapping[int, Detections], number: int) -> Detections:
@@ -82,6 +109,6 @@ def _true_boxes(rows: np.ndarray, numbers: np.ndarray) -> Detections:
     return Detections(rows[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[rows[:, 4].astype(int)])
 
 
-def _of_classes(found: Detections, classes: Sequence[int]) -> Detections:
-    kept = np.isin(found.labels, classes)
+def _chosen(found: Detections, kept: np.ndarray) -> Detections:
+    """The boxes where `kept`, bool [n], is true."""
     return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])

@@ -82,15 +82,28 @@ def read_model(path: Path, takes_weights_beside: bool = False) -> tuple[bytes, o
     return content, model
 
 
-def _load_weights_beside(model: onnx.ModelProto, path: Path) -> None:
-    """Put weights that are in other files of the folder into the model. InputError for files elsewhere, or missing."""
-    places = [
+def files_beside(path: Path) -> list[Path]:
+    """The files of its folder in which an ONNX file has weights; none for what is no such file."""
+    try:
+        names = _names_beside(onnx.load_model_from_string(read_bytes(path, _MOST_FILE_BYTES)))
+    except Exception:  # as in `read_model`, which says what is wrong
+        return []
+    return [path.parent / name for name in names if Path(name).name == name and (path.parent / name).is_file()]
+
+
+def _names_beside(model: onnx.ModelProto) -> list[str]:
+    places = (
         {entry.key: entry.value for entry in tensor.external_data}
         for tensor in tensors_of(model)
         if tensor.data_location == TensorProto.EXTERNAL
-    ]
-    names = {place.get("location", "") for place in places}
-    for name in sorted(names):
+    )
+    return sorted({place.get("location", "") for place in places})
+
+
+def _load_weights_beside(model: onnx.ModelProto, path: Path) -> None:
+    """Put weights that are in other files of the folder into the model. InputError for files elsewhere, or missing."""
+    names = _names_beside(model)
+    for name in names:
         beside = path.parent / name
         if Path(name).name != name or beside.is_symlink() or not beside.is_file():
             raise InputError(

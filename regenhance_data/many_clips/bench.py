@@ -28,7 +28,7 @@ from regenhance_data.many_clips.recipe import (
     zero_shot,
 )
 from regenhance_data.many_clips.results import BenchmarkResult, MeasuredClip, summarise
-from regenhance_data.many_clips.steps import Execute, Ledger, Step
+from regenhance_data.many_clips.steps import Execute, Ledger, Step, content_of
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,19 @@ class BenchmarkSettings:
         refuse_unless_shares(self.budgets)
 
 
+def refuse_copies(clips: Sequence[BenchmarkClip]) -> None:
+    """InputError where two clips of different scenes have the same video."""
+    first: dict[str, BenchmarkClip] = {}
+    for clip in clips:
+        if clip.video.is_file():
+            known = first.setdefault(content_of(clip.video), clip)
+            if known.scene != clip.scene:
+                raise InputError(
+                    f"clips {known.clip} and {clip.clip} have the same video, so each would be trained on the other's "
+                    "frames; give both the same 'scene', or leave one out"
+                )
+
+
 class Benchmark:
     """Runs the steps of the clips. execute: runs one command."""
 
@@ -70,7 +83,11 @@ class Benchmark:
         self._has_pool = False
 
     def run(self) -> BenchmarkResult:
-        """Make the datasets, then the predictors and the evaluation of each clip."""
+        """Make the datasets, then the predictors and the evaluation of each clip. InputError for one video as clips of
+        several scenes, of which one would be trained on for the other.
+        """
+        if OTHERS in self._settings.trained_on:
+            refuse_copies(self._clips)
         with locked(self._settings.data / ".benchmark_clips.lock"):
             ledger = Ledger(self._settings.data, self._execute)
             for clip in self._clips:
@@ -97,7 +114,7 @@ class Benchmark:
             own, folder = trainings(clip), self._settings.save_dir / clip.clip / part
             steps = [step for training in own for step in (training.train, training.export) if step]
             evaluation = evaluation_step(
-                self._data(clip), own, self._settings.budgets, folder, self._made[clip.clip][-1:]
+                clip, self._data(clip), own, self._settings.budgets, folder, self._made[clip.clip][-1:]
             )
             self._refuse_changed(clip)
             self._steps.run(clip.clip, [*steps, evaluation])

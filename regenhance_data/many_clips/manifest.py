@@ -48,6 +48,18 @@ class BenchmarkClip:
     licence: str | None = None
     source: str | None = None
 
+    @property
+    def detector_words(self) -> list[str]:
+        """The detector as the flags of a command."""
+        words = ["--detector", self.detector, *(["--classes", *self.classes] if self.classes else [])]
+        return words + (["--max_box_area", str(self.max_box_area)] if self.max_box_area else [])
+
+    @property
+    def detector_files(self) -> list[Path]:
+        """The detector's file, where it has one."""
+        kind, path = kind_of(self.detector, KINDS), Path(self.detector.partition(":")[2])
+        return [path] if (kind and kind.argument == "PATH") or path.is_file() else []
+
 
 def read_manifest(path: Path, root: Path | None = None) -> list[BenchmarkClip]:
     """The clips of a manifest; `root`: the folder of its videos and detectors, by default its own. InputError for
@@ -92,12 +104,13 @@ def _clip(path: Path, number: int, entry: Any, defaults: Mapping[str, Any], root
 
 
 def _detector(path: Path, where: str, spec: str, root: Path) -> str:
-    """The spec, its file below the root."""
+    """The spec, its file below the root; what is no file there may be a name that detectron2 knows."""
     kind = kind_of(spec, KINDS)
     if kind is None:
         raise InputError(f"{path}: {where} has detector {spec!r:.80}; give one of: {known_specs(KINDS)}")
     name, _, argument = spec.partition(":")
-    return f"{name}:{root / argument}" if kind.suffixes else spec
+    is_below = kind.argument == "PATH" or (bool(kind.suffixes) and (root / argument).is_file())
+    return f"{name}:{root / argument}" if is_below else spec
 
 
 def _check(path: Path, where: str, entry: Any, known: set[str]) -> None:

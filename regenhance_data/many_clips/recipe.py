@@ -99,14 +99,11 @@ def dataset_steps(clip: BenchmarkClip, data: Path) -> list[Step]:
     write_yaml(manifest, {"clips": [{"video": str(clip.video.resolve()), "id": clip.clip}]})
     extract = ["tools/extract.py", "--manifest", str(manifest), "--data", str(data), "--height", str(height)]
     frames = Step("frames", (*extract, "--keep_hr", "--overwrite", *given), data / "origin_images", files=(clip.video,))
-    counted = ["--classes", *clip.classes] if clip.classes else []
-    counted += ["--max_box_area", str(clip.max_box_area)] if clip.max_box_area else []
-    weights = Path(clip.detector.partition(":")[2])
     importance = Step(
         "importance",
-        ("tools/make_importance.py", "--data", str(data), "--detector", clip.detector, *counted),
+        ("tools/make_importance.py", "--data", str(data), *clip.detector_words),
         data / "importance",
-        files=(weights,) if weights.suffix else (),
+        files=tuple(clip.detector_files),
         after=(frames,),
     )
     labels = Step("labels", ("tools/make_seg_dataset.py", "--data", str(data)), data / "train.txt", after=(importance,))
@@ -161,11 +158,16 @@ def _export(
 
 
 def evaluation_step(
-    data: Path, trainings: Sequence[TrainingSteps], budgets: Sequence[float], folder: Path, after: list[Step]
+    clip: BenchmarkClip,
+    data: Path,
+    trainings: Sequence[TrainingSteps],
+    budgets: Sequence[float],
+    folder: Path,
+    after: list[Step],
 ) -> Step:
     """Evaluate all predictors of a clip on its test frames, beside the baselines; the counts are in `folder`."""
     models = list(dict.fromkeys(str(training.export.makes) for training in trainings))  # two ways may share one
-    words = ["tools/evaluate.py", "--data", str(data), "--save_dir", str(folder), "--counts"]
+    words = ["tools/evaluate.py", "--data", str(data), "--save_dir", str(folder), "--counts", *clip.detector_words]
     words += ["--budgets", *map(str, budgets), *(["--model", *models] if models else [])]
     steps = (*after, *(training.export for training in trainings))
     return Step("evaluation", tuple(words), folder / COUNTS, after=steps)

@@ -13,6 +13,7 @@ from regenhance_data import __version__
 from regenhance_data.console import tell
 from regenhance_data.errors import InputError, resumable
 from regenhance_data.io.files import digest, read_json, refuse_missing, sha256, write_json
+from regenhance_data.io.networks import network_files
 from regenhance_data.parallel.commands import program_of, wait_for
 
 LEDGER = "steps.json"
@@ -40,8 +41,14 @@ class Step:
         """Identifies everything that the result depends on. InputError where a file is missing."""
         for path in self.files:
             refuse_missing(path)
-        files = [_sha256(path, path.stat().st_mtime_ns) for path in self.files]
+        read = [one for path in self.files for one in network_files(path)]
+        files = list(map(content_of, read))
         return digest([__version__, self.words, self.content, files, [step.key for step in self.after]])
+
+
+def content_of(path: Path) -> str:
+    """The sha256 of a file, computed once as long as it does not change."""
+    return _sha256(path, path.stat().st_mtime_ns)
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from regenhance_data.console import progress, tell
-from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame, evenly_spread
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.dataset.next_steps import refuse_missing_hr_frames
 from regenhance_data.dataset.records import ImportanceRecord
@@ -43,7 +43,7 @@ def make_importance(
 
     Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run;
     other importance stays until all is made. Detections that are too large to count are told. mb_size: of the
-    macroblocks, by default the dataset's.
+    macroblocks, by default the dataset's. A scale that is not recorded is that of the first HR frame.
 
     Files that are not recorded in dataset.yaml are refused unless `overwrite`. Memory does not grow with the clips'
     length, but for the importance of one clip.
@@ -52,6 +52,7 @@ def make_importance(
         refuse_unknown_importance(dataset)
     size = dataset.mb_size if mb_size is None else mb_size
     refuse_missing_hr_frames(dataset, [frame for clip in dataset.clips() for frame in dataset.frames(clip)], hr_folder)
+    dataset.record_scale(hr_folder)
     record = ImportanceRecord(formula, hr_folder, dataset.scale, size)
     changes = {} if mb_size is None else {"mb_size": mb_size}
     renewal = start_importance(dataset, detector_record(settings), record, **changes)
@@ -88,8 +89,7 @@ def _is_complete(renewal: Renewal, clip: str) -> bool:
 def sampled_hr_frames(dataset: Dataset, hr_folder: str, frames: Sequence[Frame] = ()) -> np.ndarray:
     """Some HR frames of the size of the first, spread over `frames` (all of the dataset): uint8 [n, H, W, 3] RGB."""
     frames = frames or [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
-    chosen = frames[:: max(len(frames) // SAMPLED_FRAMES, 1)][:SAMPLED_FRAMES]
-    images = [dataset.read(hr_folder, frame) for frame in chosen]
+    images = [dataset.read(hr_folder, frame) for frame in evenly_spread(frames, SAMPLED_FRAMES)]
     return np.stack([image for image in images if image.shape == images[0].shape])
 
 

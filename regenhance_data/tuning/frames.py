@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # of the training frames in memory; of a longer clip, evenly spread ones, whose neighbours are alike
 MOST_BYTES = 1 << 30
+_LOOKED_AT = 200  # frames, until one has a detection: a camera may be empty most of the time
 
 
 def frames_with_originals(dataset: Dataset, split: str) -> list[Frame]:
@@ -46,17 +47,15 @@ def read_pairs_of(dataset: Dataset, frames: Sequence[Frame], most: int) -> list[
 
 
 def refuse_blind(detector: "Detector", dataset: Dataset, frames: Sequence[Frame]) -> None:
-    """InputError where the detector finds nothing in originals of the training frames."""
+    """InputError where the detector finds nothing in the originals of the frames, of very many in some of them."""
     from regenhance_data.detectors.diagnosis import why_nothing
     from regenhance_data.stages.make_importance import sampled_hr_frames
 
-    images = sampled_hr_frames(dataset, HR_IMAGES, frames)
-    found = detector.detect(images)
+    looked_at = evenly_spread(frames, _LOOKED_AT)
     counts = set(detector.counted_classes())
-    if detector.task == "segmentation":
-        is_blind = not any(counts & {*one.ravel().tolist()} for one in found)
-    else:
-        is_blind = not any(len(one.labels) for one in found)
-    if is_blind:
-        why = why_nothing(detector.settings, images)
-        raise InputError(f"{dataset.root / HR_IMAGES}: the detector finds nothing in {len(images)} HR frames: {why}")
+    for frame in looked_at:
+        (found,) = detector.detect(dataset.read(HR_IMAGES, frame)[None])
+        if counts & {*found.ravel().tolist()} if detector.task == "segmentation" else len(found.labels):
+            return
+    why = why_nothing(detector.settings, sampled_hr_frames(dataset, HR_IMAGES, frames))
+    raise InputError(f"{dataset.root / HR_IMAGES}: the detector finds nothing in {len(looked_at)} HR frames: {why}")

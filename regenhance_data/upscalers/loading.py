@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.io.files import sha256
+from regenhance_data.io.networks import network_sha256
 from regenhance_data.upscalers.base import RGB, UnknownNetworkError, UpscalingNetwork
 from regenhance_data.upscalers.settings import UpscalerSettings, advice
 from regenhance_data.upscalers.tiling import TiledUpscaler, is_out_of_memory
@@ -71,7 +71,8 @@ def upscaler_record(settings: UpscalerSettings) -> dict[str, Any]:
     precision, pixel range and channel order where they were given.
     """
     kind, argument = settings.kind, settings.argument
-    weights = sha256(Path(argument)) if kind.argument == "PATH" else import_module(kind.module).identity(argument)
+    is_file = kind.argument == "PATH"
+    weights = network_sha256(Path(argument)) if is_file else import_module(kind.module).identity(argument)
     record: dict[str, Any] = {"spec": settings.spec, "sha256": weights}
     if settings.precision in kind.precisions:
         record["precision"] = settings.precision

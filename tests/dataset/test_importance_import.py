@@ -271,6 +271,25 @@ def test_importance_of_another_grid_is_refused(tmp_path, refused):
     assert "importance on a grid of 3x4, 93x70 frames with --mb_size 16 have 5x6" in line
 
 
+def test_importance_that_is_numbered_as_the_video_of_a_sampled_clip_is_refused_or_warned_of(tmp_path, capsys):
+    dataset = fill_dataset(tmp_path / "data", {"cam": 20})
+    maps = np.random.default_rng(1).pareto(1.0, (20, 5, 6)).astype(np.float32)
+    dataset.save(clips={"cam": {"source": "cam.mp4", "every": 2}})
+    file = tmp_path / "own.npz"
+    write_importance(file, maps, np.arange(0, 40, 2))
+    with pytest.raises(
+        InputError, match=r"own.npz: has frame 38, the clip ends with 19: .*; number them as the files in"
+    ):
+        make_seg_dataset(dataset, file, gap=1)
+    write_importance(file, maps[:10], np.arange(0, 20, 2))  # of the first half of the video, or every second frame
+    make_seg_dataset(dataset, file, gap=1)
+    warned = capsys.readouterr().err
+    assert "10 of 20 frames have no importance and get no label; numbers count as those of the files in" in warned
+    dataset.save(clips={})
+    make_seg_dataset(dataset, file, gap=2)
+    assert "numbers count as" not in capsys.readouterr().err
+
+
 def test_what_imported_importance_is_taken_for_is_told_and_recorded(tmp_path, capsys):
     dataset = fill_dataset(tmp_path / "data", {"a": 20, "b": 20})
     maps = {(f"{clip}.mp4", i): dataset.importance(clip)[i] * 0 + i / 8 for clip in "ab" for i in range(20)}

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -173,9 +174,19 @@ def test_models_named_alike_are_called_by_their_folders(tmp_path):
 
     paths = [Path("a/m.onnx"), Path("b/m.onnx"), Path("c/m.onnx"), Path("c/n.onnx")]
     assert list(named(paths)) == ["predictor", "b/m", "c/m", "n"]
-    for twice in (["a.onnx", "b.onnx", "b.onnx"], ["a.onnx", "oracle.onnx"], ["a.onnx", "none.onnx"]):
-        with pytest.raises(errors.InputError, match="give each once"):
-            named([Path(name) for name in twice])
+    assert list(named([Path("a/m.onnx"), Path("runs/predictor.onnx")])) == ["predictor", "runs/predictor"]
+    assert list(named([Path("a/predictor.onnx"), Path("predictor.onnx")])) == [
+        "predictor",
+        f"{Path.cwd().name}/predictor",
+    ]
+    for paths, taken in (
+        (["a.onnx", "b.onnx", "b.onnx"], "b.onnx: another model, b.onnx, is"),
+        (["a.onnx", "x/c/b.onnx", "y/c/b.onnx"], "y/c/b.onnx: another model, x/c/b.onnx, is called 'c/b' too"),
+        (["a.onnx", "oracle.onnx"], "oracle.onnx: a baseline is called 'oracle' too"),
+        (["a.onnx", "none.onnx"], "none.onnx: a baseline is"),
+    ):
+        with pytest.raises(errors.InputError, match=f"--model {taken}.*give each once, or rename this one"):
+            named([Path(name) for name in paths])
 
 
 @given(st.lists(st.tuples(*[st.floats(0, 90)] * 4, st.floats(0, 1)), max_size=5))
@@ -274,6 +285,50 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
     truth = read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 5}), "cam")
     assert (truth[3].boxes.tolist(), truth[3].labels.tolist()) == ([[5, 6, 7, 8]], [0])
     assert len(truth[4].boxes) == 0
+
+
+def test_true_boxes_that_are_too_large_for_a_detection_are_left_out_and_told(tmp_path, detector_file, capsys):
+    dataset, path = fill_dataset(tmp_path / "data", {"cam": 2}), tmp_path / "truth.json"
+    height, width = 70 * dataset.scale, 93 * dataset.scale
+    most = 0.1 * width * height
+    rows = [[0, 0, 100, most / 100, 0], [0, 0, 100, most / 100 + 1, 0], [-500, 0, 9, 90, 0], [0, 0, 9, 9, 1]]
+    path.write_text(json.dumps({"classes": ["red", "blue"], "frames": {"0": rows, "1": [[-9, -9, 999, 999, 0]]}}))
+
+    def count(**settings):
+        detector = load_detector(DetectorSettings(f"onnx:{detector_file}", **settings))
+        return [len(boxes.boxes) for boxes in read_truth(path, detector, dataset, "cam").values()]
+
+    assert count(max_box_area=0.1, classes=("red",)) == [2, 0]  # of a box, the part in the frame is measured
+    assert "2 of 4 true boxes are larger than --max_box_area 0.1 of the frame" in capsys.readouterr().out
+    assert count(max_box_area=1.0) == [4, 1]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("classes", "listed", "told"),
+    [
+        (
+            (),
+            ["red"],
+            "'classes' lacks 1 of the detector's 2 classes: all detections of them count as false; --classes red",
+        ),
+        (
+            ("1", "red"),
+            ["red"],
+            "'classes' lacks blue, which the detector counts: all .* --classes red leaves them out",
+        ),
+        (("blue",), ["red"], "'classes' lacks blue, which the detector counts: all detections of them count as false$"),
+        (("red",), ["blue", "red"], None),
+        ((), ["blue", "red"], None),
+    ],
+)
+def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detector_file, capsys, classes, listed, told):
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps({"classes": listed, "frames": {}}))
+    detector = load_detector(DetectorSettings(f"onnx:{detector_file}", classes=classes))
+    read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam")
+    warned = capsys.readouterr().err.strip()
+    assert re.search(told, warned) if told else not warned
 
 
 @pytest.mark.parametrize(

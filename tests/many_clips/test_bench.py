@@ -105,6 +105,16 @@ def test_a_manifest_whose_clips_all_fail_is_refused_with_the_reasons(refused, ru
     assert "torn" in (tmp_path / "report.html").read_text()
 
 
+def test_a_video_is_not_trained_on_for_itself(manifest, tmp_path):
+    text = manifest.read_text().replace("yard/camera.mp4", "gate/copy.mp4")
+    (manifest.parent / "gate/copy.mp4").write_bytes((manifest.parent / "gate/camera.mp4").read_bytes())
+    path = manifest.with_name("copies.yaml")
+    path.write_text(text)
+    given = ["--manifest", path, "--trained_on", "others", "--save_dir", tmp_path]
+    with pytest.raises(InputError, match=r"clips gate and yard have the same video, .* give both the same 'scene'"):
+        benchmark_clips.main(benchmark_clips.make_parser().parse_args(list(map(str, given))))
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -20,6 +20,15 @@ def test_a_clip_has_its_own_values_else_the_defaults(tmp_path):
     assert read_manifest(path, tmp_path / "root")[0].video == tmp_path / "root/a b.mp4"
 
 
+def test_a_detector_that_is_no_file_below_the_root_keeps_its_name(tmp_path):
+    (tmp_path / "mine.yaml").write_text("")
+    for argument, spec in (("COCO-Detection/x.yaml", "COCO-Detection/x.yaml"), ("mine.yaml", f"{tmp_path}/mine.yaml")):
+        path = tmp_path / "clips.yaml"
+        path.write_text(f"defaults: {{detector: 'detectron2:{argument}', scale: 2}}\nclips: [{{video: a.mp4}}]")
+        (clip,) = read_manifest(path)
+        assert clip.detector_words == ["--detector", f"detectron2:{spec}"]
+
+
 def test_the_committed_manifest_is_one():
     clips = read_manifest(ROOT / "tests/benchmarks/clips.yaml")
     assert all(clip.licence and clip.source for clip in clips)

@@ -80,6 +80,20 @@ def test_a_camera_that_is_mostly_empty_is_cut_so_that_each_split_has_objects_or_
     )
 
 
+def test_a_single_frame_with_objects_is_seen_among_more_than_are_fitted(tmp_path, monkeypatch):
+    monkeypatch.setattr("regenhance_data.stages.make_seg_dataset._MOST_FITTED_CELLS", 60)
+    for number in range(3, 9):
+        dataset = fill_dataset(tmp_path / str(number), {"cam": 40})
+        importance, frames = read_importance(dataset.importance_path("cam"))
+        importance[frames != number] = 0
+        write_importance(dataset.importance_path("cam"), importance, frames)
+        make_seg_dataset(dataset, gap=0)
+        training = {frame.number for frame in dataset.split_frames("train")}
+        assert number in training
+        label = read_label(dataset.path("labels", next(f for f in dataset.frames("cam") if f.number == number)))
+        assert label.max() == 9
+
+
 def gaps_of(dataset, clip):
     listed = [{f.number for f in dataset.split_frames(name) if f.clip == clip} for name in ("train", "val", "test")]
     return [min(later) - max(earlier) - 1 for earlier, later in pairwise(listed)]

@@ -12,7 +12,7 @@ from regenhance_data.detectors.builtin import BuiltinDetector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
-from regenhance_data.tuning.frames import read_pairs_of, read_training_pairs
+from regenhance_data.tuning.frames import read_pairs_of, read_training_pairs, refuse_blind
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import UpscalerTrainSettings
 from regenhance_data.tuning.training import train_upscaler, training_state
@@ -41,6 +41,18 @@ def data(tmp_path_factory):
     for split, some in {"train": frames[:10], "val": frames[10:13], "test": frames[13:]}.items():
         dataset.write_split(split, some)
     return root
+
+
+def test_a_detector_that_finds_something_in_one_frame_of_many_is_not_blind(data, detector, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    dataset = Dataset.open(tmp_path / "data")
+    frames = dataset.frames("gate")
+    for number, frame in enumerate(frames):
+        if number != 11:
+            write_image(dataset.path("hr_images", frame), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    refuse_blind(detector, dataset, frames)
+    with pytest.raises(InputError, match="the detector finds nothing in 11 HR frames"):
+        refuse_blind(detector, dataset, frames[:11])
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """ONNX files that ask an upscaler's engine for too much, or are damaged."""
 
+from functools import partial
+
 import numpy as np
 import onnx
 import pytest
@@ -7,7 +9,8 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
 
 from regenhance_data.errors import InputError
-from regenhance_data.upscalers.loading import load_upscaler
+from regenhance_data.many_clips.steps import Step
+from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.detectors import save_onnx
 from tests.support.hostile_onnx import HOSTILE, write_hostile
@@ -64,6 +67,13 @@ def test_weights_in_a_file_beside_are_read_and_no_others(tmp_path):
     assert (tmp_path / "m" / "two.onnx.data").is_file()
     frame = np.random.default_rng(0).integers(0, 256, (1, 24, 40, 3), np.uint8)
     np.testing.assert_array_equal(load(path)(frame), load(tmp_path / "one.onnx")(frame))
+    settings, step = UpscalerSettings(f"onnx:{path}", 3), partial(Step, "", ("a",), tmp_path / "made", (path,))
+    known = upscaler_record(settings)["sha256"], step().key
+    weights = bytearray((tmp_path / "m" / "two.onnx.data").read_bytes())
+    (tmp_path / "m" / "two.onnx.data").write_bytes(weights[::-1])  # as of another training
+    assert not {upscaler_record(settings)["sha256"], step().key} & {*known}
+    (tmp_path / "m" / "two.onnx.data").write_bytes(weights)
+    assert (upscaler_record(settings)["sha256"], step().key) == known
     (tmp_path / "m" / "two.onnx.data").rename(tmp_path / "two.onnx.data")
     with pytest.raises(InputError, match=r"two\.onnx: has weights in 'two\.onnx\.data', which is no file beside it"):
         load(path)
