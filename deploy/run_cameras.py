@@ -79,8 +79,10 @@ def main(args: argparse.Namespace) -> None:
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
     from deploy.online.cameras import refuse_unfit
+    from deploy.online.sources import stamp_of
     from regenhance_data.io.video import inspect_video
 
+    stamp = stamp_of(args.cameras) if args.cameras else None  # before it is read: models load for a while
     cameras = cameras_from(args, plan)
     wanted = wanted_from(args, args.cameras is not None or len(cameras) > 1)
     refuse_overwriting_sources(args.save_dir, wanted, cameras)
@@ -90,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
     metrics = metrics_served(args)
     threads = args.threads or (planned.record.machine.threads if planned else None)
     predictor = load_predictor(args.predictor, args.backend, threads)  # first: it says which cameras fit
-    with sources_of(args, plan, cameras, wanted) if live else nullcontext() as sources:
+    with sources_of(args, plan, cameras, wanted, stamp) if live else nullcontext() as sources:
         infos = sources.connect() if sources else {one.id: inspect_video(Path(one.source)) for one in cameras}
         for camera in cameras:
             if camera.id in infos:
@@ -135,8 +137,10 @@ def cameras_from(args: argparse.Namespace, plan: "Plan") -> "list[Camera]":
     return cameras
 
 
-def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]", wanted: "Wanted") -> "Sources":
-    """What reads cameras of which some are live, and their file when it changes."""
+def sources_of(
+    args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]", wanted: "Wanted", stamp: object
+) -> "Sources":
+    """What reads cameras of which some are live, and their file when it is no longer that of the stamp."""
     from deploy.online.sources import Sources
 
     def read_again() -> "list[Camera]":
@@ -144,7 +148,7 @@ def sources_of(args: argparse.Namespace, plan: "Plan", cameras: "list[Camera]", 
         refuse_overwriting_sources(args.save_dir, wanted, changed)
         return changed
 
-    return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, read_again)
+    return Sources(cameras, plan.detect_every, args.max_frames, args.cameras, read_again, stamp=stamp)
 
 
 def refuse_overwriting_sources(folder: Path, wanted: "Wanted", cameras: "list[Camera]") -> None:

@@ -15,6 +15,9 @@ _OF_MEMORY = ("failed to map segment", "can't start new thread", "bad_alloc", "a
 # as a path has only one of its two slashes
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsp|rtmp|http)s?:/)\S+", re.IGNORECASE)
 _USER = re.compile(r":/{1,2}\S*@")  # up to the last @: a password may have one that is not escaped
+_QUERY = re.compile(r"\?\S*")
+# a part of it that is no key=value, but may end in =, as Base64 does; ?listen is no secret
+_PART = re.compile(r"(?<=[?&;#])(?!(?:listen)?[,:)'\"]*(?:[?&;#]|$))[^=?&;#]+?=*(?=[,:)'\"]*(?:[?&;#]|$))")
 # of a query, and of paths that are written like one: /user=me&password=hush, /user=me_password=hush
 _VALUE = re.compile(r"([?&;/_#][^=?&;/_#\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))")
 
@@ -48,8 +51,14 @@ def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> 
 
 
 def redacted(text: str) -> str:
-    """A text in which no URL shows a user, a password or a value of key=value, where cameras have passwords too."""
-    return _URL.sub(lambda url: _VALUE.sub(r"\1***", _USER.sub("://***@", url[0])), text)
+    """A text in which no URL shows a user, a password, a value of key=value or a part of its query without a key, where
+    cameras have passwords too.
+    """
+    return _URL.sub(lambda url: _VALUE.sub(r"\1***", _without_parts(_USER.sub("://***@", url[0]))), text)
+
+
+def _without_parts(url: str) -> str:
+    return _QUERY.sub(lambda query: _PART.sub("***", query[0]), url)
 
 
 def printable(text: str) -> str:

@@ -26,6 +26,10 @@ def test_an_exception_without_a_word_is_quoted_with_its_type(error, said):
         ("rtsp://h:1/user=admin&password=hush&channel=1", "rtsp://h:1/user=***&password=***&channel=***"),
         ("rtsp://h/a/user=admin_password=hush_channel=1.sdp: is down", "rtsp://h/a/user=***: is down"),
         ("rtsp://h/s#password=hush", "rtsp://h/s#password=***"),
+        ("http://cam/x?SECRETTOKEN", "http://cam/x?***"),
+        ("'http://h/x?T0K/en==': is down, rtsp://h/g?listen: too", "'http://h/x?***': is down, rtsp://h/g?listen: too"),
+        ("http://h/x?listening&a=1&hush;too&listen#hush, b", "http://h/x?***&a=***&***;***&listen#***, b"),
+        ("http://h/x?pwd=hu?sh&hu:sh (http://h/y?)", "http://h/x?pwd=***&*** (http://h/y?)"),
         ("onnx:/models/x@2.onnx?, a@b: c", "onnx:/models/x@2.onnx?, a@b: c"),
     ],
 )

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from deploy.online.strategies import KnownFrame, Parts
     from regenhance_data.detections import Detections
 
-WRITING_S = 20.0  # after Ctrl-C, for the plot of what is done
+WRITING_S = 60.0  # after Ctrl-C, for the frame on its way and the plot of what is done
 EXAMPLES = """
 python tools/evaluate_online.py --data my_dataset --predictor P.onnx --upscaler general --save_dir runs/online
 python tools/evaluate_online.py --data D --predictor P.onnx --upscaler onnx:SR.onnx --budgets 0.05 0.1 0.2 --save_dir S
@@ -115,20 +115,22 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
 def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") -> Material:
     """The frames of --video: originals, or LR frames, by their height. InputError for a video without frames."""
     from deploy.online.cameras import cameras_of_videos
-    from deploy.online.compared_frames import frame_size, frames_of_videos
+    from deploy.online.compared_frames import frame_size, frames_of_videos, refuse_unfit_videos
     from deploy.online.strategies import DIFFERENCE
 
     cameras = cameras_of_videos([str(video) for video in args.video])
-    sizes = [frame_size(video) for video in args.video]
-    are_originals = min(height for height, _ in sizes) >= ORIGINAL_HEIGHT_PX
+    sizes = {video: frame_size(video) for video in args.video}
+    are_originals = min(height for height, _ in sizes.values()) >= ORIGINAL_HEIGHT_PX
     scale = int(predictor.metadata["scale"]) if predictor else SCALE
-    height, width = (side // scale for side in sizes[0]) if are_originals else sizes[0]
+    first = next(iter(sizes.values()))
+    height, width = (side // scale for side in first) if are_originals else first
     lr_hw = predictor.input_hw if predictor else (height, width)
     compressed = "not compressed" if args.jpeg_quality is None else f"JPEG {args.jpeg_quality}"
     made = f"originals; LR frames of {lr_hw[1]}x{lr_hw[0]}, {compressed}, are made of them"
     what = made if are_originals else "LR frames"
     if args.jpeg_quality is not None and not are_originals:
         raise InputError("--jpeg_quality: --video has LR frames, which are compressed already; omit it")
+    refuse_unfit_videos(sizes, lr_hw, scale, are_originals)
     console.tell(f"--video: taken as {what} (from {ORIGINAL_HEIGHT_PX} lines on: originals)")
     total = len(cameras) * args.max_frames if args.max_frames else None
     frames = frames_of_videos(cameras, lr_hw, scale, are_originals, args.every, args.max_frames, args.jpeg_quality)
@@ -164,25 +166,30 @@ def main(args: argparse.Namespace) -> None:
         partial(reference_by(truth), by=detector),
         count,
     )
-    measured, is_interrupted = taken_from(in_turn)
-    about = {"interrupted": is_interrupted, "settings": about}
+    measured, ended_by = taken_from(in_turn)
+    about = {"interrupted": ended_by is not None, "settings": about}
     write_results(args.save_dir, compare(measured, metric, score, reference), about)
-    if is_interrupted:
-        raise KeyboardInterrupt(f"kept the results of {len(measured)} frames, in {args.save_dir}")
+    kept = f"kept the results of {len(measured)} frames, in {args.save_dir}"
+    if isinstance(ended_by, InputError):
+        raise InputError(f"{ended_by}; {kept}")
+    if ended_by:
+        raise KeyboardInterrupt(kept)
 
 
-def taken_from(in_turn: "Iterable[MeasuredFrame]") -> "tuple[list[MeasuredFrame], bool]":
-    """(the frames, whether an interrupt ended them); the interrupt itself before the first one."""
+def taken_from(
+    in_turn: "Iterable[MeasuredFrame]",
+) -> "tuple[list[MeasuredFrame], InputError | KeyboardInterrupt | None]":
+    """(the frames, what ended them before the last one); raises what comes before the first one."""
     taken: list[MeasuredFrame] = []
     try:
         for frame in in_turn:
             taken.append(frame)
-    except KeyboardInterrupt:
+            cli.lengthen_grace(WRITING_S)
+    except (InputError, KeyboardInterrupt) as error:
         if not taken:
             raise
-        cli.lengthen_grace(WRITING_S)
-        return taken, True
-    return taken, False
+        return taken, error
+    return taken, None
 
 
 def check(args: argparse.Namespace) -> None:

@@ -159,8 +159,13 @@ def refuse_other_aspect(frame_hw: tuple[int, int], size_hw: tuple[int, int], vid
 
 def fit_frame(frame: np.ndarray, size_hw: tuple[int, int], video: Path | str) -> np.ndarray:
     """A frame [h, w, 3], resized to a predictor's size [H, W, 3]. InputError for another aspect ratio."""
-    height, width = size_hw
     refuse_other_aspect((frame.shape[0], frame.shape[1]), size_hw, video)
+    return resized(frame, size_hw)
+
+
+def resized(frame: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """A frame [h, w, 3] at another size [H, W, 3]: shrunk by averaging, enlarged by linear interpolation."""
     if frame.shape[:2] == size_hw:
         return frame
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    is_shrunk = frame.shape[0] > size_hw[0]
+    return cv2.resize(frame, size_hw[::-1], interpolation=cv2.INTER_AREA if is_shrunk else cv2.INTER_LINEAR)

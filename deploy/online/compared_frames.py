@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.backends.base import Predictor, fit_frame
+from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect, resized
 from deploy.online.cameras import Camera
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
@@ -51,20 +51,32 @@ def frames_of_videos(
 ) -> Iterator[KnownFrame]:
     """Every `every`-th frame of videos, at most `most` of each: as LR frames, or as originals, from which LR frames are
     made by shrinking and, at a `jpeg_quality`, compression. InputError for another aspect ratio than that of the LR
-    frames, and for originals that would have to be enlarged.
+    frames.
     """
     hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
     for camera in cameras:
         for number, (time_s, rgb) in enumerate(islice(read_timed(Path(camera.source), every=every), most)):
-            if are_originals and rgb.shape[0] < hr_hw[0]:
-                raise InputError(
-                    f"{camera.source}: has {rgb.shape[0]} lines, originals for LR frames of {lr_hw[0]} lines at scale "
-                    f"{scale} need {hr_hw[0]}; give a video of more lines, or a predictor for smaller frames"
-                )
-            lr = fit_frame(rgb, lr_hw, camera.source)  # refuses another shape, in the model's size
-            original = fit_frame(rgb, hr_hw, camera.source) if are_originals else None
+            lr = fit_frame(rgb, lr_hw, camera.source)
+            original = resized(rgb, hr_hw) if are_originals else None
             lr = lr if original is None else shrunk(original, scale, jpeg_quality)
             yield KnownFrame(camera.id, number * every, time_s, lr, lr, original=original)
+
+
+def refuse_unfit_videos(
+    sizes: Mapping[Path, tuple[int, int]], lr_hw: tuple[int, int], scale: int, are_originals: bool
+) -> None:
+    """InputError for a video {path: (height, width)} of another aspect ratio than that of the LR frames, and for one
+    that would have to be enlarged: to LR frames, or to originals.
+    """
+    needed = lr_hw[0] * scale if are_originals else lr_hw[0]
+    for video, size in sizes.items():
+        refuse_other_aspect(size, lr_hw, video)
+        if size[0] < needed:
+            made = f"originals for LR frames of {lr_hw[0]} lines at scale {scale}" if are_originals else "LR frames"
+            raise InputError(
+                f"{video}: has {size[0]} lines, {made} need {needed}; give a video of more lines, or a predictor for "
+                "smaller frames"
+            )
 
 
 def shrunk(original: np.ndarray, scale: int, jpeg_quality: int | None) -> np.ndarray:

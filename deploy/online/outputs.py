@@ -49,9 +49,8 @@ class RunOutputs:
     def __enter__(self) -> "RunOutputs":
         with ExitStack() as opened:
             _remove_earlier(self._settings.folder, not self._settings.wanted.append)
-            kinds = [kind for kind in self._settings.wanted.files if not SINKS[kind].is_complete]
-            names = file_names(kinds, self._settings.rates)
-            write_json(self._settings.folder / _RUNNING, {"files": names})
+            self._listed: list[str] = []
+            self._list(file_names(self._kinds(is_complete=False), ()))
             self.sinks = Sinks(self._settings)
             opened.callback(self.sinks.close)
             if self._metrics:
@@ -66,6 +65,16 @@ class RunOutputs:
             self._watch.close(at_once=True)
         self._opened.__exit__(*error)
 
+    def _kinds(self, is_complete: bool) -> list[str]:
+        """The wanted files that are there only when a sink is finished, or those that grow."""
+        return [kind for kind in self._settings.wanted.files if SINKS[kind].is_complete == is_complete]
+
+    def _list(self, names: list[str]) -> None:
+        """These files are the run's from now on, and removed by the next one if it is killed."""
+        if new := [name for name in names if name not in self._listed]:
+            self._listed += new
+            write_json(self._settings.folder / _RUNNING, {"files": self._listed})
+
     @property
     def frames(self) -> int:
         """How many frames have a line."""
@@ -74,13 +83,23 @@ class RunOutputs:
     def add(self, one: Round) -> None:
         """Write and send one more round."""
         with one.timed("write"):
+            for camera in one.removed:
+                self._remove(camera)
             for item in one.done:
+                self._list(file_names(self._kinds(is_complete=False), [item.frame.camera]))
                 self.sinks.put(item, self._tracks.assign(item) if self._tracks else None)
         self._record.add(one)
         if self._metrics:
             self._metrics.add(one)
         if self._watch:
             self._watch.add(one)
+
+    def _remove(self, camera: str) -> None:
+        own = [kind for kind in self._kinds(is_complete=True) if SINKS[kind].is_per_camera]
+        self._list(file_names(own, [camera]))
+        self.sinks.end(camera)
+        if self._tracks:
+            self._tracks.forget(camera)
 
     def finish(self, failed: Mapping[str, Exception], interrupted: bool = False) -> list[Path]:
         """Write what is still to be written; the files and folders of the run."""
@@ -89,10 +108,10 @@ class RunOutputs:
         if self._watch:
             self._watch.close(at_once=interrupted)
         folder = self._settings.folder
-        about = self._record.summary(failed, interrupted, self.sinks.threads)
+        about = self._record.summary(failed, interrupted, self.sinks.all_threads)
         names = file_names(self._settings.wanted.files, self._record.cameras)
         write_json(folder / RUN, about | {"files": [name for name in names if (folder / name).exists()]})
-        (folder / _RUNNING).unlink()
+        (folder / _RUNNING).unlink(missing_ok=True)
         return [*made, folder / RUN]
 
 

@@ -1,7 +1,7 @@
 """The loop: rounds of one frame of each camera through prediction, selection, enhancement and detection."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Protocol, TypeVar
@@ -98,13 +98,15 @@ class EnhancedFrame:
 class Round:
     """One frame of each camera, and the milliseconds that each stage took for all of them.
 
-    found_s: when the detector was done, in seconds as time.time() has them.
+    found_s: when the detector was done, in seconds as time.time() has them. removed: cameras that were removed since
+    the last round. Each stage forgets them before its work: what is in this round of one is there anew.
     """
 
     frames: list[CameraFrame]
     done: list[EnhancedFrame] = field(default_factory=list)
     ms: dict[str, float] = field(default_factory=dict)
     found_s: float = 0.0
+    removed: Collection[str] = ()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -114,11 +116,15 @@ class Round:
         self.ms[stage] = self.ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - started)
 
 
-def _read(rounds: Iterable[list[CameraFrame]], clock: Callable[[], float]) -> Iterator[Round]:
+def _read(
+    rounds: Iterable[list[CameraFrame]],
+    clock: Callable[[], float],
+    removed: Callable[[], Collection[str]] = tuple,
+) -> Iterator[Round]:
     """The rounds, each with the time that its frames took, as a clock measures it in seconds: the stage `read`."""
     began = clock()
     for frames in rounds:
-        yield Round(frames, ms={"read": 1e3 * (clock() - began)})
+        yield Round(frames, ms={"read": 1e3 * (clock() - began)}, removed=removed())
         began = clock()
 
 
@@ -134,12 +140,17 @@ class _OfShot(Generic[T]):
             self._known[frame.camera] = frame.shot, self._new()
         return self._known[frame.camera][1]
 
+    def forget(self, cameras: Iterable[str]) -> None:
+        for camera in cameras:
+            self._known.pop(camera, None)
+
 
 class Loop:
     """Detections in the frames of cameras, of which only some macroblocks are enhanced, by a plan.
 
     grid: of the LR frames. importance: predicts it; not called in the modes 'whole' and 'none'. compares: whether the
-    detector also runs on the frames with nothing enhanced. A loop is for one run, and keeps what it knows of a camera.
+    detector also runs on the frames with nothing enhanced. A loop is for one run, and keeps what it knows of a camera
+    until that is removed.
     """
 
     def __init__(
@@ -166,14 +177,20 @@ class Loop:
             found = map(stage, ahead(found, _AHEAD))
         return ahead(found, _AHEAD)
 
-    def run_live(self, rounds: Iterable[list[CameraFrame]], close: Callable[[], None]) -> Generator[Round, None, None]:
+    def run_live(
+        self,
+        rounds: Iterable[list[CameraFrame]],
+        close: Callable[[], None],
+        removed: Callable[[], Collection[str]] = tuple,
+    ) -> Generator[Round, None, None]:
         """As `run`, of frames that are lost or grow old while they wait: each round is taken just before the stages can
-        go on with it. close: ends the rounds; called when no more of them are wanted.
+        go on with it. close: ends the rounds; called when no more of them are wanted. removed: called after each round
+        of frames; the cameras that were removed before it.
         """
         stages = self._stages
         pacing = Pacing(len(stages) + 1)
         # the time that its thread works: else it waits for cameras
-        found: Iterable[Round] = _read(pacing.admitted(rounds), time.thread_time)
+        found: Iterable[Round] = _read(pacing.admitted(rounds), time.thread_time, removed)
         for number, stage in enumerate(stages):
             found = map(pacing.timed(number, stage), ahead(found, 1))
 
@@ -207,6 +224,8 @@ class Loop:
 
     def predict(self, one: Round) -> Round:
         """Fill in the importance of frames that are due; others keep the last one of their camera."""
+        self._last_of.forget(one.removed)
+        self._reuse_of.forget(one.removed)
         with one.timed("predict"):
             due = [frame for frame in one.frames if self._is_due(frame)]
             for frame, importance in zip(due, self._importance(due) if due else (), strict=True):
@@ -228,6 +247,8 @@ class Loop:
 
     def enhance(self, one: Round) -> Round:
         """Fill in the images, with the selected macroblocks enhanced and those pasted that are kept."""
+        self._found_of.forget(one.removed)
+        self._cache_of.forget(one.removed)
         with one.timed("upsample"):
             for item in one.done:
                 item.image = upsample_frame(item.frame.lr, self._enhancer.scale)

@@ -105,11 +105,11 @@ def run_cameras(
         interrupted = False
         try:
             for one in console.progress(found, "run", count, "round"):
+                cli.lengthen_grace(FINISH_S)  # before an interrupt: the rounds on their way may take longer than usual
                 outputs.add(one)
                 hold(one)
         except KeyboardInterrupt:
             interrupted = True
-            cli.lengthen_grace(FINISH_S)
             found.close()  # the cores are for what is still to be written
         failed |= sources.failed() if sources else {}
         written = outputs.finish(failed, interrupted)
@@ -144,11 +144,19 @@ def _loaded(
             rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))
             rates[camera.id] = rate / plan.detect_every
     height, width = predictor.input_hw
-    larger = [key for key, info in infos.items() if min(info.coded_hw) > min(height, width)]
+    larger, smaller = (
+        [key for key, info in infos.items() if sign * min(info.coded_hw) > sign * min(height, width)]
+        for sign in (1, -1)
+    )
     if larger:
         console.warn(
             f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
             "which loses detail that the camera delivers"
+        )
+    if smaller:
+        console.warn(
+            f"{', '.join(smaller[:5])}: frames are enlarged to the predictor's {width}x{height} before they are "
+            "enhanced, which costs time and adds nothing; make a predictor for frames of the camera's own size"
         )
     loop, detector, about = _loop(settings, predictor)
     watch = _watch(settings, settings.watch, predictor, detector) if settings.watch else None
@@ -260,7 +268,7 @@ def _rounds(
 ) -> tuple[Generator[Round, None, None], int | None]:
     """(the rounds as they are found, their number where it is known). failed: takes the errors of videos."""
     if sources:
-        return loop.run_live(sources.rounds(input_hw, settings.seconds), sources.close), None
+        return loop.run_live(sources.rounds(input_hw, settings.seconds), sources.close, sources.removed), None
     every, most = settings.plan.detect_every, settings.max_frames
     totals = [0 if one.fps else promised_frames([Path(one.source)], most) or 0 for one in cameras]
     count = -(-max(totals) // every) if all(totals) else None

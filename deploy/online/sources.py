@@ -28,8 +28,9 @@ class Sources:
         for frames in sources.rounds((height, width)): ...
 
     every: only every n-th frame of a camera is taken. max_frames: of each camera. watched, read: a file, and what reads
-    the cameras from it, which is done again when the file changes. connect: makes a connection to a live camera.
-    looks_every_s: how often the file is looked at.
+    the cameras from it, which is done again when the file changes. stamp: `stamp_of` the file before these cameras were
+    read from it (default: as it is now). connect: makes a connection to a live camera. looks_every_s: how often the
+    file is looked at.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Sources:
         patience: Patience | None = None,
         connect: Connect = read_stream,
         looks_every_s: float = 1.0,
+        stamp: Any = None,
     ) -> None:
         self._news = threading.Condition()
         self._limits, self._patience, self._connect = (every, max_frames), patience or Patience(), connect
@@ -49,7 +51,8 @@ class Sources:
         self._infos: dict[str, VideoInfo] = {}
         self._closed = threading.Event()
         self._shots = count()  # what was seen at another place says nothing of this one
-        self._file = _Watched(watched, read, looks_every_s) if watched and read else None
+        self._file = _Watched(watched, read, looks_every_s, stamp) if watched and read else None
+        self._removed: list[str] = []
         self._sources = {camera.id: self._source_of(camera) for camera in cameras}
         self._has_begun = False
 
@@ -167,7 +170,13 @@ class Sources:
                 self._sources[key].start()
                 _tell_listening(camera)
         removed = [key for key in before if key not in wanted]
+        self._removed += removed
         tell(f"cameras now: {', '.join(wanted)}" + (f" (removed: {', '.join(removed)})" if removed else ""))
+
+    def removed(self) -> list[str]:
+        """The cameras that were removed since this was last asked; for the thread that takes the rounds."""
+        removed, self._removed = self._removed, []
+        return removed
 
     def infos(self) -> dict[str, VideoInfo]:
         """What each camera that there has been was last taken for."""
@@ -197,27 +206,29 @@ class Sources:
         return {key: problem for key, problem in found.items() if problem is not None}
 
 
+def stamp_of(path: Path) -> Any:
+    """What is another one after a change of a file; None where there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size, about.st_ino
+
+
 class _Watched:
     """A file of cameras, read again after a change that has been there for a look: editors write in parts."""
 
-    def __init__(self, path: Path, read: Callable[[], list[Camera]], every_s: float) -> None:
+    def __init__(self, path: Path, read: Callable[[], list[Camera]], every_s: float, stamp: Any) -> None:
         self._path, self._read, self._every_s = path, read, every_s
-        self._known = self._last = self._stamp()
+        self._known = self._last = stamp or stamp_of(path)
         self._next_s = 0.0
-
-    def _stamp(self) -> Any:
-        try:
-            about = self._path.stat()
-        except OSError:
-            return None
-        return about.st_mtime_ns, about.st_size, about.st_ino
 
     def changed(self) -> list[Camera] | None:
         """The cameras of a changed file, once; a warning where it is broken."""
         if time.monotonic() < self._next_s:
             return None
         self._next_s = time.monotonic() + self._every_s
-        last, self._last = self._last, self._stamp()
+        last, self._last = self._last, stamp_of(self._path)
         if self._last == self._known or self._last != last:
             return None
         self._known = self._last

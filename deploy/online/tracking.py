@@ -35,6 +35,11 @@ class Tracks:
             )
         return self._trackers[camera]
 
+    def forget(self, camera: str) -> None:
+        """Nothing of a camera goes on; its numbers do, so that no two objects of a run have one."""
+        if self._last.pop(camera, None) is not None:
+            self._trackers[camera].tracked_objects = []
+
     def assign(self, item: EnhancedFrame) -> list[int | None]:
         """The track of each detection in the next frame of a camera, from 1; [] for class maps.
 

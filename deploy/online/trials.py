@@ -130,7 +130,7 @@ class Trials:
         """A plan on the frames from this one on."""
         remembers = plan.selects and (plan.cache.threshold or plan.reuse.every != 1 or plan.feedback)
         if not remembers:  # it finds the same in a frame, whichever others are searched
-            plan, first = replace(plan, detect_every=1), 0
+            plan, first = replace(plan, detect_every=1) if plan.selects else Plan(mode=plan.mode), 0
         if (plan, first) not in self._runs:
             self._runs[plan, first] = self._new_run(plan, first)
         return self._runs[plan, first]

@@ -1,6 +1,7 @@
 """What was found in a camera's last frame, as a part of what is enhanced in the next."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +16,7 @@ from deploy.online.rounds import Loop
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.cache import CachePolicy, MacroblockCache
 from regenhance_data.regions.coverage import found_coverage
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
@@ -98,6 +99,27 @@ def test_a_new_shot_knows_nothing_of_the_last(detector):
         loop.step([frame])
     [again] = loop.step([replace(first, shot=1)]).done
     np.testing.assert_array_equal(again.selected, known.selected)
+
+
+def test_nothing_is_kept_of_a_camera_that_is_removed_while_its_rounds_are_under_way(detector, monkeypatch):
+    caches = weakref.WeakSet()
+
+    class Cache(MacroblockCache):
+        def __init__(self, *about):
+            super().__init__(*about)
+            caches.add(self)
+
+    monkeypatch.setattr("deploy.online.rounds.MacroblockCache", Cache)
+    [gate], [yard] = frames_of("gate", 1), frames_of("yard", 1, seed=1)
+    loop, removed = loop_of(detector, feedback=1.0), [[], [], [], ["gate"], [], ["gate", "none"]]
+    rounds = [[gate], [gate], [gate], [gate], [gate, yard], [yard]]  # in the fourth it is there again
+    asked = iter(removed)
+    done = list(loop.run_live(rounds, lambda: None, lambda: next(asked)))
+    assert [one.removed for one in done] == removed
+    assert done[2].done[0].cached.any()
+    assert not done[3].done[0].cached.any()
+    np.testing.assert_array_equal(done[3].done[0].selected, done[0].done[0].selected)
+    assert len(caches) == 1  # that of the yard
 
 
 def test_plans_keep_it_and_those_of_earlier_versions_have_none():

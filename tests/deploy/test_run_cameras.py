@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -21,6 +22,7 @@ from deploy.online.cameras import Camera, CameraFrame, importance_by, rounds
 from deploy.online.durations import Durations
 from deploy.online.plan import MODES, Plan
 from deploy.online.rounds import EnhancedFrame, Loop
+from deploy.online.sinks.frame import FrameResult
 from deploy.online.tracking import Tracks
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.loading import load_detector
@@ -212,6 +214,21 @@ def test_files_of_another_aspect_ratio_are_refused_together_before_anything_is_d
     with pytest.raises(InputError, match=words):
         run(parts, [*others, videos[1]], tmp_path / "out", "--no_video")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_camera_of_smaller_frames_is_told_that_they_are_enlarged(parts, tmp_path, capsys):
+    small = encode(tmp_path / "small.mp4", square_frames(2, HEIGHT // 2, WIDTH // 2))
+    run(parts, [small], tmp_path / "out", "--no_video")
+    assert "small: frames are enlarged to the predictor's 96x64 before they are enhanced" in capsys.readouterr().err
+
+
+def test_boxes_reach_the_edges_of_a_camera_whose_height_was_rounded():
+    rgb, image = np.zeros((1080, 1920, 3), np.uint8), np.zeros((543, 960, 3), np.uint8)
+    found = Detections(np.array([[0, 0, 960, 543]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64))
+    frame = CameraFrame("gate", 0, 0.0, rgb, image)
+    item = SimpleNamespace(frame=frame, image=image, found=found)
+    (listed,) = FrameResult(item, ["car"], lambda *_: None).listing.detections
+    assert listed["box"] == [0, 0, 1920, 1080]
 
 
 def test_a_connection_that_took_nothing_is_an_error_at_the_end(parts, videos, tmp_path):
@@ -483,6 +500,17 @@ def test_tracks_outlive_a_clock_that_is_set_back_but_not_another_source():
     assert tracks.assign(found_at("gate", 8.0, (10, 10, 0))) == [1]
     assert tracks.assign(found_at("gate", 8.0, (10, 10, 0), shot=1)) == [2]
     assert tracks.assign(found_at("gate", 8.1, (10, 10, 0), (60, 10, 0), shot=1)) == [2, 3]
+
+
+def test_tracks_of_a_camera_that_is_forgotten_do_not_go_on_and_numbers_do():
+    pytest.importorskip("norfair")
+    tracks = Tracks()
+    for camera in ("gate", "yard"):
+        assert tracks.assign(found_at(camera, 1.0, (10, 10, 0))) == [1]
+    tracks.forget("gate")
+    tracks.forget("none")
+    assert tracks.assign(found_at("gate", 1.1, (10, 10, 0))) == [2]
+    assert tracks.assign(found_at("yard", 1.1, (10, 10, 0))) == [1]
 
 
 def test_tracks_are_in_all_files(parts, videos, tmp_path):

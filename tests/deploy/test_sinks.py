@@ -6,15 +6,22 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from deploy.online.cameras import CameraFrame
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.outputs import RunOutputs
+from deploy.online.plan import Plan
+from deploy.online.rates import Rates
+from deploy.online.rounds import EnhancedFrame, Round
+from deploy.online.run_record import RunRecord
 from deploy.online.sinks import mqtt, threads
 from deploy.online.sinks.addresses import read_broker, read_push
 from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
@@ -240,6 +247,73 @@ def test_an_unfinished_video_is_none(tmp_path):
     sinks.put(frame(0))
     sinks.close()
     assert not list(tmp_path.iterdir())
+
+
+def frames_in(video: Path) -> int:
+    with av.open(str(video)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_camera_that_ends_has_its_video_at_once_and_begins_another_when_it_comes_back(tmp_path):
+    sinks = Sinks(settings(tmp_path, files=("jsonl", "video")))
+    with closing(sinks):
+        for number in range(3):
+            sinks.put(frame(number))
+            sinks.put(frame(number, "yard"))
+        sinks.end("gate")
+        until((tmp_path / "gate.mp4").exists)
+        assert frames_in(tmp_path / "gate.mp4") == 3
+        assert [(one.kind, one.camera) for one in sinks.threads] == [("jsonl", ""), ("video", "yard")]
+        for count in (7, 5):  # the first is not complete when the second begins
+            for number in range(count):
+                sinks.put(frame(number))
+            sinks.end("gate")
+        made = sinks.finish()
+    assert made == [tmp_path / name for name in ("detections.jsonl", "gate.mp4", "yard.mp4")]
+    assert sorted(made) == sorted(tmp_path.iterdir())
+    assert [frames_in(path) for path in made[1:]] == [5, 3]
+    assert sum(one.written for one in sinks.all_threads if one.kind == "video") == 3 + 3 + 7 + 5
+
+
+def test_a_push_of_a_camera_that_ends_is_over(tmp_path):
+    port = free_port()
+    words = [sys.executable, ROOT / "tests/support/rtsp_listener.py", f"rtsp://127.0.0.1:{port}/gate", 10**6]
+    sinks = Sinks(settings(tmp_path, push=f"rtsp://127.0.0.1:{port}/{{camera}}"))
+    with closing(sinks), subprocess.Popen(list(map(str, words)), stdout=subprocess.PIPE, text=True) as listener:
+        try:
+            sinks.put(frame(0))
+            (thread,) = sinks.threads
+            until(lambda: sinks.put(frame(1)) or thread.written > 5)
+            sinks.end("gate")
+            until(lambda: not any(one.name == "sink push gate" for one in threading.enumerate()))
+            listener.wait(10)  # its stream has ended
+        finally:
+            listener.kill()
+        assert (sinks.threads, sinks.connections) == ([], [thread])
+
+
+def test_a_killed_run_leaves_nothing_for_the_next_also_not_of_cameras_that_came_late_or_went(tmp_path):
+    def killed_run(rounds: list[Round], is_enough, *files: str) -> None:
+        about = replace(settings(tmp_path, files=files), rates=Rates(lambda _: 25.0))
+        record = RunRecord(Plan(), about.hr_grid, {})
+        with suppress(InterruptedError), RunOutputs(about, record) as outputs:
+            for one in rounds:
+                outputs.add(one)
+            until(is_enough)
+            raise InterruptedError
+
+    def round_of(*done: EnhancedFrame, removed: tuple[str, ...] = ()) -> Round:
+        return Round([one.frame for one in done], list(done), removed=removed)
+
+    late = tmp_path / "mot" / "late.txt"
+    late.parent.mkdir()
+    for path in (late.parent / "other.txt", tmp_path / "gate.mp4"):
+        path.write_text("mine")
+    rounds = [round_of(frame(0)), round_of(frame(1), frame(0, "late")), round_of(frame(2), removed=("late",))]
+    killed_run(rounds, lambda: late.exists() and (tmp_path / "late.mp4").exists(), "jsonl", "mot", "video")
+    killed_run([], lambda: True, "jsonl")
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+    assert left == [".running.json", "detections.jsonl", "gate.mp4", "mot", "mot/other.txt"]
 
 
 @pytest.mark.parametrize(

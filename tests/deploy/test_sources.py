@@ -31,6 +31,7 @@ from deploy.online.streams import Patience, read_stream
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import encode_jpeg
+from tests.support.brokers import until
 from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode
@@ -555,6 +556,7 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
             seen = watch(sources, lambda seen: len({frame.camera for frame in seen[-9:]}) == 1 and len(seen) > 9)
             assert seen[-1].camera == "yard"
             assert "cameras now: yard (removed: gate)" in capsys.readouterr().out
+            assert [sources.removed(), sources.removed()] == [["gate"], []]
             assert sources.round_rate == 25
             assert list(sources.counts()) == ["gate", "yard"]
 
@@ -662,6 +664,50 @@ def test_a_live_run_ends_at_a_signal_and_leaves_its_counts_and_no_password(tmp_p
     written = [path for path in out.rglob("*") if path.is_file()]
     assert {"gate.mp4", "yard.mp4"} <= {path.name for path in written}
     assert b"hush" not in said.encode() + b"".join(path.read_bytes() for path in written)
+
+
+@pytest.mark.slow
+def test_a_list_of_cameras_that_changes_while_models_load_is_read_again(tmp_path, monkeypatch, capsys):
+    config, load_predictor = tmp_path / "cameras.yaml", run_cameras.load_predictor
+    with http_camera(FRAMES, 20) as gate, http_camera(FRAMES, 20) as yard:
+        listed = f"cameras: [{{id: gate, source: '{gate.url}'}}"
+        config.write_text(listed + "]")
+
+        def load(*about):
+            config.write_text(f"{listed}, {{id: yard, source: '{yard.url}'}}]")
+            return load_predictor(*about)
+
+        monkeypatch.setattr(run_cameras, "load_predictor", load)
+        words = words_of_run(tmp_path, "--cameras", config, "--max_frames", 100, "--files", "jsonl")
+        run_cameras.main(run_cameras.make_parser().parse_args(words))
+    assert "cameras now: gate, yard" in capsys.readouterr().out
+    found = [json.loads(line)["camera"] for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
+    assert set(found) == {"gate", "yard"}
+
+
+@pytest.mark.slow
+def test_a_camera_that_is_removed_has_its_video_while_the_others_run(tmp_path):
+    config, out = tmp_path / "cameras.yaml", tmp_path / "out"
+    with http_camera(FRAMES, 20) as gate, http_camera(FRAMES, 20) as yard:
+        listed = [f"{{id: {name}, source: '{one.url}'}}" for name, one in (("gate", gate), ("yard", yard))]
+        config.write_text(f"cameras: [{', '.join(listed)}]")
+        words = words_of_run(tmp_path, "--cameras", config, "--seconds", 60, "--track", "--files", "jsonl", "video")
+        command = [sys.executable, "deploy/run_cameras.py", *words]
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            lines = out / "detections.jsonl"
+            until(lambda: lines.is_file() and b"gate" in lines.read_bytes(), 2 * DEADLINE_S)
+            config.write_text(f"cameras: [{listed[1]}]")
+            until((out / "gate.mp4").is_file, DEADLINE_S)
+            assert process.poll() is None
+            assert not (out / "yard.mp4").exists()
+            assert "gate.mp4" in (out / ".running.json").read_text()
+            process.terminate()
+            said = process.stderr.read()
+    assert process.returncode == 143, said
+    assert {"gate.mp4", "yard.mp4"} <= {path.name for path in out.iterdir()}
+    about = json.loads((out / "run.json").read_text())
+    frames = sum(one["frames"] for one in about["cameras"].values())
+    assert about["sinks"]["video"] == {"written": frames, "dropped": 0}
 
 
 @pytest.mark.parametrize(

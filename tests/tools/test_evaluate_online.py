@@ -192,6 +192,21 @@ def test_videos_are_originals_or_lr_frames_by_their_height(parts, tmp_path, caps
     assert "a verdict needs 20 frames, and there are 2 at most" in printed.err
     for curve in ("none", "slices", "difference"):
         assert curve in curves_of(result)
+    odd = encode(tmp_path / "odd.mp4", square_frames(2, 720, 1280))  # 3 does not divide its width
+    result = compare(parts, tmp_path, "--video", odd, "--budgets", 0.1, predictor=None, upscaler="bicubic")
+    assert result["settings"]["lr_size"] == [426, 240]
+
+
+def test_videos_that_do_not_fit_are_refused_before_the_first_frame(parts, tmp_path):
+    large, small = (encode(tmp_path / f"{h}.mp4", square_frames(2, h, h * 4 // 3)) for h in (960, 480))
+    with pytest.raises(
+        InputError, match=r"480\.mp4: has 480 lines, originals for LR frames of 320 lines at scale 3 need"
+    ):
+        compare(parts, tmp_path / "out", "--video", large, small, predictor=None, upscaler="bicubic")
+    lr = encode(tmp_path / "lr.mp4", lr_frames(2, 32, 48), pixel_format="yuv444p")
+    with pytest.raises(InputError, match=r"lr\.mp4: has 32 lines, LR frames need 64; give a video of more lines"):
+        compare(parts, tmp_path / "out", "--video", lr)
+    assert not (tmp_path / "out").exists()
 
 
 def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_path):
@@ -257,6 +272,15 @@ def test_wrong_sources_are_one_line(parts, tmp_path):
     with pytest.raises(InputError, match=r"frames have several sizes \(gate 96x64, yard 64x48\); give --clips"):
         compare(parts, tmp_path / "out", "--data", root)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_frame_costs_what_comes_after_it(parts, tmp_path):
+    root = fill(tmp_path / "data", {"gate": lr_frames(3)}, "hr_images")
+    write_image(root / "hr_images/gate/000002.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(InputError, match=r"000002\.png: is 96x64, .*; kept the results of 2 frames, in .*out"):
+        compare(parts, tmp_path / "out", "--data", root, "--budgets", 0.1)
+    result = json.loads((tmp_path / "out/evaluate_online.json").read_text())
+    assert (result["frames"], result["interrupted"]) == (2, True)
 
 
 @pytest.mark.parametrize("is_measuring", [False, True])

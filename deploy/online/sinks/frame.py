@@ -49,7 +49,8 @@ class FrameResult:
     ) -> None:
         frame = item.frame
         size = frame.rgb.shape[1], frame.rgb.shape[0]
-        found = _listed(item.found, size[0] / item.image.shape[1], names, tracks)
+        ratios = size[0] / item.image.shape[1], size[1] / item.image.shape[0]  # a pixel may have been rounded away
+        found = _listed(item.found, ratios, names, tracks)
         self.item = item
         captured = _utc(frame.captured_s)
         self.listing = Listing(frame.camera, frame.number, round(frame.time_s, 3), size, found, captured)
@@ -71,11 +72,11 @@ class FrameResult:
 
 
 def _listed(
-    found: Any, ratio: float, names: Sequence[str], tracks: Sequence[int | None] | None
+    found: Any, ratios: tuple[float, float], names: Sequence[str], tracks: Sequence[int | None] | None
 ) -> list[dict[str, Any]] | None:
     if not isinstance(found, Detections):
         return None
-    boxes = (found.boxes.astype(np.float64) * ratio).round(2).tolist()
+    boxes = (found.boxes.astype(np.float64) * (ratios * 2)).round(2).tolist()
     scores, labels = found.scores.astype(np.float64).round(4).tolist(), found.labels.tolist()
     return [
         {"box": box, "score": score, "class": names[label], "track": track}

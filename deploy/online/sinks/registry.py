@@ -84,13 +84,14 @@ class Sinks:
     """All sinks of a run, each in a thread of its own.
 
     A sink for all cameras is opened at once, one of a camera with its first frame. An error of a file is raised by the
-    next `put` or by `finish`.
+    next `put` or by `finish`; of one that ended, by `finish` or when it is opened again.
     """
 
     def __init__(self, settings: SinkSettings) -> None:
         self._settings = settings
         self._draw = Annotator(settings.names, settings.hr_grid).draw
         self._threads: dict[tuple[str, str], SinkThread] = {}
+        self._ended: list[SinkThread] = []  # of cameras that are removed; they may still be writing
         try:
             for kind in settings.wanted.kinds:
                 if not SINKS[kind].is_per_camera:
@@ -102,16 +103,24 @@ class Sinks:
     @property
     def threads(self) -> list[SinkThread]:
         """Those that are running, in the order of the table."""
-        return sorted(self._threads.copy().values(), key=lambda one: list(SINKS).index(one.kind))
+        return _by_table(self._threads.copy().values())
+
+    @property
+    def all_threads(self) -> list[SinkThread]:
+        """Those of cameras that are removed too."""
+        return _by_table([*self._ended, *self._threads.values()])
 
     @property
     def connections(self) -> list[ConnectionThread]:
-        """Those of them that send."""
-        return [one for one in self.threads if isinstance(one, ConnectionThread)]
+        """Those of `all_threads` that send."""
+        return [one for one in self.all_threads if isinstance(one, ConnectionThread)]
 
     def _thread(self, kind: str, camera: str) -> SinkThread:
         if (kind, camera) not in self._threads:
             row = SINKS[kind]
+            for former in self._ended:
+                if (former.kind, former.camera) == (kind, camera) and not row.is_connection:
+                    former.join()  # both write one file
             start = ConnectionThread if row.is_connection else SinkThread
             self._threads[kind, camera] = start((kind, camera), row.make(self._settings, camera), row.depth)
         return self._threads[kind, camera]
@@ -122,15 +131,26 @@ class Sinks:
         for kind in self._settings.wanted.kinds:
             self._thread(kind, result.listing.camera if SINKS[kind].is_per_camera else "").put(result)
 
+    def end(self, camera: str) -> None:
+        """Let those of a camera complete what they have, without waiting for them; its next frame opens new ones."""
+        for key in [key for key in self._threads if key[1] == camera]:
+            thread = self._threads.pop(key)
+            thread.end(finish=True)
+            self._ended.append(thread)
+
     def finish(self) -> list[Path]:
         """Complete all of them; the files that were made."""
         for thread in self.threads:
             thread.end(finish=True)
-        return [path for thread in self.threads for path in thread.join()]
+        return list(dict.fromkeys(path for thread in self.all_threads for path in thread.join()))
 
     def close(self) -> None:
         """Let go of all of them, complete or not."""
-        for thread in self.threads:
+        for thread in self.all_threads:
             thread.end(finish=False)
-        for thread in self.threads:
+        for thread in self.all_threads:
             thread.join()
+
+
+def _by_table(threads: Iterable[SinkThread]) -> list[SinkThread]:
+    return sorted(threads, key=lambda one: list(SINKS).index(one.kind))
