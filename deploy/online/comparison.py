@@ -12,6 +12,7 @@ from deploy.online.rounds import STAGES, Detects
 from deploy.online.strategies import (
     BOXES,
     CACHED,
+    DIFFERENCE,
     EVERY_NTH,
     FED,
     FOUND_LAST,
@@ -342,9 +343,12 @@ def comparison_table(result: Comparison) -> str:
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that no faster one equals in score, from the slowest on."""
+    """The rows that no faster one equals in score, from the slowest on; without those that need what a running camera
+    does not have.
+    """
     found: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row.fps, row.score.value), reverse=True):
+    possible = [row for row in rows if row.point.curve not in (ORACLE, DIFFERENCE)]
+    for row in sorted(possible, key=lambda row: (row.fps, row.score.value), reverse=True):
         if row.score.is_known and (not found or row.score.value > found[-1].score.value):
             found.append(row)
     return found[::-1]
