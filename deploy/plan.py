@@ -22,6 +22,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
+from regenhance_data.detectors.kinds import is_program
 from regenhance_data.errors import InputError, refuse_below_one, refuse_unless_shares
 from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.io.files import alone, refuse_missing, write_json
@@ -142,6 +143,8 @@ def write_results(args: argparse.Namespace, record: "PlanRecord") -> None:
     for flag in ("upscaler_pixel_range", "upscaler_channel_order"):
         if getattr(args, flag) is not None:
             command += [f"--{flag}", getattr(args, flag)]
+    if is_program(getattr(args, "spec", "")):
+        command += ["--detector", args.spec]
     cli.suggest([*command, "--save_dir", "runs/cameras"])
 
 

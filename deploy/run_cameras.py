@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deploy.online.cameras import Camera
     from deploy.online.metrics import Metrics
     from deploy.online.plan import Plan
-    from deploy.online.running import Planned
+    from deploy.online.plan_file import Planned
     from deploy.online.sinks.settings import Wanted
     from deploy.online.sources import Sources
 
@@ -102,17 +102,23 @@ def main(args: argparse.Namespace) -> None:
             metrics.live, metrics.rate = sources.counts, lambda: sources.round_rate
         from deploy.online.running import RunSettings, run_cameras
 
+        scale = int(predictor.metadata["scale"])
         settings = RunSettings(
-            plan,
-            args.predictor,
-            given_upscaler(args, int(predictor.metadata["scale"])) if plan.mode != "none" else None,
-            detector_settings_from(args, planned.record.files.detector if planned else None),
-            given_settings(args),
-            planned,
-            args.save_dir,
-            wanted,
-            threads,
-            **{name: getattr(args, name) for name in ("max_frames", "seconds", "track", "compare", "watch", "hold")},
+            plan=plan,
+            predictor=args.predictor,
+            upscaler=given_upscaler(args, scale) if plan.mode != "none" else None,
+            detector=detector_settings_from(args, planned.record.files.detector if planned else None),
+            given=given_settings(args),
+            planned=planned,
+            save_dir=args.save_dir,
+            wanted=wanted,
+            threads=threads,
+            max_frames=args.max_frames,
+            seconds=args.seconds,
+            track=args.track,
+            compare=args.compare,
+            watch=args.watch,
+            hold=args.hold,
         )
         run_cameras(settings, cameras, predictor, infos, sources, metrics)
 
@@ -166,8 +172,7 @@ def planned_by(args: argparse.Namespace) -> "tuple[Planned, Plan]":
     of other files; one of another machine is told.
     """
     from deploy.backends.environment import environment
-    from deploy.online.plan_file import AGAIN, Machine, read_plan
-    from deploy.online.running import Planned
+    from deploy.online.plan_file import AGAIN, Machine, Planned, read_plan
 
     record = read_plan(args.plan)
     refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")

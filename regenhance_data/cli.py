@@ -1,8 +1,8 @@
 """What all commands share: argument parsers with examples, exit codes, errors in one line, the suggested next command.
 
 A command exits 0 when it did its work, 2 on bad usage or input (one line on stderr that names the file, what is
-wrong with it and how to fix it), 1 on a bug (a traceback). Ctrl-C and SIGTERM end it within 5 s, with 130 and 143; a
-loop that has results to complete, within half a minute.
+wrong with it and how to fix it), 1 on a bug (a traceback). Ctrl-C and SIGTERM end it within 5 s, with 130 and 143; one
+that has results to complete, within half a minute or a minute.
 """
 
 import argparse

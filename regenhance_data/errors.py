@@ -15,9 +15,8 @@ _OF_MEMORY = ("failed to map segment", "can't start new thread", "bad_alloc", "a
 # as a path has only one of its two slashes
 _URL = re.compile(r"\b(?:[a-z][a-z0-9+.-]*://|(?:rtsp|rtmp|http)s?:/)\S+", re.IGNORECASE)
 _USER = re.compile(r":/{1,2}\S*@")  # up to the last @: a password may have one that is not escaped
-_QUERY = re.compile(r"\?\S*")
-# a part of it that is no key=value, but may end in =, as Base64 does; ?listen is no secret
-_PART = re.compile(r"(?<=[?&;#])(?!(?:listen)?[,:)'\"]*(?:[?&;#]|$))[^=?&;#]+?=*(?=[,:)'\"]*(?:[?&;#]|$))")
+_PARTS = re.compile(r"([?&;#])")
+_AFTER = ",:)'\""  # a URL in a text
 # of a query, and of paths that are written like one: /user=me&password=hush, /user=me_password=hush
 _VALUE = re.compile(r"([?&;/_#][^=?&;/_#\s]*=)[^&\s]*?(?=[,:;)'\"]*(?:[&\s]|$))")
 
@@ -58,7 +57,15 @@ def redacted(text: str) -> str:
 
 
 def _without_parts(url: str) -> str:
-    return _QUERY.sub(lambda query: _PART.sub("***", query[0]), url)
+    """The URL without the parts of its query that have no key; they may end in =, as Base64 does."""
+    path, mark, query = url.partition("?")
+    return path + mark + "".join(map(_without_secret, _PARTS.split(query)))
+
+
+def _without_secret(part: str) -> str:
+    bare = part.rstrip(_AFTER)
+    is_plain = bare in ("", "listen", *"?&;#") or "=" in bare.rstrip("=")
+    return part if is_plain else "***" + part[len(bare) :]
 
 
 def printable(text: str) -> str:

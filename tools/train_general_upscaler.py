@@ -6,6 +6,7 @@ compressed; extract them without --jpeg_quality. Several detectors are taken in 
 
 import argparse
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
@@ -13,9 +14,9 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.detectors.arguments import add_detector_arguments
+from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
+from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector, tell_detector
 from regenhance_data.io.files import alone, refuse_missing, refuse_overwriting
 from regenhance_data.learning.settings import refuse_training_flags
 from regenhance_data.tuning.frames import read_training_pairs, refuse_blind
@@ -52,7 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
 @alone("train_general_upscaler")
 def main(args: argparse.Namespace) -> None:
     on_pixels, with_detector = args.iterations
-    refuse_training_flags(args.seed, iterations=min(on_pixels + bool(args.start), with_detector))
+    refuse_training_flags(args.seed, iterations=with_detector)
+    if on_pixels < (0 if args.start else 1):
+        raise InputError(f"--iterations {on_pixels}: expected at least 1 step on pixels, or 0 with --start")
     scale_of_start = scale_of(args.start) if args.start else None
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
@@ -66,13 +69,16 @@ def main(args: argparse.Namespace) -> None:
         refuse_overwriting([args.start], [path])
     pairs = read_training_pairs(dataset, frames)
     # these import PyTorch
+    from regenhance_data.detectors.loading import load_detector
     from regenhance_data.learning.weights import save_weights
     from regenhance_data.tuning.general import as_from_cameras, train_general_upscaler
     from regenhance_data.upscalers.general import load_general_upscaler
 
     start = load_general_upscaler(scale_of_start, args.start) if scale_of_start else None
-    others = (argparse.Namespace(**{**vars(args), "spec": spec}) for spec in args.also_for)
-    detectors = [load_given_detector(given, dataset) for given in (args, *others)]
+    detectors = [load_given_detector(args, dataset)]
+    for spec in args.also_for:
+        detectors.append(load_detector(replace(detector_settings_from(args, dataset.record.detector), spec=spec)))
+        tell_detector(detectors[-1])
     for detector in detectors:
         refuse_blind(detector, dataset, frames)
     seen = as_from_cameras(pairs, args.seed)

@@ -125,7 +125,8 @@ class Comparison:
         return {**about, "verdict": self.verdict.to_dict(), "rows": rows}
 
 
-class Frames(NamedTuple):
+@dataclass(frozen=True)
+class Counted:
     """The counts and the clip of each frame, and what makes a score of counts."""
 
     counts: Sequence[Counts]
@@ -201,7 +202,7 @@ def compare(
     measured: Sequence[MeasuredFrame], metric: str, score: Callable[..., np.ndarray], reference: str
 ) -> Comparison:
     """The table and the verdict of all frames, of which there is at least one."""
-    frames = Frames([one.counts for one in measured], [one.clip for one in measured], score)
+    frames = Counted([one.counts for one in measured], [one.clip for one in measured], score)
     scores = bootstrap_scores(frames.counts, score)
     rows = tuple(
         _row(point, _estimate(scores, point), [one.outcomes[point] for one in measured])
@@ -235,7 +236,7 @@ def _estimate(scores: Scores, point: CurvePoint) -> Estimate:
     return scores.all if point == ALL_ENHANCED else scores.curves[point.curve][point.budget]
 
 
-def _verdict(rows: Sequence[Row], frames: Frames, name: str, reference: str) -> Verdict:
+def _verdict(rows: Sequence[Row], frames: Counted, name: str, reference: str) -> Verdict:
     reason = too_little(frames.counts, name)
     if reason:
         has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in frames.counts)
@@ -286,13 +287,13 @@ def _beside_whole(
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 
 
-def _against_baselines(verdict: Verdict, frames: Frames) -> str:
+def _against_baselines(verdict: Verdict, frames: Counted) -> str:
     """What ends the verdict where enhancing is worth it: whether the predictor is, at the budget nearest to 10 %."""
     budgets = [point.budget for point in frames.counts[0] if point.curve == REGIONS]
     if verdict.answer != WORTH_IT or not budgets:
         return ""
     budget = verdict_budget(budgets)
-    text = against_static(*frames, REGIONS, budget)
+    text = against_static(frames.counts, frames.clips, frames.score, REGIONS, budget)
     known, predicted = CurvePoint(FOUND_LAST, budget), CurvePoint(REGIONS, budget)
     is_tried = any(point.curve == FED for point in frames.counts[0])
     if known in frames.counts[0]:

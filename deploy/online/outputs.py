@@ -95,9 +95,8 @@ class RunOutputs:
             self._watch.add(one)
 
     def _remove(self, camera: str) -> None:
-        own = [kind for kind in self._kinds(is_complete=True) if SINKS[kind].is_per_camera]
-        self._list(file_names(own, [camera]))
-        self.sinks.end(camera)
+        self._list(file_names(self.sinks.end(camera), [camera]))
+        self._settings.rates.pop(camera, None)  # it may come back with another one
         if self._tracks:
             self._tracks.forget(camera)
 

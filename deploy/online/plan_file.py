@@ -214,6 +214,15 @@ class PlanRecord:
         )
 
 
+@dataclass(frozen=True)
+class Planned:
+    """The file that a plan came from, and whether flags changed what it says."""
+
+    path: Path
+    record: PlanRecord
+    is_changed: bool
+
+
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
     """The settings of a plan, called as the flags of deploy/run_cameras.py."""
     return {

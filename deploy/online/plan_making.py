@@ -266,7 +266,7 @@ def recall_of(
     formula = material.dataset.record.importance.formula or DEFAULT_FORMULA
     frames = material.frames
     try:
-        truth = truth_by(material.upscaler, detector.settings, engines.grid, formula)
+        truth = truth_by(material.upscaler, detector.settings, material.detector.spec, engines.grid, formula)
         at = validation_recall(engines.predict, truth, frames[:: math.ceil(len(frames) / _WATCHED)], budgets)
     except (InputError, ModuleNotFoundError) as error:
         warn(f"no recall of the predictor is known, which run_cameras.py --watch needs: {one_line(error)}")

@@ -15,7 +15,7 @@ from deploy.online.holding import LEAST, Holding
 from deploy.online.metrics import Metrics
 from deploy.online.outputs import RunOutputs
 from deploy.online.plan import Plan
-from deploy.online.plan_file import PlanRecord
+from deploy.online.plan_file import Planned
 from deploy.online.rates import USUAL_RATE, Rates
 from deploy.online.results import promised_frames
 from deploy.online.rounds import Loop, NoEnhancer, Round
@@ -36,15 +36,6 @@ from regenhance_data.upscalers.settings import UpscalerSettings
 
 FINISH_S = 30.0  # after Ctrl-C, for the annotated videos of many cameras
 _LEAST_S = 10.0  # of a run whose speed says something
-
-
-@dataclass(frozen=True)
-class Planned:
-    """The file that a plan came from, and whether flags changed what it says."""
-
-    path: Path
-    record: PlanRecord
-    is_changed: bool
 
 
 @dataclass(frozen=True)
@@ -113,9 +104,10 @@ def run_cameras(
             found.close()  # the cores are for what is still to be written
         failed |= sources.failed() if sources else {}
         written = outputs.finish(failed, interrupted)
-    connections = outputs.sinks.connections
-    for sink in connections:
-        if sink.losses and (sink.written or interrupted):
+    losing = [sink for sink in outputs.sinks.connections if sink.losses]
+    took = {(sink.kind, sink.camera) for sink in outputs.sinks.connections if sink.written}
+    for sink in losing:
+        if interrupted or (sink.kind, sink.camera) in took:
             console.warn(sink.losses)
     if run.record.frames:
         _report(settings, run.record, written)
@@ -124,7 +116,7 @@ def run_cameras(
     were_there = set(run.record.cameras) & sources.counts().keys() if sources else set()  # and are away at the end
     failed = {key: error for key, error in failed.items() if key not in were_there}
     others = "; the others are done" if 0 < len(failed) < len(cameras) else ""
-    lost = [sink.losses for sink in connections if not sink.written and sink.losses]
+    lost = [sink.losses for sink in losing if (sink.kind, sink.camera) not in took]
     if wrong := [*map(str, failed.values()), *lost]:
         raise InputError("; ".join(wrong) + others)
 
@@ -137,27 +129,13 @@ def _loaded(
     sources: Sources | None,
     metrics: Metrics | None,
 ) -> _Run:
-    plan = settings.plan
+    plan, tracks = settings.plan, Tracks() if settings.track else None  # first: it may not be installed
     rates = Rates(lambda camera: (sources.frame_rate(camera) if sources else USUAL_RATE) / plan.detect_every)
     for camera in cameras:
         if camera.id in infos:
             rate = min(infos[camera.id].frame_rate, camera.fps or float("inf"))
             rates[camera.id] = rate / plan.detect_every
-    height, width = predictor.input_hw
-    larger, smaller = (
-        [key for key, info in infos.items() if sign * min(info.coded_hw) > sign * min(height, width)]
-        for sign in (1, -1)
-    )
-    if larger:
-        console.warn(
-            f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
-            "which loses detail that the camera delivers"
-        )
-    if smaller:
-        console.warn(
-            f"{', '.join(smaller[:5])}: frames are enlarged to the predictor's {width}x{height} before they are "
-            "enhanced, which costs time and adds nothing; make a predictor for frames of the camera's own size"
-        )
+    _warn_of_sizes(infos, predictor.input_hw)
     loop, detector, about = _loop(settings, predictor)
     watch = _watch(settings, settings.watch, predictor, detector) if settings.watch else None
     recalls = watch.recalls if watch else dict
@@ -170,7 +148,23 @@ def _loaded(
         console.warn(f"--files {' '.join(others)}: is not written; {detector.read_as} does {detector.task}")
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     sinks = SinkSettings(settings.save_dir, detector.class_names, hr_grid, rates, possible)
-    return _Run(loop, record, RunOutputs(sinks, record, Tracks() if settings.track else None, metrics, watch))
+    return _Run(loop, record, RunOutputs(sinks, record, tracks, metrics, watch))
+
+
+def _warn_of_sizes(infos: Mapping[str, VideoInfo], input_hw: tuple[int, int]) -> None:
+    """Say where frames are resized to the predictor's size (height, width), by more than rounding."""
+    height, width = input_hw
+    above = {key: min(info.coded_hw) - min(input_hw) for key, info in infos.items()}
+    if larger := [key for key, lines in above.items() if lines > 1]:
+        console.warn(
+            f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
+            "which loses detail that the camera delivers"
+        )
+    if smaller := [key for key, lines in above.items() if lines < -1]:
+        console.warn(
+            f"{', '.join(smaller[:5])}: frames are enlarged to the predictor's {width}x{height} before they are "
+            "enhanced, which costs time and adds nothing; make a predictor for frames of the camera's own size"
+        )
 
 
 def _loop(settings: RunSettings, predictor: Predictor) -> tuple[Loop, OnlineDetector, dict[str, Any]]:
@@ -231,7 +225,7 @@ def _watch(settings: RunSettings, every: int, predictor: Predictor, detector: On
         f"{expected.limits[0]:.2f} ({expected}{of_plan})"
     )
     return Watch(
-        lambda: truth_by(upscaler, detector.settings, predictor.grid, expected.formula),
+        lambda: truth_by(upscaler, detector.settings, settings.detector.spec, predictor.grid, expected.formula),
         importance_by(predictor),
         predictor.grid,
         every,

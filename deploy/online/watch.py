@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from deploy.online.cameras import CameraFrame
 from deploy.online.rounds import Importance, Round
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.console import tell, warn
+from regenhance_data.detectors.kinds import is_program
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
-from regenhance_data.errors import one_line
+from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
 from regenhance_data.importance.frame_pairs import FramePair
@@ -121,6 +123,7 @@ class Watch:
         self._measured: dict[str, int] = {}
         self._waiting: dict[str, CameraFrame] = {}
         self._watched: dict[str, Watched] = {}
+        self._of_cameras: list[dict[str, Any]] = [self._seen, self._measured, self._waiting, self._watched]
         self._news, self._is_closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -131,6 +134,8 @@ class Watch:
     def add(self, one: Round) -> None:
         """One more round; never waits."""
         with self._news:
+            for camera, of_camera in product(one.removed, self._of_cameras):
+                of_camera.pop(camera, None)
             for frame in one.frames:
                 number = self._seen.get(frame.camera, 0)
                 self._seen[frame.camera] = number + 1
@@ -178,21 +183,29 @@ class Watch:
             return self._waiting.pop(min(self._waiting, key=lambda camera: self._measured.get(camera, 0)))
 
     def _measure(self, frame: CameraFrame, truth: Truth) -> None:
-        self._measured[frame.camera] = self._measured.get(frame.camera, 0) + 1
         counts = ~masked_macroblocks(frame.masks, (frame.rgb.shape[0], frame.rgb.shape[1]), self._grid)
         predicted, true = self._predict([frame])[0][counts], truth(frame)[counts]
         recall = top_recall(predicted, true, self._expected.budget) if true.size else None
-        if recall is None:  # nothing there, so nothing to find
-            return
-        camera = self._watched.setdefault(frame.camera, Watched(frame.camera, self._expected))
+        with self._news:
+            if frame.camera not in self._seen:  # it was removed meanwhile
+                return
+            self._measured[frame.camera] = self._measured.get(frame.camera, 0) + 1
+            if recall is None:  # nothing there, so nothing to find
+                return
+            camera = self._watched.setdefault(frame.camera, Watched(frame.camera, self._expected))
         if said := camera.add(recall):
             (warn if camera.is_stale else tell)(said)
 
 
-def truth_by(upscaler: UpscalerSettings, detector: DetectorSettings, grid: MacroblockGrid, formula: str) -> Truth:
+def truth_by(
+    upscaler: UpscalerSettings, detector: DetectorSettings, named: str, grid: MacroblockGrid, formula: str
+) -> Truth:
     """What gives the true importance of frames on the LR grid: the detector's gradients, which need PyTorch, between
-    the upsampled frame and the whole super-resolved one. InputError where the detector has none.
+    the upsampled frame and the whole super-resolved one. named: the spec that the user gave; an exported detector's
+    file has another one. InputError where the detector has no gradient, and for a program that such a file names.
     """
+    if detector.spec != named and is_program(detector.spec):
+        raise InputError(f"{named}: was made of {detector.spec}, a program; give --detector {detector.spec} to use it")
     made = load_detector(detector)
     formulas = import_module("regenhance_data.importance.formulas")
     network = load_online_upscaler(upscaler, threads=1)

@@ -138,7 +138,9 @@ def importance_command(dataset: Dataset, hr_folder: str | None = None) -> list[s
 
 
 def _has_detector(dataset: Dataset) -> bool:
-    """Whether dataset.yaml records a detector that a command can use: its file may be gone."""
+    """Whether dataset.yaml records a detector that a command can use: its file may be gone, or a program."""
     spec = str((dataset.record.detector or {}).get("spec"))
     kind = kind_of(spec, KINDS)
-    return kind is not None and (kind.argument != "PATH" or Path(spec.partition(":")[2]).is_file())
+    if kind is None or kind.is_program:
+        return False
+    return kind.argument != "PATH" or Path(spec.partition(":")[2]).is_file()

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from regenhance_data.detectors.kinds import KINDS
+from regenhance_data.detectors.kinds import KINDS, is_program
 from regenhance_data.detectors.layouts import LAYOUTS
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
-from regenhance_data.kinds import kind_of, known_specs
+from regenhance_data.kinds import known_specs
 
 
 def add_detector_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,8 +96,7 @@ def detector_settings_from(args: argparse.Namespace, recorded: Mapping[str, Any]
         names = [name.strip() for word in given["classes"] for name in word.split(",")]
         given["classes"] = [name for name in names if name]
     base = {} if "spec" in given or not isinstance(recorded, Mapping) else recorded
-    kind = kind_of(str(base.get("spec", "")), KINDS)
-    if kind and kind.is_program:
+    if is_program(str(base.get("spec", ""))):
         raise InputError(
             f"--detector is missing: {base['spec']} is recorded, a program, which runs only where you name it; give "
             f"--detector {base['spec']} and its other flags again, if you trust it"

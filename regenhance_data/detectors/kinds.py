@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from regenhance_data.kinds import Kind
+from regenhance_data.kinds import Kind, kind_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,12 @@ KINDS: dict[str, DetectorKind] = {
         DetectorKind("torchscript", f"{_ROOM}.torchscript", "PATH", (".pt", ".torchscript"), is_program=True),
     )
 }
+
+
+def is_program(spec: str) -> bool:
+    """Whether a spec names a program, which runs only where a user names it."""
+    kind = kind_of(spec, KINDS)
+    return kind is not None and kind.is_program
 
 
 def kinds_of_file(path: Path) -> tuple[DetectorKind, ...]:

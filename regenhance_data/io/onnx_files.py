@@ -88,7 +88,15 @@ def files_beside(path: Path) -> list[Path]:
         names = _names_beside(onnx.load_model_from_string(read_bytes(path, _MOST_FILE_BYTES)))
     except Exception:  # as in `read_model`, which says what is wrong
         return []
-    return [path.parent / name for name in names if Path(name).name == name and (path.parent / name).is_file()]
+    return [path.parent / name for name in names if _is_beside(path, name)]
+
+
+def _is_beside(path: Path, name: str) -> bool:
+    """Whether a name is that of a file in the folder of `path`, which is no link."""
+    try:
+        return Path(name).name == name and not (path.parent / name).is_symlink() and (path.parent / name).is_file()
+    except OSError:  # of a name that no file can have
+        return False
 
 
 def _names_beside(model: onnx.ModelProto) -> list[str]:
@@ -104,8 +112,7 @@ def _load_weights_beside(model: onnx.ModelProto, path: Path) -> None:
     """Put weights that are in other files of the folder into the model. InputError for files elsewhere, or missing."""
     names = _names_beside(model)
     for name in names:
-        beside = path.parent / name
-        if Path(name).name != name or beside.is_symlink() or not beside.is_file():
+        if not _is_beside(path, name):
             raise InputError(
                 f"{path}: has weights in {name[:80]!r}, which is no file beside it; copy both files together"
             )

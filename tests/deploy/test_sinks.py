@@ -307,13 +307,29 @@ def test_a_killed_run_leaves_nothing_for_the_next_also_not_of_cameras_that_came_
 
     late = tmp_path / "mot" / "late.txt"
     late.parent.mkdir()
-    for path in (late.parent / "other.txt", tmp_path / "gate.mp4"):
+    for path in (late.parent / "other.txt", tmp_path / "gate.mp4", tmp_path / "never.mp4"):
         path.write_text("mine")
-    rounds = [round_of(frame(0)), round_of(frame(1), frame(0, "late")), round_of(frame(2), removed=("late",))]
+    rounds = [
+        round_of(frame(0)),
+        round_of(frame(1), frame(0, "late")),
+        round_of(frame(2), removed=("late", "never")),  # of which one never had a frame
+    ]
     killed_run(rounds, lambda: late.exists() and (tmp_path / "late.mp4").exists(), "jsonl", "mot", "video")
     killed_run([], lambda: True, "jsonl")
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
-    assert left == [".running.json", "detections.jsonl", "gate.mp4", "mot", "mot/other.txt"]
+    assert left == [".running.json", "detections.jsonl", "gate.mp4", "mot", "mot/other.txt", "never.mp4"]
+
+
+def test_a_camera_that_comes_back_has_its_new_frame_rate(tmp_path):
+    rate = [25.0]
+    about = replace(settings(tmp_path, files=("video",)), rates=Rates(lambda _: rate[0]))
+    with RunOutputs(about, RunRecord(Plan(), about.hr_grid, {})) as outputs:
+        outputs.add(Round([frame(0).frame], [frame(0)]))
+        rate[0] = 5.0
+        outputs.add(Round([frame(1).frame], [frame(1)], removed=("gate",)))
+        outputs.finish({})
+    with av.open(str(tmp_path / "gate.mp4")) as video:
+        assert video.streams.video[0].average_rate == 5
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.upscalers.settings import UpscalerSettings
+from tests.support.brokers import until
 from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector
 from tests.support.files import ROOT, encode
@@ -44,9 +45,13 @@ def parts(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def truth(parts):
-    return truth_by(
-        UpscalerSettings(parts[1], 2), DetectorSettings(parts[2], max_box_area=1.0, score_threshold=0.05), GRID, "gain"
-    )
+    detector = DetectorSettings(parts[2], max_box_area=1.0, score_threshold=0.05)
+    return truth_by(UpscalerSettings(parts[1], 2), detector, parts[2], GRID, "gain")
+
+
+def test_a_program_that_an_exported_file_names_is_not_opened(parts, tmp_path):
+    with pytest.raises(InputError, match=r"d\.onnx: was made of torchscript:d\.ts, a program; give --detector"):
+        truth_by(UpscalerSettings(parts[1], 2), DetectorSettings("torchscript:d.ts"), "onnx:d.onnx", GRID, "gain")
 
 
 def watched(truth, predict, expected):
@@ -84,6 +89,28 @@ def test_a_right_predictor_is_well_and_a_wrong_one_is_told_once(truth, capsys):
     assert wrong["north"].mean < 0.2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "stale" in line]
     assert f"camera north is stale: recall {wrong['north'].mean:.2f}, was 0.83 in validation; retrain" in line
+
+
+def test_nothing_is_known_of_a_camera_that_was_removed(truth):
+    measured = threading.Semaphore(0)
+
+    def counted(frame):
+        measured.release()
+        return truth(frame)
+
+    watch = Watch(lambda: counted, lambda some: np.zeros((len(some), *GRID.shape)), GRID, 1, Expected(0.1))
+    watch.start()
+    first, *_, last = frames("north")
+    watch.add(Round([first]))
+    assert measured.acquire(timeout=60)
+    until(watch.recalls)
+    watch.add(Round([], removed=("north",)))
+    assert watch.recalls() == {}
+    watch.add(Round([last]))
+    assert measured.acquire(timeout=60)
+    until(watch.recalls)
+    assert watch.recalls()["north"].frames == 1
+    watch.close()
 
 
 def test_stale_is_said_once_for_each_change():

@@ -293,7 +293,7 @@ def test_ctrl_c_keeps_the_frames_that_are_done(parts, tmp_path, is_measuring):
         while "upscaler " not in process.stdout.readline():
             assert process.poll() is None, process.stderr.read()
         if is_measuring:
-            time.sleep(3)
+            time.sleep(8)  # warming up takes one or two
         process.send_signal(signal.SIGINT)
         printed, said = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -9,6 +9,8 @@ from onnx import TensorProto, helper
 from onnx.external_data_helper import set_external_data
 
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import sha256
+from regenhance_data.io.onnx_files import files_beside
 from regenhance_data.many_clips.steps import Step
 from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -74,6 +76,7 @@ def test_weights_in_a_file_beside_are_read_and_no_others(tmp_path):
     assert not {upscaler_record(settings)["sha256"], step().key} & {*known}
     (tmp_path / "m" / "two.onnx.data").write_bytes(weights)
     assert (upscaler_record(settings)["sha256"], step().key) == known
+    assert files_beside(path) == [tmp_path / "m" / "two.onnx.data"]
     (tmp_path / "m" / "two.onnx.data").rename(tmp_path / "two.onnx.data")
     with pytest.raises(InputError, match=r"two\.onnx: has weights in 'two\.onnx\.data', which is no file beside it"):
         load(path)
@@ -82,5 +85,13 @@ def test_weights_in_a_file_beside_are_read_and_no_others(tmp_path):
         for entry in tensor.external_data:
             entry.value = "../two.onnx.data" if entry.key == "location" else entry.value
     path.write_bytes(model.SerializeToString())
+    assert files_beside(path) == []
     with pytest.raises(InputError, match=r"has weights in '\.\./two\.onnx\.data', which is no file beside it"):
+        load(path)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = 300 * "a" if entry.key == "location" else entry.value
+    path.write_bytes(model.SerializeToString())
+    assert upscaler_record(settings)["sha256"] == sha256(path)  # no file can have the name
+    with pytest.raises(InputError, match="which is no file beside it"):
         load(path)

@@ -131,12 +131,16 @@ class Sinks:
         for kind in self._settings.wanted.kinds:
             self._thread(kind, result.listing.camera if SINKS[kind].is_per_camera else "").put(result)
 
-    def end(self, camera: str) -> None:
-        """Let those of a camera complete what they have, without waiting for them; its next frame opens new ones."""
-        for key in [key for key in self._threads if key[1] == camera]:
+    def end(self, camera: str) -> list[str]:
+        """Let those of a camera complete what they have, without waiting for them; its next frame opens new ones.
+        Returns their kinds.
+        """
+        keys = [key for key in self._threads if key[1] == camera]
+        for key in keys:
             thread = self._threads.pop(key)
             thread.end(finish=True)
             self._ended.append(thread)
+        return [kind for kind, _ in keys]
 
     def finish(self) -> list[Path]:
         """Complete all of them; the files that were made."""

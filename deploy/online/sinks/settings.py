@@ -1,6 +1,6 @@
 """What a run writes and where it sends it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -50,5 +50,5 @@ class SinkSettings:
     folder: Path
     names: Sequence[str]
     hr_grid: MacroblockGrid
-    rates: Mapping[str, float]
+    rates: dict[str, float]
     wanted: Wanted = Wanted()
