@@ -38,6 +38,16 @@ def refuse_unless_shares(budgets: Sequence[float]) -> None:
         raise InputError("--budgets: expected shares between 0 and 1")
 
 
+def refuse_jpeg_quality(quality: int | None, of_video: bool) -> None:
+    """InputError for a --jpeg_quality out of range, and where no LR frames are made of a video."""
+    if quality is None:
+        return
+    if not of_video:
+        raise InputError("--jpeg_quality: goes with --video, of whose frames LR frames are made; --data has its own")
+    if not 1 <= quality <= 100:
+        raise InputError(f"--jpeg_quality {quality}: expected 1 to 100")
+
+
 def one_line(error: BaseException, limit: int = 160, from_end: bool = False) -> str:
     """The message of a library's exception on one line, at most `limit` characters; with its type where it has no word.
 

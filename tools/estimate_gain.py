@@ -129,8 +129,7 @@ def main(args: argparse.Namespace) -> None:
     if args.scale is not None and not 2 <= args.scale <= 8:
         raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")
     errors.refuse_below_one(frames=args.frames)
-    if args.jpeg_quality is not None and not (args.video and 1 <= args.jpeg_quality <= 100):
-        raise errors.InputError(f"--jpeg_quality {args.jpeg_quality}: expected 1 to 100, with --video")
+    errors.refuse_jpeg_quality(args.jpeg_quality, args.video is not None)
     dataset = Dataset.open(args.data) if args.data else None
     recorded = dataset.record.detector if dataset else None
     refuse_without_detector(args, recorded)
@@ -138,7 +137,8 @@ def main(args: argparse.Namespace) -> None:
     if args.upscaler:
         given_upscaler(args, args.scale or SCALE)  # refuses unknown ones before PyTorch is imported
     if args.video and not args.video.is_file():
-        raise errors.InputError(f"{args.video}: no such video")
+        what = "is a folder, not a video" if args.video.is_dir() else "no such video"
+        raise errors.InputError(f"{args.video}: {what}")
     from regenhance_data.detectors.loading import detector_record, load_detector
     from regenhance_data.evaluation.gain import estimate_gain
 
@@ -164,6 +164,8 @@ def main(args: argparse.Namespace) -> None:
             "without originals this says how many detections the upscaler changes, not whether they become right; "
             "--video_is original shrinks these frames and compares with them"
         )
+    if not estimate.is_upscaled and estimate.verdict.answer != NOT_WORTH_IT:
+        print("an upscaler reaches a part of this: give the same command --upscaler general, or one of yours")
     if args.video and estimate.frames_with_objects and estimate.verdict.answer != NOT_WORTH_IT:
         flags = ["--height", estimate.lr_height]
         flags += ["--keep_hr"] if estimate.reference == "originals" else []

@@ -25,7 +25,7 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
-from regenhance_data.errors import InputError, refuse_below_one, refuse_unless_shares
+from regenhance_data.errors import InputError, refuse_below_one, refuse_jpeg_quality, refuse_unless_shares
 from regenhance_data.evaluation.inputs import refuse_without_detector, warn_of_learnt_frames
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
@@ -186,9 +186,11 @@ def taken_from(
             taken.append(frame)
             cli.lengthen_grace(WRITING_S)
     except (InputError, KeyboardInterrupt) as error:
-        if not taken:
-            raise
-        return taken, error
+        if taken:
+            return taken, error
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt("no frame was done, so nothing is written") from None
+        raise
     return taken, None
 
 
@@ -196,8 +198,7 @@ def check(args: argparse.Namespace) -> None:
     """InputError now for flags out of range and files that are missing."""
     refuse_unless_shares(args.budgets)
     refuse_below_one(max_frames=args.max_frames, threads=args.threads, every=args.every)
-    if args.jpeg_quality is not None and not (args.video and 1 <= args.jpeg_quality <= 100):
-        raise InputError(f"--jpeg_quality {args.jpeg_quality}: expected 1 to 100, with --video")
+    refuse_jpeg_quality(args.jpeg_quality, args.video is not None)
     if args.feedback and not args.predictor:
         raise InputError(
             "--feedback: goes with --predictor (deploy/export_static_map.py --flat makes one without a training); the "

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect, resized
+from deploy.contract import FLAT
 from deploy.online.cameras import Camera
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
@@ -148,9 +149,10 @@ def refuse_unless_fitting(path: Path, predictor: Predictor, lr_hw: tuple[int, in
     """InputError for the predictor of a file that is for other frames, macroblocks or another scale than these."""
     (height, width), (own_height, own_width) = lr_hw, predictor.input_hw
     if predictor.input_hw != lr_hw:
+        is_flat = predictor.metadata.get("weights") == FLAT
+        way = f"export_{'static_map.py --flat' if is_flat else 'onnx.py --input_size'} {height} {width}"
         raise InputError(
-            f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; "
-            f"use deploy/export_onnx.py --input_size {height} {width}"
+            f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; use deploy/{way}"
         )
     own = int(predictor.metadata["scale"]), predictor.grid.mb_size
     if own != (scale, mb_size):

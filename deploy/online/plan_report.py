@@ -45,7 +45,9 @@ def sentence(record: PlanRecord) -> str:
     does = f"{in_words(chosen.plan)}: {speed}, {score}"
     if record.answer == DO_NOT_ENHANCE:
         return f"{DO_NOT_ENHANCE}: {record.verdict.reason}; {does}"
-    return f"{does} ({record.verdict.text})"
+    is_asked = record.target.fps is not None or record.target.f1 is not None
+    met = f"{target_in_words(record.target, name)}: met by " if is_asked else ""
+    return f"{met}{does}. Does it help? {record.verdict.text}"
 
 
 def with_interval(score: Estimate, frames: int) -> str:

@@ -158,7 +158,7 @@ def _warn_of_sizes(infos: Mapping[str, VideoInfo], input_hw: tuple[int, int]) ->
     if larger := [key for key, lines in above.items() if lines > 1]:
         console.warn(
             f"{', '.join(larger[:5])}: frames are shrunk to the predictor's {width}x{height} before they are enhanced, "
-            "which loses detail that the camera delivers"
+            "which loses detail that the camera delivers; give frames of that size, or make a predictor for larger ones"
         )
     if smaller := [key for key, lines in above.items() if lines < -1]:
         console.warn(

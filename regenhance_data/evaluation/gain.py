@@ -246,6 +246,8 @@ def _verdict(scores: Scores, gains: Mapping[CurvePoint, Estimate], has_original:
             "found, and without originals nothing says whether for the better",
         )
     text += f": {scores.none.value:.3f} with nothing enhanced, {scores.all.value:.3f} with everything"
+    if not is_upscaled and answer != NOT_WORTH_IT:
+        return Verdict(CANNOT_TELL, f"there is room for a gain, and no upscaler was tried: {text}", "give --upscaler")
     if not has_original:
         text += ", against the upscaler's own frames"
     if answer == NOT_WORTH_IT and has_original and is_upscaled and 1 - scores.none.value >= LEAST_GAIN:

@@ -95,6 +95,8 @@ def _extract(
                 "give --overwrite to replace it, or rename the video"
             )
     _refuse_copy(dataset, clip, video, made_by)
+    if settings.jpeg_quality is not None and settings.height >= info.upright_hw[0]:
+        warn(f"{video}: its frames keep their size, so --jpeg_quality compresses again what the camera compressed")
     stage(dataset.root, LR_FRAMES, {"kit_version": __version__, "clip": clip, **made_by.to_dict()})
     new = {folder: dataset.root / staging_folder(LR_FRAMES) / folder for folder in (LR_FRAMES, HR_IMAGES)}
     try:

@@ -39,7 +39,7 @@ def test_originals_whose_objects_shrinking_hides_are_worth_enhancing(video, dete
     content = estimate.to_dict()
     assert content["none"] < 0.5
     assert content["all"] == 1
-    assert content["verdict"]["text"].startswith("worth it: ")
+    assert content["verdict"]["text"].startswith("cannot tell: there is room for a gain, and no upscaler was tried: ")
     assert f"{content['none']:.3f}" in gain_table(estimate)
 
 
@@ -119,6 +119,7 @@ def test_the_command_writes_json_and_plot_and_says_what_comes_next(video, detect
     written = json.loads((tmp_path / "estimate.json").read_text())
     assert written["verdict"]["text"] in out
     assert "taken as originals" in out
+    assert "give the same command --upscaler general, or one of yours" in out
     assert "--height 64 --keep_hr --jpeg_quality 75" in out
     assert (tmp_path / "estimate.png").stat().st_size > 5000
 

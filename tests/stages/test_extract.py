@@ -231,6 +231,13 @@ def test_senseless_numbers_are_refused(refused, tmp_path, flags):
     assert flags[0] in refused("tools/extract.py", "--video", video, "--data", tmp_path / "d", *flags)
 
 
+def test_compressing_frames_of_the_cameras_own_size_again_is_told(run, tmp_path):
+    video = encode(tmp_path / "v.mp4", noise(1, 32, 48))
+    words = ("tools/extract.py", "--video", video, "--jpeg_quality", 75, "--height")
+    assert "compresses again what the camera compressed" in run(*words, 32, "--data", tmp_path / "own").stderr
+    assert "compresses again" not in run(*words, 16, "--data", tmp_path / "half").stderr
+
+
 def test_memory_does_not_grow_with_the_clip(tmp_path):
     code = (
         "import resource, sys; from pathlib import Path; from regenhance_data.io.video import read_video;"

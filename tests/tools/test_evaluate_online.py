@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from deploy.export.static_map import export_flat_map
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
@@ -235,10 +236,11 @@ def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_pat
         ({"detector": None}, ("--split", "all"), "--detector is missing; give one of: builtin"),
         ({}, ("--budgets", 0.1, 1.5), "--budgets: expected shares between 0 and 1"),
         ({}, ("--every", 0), "--every 0: expected at least 1"),
-        ({}, ("--jpeg_quality", 75), "--jpeg_quality 75: expected 1 to 100, with --video"),
+        ({}, ("--jpeg_quality", 75), "--jpeg_quality: goes with --video"),
         ({}, ("--split", "val"), r"val\.txt"),
         ({"predictor": "none.onnx"}, (), r"none\.onnx: no such predictor"),
         ({"predictor": "other.onnx"}, (), r"takes frames of 64x48, the frames are 96x64; use .*--input_size 64 96"),
+        ({"predictor": "flat.onnx"}, (), r"takes frames of 64x48, .*; use deploy/export_static_map\.py --flat 64 96"),
         ({"predictor": "scale3.onnx"}, (), r"is for scale 3 and .* the frames have scale 2"),
         ({"upscaler": "onnx:x3.onnx"}, (), r"--upscaler: scale 2 is needed, .*x3\.onnx makes frames 3 times"),
     ],
@@ -246,6 +248,7 @@ def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_pat
 def test_wrong_flags_and_pairings_are_one_line(parts, tmp_path, changed, flags, words):
     root = fill(tmp_path / "data", {"gate": lr_frames(1)}, hr_folder=None)
     write_predictor(tmp_path / "other.onnx", (48, 64))
+    export_flat_map((48, 64), 2, tmp_path / "flat.onnx")
     model = onnx.load(write_predictor(tmp_path / "scale3.onnx", (HEIGHT, WIDTH)))
     next(one for one in model.metadata_props if one.key == "scale").value = "3"
     onnx.save(model, tmp_path / "scale3.onnx")
@@ -299,7 +302,7 @@ def test_ctrl_c_keeps_the_frames_that_are_done(parts, tmp_path, is_measuring):
     assert process.returncode == 130
     (line,) = [line for line in said.splitlines() if not line.startswith("warning")]
     if not (tmp_path / "out").exists():
-        assert line == "evaluate_online.py: interrupted"
+        assert line == "evaluate_online.py: interrupted: no frame was done, so nothing is written"
         assert not is_measuring
         return
     result = json.loads((tmp_path / "out" / "evaluate_online.json").read_text())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from regenhance_data import cli
-from regenhance_data.console import warn
+from regenhance_data.console import tell, warn
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import MB_SIZE, SCALE
 from regenhance_data.errors import InputError
@@ -137,9 +137,13 @@ def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) ->
     return Samples(dataset, listed.stem, config.num_classes, separator if isinstance(separator, str) else None)
 
 
+def _is_first() -> bool:
+    """Whether this is the first of the launcher's processes, which alone writes."""
+    return os.environ.get("PADDLE_TRAINER_ID", "0") == "0"
+
+
 def _train(args: argparse.Namespace) -> None:
-    is_first = os.environ.get("PADDLE_TRAINER_ID", "0") == "0"  # of the launcher's processes; it alone writes
-    (alone("train")(_train_here) if is_first else _train_here)(args)
+    (alone("train")(_train_here) if _is_first() else _train_here)(args)
 
 
 def _train_here(args: argparse.Namespace) -> None:
@@ -164,12 +168,16 @@ def _train_here(args: argparse.Namespace) -> None:
     from regenhance_data.predictors.paddleseg.training import train
     from regenhance_data.predictors.paddleseg.validation import describe
 
-    best = train(config, _samples(args, config, "train"), _samples(args, config, "val"), settings)
+    training, validating = _samples(args, config, "train"), _samples(args, config, "val")
+    if _is_first():
+        frames, root = len(training.frames), training.dataset.root
+        tell(f"trains on {frames} frames of {root}, validates on {len(validating.frames)}")
+    best = train(config, training, validating, settings)
     if not best:  # only the first of several processes has a result
         return
     model_path = args.save_dir / "best_model" / WEIGHTS
     print(f"wrote {model_path} (iteration {best['iter']}: {describe(best)}), {args.save_dir}/train_log.json")
-    where = ["--dataset_root", args.dataset_root] if args.dataset_root else []
+    where = ["--dataset_root", training.dataset.root]
     where += ["--save_dir", args.save_dir, *(["--opts", *args.opts] if args.opts else [])]
     cli.suggest(["python", "deploy/export_onnx.py", "--config", args.config, "--model_path", model_path, *where])
 
