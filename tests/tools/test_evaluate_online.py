@@ -302,7 +302,8 @@ def test_ctrl_c_keeps_the_frames_that_are_done(parts, tmp_path, is_measuring):
     assert process.returncode == 130
     (line,) = [line for line in said.splitlines() if not line.startswith("warning")]
     if not (tmp_path / "out").exists():
-        assert line == "evaluate_online.py: interrupted: no frame was done, so nothing is written"
+        # the second part where frames were being measured already
+        assert line.removesuffix(": no frame was done, so nothing is written") == "evaluate_online.py: interrupted"
         assert not is_measuring
         return
     result = json.loads((tmp_path / "out" / "evaluate_online.json").read_text())
