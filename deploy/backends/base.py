@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from deploy.backends.settings import Backend
+from deploy.contract import FLAT
 from regenhance_data.errors import InputError, one_line, refuse_below_one
 from regenhance_data.grid import MacroblockGrid
 
@@ -60,6 +61,11 @@ class Predictor:
         self.metadata = metadata
         self.grid = MacroblockGrid(*input_hw, int(metadata["mb_size"]))
         self._runners: Pool[BatchRunner] = Pool()
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it is a flat map, to which all macroblocks are alike."""
+        return self.metadata.get("weights") == FLAT
 
     @property
     def out_hw(self) -> tuple[int, int]:

@@ -4,18 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect, resized
-from deploy.contract import FLAT
 from deploy.online.cameras import Camera
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.images import jpeg_compressed
+from regenhance_data.io.images import shrunk
 from regenhance_data.io.video import read_timed
 from regenhance_data.regions.reuse import shots_of
 
@@ -57,9 +53,12 @@ def frames_of_videos(
     hr_hw = lr_hw[0] * scale, lr_hw[1] * scale
     for camera in cameras:
         for number, (time_s, rgb) in enumerate(islice(read_timed(Path(camera.source), every=every), most)):
-            lr = fit_frame(rgb, lr_hw, camera.source)
-            original = resized(rgb, hr_hw) if are_originals else None
-            lr = lr if original is None else shrunk(original, scale, jpeg_quality)
+            if are_originals:
+                refuse_other_aspect((rgb.shape[0], rgb.shape[1]), lr_hw, camera.source)
+                original = resized(rgb, hr_hw)
+                lr = shrunk(original, lr_hw, jpeg_quality)
+            else:
+                original, lr = None, fit_frame(rgb, lr_hw, camera.source)
             yield KnownFrame(camera.id, number * every, time_s, lr, lr, original=original)
 
 
@@ -78,15 +77,6 @@ def refuse_unfit_videos(
                 f"{video}: has {size[0]} lines, {made} need {needed}; give a video of more lines, or a predictor for "
                 "smaller frames"
             )
-
-
-def shrunk(original: np.ndarray, scale: int, jpeg_quality: int | None) -> np.ndarray:
-    """The LR frame of an original, uint8 [H·scale, W·scale, 3] RGB → [H, W, 3], with the marks of JPEG compression
-    where a quality is given.
-    """
-    size_wh = original.shape[1] // scale, original.shape[0] // scale
-    lr = cv2.resize(original, size_wh, interpolation=cv2.INTER_AREA)
-    return lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality)
 
 
 def chosen_frames(
@@ -149,8 +139,7 @@ def refuse_unless_fitting(path: Path, predictor: Predictor, lr_hw: tuple[int, in
     """InputError for the predictor of a file that is for other frames, macroblocks or another scale than these."""
     (height, width), (own_height, own_width) = lr_hw, predictor.input_hw
     if predictor.input_hw != lr_hw:
-        is_flat = predictor.metadata.get("weights") == FLAT
-        way = f"export_{'static_map.py --flat' if is_flat else 'onnx.py --input_size'} {height} {width}"
+        way = f"export_{'static_map.py --flat' if predictor.is_flat else 'onnx.py --input_size'} {height} {width}"
         raise InputError(
             f"{path}: takes frames of {own_width}x{own_height}, the frames are {width}x{height}; use deploy/{way}"
         )

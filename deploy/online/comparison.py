@@ -256,12 +256,13 @@ def _verdict(rows: Sequence[Row], frames: Counted, name: str, reference: str) ->
     best = _best(next(filter(None, likeliest), ours))
     compared = [whole, *best]
     answer, text = helping({row.name: gains[row.point] for row in compared})
-    is_reference = reference == UPSCALED
-    of_whole = f"{whole.score.value:.3f} with {whole.name}{', which is the reference here' if is_reference else ''}"
-    scores = [f"{row.score.value:.3f} with {row.name}" for row in (none, *best)]
-    text += f": {name} {', '.join([scores[0], of_whole, *scores[1:]])}{'' if is_reference else against}"
+    beside_whole, at_end = (against, "") if reference == UPSCALED else ("", against)
+    scores = (
+        f"{row.score.value:.3f} with {row.name}{beside_whole if row is whole else ''}" for row in (none, *compared)
+    )
+    text += f": {name} {', '.join(scores)}{at_end}"
     text += "".join(f"; {row.name} has {row.fps / whole.fps:.1f} times the frames a second" for row in best)
-    if is_reference and answer != NOT_WORTH_IT:
+    if reference == UPSCALED and answer != NOT_WORTH_IT:
         text += "; without originals nothing says whether what changes becomes right"
         return Verdict(CANNOT_TELL, text)
     return Verdict(answer, text, "use more frames" if answer == CANNOT_TELL else "")

@@ -50,7 +50,8 @@ class RunOutputs:
         with ExitStack() as opened:
             _remove_earlier(self._settings.folder, not self._settings.wanted.append)
             self._listed: list[str] = []
-            self._list(file_names(self._kinds(is_complete=False), ()))
+            self._growing = [kind for kind in self._settings.wanted.files if not SINKS[kind].is_complete]
+            self._list(file_names(self._growing, ()))
             self.sinks = Sinks(self._settings)
             opened.callback(self.sinks.close)
             if self._metrics:
@@ -64,10 +65,6 @@ class RunOutputs:
         if self._watch:
             self._watch.close(at_once=True)
         self._opened.__exit__(*error)
-
-    def _kinds(self, is_complete: bool) -> list[str]:
-        """The wanted files that are there only when a sink is finished, or those that grow."""
-        return [kind for kind in self._settings.wanted.files if SINKS[kind].is_complete == is_complete]
 
     def _list(self, names: list[str]) -> None:
         """These files are the run's from now on, and removed by the next one if it is killed."""
@@ -86,7 +83,7 @@ class RunOutputs:
             for camera in one.removed:
                 self._remove(camera)
             for item in one.done:
-                self._list(file_names(self._kinds(is_complete=False), [item.frame.camera]))
+                self._list(file_names(self._growing, [item.frame.camera]))
                 self.sinks.put(item, self._tracks.assign(item) if self._tracks else None)
         self._record.add(one)
         if self._metrics:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deploy.backends.base import Predictor
-from deploy.contract import FLAT
 from deploy.online.cameras import Camera, importance_by, rounds
 from deploy.online.detectors import OnlineDetector, load_online_detector
 from deploy.online.holding import LEAST, Holding
@@ -179,7 +178,7 @@ def _loop(settings: RunSettings, predictor: Predictor) -> tuple[Loop, OnlineDete
     hr_hw = hr_grid.height, hr_grid.width
     detector = load_online_detector(settings.detector, hr_hw, threads=settings.threads, given=settings.given)
     plan.refuse_task(detector.task)
-    if predictor.metadata.get("weights") == FLAT and plan.selects and not plan.feeds_back:
+    if predictor.is_flat and plan.selects and not plan.feeds_back:
         console.warn(f"{settings.predictor}: is a flat map, so macroblocks are chosen at random; give --feedback 1")
     console.tell(
         f"predictor {settings.predictor} in {predictor.backend}, detector {detector.read_as} in {detector.engine}"

@@ -32,7 +32,7 @@ from regenhance_data.evaluation.evaluate import metric_of
 from regenhance_data.evaluation.record import CANNOT_TELL, METRIC_NAMES, NOT_WORTH_IT, Estimate, Scores, Verdict
 from regenhance_data.evaluation.verdict import LEAST_GAIN, VERDICT_BUDGET, helping, too_little
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.io.images import jpeg_compressed
+from regenhance_data.io.images import shrunk
 from regenhance_data.io.video import sample_frames
 from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.composite import copy_macroblocks, upsample_frame
@@ -129,8 +129,7 @@ def gain_frames_of_video(
                 "a smaller --scale or a larger video"
             )
         original = cv2.resize(image, (lr_hw[1] * scale, lr_hw[0] * scale), interpolation=cv2.INTER_AREA)
-        lr = cv2.resize(original, lr_hw[::-1], interpolation=cv2.INTER_AREA)
-        yield GainFrame(lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality), original, None)
+        yield GainFrame(shrunk(original, lr_hw, jpeg_quality), original, None)
 
 
 def gain_frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:

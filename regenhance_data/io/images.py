@@ -38,3 +38,11 @@ def jpeg_compressed(image: np.ndarray, quality: int) -> np.ndarray:
     """An RGB image as it is after JPEG compression, uint8 [H, W, 3] both."""
     jpeg = np.frombuffer(encode_jpeg(image, quality), np.uint8)
     return cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def shrunk(original: np.ndarray, size_hw: tuple[int, int], jpeg_quality: int | None) -> np.ndarray:
+    """An original, uint8 [H, W, 3] RGB, as an LR frame [h, w, 3], with the marks of JPEG compression where a quality is
+    given.
+    """
+    lr = cv2.resize(original, size_hw[::-1], interpolation=cv2.INTER_AREA)
+    return lr if jpeg_quality is None else jpeg_compressed(lr, jpeg_quality)
