@@ -1,11 +1,13 @@
 """A benchmark's results as a text table, as Markdown, and as a plot of F1 over latency with its Pareto front."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from regenhance_data.console import text_table
 from regenhance_data.io.files import write_text
+from regenhance_data.metrics.pareto import pareto_front
 
 Row = dict[str, Any]
 _LEGEND = ("model", "precision", "backend")
@@ -68,15 +70,6 @@ def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> No
     write_text(path, "\n".join(lines) + "\n")
 
 
-def pareto_front(rows: Sequence[Row]) -> list[Row]:
-    """The rows that are not dominated in latency and F1 at 10 %, from the fastest to the most accurate."""
-    front: list[Row] = []
-    for row in sorted(rows, key=lambda row: (row["frame_ms_median"], -row["f1_at_10"])):
-        if not front or row["f1_at_10"] > front[-1]["f1_at_10"]:
-            front.append(row)
-    return front
-
-
 def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
     """F1 at 10 % over the milliseconds of a frame, as `stem`.png and `stem`.svg.
 
@@ -95,7 +88,7 @@ def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
         "F1 with 10 % of the macroblocks enhanced",
     )
     axes.grid(axis="x", color=plots.GRID_COLOUR, linewidth=0.8)
-    front = pareto_front(rows)
+    front = pareto_front(rows, cost=itemgetter("frame_ms_median"), value=itemgetter("f1_at_10"))
     if len(front) > 1:  # of one row there is no line
         points = [[row[key] for row in front] for key in ("frame_ms_median", "f1_at_10")]
         axes.plot(*points, color=plots.GREY, drawstyle="steps-post", zorder=1, label="Pareto front")

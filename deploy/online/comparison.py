@@ -57,6 +57,7 @@ from regenhance_data.evaluation.verdict import (
 )
 from regenhance_data.importance.static_map import STATIC
 from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.pareto import pareto_front
 from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.metrics.segmentation import count_pixels, miou
 
@@ -353,12 +354,8 @@ def front(rows: Sequence[Row]) -> list[Row]:
     """The rows that no faster one equals in score, from the slowest on; without those that need what a running camera
     does not have.
     """
-    found: list[Row] = []
-    possible = [row for row in rows if row.point.curve not in (ORACLE, DIFFERENCE)]
-    for row in sorted(possible, key=lambda row: (row.fps, row.score.value), reverse=True):
-        if row.score.is_known and (not found or row.score.value > found[-1].score.value):
-            found.append(row)
-    return found[::-1]
+    possible = [row for row in rows if row.point.curve not in (ORACLE, DIFFERENCE) and row.score.is_known]
+    return pareto_front(possible, cost=lambda row: -row.fps, value=lambda row: row.score.value)[::-1]
 
 
 _LOOKS = {

@@ -17,7 +17,7 @@ from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting, refer
 from deploy.online.detectors import OnlineDetector, load_online_detector
 from deploy.online.plan import Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall
-from deploy.online.planning import NONE, Measured, Scores, Search, Target, choose, pareto, to_measure
+from deploy.online.planning import NONE, Measured, Scores, Search, Target, choose, to_measure
 from deploy.online.strategies import KnownFrame
 from deploy.online.timing import Timing, measured, spread
 from deploy.online.trials import Engines, Trial, Trials
@@ -36,6 +36,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.formula_spec import DEFAULT_FORMULA
 from regenhance_data.importance.static_map import STATIC, static_maps
 from regenhance_data.io.files import digest, sha256
+from regenhance_data.metrics.pareto import pareto_front
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
 from regenhance_data.upscalers.loading import upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -195,6 +196,7 @@ def decide(
     """Choose among the finalists, whose speeds were measured."""
     points = [Measured(one, on.scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
     warn_if_busy([point.fps for point in points])
+    front = pareto_front(points, cost=lambda point: -point.fps[1], value=lambda point: point.value)
     choice = choose(points, target, on.scores, METRIC_NAMES[on.by[0]])
 
     def point(one: Measured) -> Point:
@@ -212,7 +214,7 @@ def decide(
         clips=tuple(dict.fromkeys(clips)),
         tried=len(on.trials.done),
         chosen=point(choice.point),
-        front=tuple(point(one) for one in pareto(points)),
+        front=tuple(point(one) for one in front[::-1]),
         machine=machine,
         files=files,
     )

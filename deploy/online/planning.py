@@ -18,8 +18,9 @@ from regenhance_data.evaluation.bootstrap import (
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.evaluation.verdict import helping, too_little
+from regenhance_data.metrics.pareto import pareto_front
 from regenhance_data.metrics.resampling import blocks_of
-from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.cache import NO_CACHE, CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
 TIE = 0.005  # scores that differ by no more are equal: the cheaper plan is taken
@@ -27,7 +28,6 @@ HALOS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 THRESHOLDS = (10.0, 6.0, 3.0)  # of the cache
 PREDICT_EVERY, DETECT_EVERY = (2, 4), (2, 3, 5)
 FEEDBACK = (0.3, 3.0)  # weights: of a predictor that knows the camera, and above all importance
-NO_CACHE = CachePolicy(threshold=0)
 NONE, WHOLE = Plan(mode="none", cache=NO_CACHE), Plan(mode="whole", cache=NO_CACHE)
 _LEAST_KEPT = 0.02  # of the macroblocks; a cache that keeps fewer changes nothing
 _LEAST_SAVING = 0.05  # of a frame's time, for which rarer prediction is tried
@@ -185,11 +185,7 @@ class Search:
 
 def front_of(trials: Sequence[Trial], value: Callable[[Trial], float]) -> list[Trial]:
     """The trials that score better than all faster ones, by more than TIE, from the fastest on."""
-    found: list[Trial] = []
-    for trial in sorted(trials, key=lambda trial: (trial.frame_ms, -value(trial))):
-        if value(trial) > (value(found[-1]) + TIE if found else -1):  # not where it is NaN
-            found.append(trial)
-    return found
+    return pareto_front(trials, lambda trial: trial.frame_ms, value, TIE)
 
 
 def to_measure(
@@ -228,15 +224,6 @@ class Measured:
     trial: Trial
     value: float
     fps: tuple[float, float, float]
-
-
-def pareto(points: Sequence[Measured]) -> list[Measured]:
-    """The points that no faster one equals in score, from the slowest on."""
-    found: list[Measured] = []
-    for point in sorted(points, key=lambda point: (point.fps[1], point.value), reverse=True):
-        if not found or point.value > found[-1].value:
-            found.append(point)
-    return found[::-1]
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,17 @@ from deploy.online.cameras import CameraFrame
 from deploy.online.plan import Plan
 from deploy.online.rounds import Detects, Enhances, Importance, Loop, Round
 from regenhance_data.detections import Detections
+from regenhance_data.detectors.filtering import not_suppressed
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, CurvePoint
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import STATIC
-from regenhance_data.metrics.detection import iou_matrix
-from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.cache import NO_CACHE
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.regions.coverage import box_coverage
 
 SLICE_SHARE = 0.6  # of the frame's sides: 2 × 2 slices that overlap by a fifth of the frame
 MERGE_IOU = 0.5
-NO_CACHE = CachePolicy(threshold=0)
 ORACLE, DIFFERENCE, RANDOM = "oracle", "difference", "random"
 BOXES, SLICES, EVERY_NTH = "boxes, two passes", "slices", "every n-th frame whole"
 FOUND_LAST = "boxes of the last frame"
@@ -180,12 +179,7 @@ def merged(several: Sequence[Detections]) -> Detections:
     boxes, scores, labels = (
         np.concatenate([vars(one)[name] for one in several]) for name in ("boxes", "scores", "labels")
     )
-    order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    for index in order.tolist():
-        same = [other for other in kept if labels[other] == labels[index]]
-        if not same or iou_matrix(boxes[[index]], boxes[same]).max() <= MERGE_IOU:
-            kept.append(index)
+    kept = not_suppressed(boxes, scores, labels, MERGE_IOU)
     return Detections(boxes[kept], scores[kept], labels[kept])
 
 

@@ -33,6 +33,9 @@ class CachePolicy:
             raise InputError(f"--cache_age {self.max_age}: expected at least 1 frame")
 
 
+NO_CACHE = CachePolicy(threshold=0)
+
+
 class MacroblockCache:
     """The enhanced macroblocks of one camera: what enhancement adds to the upsampled frame, so that they follow the
     light.

@@ -17,13 +17,13 @@ from deploy.online.plan import Plan
 from deploy.online.plan_file import read_plan
 from deploy.online.plan_making import judged
 from deploy.online.plan_report import held_against, in_words
-from deploy.online.planning import DETECT_EVERY, NO_CACHE, NONE, THRESHOLDS, WHOLE, Scores
+from deploy.online.planning import DETECT_EVERY, NONE, THRESHOLDS, WHOLE, Scores
 from deploy.online.strategies import KnownFrame
 from deploy.online.timing import measured, spread
 from deploy.online.trials import Engines, Trials
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import BUDGETS
-from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.cache import NO_CACHE, CachePolicy
 
 HALOS = (1,)  # and the exact one
 

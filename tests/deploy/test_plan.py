@@ -21,7 +21,6 @@ from deploy.online.plan_report import held_against
 from deploy.online.planning import (
     DO_NOT_ENHANCE,
     FEEDBACK,
-    NO_CACHE,
     NONE,
     NOT_REACHABLE,
     REACHED,
@@ -31,7 +30,6 @@ from deploy.online.planning import (
     Search,
     Target,
     choose,
-    pareto,
     to_measure,
 )
 from deploy.online.trials import Trial, Trials
@@ -41,7 +39,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import count_matches, f1
-from regenhance_data.regions.cache import CachePolicy
+from regenhance_data.regions.cache import NO_CACHE, CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 from tests.support.detectors import BLUE, RED, write_detector
 from tests.support.files import encode
@@ -427,7 +425,6 @@ def test_the_best_score_at_a_speed_the_cheaper_of_equal_ones():
     assert chosen(Target(fps=10), none, good, equal, best).point == equal
     assert chosen(Target(fps=10, cameras=3), none, good, equal, best).point == none
     assert chosen(Target(fps=24), none, good, equal, best).point == none  # 25 is the median, not every turn
-    assert [point.trial.plan for point in pareto([none, good, equal, best])] == [WHOLE, regions(0.1), NONE]
     beyond = chosen(Target(fps=10, cameras=9), none, good, best)
     assert (beyond.answer, beyond.point) == (NOT_REACHABLE, none)
 

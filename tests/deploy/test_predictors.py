@@ -21,7 +21,7 @@ from deploy.backends.registry import CPU_BACKENDS as BACKENDS
 from deploy.backends.registry import load_predictor
 from deploy.backends.settings import Backend, EngineSettings
 from deploy.benchmarking import cases, measure
-from deploy.benchmarking.report import benchmark_table, pareto_front, write_pareto_plot
+from deploy.benchmarking.report import benchmark_table, write_pareto_plot
 from deploy.benchmarking.settings import MeasurementSettings
 from deploy.export import parity
 from regenhance_data.dataset.importance_file import read_importance, write_importance
@@ -474,13 +474,6 @@ def test_a_row_that_does_not_run_is_left_out(made, tmp_path, capsys):
 def test_benchmarks_of_nothing_are_refused(tmp_path, words, says):
     with pytest.raises(InputError, match=says):
         bench(tmp_path, *words)
-
-
-def test_the_pareto_front_has_what_nothing_beats():
-    points = [(1, 0.8), (2, 0.7), (3, 0.9), (3, 0.85), (4, 0.9)]
-    rows = [{"frame_ms_median": ms, "f1_at_10": f1} for ms, f1 in points]
-    front = [(row["frame_ms_median"], row["f1_at_10"]) for row in pareto_front(rows)]
-    assert front == [(1, 0.8), (3, 0.9)]
 
 
 def test_one_row_has_no_pareto_front_in_the_plot(tmp_path):
