@@ -159,7 +159,8 @@ def refuse_other_aspect(frame_hw: tuple[int, int], size_hw: tuple[int, int], vid
     if abs(frame_hw[0] * width / frame_hw[1] - height) > 1:
         raise InputError(
             f"{video}: has {frame_hw[1]}x{frame_hw[0]} frames, the model takes {width}x{height}, which is "
-            "another aspect ratio; export it for frames of this shape (--input_size, of a flat map --flat)"
+            "another aspect ratio; frames of this shape need a model (--input_size, of a flat map --flat) and a run of "
+            "their own"
         )
 
 

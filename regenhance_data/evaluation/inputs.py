@@ -49,7 +49,8 @@ class EvaluationFrames:
             return
         grid = grids[others[0]]
         which = "the frames are" if others == [""] else f"those of {', '.join(others)} are"
-        export = f"deploy/export_onnx.py --input_size {grid.height} {grid.width}"
+        size = f"{grid.height} {grid.width}"
+        export = f"deploy/export_onnx.py --input_size {size}, for a flat map deploy/export_static_map.py --flat {size}"
         how = f"give --clips {' '.join(fitting)}, and another --model for the others: " if fitting else "use "
         raise InputError(
             f"{model}: takes frames of {input_hw[1]}x{input_hw[0]}, {which} {grid.width}x{grid.height}; {how}{export}"

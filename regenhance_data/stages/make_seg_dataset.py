@@ -77,7 +77,6 @@ def make_seg_dataset(
     for name in SPLITS:
         dataset.write_split(name, split[name])
     dataset.save(
-        scale=dataset.scale,
         mb_size=mb_size,
         levels=levels,
         normaliser=normaliser.to_dict(),

@@ -300,6 +300,7 @@ def test_what_imported_importance_is_taken_for_is_told_and_recorded(tmp_path, ca
     assert f"{file}: read as {read_as}\n" in capsys.readouterr().out
     recorded = Dataset(dataset.root).record.importance
     assert (recorded.file, recorded.read_as) == ("truth.pickle", read_as)
+    assert Dataset(dataset.root).record.recorded_scale is None  # nothing has said it yet
     assert not make_seg_dataset(Dataset(dataset.root), file, gap=1)
     np.save(tmp_path / "maps.npy", np.zeros((2, 3, 4), np.int16))
     words = "importance of 2 frames: 3x4 macroblocks, int16, 0..0, frames in order"

@@ -145,6 +145,9 @@ def test_a_folder_that_paddle_inference_cannot_run_is_refused(made, tmp_path, ch
     (folder / "deploy.yaml").write_text(yaml.safe_dump(about))
     with pytest.raises(InputError, match=says):
         load_predictor(folder)
+    (folder / "deploy.yaml").unlink()
+    with pytest.raises(InputError, match="is a folder without deploy.yaml"):
+        load_predictor(folder)
 
 
 @pytest.mark.parametrize(

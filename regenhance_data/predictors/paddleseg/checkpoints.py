@@ -34,6 +34,8 @@ def complete_checkpoints(save_dir: Path) -> list[Path]:
 
 def refuse_missing_weights(path: Path) -> None:
     """InputError where there is no such file."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not weights; give the file, such as {path}/best_model/{WEIGHTS}")
     if not path.is_file():
         raise InputError(f"{path}: no such file{others_like(path)}; train a predictor with 'paddleseg train'")
 

@@ -246,6 +246,11 @@ def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
     Files in `save_dir` are left out. InputError where there is none, two have one name, or a name is not printable.
     """
     if path.is_file():
+        if path.suffix.lower() not in PICTURES:
+            raise InputError(
+                f"{path}: is not a picture ({', '.join(PICTURES)}); of a video, extract frames with tools/extract.py, or "
+                "export the model and run deploy/trt_infer.py --video"
+            )
         return {path.stem: path}
     found: dict[str, Path] = {}
     for file in sorted(path.rglob("*")):

@@ -200,6 +200,16 @@ def test_a_missing_file_is_refused_with_those_that_are_there(tmp_path, refusal):
         (tmp_path / name).touch()
     line = refusal("val", "--config", MB_NANO, "--model_path", tmp_path / "tow.pdparams")
     assert f"tow.pdparams: no such file; {tmp_path} has two.pdparams, one.pdparams; train" in line
+    line = refusal("val", "--config", MB_NANO, "--model_path", tmp_path)
+    assert f"{tmp_path}: is a folder, not weights; give the file" in line
+
+
+def test_predictions_are_of_pictures_and_a_video_is_told_what_to_run(tmp_path, refusal):
+    about = ("--config", MB_NANO, "--model_path", MB_NANO, "--save_dir", tmp_path)
+    (tmp_path / "a.mp4").touch()
+    line = refusal("predict", *about, "--image_path", tmp_path / "a.mp4")
+    assert "a.mp4: is not a picture" in line
+    assert "tools/extract.py" in line
 
 
 @pytest.mark.parametrize(
