@@ -151,7 +151,7 @@ def write_results(args: argparse.Namespace, record: "PlanRecord") -> None:
 def write_check(args: argparse.Namespace, planned: "PlanRecord", found: "Point", frames: int) -> None:
     """Write check.json: the chosen point of a plan beside what was found on so many other frames; print it."""
     from deploy.online.plan_report import held_against
-    from regenhance_data.evaluation.record import METRIC_NAMES
+    from regenhance_data.metrics.metric import METRIC_NAMES
 
     promised = planned.chosen
     of = {"measured": (found, frames, list(found.fps)), "planned": (promised, planned.frames, promised.fps[1])}

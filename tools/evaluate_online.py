@@ -148,14 +148,14 @@ def main(args: argparse.Namespace) -> None:
         from deploy.online.compared_frames import refuse_unless_fitting
 
         refuse_unless_fitting(args.predictor, predictor, material.lr_hw, material.scale, material.mb_size)
-    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, counting, measure, reference_by
+    from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, compare, measure, metric_by, reference_by
     from deploy.online.strategies import DIFFERENCE, strategies
     from regenhance_data.evaluation.verdict import FEWEST_FRAMES
 
     parts, detector, about = make_parts(args, material, predictor)
     truth = read_truth_of(args, material, detector)
     has_originals = DIFFERENCE in material.knows
-    metric, count, score = counting(detector.task, detector.class_names, detector.settings.classes)
+    metric = metric_by(detector)
     is_boxes = detector.task == "detection"
     reference = TRUTH if truth is not None else ORIGINALS if has_originals else UPSCALED
     if material.total and material.total < FEWEST_FRAMES:
@@ -164,11 +164,11 @@ def main(args: argparse.Namespace) -> None:
         console.progress(material.frames, "evaluate", material.total),
         lambda: strategies(parts, args.budgets, material.knows, is_boxes),
         partial(reference_by(truth), by=detector),
-        count,
+        metric.count,
     )
     measured, ended_by = taken_from(in_turn)
     about = {"interrupted": ended_by is not None, "settings": about}
-    write_results(args.save_dir, compare(measured, metric, score, reference), about)
+    write_results(args.save_dir, compare(measured, metric, reference), about)
     kept = f"kept the results of {len(measured)} frames, in {args.save_dir}"
     if isinstance(ended_by, InputError):
         raise InputError(f"{ended_by}; {kept}")

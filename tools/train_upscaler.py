@@ -23,10 +23,11 @@ from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.inputs import load_given_detector, refuse_without_detector
-from regenhance_data.evaluation.record import METRIC_NAMES, InputSettings
+from regenhance_data.evaluation.record import InputSettings
 from regenhance_data.io.files import alone, sha256, write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.learning.settings import CHANNELS, LAYERS
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs, refuse_blind
 from regenhance_data.tuning.settings import MINUTES, NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags

@@ -92,8 +92,8 @@ def _read(path: Path) -> tuple[Path, Path, dict[str, Any], dict[str, str]]:
     """(graph, weights, their description in deploy.yaml, the kit's metadata)."""
     if not (path / DEPLOY).is_file():
         raise InputError(
-            f"{path}: is a folder without {DEPLOY}, so no model of Paddle Inference; write one with paddleseg export, or "
-            "give an .onnx of deploy/export_onnx.py"
+            f"{path}: is a folder without {DEPLOY}, so no model of Paddle Inference; write one with paddleseg export, "
+            "or give an .onnx of deploy/export_onnx.py"
         )
     everything = read_yaml(path / DEPLOY)
     described = everything.get("Deploy")

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from deploy.online.detectors import OnlineDetector
 from deploy.online.rounds import STAGES, Detects
 from deploy.online.strategies import (
     BOXES,
@@ -27,19 +27,18 @@ from deploy.online.strategies import (
 from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.detections import Detections
-from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.class_names import counted_classes
 from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     Counts,
     CurvePoint,
-    bootstrap_lead,
+    FrameScores,
     bootstrap_scores,
     objects_of,
 )
 from regenhance_data.evaluation.record import (
     CANNOT_TELL,
-    METRIC_NAMES,
     NOT_WORTH_IT,
     WORTH_IT,
     Estimate,
@@ -56,10 +55,8 @@ from regenhance_data.evaluation.verdict import (
     verdict_budget,
 )
 from regenhance_data.importance.static_map import STATIC
-from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.metric import METRIC_NAMES, Metric, metric_of
 from regenhance_data.metrics.pareto import pareto_front
-from regenhance_data.metrics.resampling import blocks_of
-from regenhance_data.metrics.segmentation import count_pixels, miou
 
 ENOUGH = 0.98  # of whole-frame super-resolution's score, from which a cheaper strategy is as good
 ORIGINALS, TRUTH, UPSCALED = "the original HR frames", "true boxes", "whole-frame super-resolution"
@@ -126,19 +123,6 @@ class Comparison:
         return {**about, "verdict": self.verdict.to_dict(), "rows": rows}
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The counts and the clip of each frame, and what makes a score of counts."""
-
-    counts: Sequence[Counts]
-    clips: Sequence[str]
-    score: Callable[..., np.ndarray]
-
-    def gain(self, point: CurvePoint, over: CurvePoint = NOTHING_ENHANCED) -> Estimate:
-        """How much more a point scores than another one, with its interval over blocks of frames."""
-        return bootstrap_lead(self.counts, point, over, blocks_of(self.clips), self.score)
-
-
 class MeasuredFrame(NamedTuple):
     """What all strategies came to in a frame of a clip."""
 
@@ -176,14 +160,9 @@ def measure(
         yield MeasuredFrame(counts, clip, {point: outcomes[point]._replace(found=None) for point in points})
 
 
-def counting(
-    task: str, class_names: Sequence[str], counted: Sequence[str]
-) -> tuple[str, Callable[[Any, Any], np.ndarray], Callable[..., np.ndarray]]:
-    """(key of METRIC_NAMES, count, score) for a detector's task. counted: the classes that count, () for all."""
-    if task == "segmentation":
-        classes = [class_number(name, class_names) for name in counted] or range(len(class_names))
-        return "miou", partial(count_pixels, classes=classes), miou
-    return "f1", count_matches, f1
+def metric_by(detector: OnlineDetector) -> Metric:
+    """The metric for what a detector finds."""
+    return metric_of(detector.task, counted_classes(detector.settings.classes, detector.class_names))
 
 
 def reference_by(truth: Mapping[int, Detections] | None) -> Callable[..., Any]:
@@ -199,19 +178,17 @@ def reference_by(truth: Mapping[int, Detections] | None) -> Callable[..., Any]:
     return reference
 
 
-def compare(
-    measured: Sequence[MeasuredFrame], metric: str, score: Callable[..., np.ndarray], reference: str
-) -> Comparison:
+def compare(measured: Sequence[MeasuredFrame], metric: Metric, reference: str) -> Comparison:
     """The table and the verdict of all frames, of which there is at least one."""
-    frames = Counted([one.counts for one in measured], [one.clip for one in measured], score)
-    scores = bootstrap_scores(frames.counts, score)
+    counts, frames = [one.counts for one in measured], FrameScores(metric, [one.clip for one in measured])
+    scores = bootstrap_scores(counts, metric.score)
     rows = tuple(
         _row(point, _estimate(scores, point), [one.outcomes[point] for one in measured])
         for point in measured[0].outcomes
     )
-    verdict = _verdict(rows, frames, METRIC_NAMES[metric], reference)
-    verdict = replace(verdict, reason=verdict.reason + _against_baselines(verdict, frames))
-    return Comparison(metric, reference, len(measured), tuple(dict.fromkeys(frames.clips)), rows, verdict)
+    verdict = _verdict(rows, counts, frames, reference)
+    verdict = replace(verdict, reason=verdict.reason + _against_baselines(verdict, counts, frames))
+    return Comparison(metric.key, reference, len(measured), tuple(dict.fromkeys(frames.clips)), rows, verdict)
 
 
 def _row(point: CurvePoint, estimate: Estimate, outcomes: Sequence[Outcome]) -> Row:
@@ -237,15 +214,16 @@ def _estimate(scores: Scores, point: CurvePoint) -> Estimate:
     return scores.all if point == ALL_ENHANCED else scores.curves[point.curve][point.budget]
 
 
-def _verdict(rows: Sequence[Row], frames: Counted, name: str, reference: str) -> Verdict:
-    reason = too_little(frames.counts, name)
+def _verdict(rows: Sequence[Row], counts: Sequence[Counts], scores: FrameScores, reference: str) -> Verdict:
+    name = scores.metric.name
+    reason = too_little(counts, name)
     if reason:
-        has_objects = any(objects_of(counts[ALL_ENHANCED]) for counts in frames.counts)
+        has_objects = any(objects_of(of_frame[ALL_ENHANCED]) for of_frame in counts)
         lower = "give frames with objects, other --classes or a lower --score_threshold"
         return Verdict(CANNOT_TELL, reason, "use more frames" if has_objects else lower)
     of = {row.point: row for row in rows}
     none, whole = of[NOTHING_ENHANCED], of[ALL_ENHANCED]
-    gains = {row.point: frames.gain(row.point) for row in rows}
+    gains = {row.point: scores.lead_at(counts, row.point) for row in rows}
     answers = {point: side_of(gain, LEAST_GAIN) for point, gain in gains.items()}
     against = f" against {reference}" if reference != UPSCALED else ", which is the reference here"
     ours = [row for row in rows if row.point.curve in OURS]
@@ -258,10 +236,8 @@ def _verdict(rows: Sequence[Row], frames: Counted, name: str, reference: str) ->
     compared = [whole, *best]
     answer, text = helping({row.name: gains[row.point] for row in compared})
     beside_whole, at_end = (against, "") if reference == UPSCALED else ("", against)
-    scores = (
-        f"{row.score.value:.3f} with {row.name}{beside_whole if row is whole else ''}" for row in (none, *compared)
-    )
-    text += f": {name} {', '.join(scores)}{at_end}"
+    each = (f"{row.score.value:.3f} with {row.name}{beside_whole if row is whole else ''}" for row in (none, *compared))
+    text += f": {name} {', '.join(each)}{at_end}"
     text += "".join(f"; {row.name} has {row.fps / whole.fps:.1f} times the frames a second" for row in best)
     if reference == UPSCALED and answer != NOT_WORTH_IT:
         text += "; without originals nothing says whether what changes becomes right"
@@ -294,17 +270,17 @@ def _beside_whole(
     return Verdict(WORTH_IT if best.fps > whole.fps else NOT_WORTH_IT, text)
 
 
-def _against_baselines(verdict: Verdict, frames: Counted) -> str:
+def _against_baselines(verdict: Verdict, counts: Sequence[Counts], scores: FrameScores) -> str:
     """What ends the verdict where enhancing is worth it: whether the predictor is, at the budget nearest to 10 %."""
-    budgets = [point.budget for point in frames.counts[0] if point.curve == REGIONS]
+    budgets = [point.budget for point in counts[0] if point.curve == REGIONS]
     if verdict.answer != WORTH_IT or not budgets:
         return ""
     budget = verdict_budget(budgets)
-    text = against_static(frames.counts, frames.clips, frames.score, REGIONS, budget)
+    text = against_static(counts, scores, REGIONS, budget)
     known, predicted = CurvePoint(FOUND_LAST, budget), CurvePoint(REGIONS, budget)
-    is_tried = any(point.curve == FED for point in frames.counts[0])
-    if known in frames.counts[0]:
-        lead = frames.gain(known, predicted)
+    is_tried = any(point.curve == FED for point in counts[0])
+    if known in counts[0]:
+        lead = scores.lead_at(counts, known, predicted)
         low, high = lead.interval_95
         if low > 0:
             text += (

@@ -11,9 +11,10 @@ from deploy.online.plan import MOST_FEEDBACK, Plan
 from deploy.online.planning import Target
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.record import METRIC_NAMES, Estimate, Verdict
+from regenhance_data.evaluation.record import Estimate, Verdict
 from regenhance_data.importance.formula_spec import parse_formula
 from regenhance_data.io.files import read_json, sha256, write_json
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.upscalers.settings import UpscalerSettings

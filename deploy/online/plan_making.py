@@ -13,11 +13,11 @@ from deploy.backends.environment import environment
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import importance_by
 from deploy.online.compared_frames import frames_of_dataset, frames_to_compare, refuse_unless_fitting
-from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, counting, reference_by
+from deploy.online.comparison import ORIGINALS, TRUTH, UPSCALED, metric_by, reference_by
 from deploy.online.detectors import OnlineDetector, load_online_detector
 from deploy.online.plan import Plan
 from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall
-from deploy.online.planning import NONE, Measured, Scores, Search, Target, choose, to_measure
+from deploy.online.planning import NONE, Measured, Search, Target, choose, to_measure
 from deploy.online.strategies import KnownFrame
 from deploy.online.timing import Timing, measured, spread
 from deploy.online.trials import Engines, Trial, Trials
@@ -28,8 +28,8 @@ from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors.loading import detector_record
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError, one_line
-from regenhance_data.evaluation.bootstrap import CurvePoint
-from regenhance_data.evaluation.record import METRIC_NAMES, WORTH_IT
+from regenhance_data.evaluation.bootstrap import CurvePoint, FrameScores
+from regenhance_data.evaluation.record import WORTH_IT
 from regenhance_data.evaluation.truth import read_truth
 from regenhance_data.evaluation.verdict import against_static
 from regenhance_data.grid import MacroblockGrid
@@ -108,23 +108,27 @@ def frames_for_plan(
 
 @dataclass(frozen=True)
 class Judged:
-    """Trials on a plan's material, and what they are held against: (a key of METRIC_NAMES, the reference in words)."""
+    """Trials on a plan's material, and their scores against a reference, which is told in words."""
 
     trials: Trials
-    scores: Scores
-    by: tuple[str, str]
+    scores: FrameScores
+    reference: str
+
+    def value(self, trial: Trial) -> float:
+        """The score of a trial, NaN where no frame has a reference object."""
+        return self.scores.value(trial.counts)
 
 
 def judged(
     material: Material, engines: Engines, detector: OnlineDetector, cameras: int, truth_file: Path | None
 ) -> Judged:
     """Trials by detections on the originals, by the true boxes of a file, else by whole-frame super-resolution."""
-    metric, matches, score = counting(detector.task, detector.class_names, detector.settings.classes)
+    metric = metric_by(detector)
     frames = material.frames
     truth = read_truth(truth_file, detector, material.dataset, frames[0].camera) if truth_file else None
-    trials = Trials(engines, material.clips, cameras, reference_by(truth), matches)
+    trials = Trials(engines, material.clips, cameras, reference_by(truth), metric.count)
     reference = TRUTH if truth_file else ORIGINALS if material.has_originals else UPSCALED
-    return Judged(trials, Scores(score, [frame.camera for frame in frames]), (metric, reference))
+    return Judged(trials, FrameScores(metric, [frame.camera for frame in frames]), reference)
 
 
 def make_plan(
@@ -139,15 +143,15 @@ def make_plan(
     """Search, measure and choose. threads: None, for as many as are fastest. InputError for frames without objects."""
     files = material.files  # before the minutes in which one may be replaced
     on = judged(material, engines, detector, target.cameras, truth_file)
-    if math.isnan(on.scores.value(on.trials(NONE))):
+    if math.isnan(on.value(on.trials(NONE))):
         raise InputError(
             f"{material.dataset.root}: none of the {len(material.frames)} frames has a reference object, so scores say "
             "nothing; give frames with objects, other --classes or a lower --score_threshold"
         )
     found = search(on, budgets, engines.exact_px, detector.task == "detection")
-    best = max(found, key=on.scores.value)
+    best = max(found, key=on.value)
     engines, speedup, threads = with_best_threads(material, engines, threads, best, target.cameras)
-    finalists = to_measure(found, on.scores.value, target, speedup)
+    finalists = to_measure(found, on.value, target, speedup)
     timings = measured({trial.plan: (engines, trial.plan) for trial in finalists}, material.clips, target.cameras)
     record = decide(target, finalists, on, timings, Machine.of(environment(threads)), files)
     verdict = replace(record.verdict, reason=record.verdict.reason + against_static_map(record, material.dataset, on))
@@ -163,7 +167,7 @@ def search(on: Judged, budgets: Sequence[float], exact_px: int | None, finds_box
         next(shown)
         return on.trials(plan)
 
-    return Search(trial, on.scores.value, budgets, exact_px, finds_boxes).run()
+    return Search(trial, on.value, budgets, exact_px, finds_boxes).run()
 
 
 def with_best_threads(
@@ -194,22 +198,22 @@ def decide(
     files: Files,
 ) -> PlanRecord:
     """Choose among the finalists, whose speeds were measured."""
-    points = [Measured(one, on.scores.value(one), spread(timings[one.plan].fps)) for one in finalists]
+    points = [Measured(one, on.value(one), spread(timings[one.plan].fps)) for one in finalists]
     warn_if_busy([point.fps for point in points])
     front = pareto_front(points, cost=lambda point: -point.fps[1], value=lambda point: point.value)
-    choice = choose(points, target, on.scores, METRIC_NAMES[on.by[0]])
+    choice = choose(points, target, on.scores)
 
     def point(one: Measured) -> Point:
         ms = {stage: spread(ms) for stage, ms in timings[one.trial.plan].ms.items()}
-        return Point(one.trial.plan, one.fps, on.scores.estimate(one.trial), ms)
+        return Point(one.trial.plan, one.fps, on.scores.estimate(one.trial.counts), ms)
 
     clips = on.scores.clips
     return PlanRecord(
         target,
         choice.answer,
         choice.verdict,
-        metric=on.by[0],
-        reference=on.by[1],
+        metric=on.scores.metric.key,
+        reference=on.reference,
         frames=len(clips),
         clips=tuple(dict.fromkeys(clips)),
         tried=len(on.trials.done),
@@ -256,7 +260,7 @@ def against_static_map(record: PlanRecord, dataset: Dataset, on: Judged) -> str:
     static = on.trials.with_importance(plan, lambda frames: np.stack([maps[frame.camera] for frame in frames]))
     pairs = zip(on.trials(plan).counts, static.counts, strict=True)
     counts = [{CurvePoint(chosen, plan.budget): a, CurvePoint(STATIC, plan.budget): b} for a, b in pairs]
-    return against_static(counts, on.scores.clips, on.scores.score, chosen, plan.budget)
+    return against_static(counts, on.scores, chosen, plan.budget)
 
 
 def recall_of(
@@ -280,4 +284,4 @@ def hold(record: PlanRecord, material: Material, engines: Engines, on: Judged) -
     """The chosen point of a plan, measured on this material; without the milliseconds of the stages."""
     plan, cameras = record.chosen.plan, record.target.cameras
     fps = spread(measured({plan: (engines, plan)}, material.clips, cameras)[plan].fps)
-    return Point(plan, fps, on.scores.estimate(on.trials(plan)), {})
+    return Point(plan, fps, on.scores.estimate(on.trials(plan).counts), {})

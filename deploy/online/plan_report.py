@@ -11,7 +11,8 @@ from deploy.online.plan_file import PlanRecord, Point
 from deploy.online.planning import DO_NOT_ENHANCE, NOT_REACHABLE, Target
 from regenhance_data import plots
 from regenhance_data.console import text_table
-from regenhance_data.evaluation.record import METRIC_NAMES, Estimate
+from regenhance_data.evaluation.record import Estimate
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.reports.plan import write_page_of_plan
 
 _ROUNDING = 1e-9

@@ -9,17 +9,10 @@ import numpy as np
 from deploy.online.plan import Plan
 from deploy.online.trials import Trial
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.bootstrap import (
-    ALL_ENHANCED,
-    NOTHING_ENHANCED,
-    Score,
-    bootstrap_gain,
-    objects_of,
-)
-from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
+from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, FrameScores
+from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Verdict
 from regenhance_data.evaluation.verdict import helping, too_little
 from regenhance_data.metrics.pareto import pareto_front
-from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.cache import NO_CACHE, CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -56,34 +49,6 @@ class Target:
             raise InputError(f"--target_f1 {given}: expected a score above 0, at most 1, or a share as 95%")
         if not 1 <= self.cameras <= 1000:
             raise InputError(f"--cameras {self.cameras}: expected a number from 1 to 1000")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of trials on the same frames. clips: that of each frame."""
-
-    score: Score
-    clips: Sequence[str]
-
-    def value(self, trial: Trial) -> float:
-        """The score of all frames, NaN where none has a reference object."""
-        counts = np.sum(trial.counts, axis=0)
-        return float(self.score(counts)) if objects_of(counts) else np.nan
-
-    def estimate(self, trial: Trial) -> Estimate:
-        """The score with its interval, over blocks of neighbouring frames."""
-        nothing_found = [np.zeros_like(counts) for counts in trial.counts]
-        for empty, counts in zip(nothing_found, trial.counts, strict=True):
-            empty[..., 2] = counts[..., 0] + counts[..., 2]
-        return self._gain(nothing_found, trial.counts)
-
-    def gain(self, than: Trial, trial: Trial) -> Estimate:
-        """How much more a trial scores than another one, with the interval of the difference (paired)."""
-        return self._gain(than.counts, trial.counts)
-
-    def _gain(self, none: Sequence[np.ndarray], some: Sequence[np.ndarray]) -> Estimate:
-        frames = [{NOTHING_ENHANCED: a, ALL_ENHANCED: b} for a, b in zip(none, some, strict=True)]
-        return bootstrap_gain(frames, ALL_ENHANCED, blocks_of(self.clips), self.score)[0]
 
 
 class Search:
@@ -237,7 +202,7 @@ class Choice:
     verdict: Verdict
 
 
-def choose(points: Sequence[Measured], target: Target, scores: Scores, metric: str) -> Choice:
+def choose(points: Sequence[Measured], target: Target, scores: FrameScores) -> Choice:
     """The point that meets the target: for a score the fastest, else the best score, of equal ones the fastest.
 
     Where nothing enhanced is as good, or as fast, that is chosen. Where no point meets the target, the one that is
@@ -253,7 +218,7 @@ def choose(points: Sequence[Measured], target: Target, scores: Scores, metric: s
         fast = [point for point in plain if point.fps[1] >= _AS_FAST * best.fps[1]]
         if fast:
             none = max(fast, key=lambda point: point.fps[1])
-            text = f"{metric} {none.value:.3f} with nothing enhanced is enough"
+            text = f"{scores.metric.name} {none.value:.3f} with nothing enhanced is enough"
             return Choice(none, DO_NOT_ENHANCE, Verdict(NOT_WORTH_IT, text))
         return Choice(best, REACHED, Verdict(WORTH_IT, "with nothing enhanced the target is not met, or not as fast"))
     most = max(point.value for point in meeting)
@@ -261,7 +226,7 @@ def choose(points: Sequence[Measured], target: Target, scores: Scores, metric: s
     if not plain:
         return Choice(best, REACHED, Verdict(WORTH_IT, "with nothing enhanced the target is not met"))
     none = max(plain, key=lambda point: point.value)
-    verdict = _verdict(none, best, scores, metric)
+    verdict = _verdict(none, best, scores)
     is_as_good = verdict.answer == NOT_WORTH_IT
     return Choice(none if is_as_good else best, DO_NOT_ENHANCE if is_as_good else REACHED, verdict)
 
@@ -277,8 +242,9 @@ def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
     return point.value >= target.f1 * most
 
 
-def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Verdict:
+def _verdict(none: Measured, best: Measured, scores: FrameScores) -> Verdict:
     """Whether a point is better than the one with nothing enhanced, as `side_of` tells."""
+    metric = scores.metric.name
     text = f"{metric} {none.value:.3f} with nothing enhanced"
     is_none = best.trial.plan.mode == "none"
     if reason := too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric):
@@ -286,6 +252,6 @@ def _verdict(none: Measured, best: Measured, scores: Scores, metric: str) -> Ver
         return Verdict(CANNOT_TELL, f"{reason}; {text}{plans}", "use more frames")
     if is_none:
         return Verdict(NOT_WORTH_IT, f"no enhancement at this speed is better than {text}")
-    answer, helps = helping({"it": scores.gain(none.trial, best.trial)})
+    answer, helps = helping({"it": scores.lead(best.trial.counts, none.trial.counts)})
     text += f", {best.value:.3f} with {'the best setting' if answer == NOT_WORTH_IT else 'the plan'}"
     return Verdict(answer, f"{text}: {helps}", "use more frames" if answer == CANNOT_TELL else "")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from regenhance_data.detections import Detections
-from regenhance_data.detectors.class_names import class_number
+from regenhance_data.detectors.class_names import counted_classes
 from regenhance_data.detectors.filtering import MOST_CANDIDATES, not_suppressed
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.io.torch_weights import default_device
@@ -73,9 +73,7 @@ class Detector(ABC):
 
     def counted_classes(self) -> list[int]:
         """The indices in `class_names` of the classes that count."""
-        if not self.settings.classes:
-            return list(range(len(self.class_names)))
-        return [class_number(name, self.class_names) for name in self.settings.classes]
+        return counted_classes(self.settings.classes, self.class_names)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,11 @@ def class_number(name: str, class_names: Sequence[str]) -> int:
     raise InputError(f"--classes {name}: the detector has no such class; it has {names} (or their numbers from 0)")
 
 
+def counted_classes(classes: Sequence[str], class_names: Sequence[str]) -> list[int]:
+    """The indices of the classes that count, given by their names or numbers; without any, of all."""
+    return [class_number(name, class_names) for name in classes] or list(range(len(class_names)))
+
+
 def name_of(label: int, class_names: Sequence[str]) -> str:
     """The name of a class, or its number where a file puts out labels beyond its names."""
     return class_names[label] if 0 <= label < len(class_names) else f"class_{label}"

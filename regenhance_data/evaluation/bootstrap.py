@@ -4,14 +4,16 @@ Where no frame has a reference object, a score says nothing: it is NaN. So it is
 frames with objects; intervals are of the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from regenhance_data.evaluation.record import Estimate, Scores
 from regenhance_data.metrics.detection import f1
-from regenhance_data.metrics.resampling import interval_95, resampling_weights
+from regenhance_data.metrics.metric import Metric, Score
+from regenhance_data.metrics.resampling import blocks_of, interval_95, resampling_weights
 
 
 class CurvePoint(NamedTuple):
@@ -24,7 +26,6 @@ class CurvePoint(NamedTuple):
 NOTHING_ENHANCED, ALL_ENHANCED = CurvePoint("none", 0.0), CurvePoint("all", 1.0)
 # (true positives, false positives, false negatives) of one frame at each point: [3], for segmentation [classes, 3]
 Counts = dict[CurvePoint, np.ndarray]
-Score = Callable[[np.ndarray], np.ndarray]  # counts [..., *one frame's], summed over frames → [...] in [0, 1]
 
 
 def objects_of(counts: np.ndarray) -> float:
@@ -47,45 +48,15 @@ def bootstrap_scores(frames: Sequence[Counts], score: Score = f1) -> Scores:
     return Scores(points[NOTHING_ENHANCED], points[ALL_ENHANCED], curves)
 
 
-def bootstrap_gain(
-    frames: Sequence[Counts], point: CurvePoint, blocks: Sequence[int], score: Score = f1
-) -> tuple[Estimate, Estimate]:
-    """(the gain, the share of it that `point` brings). The gain is the score with everything enhanced less the score
-    with nothing enhanced. The share is NaN where there is no gain.
-
-    blocks: the number of each frame's block, 0, 1, …; blocks are drawn as a whole, so neighbouring frames that look
-    alike do not count as independent.
-    """
-    weights = resampling_weights(max(blocks) + 1)[:, list(blocks)]
-    once = np.ones((1, len(frames)), np.int64)
-
-    def gain_and_share(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        stacked = [_stacked(frames, one) for one in (NOTHING_ENHANCED, point, ALL_ENHANCED)]
-        none, some, everything = (_score(score, np.tensordot(weights, counts, 1), counts.ndim) for counts in stacked)
-        gain = everything - none
-        return gain, np.divide(some - none, gain, out=np.full(gain.shape, np.nan), where=gain > 0)
-
-    pairs = zip(gain_and_share(once), gain_and_share(weights), strict=True)
-    gain, share = (Estimate(float(value[0]), interval_95(resampled)) for value, resampled in pairs)
-    return gain, share
-
-
-def bootstrap_lead(
-    frames: Sequence[Counts], point: CurvePoint, other: CurvePoint, blocks: Sequence[int], score: Score = f1
-) -> Estimate:
-    """How much more `point` scores than `other` (a paired bootstrap). blocks: as `bootstrap_gain` takes them."""
-    pairs = [{NOTHING_ENHANCED: counts[other], ALL_ENHANCED: counts[point]} for counts in frames]
-    return bootstrap_gain(pairs, ALL_ENHANCED, blocks, score)[0]
-
-
 def resampled_scores(
     frames: Sequence[Counts], blocks: Sequence[int], score: Score = f1, seed: int = 0
 ) -> dict[CurvePoint, np.ndarray]:
     """The score at every point, float64 [1 + RESAMPLES]: that of the frames, then that of each resample of blocks.
 
-    The resamples are the same at every point, so what is computed from several points is paired; `estimate_of` makes an
-    estimate of it. blocks: as `bootstrap_gain` takes them. seed: another one draws other blocks, as clips need whose
-    scores are averaged.
+    blocks: the number of each frame's block, 0, 1, …; they are drawn as a whole, so neighbouring frames that look alike
+    do not count as independent. The resamples are the same at every point, so what is computed from several points is
+    paired; `estimate_of` makes an estimate of it. seed: another one draws other blocks, as clips need whose scores are
+    averaged.
     """
     weights = resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]
     weights = np.concatenate([np.ones((1, len(frames)), np.int64), weights])
@@ -96,6 +67,48 @@ def resampled_scores(
 def estimate_of(resampled: np.ndarray) -> Estimate:
     """The estimate of what was computed from `resampled_scores`, float64 [1 + RESAMPLES]."""
     return Estimate(float(resampled[0]), interval_95(resampled[1:]))
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """Scores of results on the same frames, with intervals over blocks of neighbouring ones. clips: that of each frame.
+
+    Results are the counts of each frame, in this order.
+    """
+
+    metric: Metric
+    clips: Sequence[str]
+
+    def value(self, counts: Sequence[np.ndarray]) -> float:
+        """The score of all frames, NaN where none has a reference object."""
+        summed = np.sum(counts, axis=0)
+        return float(self.metric.score(summed)) if objects_of(summed) else np.nan
+
+    def estimate(self, counts: Sequence[np.ndarray]) -> Estimate:
+        """The score of all frames with its interval."""
+        return estimate_of(self._resampled([{ALL_ENHANCED: one} for one in counts])[ALL_ENHANCED])
+
+    def lead(self, counts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Estimate:
+        """How much more `counts` score than `others` (a paired bootstrap)."""
+        pairs = [{ALL_ENHANCED: a, NOTHING_ENHANCED: b} for a, b in zip(counts, others, strict=True)]
+        resamples = self._resampled(pairs)
+        return estimate_of(resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED])
+
+    def lead_at(self, frames: Sequence[Counts], point: CurvePoint, over: CurvePoint = NOTHING_ENHANCED) -> Estimate:
+        """How much more a point scores than another one."""
+        return self.lead([counts[point] for counts in frames], [counts[over] for counts in frames])
+
+    def gain_and_share(self, frames: Sequence[Counts], point: CurvePoint) -> tuple[Estimate, Estimate]:
+        """(how much more everything enhanced scores than nothing, the share of this gain that a point brings). The
+        share is NaN where there is no gain.
+        """
+        resamples = self._resampled(frames)
+        gain = resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED]
+        some = resamples[point] - resamples[NOTHING_ENHANCED]
+        return estimate_of(gain), estimate_of(np.divide(some, gain, out=np.full(gain.shape, np.nan), where=gain > 0))
+
+    def _resampled(self, frames: Sequence[Counts]) -> dict[CurvePoint, np.ndarray]:
+        return resampled_scores(frames, blocks_of(self.clips), self.metric.score)
 
 
 def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:

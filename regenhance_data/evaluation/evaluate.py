@@ -1,8 +1,7 @@
 """How much of the detector's accuracy is recovered when only a share of the macroblocks is enhanced."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from regenhance_data.defaults import BUDGETS
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.base import Detector
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, bootstrap_scores, objects_of
+from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, FrameScores, bootstrap_scores, objects_of
 from regenhance_data.evaluation.kept import FrameCounts, frame_key, keyed
-from regenhance_data.evaluation.record import METRIC_NAMES, EvaluationResult
+from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
 from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import judge
@@ -24,32 +23,13 @@ from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
 from regenhance_data.importance.static_map import STATIC, static_maps
 from regenhance_data.io.journal import Journal, go_on
-from regenhance_data.metrics.detection import count_matches, f1
-from regenhance_data.metrics.segmentation import count_pixels, miou
+from regenhance_data.metrics.metric import Metric, metric_of
 from regenhance_data.parallel.threads import bounded_map
 from regenhance_data.regions.coverage import box_coverage
 
 # Two draws halve the variance that chance adds to the random curve; each costs the detector runs of a whole curve.
 RANDOM_DRAWS = 2
 Predict = Callable[[np.ndarray], np.ndarray]  # LR frame uint8 [H, W, 3] RGB → float32 [rows, cols]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How results are scored. name: a key of METRIC_NAMES. count: (found, reference) of a frame → its counts.
-    score: counts [..., *one frame's], summed over frames → [...] in [0, 1].
-    """
-
-    name: str
-    count: Callable[[Any, Any], np.ndarray]
-    score: Callable[[np.ndarray], np.ndarray]
-
-
-def metric_of(detector: Detector) -> Metric:
-    """F1 for boxes, mIoU for segmentation."""
-    if detector.task == "segmentation":
-        return Metric("miou", partial(count_pixels, classes=detector.counted_classes()), miou)
-    return Metric("f1", count_matches, f1)
 
 
 def evaluate(
@@ -76,7 +56,7 @@ def evaluate(
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
     if truth is not None and len({frame.clip for frame in frames}) > 1:
         raise InputError("--truth: is of one clip, these frames are of several")
-    metric = metric_of(detector)
+    metric = metric_of(detector.task, detector.counted_classes())
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
     static = static_maps(dataset, oracle)
 
@@ -130,15 +110,14 @@ def _result(
     against_hr = [of_frame.against_hr for of_frame in counts]
     against_truth = [of_frame.against_truth for of_frame in counts if of_frame.against_truth is not None]
     objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in against_hr]
-    name = METRIC_NAMES[metric.name]
     return EvaluationResult(
-        metric.name,
+        metric.key,
         len(counts),
         bootstrap_scores(against_hr, metric.score),
         bootstrap_scores(against_truth, metric.score) if against_truth else None,
         sum(number > 0 for number in objects),
         int(sum(objects)),
-        {curve: judge(against_hr, clips, metric.score, name, curve) for curve in models or ("oracle",)},
+        {curve: judge(against_hr, FrameScores(metric, clips), curve) for curve in models or ("oracle",)},
     )
 
 

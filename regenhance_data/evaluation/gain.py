@@ -24,17 +24,16 @@ from regenhance_data.evaluation.bootstrap import (
     NOTHING_ENHANCED,
     Counts,
     CurvePoint,
-    bootstrap_lead,
+    FrameScores,
     bootstrap_scores,
     objects_of,
 )
-from regenhance_data.evaluation.evaluate import metric_of
-from regenhance_data.evaluation.record import CANNOT_TELL, METRIC_NAMES, NOT_WORTH_IT, Estimate, Scores, Verdict
+from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, Estimate, Scores, Verdict
 from regenhance_data.evaluation.verdict import LEAST_GAIN, VERDICT_BUDGET, helping, too_little
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import shrunk
 from regenhance_data.io.video import sample_frames
-from regenhance_data.metrics.resampling import blocks_of
+from regenhance_data.metrics.metric import METRIC_NAMES, metric_of
 from regenhance_data.regions.composite import copy_macroblocks, upsample_frame
 from regenhance_data.regions.coverage import box_coverage
 from regenhance_data.regions.selection import select_macroblocks
@@ -158,7 +157,7 @@ def estimate_gain(
     `upscale` replaces the upscaled frames; without either, everything is enhanced by the originals. InputError without
     frames, and for a frame with neither original nor upscaled frame.
     """
-    metric = metric_of(detector)
+    metric = metric_of(detector.task, detector.counted_classes())
     bicubic = load_upscaler(UpscalerSettings("bicubic", scale))
     counts: list[Counts] = []
     clips: list[str] = []
@@ -184,14 +183,15 @@ def estimate_gain(
         raise InputError("no frame to estimate from; give a longer video")
     objects = [objects_of(of_frame[ALL_ENHANCED]) for of_frame in counts]
     scores = bootstrap_scores(counts, metric.score)
+    frame_scores = FrameScores(metric, clips)
     gains = {
-        point: bootstrap_lead(counts, point, NOTHING_ENHANCED, blocks_of(clips), metric.score)
+        point: frame_scores.lead_at(counts, point)
         for point in (ALL_ENHANCED, AT_OBJECTS)
         if all(point in of_frame for of_frame in counts)
     }
-    reason = too_little(counts, METRIC_NAMES[metric.name])
+    reason = too_little(counts, metric.name)
     return GainEstimate(
-        metric.name,
+        metric.key,
         len(counts),
         sum(number > 0 for number in objects),
         int(sum(objects)),

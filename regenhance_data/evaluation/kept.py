@@ -11,8 +11,9 @@ from regenhance_data.dataset.folder import LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import fingerprint
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint
-from regenhance_data.evaluation.record import METRIC_NAMES, EvaluatedModel, InputSettings
+from regenhance_data.evaluation.record import EvaluatedModel, InputSettings
 from regenhance_data.io.files import digest, read_json, sha256, write_json
+from regenhance_data.metrics.metric import METRIC_NAMES
 
 
 class FrameCounts(NamedTuple):

@@ -8,8 +8,7 @@ from typing import Any
 
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_json
-
-METRIC_NAMES = {"f1": "F1", "miou": "mIoU"}
+from regenhance_data.metrics.metric import METRIC_NAMES
 
 
 @dataclass(frozen=True)

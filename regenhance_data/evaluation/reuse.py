@@ -14,8 +14,8 @@ from regenhance_data.detectors.base import Detector
 from regenhance_data.evaluation.curves import CurveStyle
 from regenhance_data.evaluation.evaluate import Predict, evaluate
 from regenhance_data.evaluation.kept import FrameCounts, keyed
-from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.journal import Journal
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.regions.reuse import ReusePolicy, shots_of
 
 DEFAULT_FRAME_RATE = 25.0  # of a clip without a frame rate in dataset.yaml

@@ -6,22 +6,17 @@ threshold; otherwise the verdict is that one cannot tell. docs/results.md explai
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     Counts,
     CurvePoint,
-    Score,
-    bootstrap_gain,
-    bootstrap_lead,
+    FrameScores,
     objects_of,
 )
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.importance.static_map import STATIC
-from regenhance_data.metrics.resampling import blocks_of
 
 VERDICT_BUDGET = 0.1  # the verdict is about the evaluated budget that is nearest to it
 LEAST_GAIN = 0.05  # of the score, by enhancing everything: the paper's cameras gain 0.10 to 0.19
@@ -30,27 +25,27 @@ FEWEST_FRAMES = FEWEST_TEST_FRAMES
 FEWEST_FRAMES_WITH_OBJECTS = 10
 
 
-def judge(frames: Sequence[Counts], clips: Sequence[str], score: Score, metric_name: str, curve: str) -> Verdict:
-    """The verdict on a curve from the counts of each frame; clips: the clip of each."""
-    reason = too_little(frames, metric_name)
+def judge(frames: Sequence[Counts], scores: FrameScores, curve: str) -> Verdict:
+    """The verdict on a curve from the counts of each frame."""
+    reason = too_little(frames, scores.metric.name)
     if reason:
         return Verdict(CANNOT_TELL, reason, "use a smaller --every or more video")
     budget = verdict_budget([point.budget for point in frames[0] if point.curve == curve])
-    gain, share = bootstrap_gain(frames, CurvePoint(curve, budget), blocks_of(clips), score)
-    none = score(np.sum([frame[NOTHING_ENHANCED] for frame in frames], axis=0))
+    gain, share = scores.gain_and_share(frames, CurvePoint(curve, budget))
+    none = scores.value([frame[NOTHING_ENHANCED] for frame in frames])
     answer = side_of(gain, LEAST_GAIN)
     if answer != WORTH_IT:
-        return Verdict(answer, gain_text(float(none), gain, answer), "use more frames" if answer == CANNOT_TELL else "")
+        return Verdict(answer, gain_text(none, gain, answer), "use more frames" if answer == CANNOT_TELL else "")
     answer = side_of(share, LEAST_SHARE)
     only = "only " if answer == NOT_WORTH_IT else ""
     low, high = share.interval_95
     brings = f"bring {only}{100 * share.value:.0f} % of the gain ({low:.2f}–{high:.2f})"
     text = f"{100 * budget:g} % of the macroblocks {brings}"
-    text += against_static(frames, clips, score, curve, budget)
+    text += against_static(frames, scores, curve, budget)
     return Verdict(answer, text, "use more frames" if answer == CANNOT_TELL else "")
 
 
-def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score, curve: str, budget: float) -> str:
+def against_static(frames: Sequence[Counts], scores: FrameScores, curve: str, budget: float) -> str:
     """Whether a predictor's curve is above the static map's at a budget, to end a verdict; "" where neither is there.
 
     It is above where the whole interval of the paired difference is.
@@ -58,7 +53,7 @@ def against_static(frames: Sequence[Counts], clips: Sequence[str], score: Score,
     point, static = CurvePoint(curve, budget), CurvePoint(STATIC, budget)
     if curve in ("oracle", STATIC) or not {point, static} <= frames[0].keys():
         return ""
-    lead = bootstrap_lead(frames, point, static, blocks_of(clips), score)
+    lead = scores.lead_at(frames, point, static)
     low, high = lead.interval_95
     text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
     if low > 0:

@@ -15,12 +15,11 @@ from regenhance_data.evaluation.bootstrap import (
     resampled_scores,
 )
 from regenhance_data.evaluation.kept import EvaluatedCounts
-from regenhance_data.evaluation.record import METRIC_NAMES, Estimate
+from regenhance_data.evaluation.record import Estimate
 from regenhance_data.evaluation.verdict import verdict_budget
 from regenhance_data.importance.static_map import STATIC
-from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.metric import METRIC_NAMES, SCORES
 from regenhance_data.metrics.resampling import blocks_of
-from regenhance_data.metrics.segmentation import miou
 
 NOTHING, EVERYTHING, ORACLE = "nothing", "everything", "oracle"
 BASELINES = ("random", STATIC, "difference", "boxes")
@@ -138,7 +137,7 @@ def summarise(measured: Sequence[MeasuredClip], order: Sequence[str], failed: Ma
 
 def _resamples(one: MeasuredClip, frames: Sequence[Counts], blocks: Sequence[int], seed: int) -> Resamples:
     """The scores of a clip's curves, under "path" those of each model, and of its ways: the means over the seeds."""
-    score = {"f1": f1, "miou": miou}[one.counts.metric]
+    score = SCORES[one.counts.metric]
     found: Resamples = {}
     for point, values in resampled_scores(frames, blocks, score, seed).items():
         named = {NOTHING_ENHANCED: NOTHING, ALL_ENHANCED: EVERYTHING}.get(point)

@@ -4,8 +4,8 @@ import html
 from pathlib import Path
 from typing import Any
 
-from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.files import read_json
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.reports import page
 
 MOST_VIDEO_BYTES = 8_000_000  # with those of the overlay, 20 MB in all

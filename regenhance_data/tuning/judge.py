@@ -15,9 +15,9 @@ from regenhance_data.evaluation.bootstrap import (
     bootstrap_scores,
     objects_of,
 )
-from regenhance_data.evaluation.evaluate import metric_of
 from regenhance_data.evaluation.record import Scores
 from regenhance_data.importance.frame_pairs import FramePair
+from regenhance_data.metrics.metric import metric_of
 
 _TIMED = 10  # runs, of which the median counts
 Upscale = Callable[[np.ndarray], np.ndarray]  # uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3]
@@ -29,8 +29,9 @@ class Judge:
     """
 
     def __init__(self, detector: Detector, pairs: Sequence[FramePair]) -> None:
-        self._metric, self._detector, self._pairs = metric_of(detector), detector, pairs
-        self.metric = self._metric.name
+        self._detector, self._pairs = detector, pairs
+        self._metric = metric_of(detector.task, detector.counted_classes())
+        self.metric = self._metric.key
         self._reference = [detector.detect(pair.hr[None])[0] for pair in pairs]
         self._of_reference = [self._metric.count(found, found) for found in self._reference]
         self.objects = int(sum(map(objects_of, self._of_reference)))

@@ -21,7 +21,6 @@ from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.unlikeness import unlikeness
 from regenhance_data.errors import InputError, resumable
-from regenhance_data.evaluation.record import METRIC_NAMES
 from regenhance_data.io.files import atomic_write, write_json
 from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.learning.loop import Training
@@ -34,6 +33,7 @@ from regenhance_data.learning.upscaler import (
     upscale,
     upscaler_training,
 )
+from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.general import load_general_upscaler

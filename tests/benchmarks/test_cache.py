@@ -14,10 +14,9 @@ from deploy.online.detectors import load_online_detector
 from deploy.online.plan import Plan
 from deploy.online.rounds import Loop
 from deploy.online.strategies import KnownFrame
-from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, bootstrap_lead
+from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, FrameScores
 from regenhance_data.grid import MacroblockGrid
-from regenhance_data.metrics.detection import count_matches, f1
-from regenhance_data.metrics.resampling import blocks_of
+from regenhance_data.metrics.metric import F1
 from regenhance_data.regions.cache import CachePolicy
 from tests.benchmarks.real_clips import CLIPS, DATA, FRAMES, SETTINGS, Originals, frames_of
 
@@ -37,7 +36,7 @@ def test_f1_of_kept_macroblocks_beside_those_enhanced_anew(name):
     detector = load_online_detector(SETTINGS, hr_hw)
     references = [detector.detect(frame.original[None])[0] for frame in frames]
     print(f"\n{name}, {CLIPS[name]} camera, {len(frames)} frames: F1, macroblocks enhanced anew")
-    blocks, counts, anew = blocks_of([name] * FRAMES), list[Counts]({} for _ in frames), dict[CurvePoint, float]()
+    scores, counts, anew = FrameScores(F1, [name] * FRAMES), list[Counts]({} for _ in frames), dict[CurvePoint, float]()
     for budget in (0.0, 0.05, 0.1):
         for threshold in (0, 1, 2, 3, 4, 6, 10) if budget else (0,):
             plan = Plan(budget, cache=CachePolicy(threshold))
@@ -46,9 +45,9 @@ def test_f1_of_kept_macroblocks_beside_those_enhanced_anew(name):
             point = CurvePoint(f"cache, threshold {threshold}" if threshold else FRESH.curve, budget)
             anew[point] = np.mean([item.selected.mean() for item in done])
             for one, item, reference in zip(counts, done, references, strict=True):
-                one[point] = count_matches(item.found, reference)
+                one[point] = F1.count(item.found, reference)
     for point, share in anew.items():
-        score, lead = float(f1(sum(one[point] for one in counts))), bootstrap_lead(counts, point, FRESH, blocks)
+        score, lead = scores.value([one[point] for one in counts]), scores.lead_at(counts, point, FRESH)
         low, high = lead.interval_95
         way = f"{point.budget:4.0%} {point.curve:19} {score:.3f} {share:6.1%}"
         print(f"  {way}; above a fresh 10 %: {lead.value:+.3f} ({low:+.3f} to {high:+.3f})")

@@ -1,4 +1,4 @@
-"""A plan of validation frames, held against test frames and against a full grid search there; asserts no time.
+"""A plan of validation frames, held against test frames and against a full search; asserts no time.
 
 PLAN_FOR="--data D --predictor P --upscaler U --detector T --target_fps 8" .venv/bin/python -m pytest \\
     tests/benchmarks/test_planner.py -s
@@ -15,12 +15,13 @@ import pytest
 from deploy import plan
 from deploy.online.plan import Plan
 from deploy.online.plan_file import read_plan
-from deploy.online.plan_making import judged
+from deploy.online.plan_making import Judged, judged
 from deploy.online.plan_report import held_against, in_words
-from deploy.online.planning import DETECT_EVERY, NONE, THRESHOLDS, WHOLE, Scores
+from deploy.online.planning import DETECT_EVERY, FEEDBACK, NONE, THRESHOLDS, WHOLE
 from deploy.online.strategies import KnownFrame
 from deploy.online.timing import measured, spread
-from deploy.online.trials import Engines, Trials
+from deploy.online.trials import Engines
+from regenhance_data.console import progress
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import BUDGETS
 from regenhance_data.regions.cache import NO_CACHE, CachePolicy
@@ -29,20 +30,20 @@ HALOS = (1,)  # and the exact one
 
 
 def grid(exact_px: int) -> list[Plan]:
-    """All combinations of the settings that the planner chooses from, without rarer prediction and feedback."""
+    """All combinations of the settings that the planner chooses from, without rarer prediction."""
     caches = [NO_CACHE, *map(CachePolicy, THRESHOLDS)]
     halos = [*(px for px in HALOS if px < exact_px), exact_px]
-    found = [NONE, WHOLE, *(Plan(b, halo_px=px, cache=one) for b, px, one in product(BUDGETS, halos, caches))]
+    every = product(BUDGETS, halos, caches, (0.0, *FEEDBACK))
+    found = [NONE, WHOLE, *(Plan(b, halo_px=px, cache=one, feedback=weight) for b, px, one, weight in every)]
     return [replace(one, detect_every=every) for one in found for every in (1, *DETECT_EVERY)]
 
 
-def trials_of(words: list[str], split: str, cameras: int) -> tuple[Trials, Scores, Engines, list[list[KnownFrame]]]:
+def trials_of(words: list[str], split: str, cameras: int) -> tuple[Judged, Engines, list[list[KnownFrame]]]:
     """What runs plans on the frames of a split, and scores them."""
     args = plan.make_parser().parse_args([*words, "--split", split])
     material = plan.material_from(args, Dataset.open(args.data))
     engines, detector = material.load(args.threads)
-    on = judged(material, engines, detector, cameras, args.truth)
-    return on.trials, on.scores, engines, material.clips
+    return judged(material, engines, detector, cameras, args.truth), engines, material.clips
 
 
 @pytest.mark.skipif("PLAN_FOR" not in os.environ, reason="PLAN_FOR gives no flags of deploy/plan.py")
@@ -54,25 +55,27 @@ def test_a_plan_holds_on_other_frames(tmp_path):
     record = read_plan(tmp_path / "plan.json")
     chosen, cameras = record.chosen.plan, record.target.cameras
     threads = [] if record.machine.threads is None else ["--threads", str(record.machine.threads)]
-    test, scores, engines, clips = trials_of([*words, *threads], "test", cameras)
+    test, engines, clips = trials_of([*words, *threads], "test", cameras)
     timing = measured({chosen: (engines, chosen)}, clips, cameras)[chosen]
-    value, fps = scores.value(test(chosen)), spread(timing.fps)[1]
-    held = held_against(scores.estimate(test(chosen)), len(scores.clips), record.chosen.score, record.frames)
+    value, fps = test.value(test.trials(chosen)), spread(timing.fps)[1]
+    held = held_against(
+        test.scores.estimate(test.trials(chosen).counts), len(test.scores.clips), record.chosen.score, record.frames
+    )
     print(f"  {in_words(chosen)}: {record.metric} {held}")
     print(f"  {fps:.2f} frames a second, planned {record.chosen.fps[1]:.2f} ({fps / record.chosen.fps[1] - 1:+.0%})")
-    validation, scores_there, *_ = trials_of([*words, *threads], "val", cameras)
+    validation, *_ = trials_of([*words, *threads], "val", cameras)
     plans = [*grid(engines.exact_px or 0), chosen]
-    best = best_as_fast(plans, chosen, validation, scores_there)
-    ratio = scores_there.value(validation(chosen)) / scores_there.value(validation(best))
+    best = best_as_fast(plans, chosen, validation)
+    ratio = validation.value(validation.trials(chosen)) / validation.value(validation.trials(best))
     print(
         f"  validation: the best of {len(plans)} that is as fast: {in_words(best)}; F1 of the plan / its: {ratio:.3f}"
     )
-    print(f"  test: F1 of the plan / that of this one: {value / scores.value(test(best)):.3f}")
-    best = best_as_fast(plans, chosen, test, scores)
-    print(f"  test: F1 of the plan / the best there, {in_words(best)}: {value / scores.value(test(best)):.3f}")
+    print(f"  test: F1 of the plan / that of this one: {value / test.value(test.trials(best)):.3f}")
+    best = best_as_fast(plans, chosen, test)
+    print(f"  test: F1 of the plan / the best there, {in_words(best)}: {value / test.value(test.trials(best)):.3f}")
 
 
-def best_as_fast(plans: list[Plan], chosen: Plan, trials: Trials, scores: Scores) -> Plan:
+def best_as_fast(plans: list[Plan], chosen: Plan, on: Judged) -> Plan:
     """The plan with the best score of those that take at most 5 % more time than the chosen one."""
-    found = [trials(one) for one in plans]
-    return max((one for one in found if one.frame_ms <= 1.05 * trials(chosen).frame_ms), key=scores.value).plan
+    found = [on.trials(one) for one in progress(plans, "search", unit="setting")]
+    return max((one for one in found if one.frame_ms <= 1.05 * on.trials(chosen).frame_ms), key=on.value).plan

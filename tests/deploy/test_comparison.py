@@ -14,7 +14,7 @@ from deploy.online.comparison import (
 )
 from deploy.online.strategies import Outcome
 from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, NOTHING_ENHANCED, CurvePoint
-from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.metric import F1
 
 OURS, EVERY = CurvePoint("predictor", 0.025), CurvePoint("every n-th frame whole", 0.3)
 LAST = CurvePoint("boxes of the last frame", 0.025)
@@ -29,7 +29,7 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
         points[name]: Outcome(None, {"enhance": ms / 2, "detect": ms / 2}, 0.5, 0, 0.5)
         for name, (_, ms) in found_and_ms.items()
     }
-    return compare([MeasuredFrame(counts, "gate", outcomes)] * frames, "f1", f1, reference)
+    return compare([MeasuredFrame(counts, "gate", outcomes)] * frames, F1, reference)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_remains_without_super_resolution_is_a_mean_as_the_whole_is():
     found = {point: np.array([1, 0, 0]) for point in (NOTHING_ENHANCED, ALL_ENHANCED)}
     outcomes = [Outcome(None, {"enhance": ms, "detect": 1}, 1, 0, 1) for ms in (1, 1, 10)]
     frames = [MeasuredFrame(found, "gate", dict.fromkeys(found, outcome)) for outcome in outcomes]
-    row = compare(frames, "f1", f1, UPSCALED).rows[0]
+    row = compare(frames, F1, UPSCALED).rows[0]
     assert (row.fps, row.fps_if_free) == pytest.approx((200, 1000))
 
 

@@ -26,7 +26,6 @@ from deploy.online.planning import (
     REACHED,
     WHOLE,
     Measured,
-    Scores,
     Search,
     Target,
     choose,
@@ -36,9 +35,11 @@ from deploy.online.trials import Trial, Trials
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.bootstrap import FrameScores
 from regenhance_data.evaluation.record import CANNOT_TELL, NOT_WORTH_IT, WORTH_IT, Estimate, Verdict
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import count_matches, f1
+from regenhance_data.metrics.metric import F1
 from regenhance_data.regions.cache import NO_CACHE, CachePolicy
 from regenhance_data.regions.reuse import ReusePolicy
 from tests.support.detectors import BLUE, RED, write_detector
@@ -415,7 +416,7 @@ def measured(one, found, fps, frames=24, objects=10):
 
 def chosen(target, *points):
     frames = len(points[0].trial.counts)
-    return choose(points, target, Scores(f1, ["gate"] * frames), "F1")
+    return choose(points, target, FrameScores(F1, ["gate"] * frames))
 
 
 def test_the_best_score_at_a_speed_the_cheaper_of_equal_ones():
@@ -454,7 +455,7 @@ def test_nothing_is_enhanced_where_that_is_as_good():
 
 def test_frames_without_objects_have_no_score():
     nothing = measured(NONE, 0, 40, objects=0)
-    assert math.isnan(Scores(f1, ["gate"] * 24).value(nothing.trial))
+    assert math.isnan(FrameScores(F1, ["gate"] * 24).value(nothing.trial.counts))
     assert plan_to_dict(NONE)["mode"] == "none"
 
 

@@ -146,7 +146,7 @@ def test_a_folder_that_paddle_inference_cannot_run_is_refused(made, tmp_path, ch
     with pytest.raises(InputError, match=says):
         load_predictor(folder)
     (folder / "deploy.yaml").unlink()
-    with pytest.raises(InputError, match="is a folder without deploy.yaml"):
+    with pytest.raises(InputError, match="is a folder without"):
         load_predictor(folder)
 
 

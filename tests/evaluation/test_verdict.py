@@ -13,7 +13,7 @@ from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     CurvePoint,
-    bootstrap_gain,
+    FrameScores,
     bootstrap_scores,
 )
 from regenhance_data.evaluation.curves import clips_table, curves_figure
@@ -22,7 +22,7 @@ from regenhance_data.evaluation.formula_comparison import compare_formulas, form
 from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
 from regenhance_data.evaluation.verdict import FEWEST_FRAMES, FEWEST_FRAMES_WITH_OBJECTS, judge
-from regenhance_data.metrics.detection import f1
+from regenhance_data.metrics.metric import F1
 from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.reuse import ReusePolicy
 from regenhance_data.stages.make_importance import make_importance
@@ -38,7 +38,7 @@ def frame(objects, none, some, wrong=0):
 
 
 def verdict(frames, clips=None):
-    return judge(frames, clips or ["a"] * len(frames), f1, "F1", "predictor")
+    return judge(frames, FrameScores(F1, clips or ["a"] * len(frames)), "predictor")
 
 
 @pytest.mark.parametrize(
@@ -86,9 +86,20 @@ def test_a_block_has_frames_of_one_clip_only(clips):
 
 def test_blocks_of_frames_that_look_alike_widen_the_interval():
     frames = [frame(10, 4, 9)] * 15 + [frame(10, 4, 5)] * 15
-    alone, blocks = (bootstrap_gain(frames, POINT, of)[1] for of in (range(30), [n // 5 for n in range(30)]))
+    one_each, one = [str(number) for number in range(30)], ["a"] * 30  # clips: blocks of 1 and of 3 frames
+    alone, blocks = (FrameScores(F1, clips).gain_and_share(frames, POINT)[1] for clips in (one_each, one))
     assert alone.value == blocks.value
     assert np.ptp(blocks.interval_95) > 1.5 * np.ptp(alone.interval_95)
+
+
+def test_the_lead_of_counts_and_that_of_points_are_one():
+    frames = [frame(10, 4, 9)] * 15 + [frame(10, 4, 5)] * 15
+    scores = FrameScores(F1, ["a"] * 30)
+    some, none = ([counts[point] for counts in frames] for point in (POINT, NOTHING_ENHANCED))
+    lead = scores.lead(some, none)
+    assert lead == scores.lead_at(frames, POINT)
+    assert lead.value == pytest.approx(scores.value(some) - scores.value(none))
+    assert scores.estimate(some).value == pytest.approx(scores.value(some))
 
 
 @given(st.integers(1, 5), st.integers(0, 30))
@@ -122,7 +133,7 @@ def test_a_predictor_is_worth_its_time_only_above_the_static_map(static, says):
     found = {NOTHING_ENHANCED: 4, POINT: 9, CurvePoint("static", 0.1): static, ALL_ENHANCED: 10}
     counts = {point: np.array([true, 10 - true, 10 - true]) for point, true in found.items()}
     assert re.search(says, verdict([counts] * 30).text)
-    assert "static map" not in judge([counts] * 30, ["a"] * 30, f1, "F1", "static").text
+    assert "static map" not in judge([counts] * 30, FrameScores(F1, ["a"] * 30), "static").text
 
 
 @pytest.fixture(scope="module")

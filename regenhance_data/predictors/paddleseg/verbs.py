@@ -248,8 +248,8 @@ def _pictures_at(path: Path, save_dir: Path) -> dict[str, Path]:
     if path.is_file():
         if path.suffix.lower() not in PICTURES:
             raise InputError(
-                f"{path}: is not a picture ({', '.join(PICTURES)}); of a video, extract frames with tools/extract.py, or "
-                "export the model and run deploy/trt_infer.py --video"
+                f"{path}: is not a picture ({', '.join(PICTURES)}); of a video, extract frames with tools/extract.py, "
+                "or export the model and run deploy/trt_infer.py --video"
             )
         return {path.stem: path}
     found: dict[str, Path] = {}
