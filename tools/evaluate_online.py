@@ -10,7 +10,7 @@ whole-frame super-resolution; the table says which. Difference and oracle need w
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -251,7 +251,7 @@ def make_parts(
         "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": regions.halo_px},
         "detector": {"spec": settings.spec, "read_as": detector.read_as, "engine": detector.engine},
         "lr_size": [grid.width, grid.height],
-        "plan": asdict(plan),
+        "plan": plan.to_dict(),
     }
     console.tell(f"upscaler {upscaler.read_as}; detector {detector.read_as} in {detector.engine}")
     return parts, detector, about

@@ -83,9 +83,7 @@ def changed_by_flags(plan: Plan, args: argparse.Namespace) -> tuple[Plan, list[s
     for values out of range.
     """
     noted: set[str] = getattr(args, "noted", set())
-    values = {name: getattr(plan, name) for name in ("budget", "floor", "mode", "detect_every", "feedback")}
-    values |= {"halo": plan.halo_px, "cache_threshold": plan.cache.threshold, "cache_age": plan.cache.max_age}
-    if not noted & {"predict_every", "predict_change"}:  # these two together say when
-        values |= {"predict_every": plan.reuse.every, "predict_change": plan.reuse.change}
-    own = {name: value for name, value in values.items() if name not in noted}
+    together = {"predict_every", "predict_change"}  # say when importance is predicted
+    replaced = noted | together if noted & together else noted
+    own = {name: value for name, value in plan.to_dict().items() if name not in replaced}
     return plan_from(argparse.Namespace(**{**vars(args), **own})), sorted(f"--{name}" for name in noted)

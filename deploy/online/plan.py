@@ -1,6 +1,7 @@
 """What the loop does with each frame, fixed before it starts."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from regenhance_data.errors import InputError
 from regenhance_data.regions.cache import CachePolicy
@@ -56,6 +57,21 @@ class Plan:
     def feeds_back(self) -> bool:
         """Whether what was found in one frame has a part in the next."""
         return self.feedback > 0 and self.selects
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings in plain values, called as the flags of deploy/run_cameras.py."""
+        return {
+            "budget": self.budget,
+            "floor": self.floor,
+            "mode": self.mode,
+            "halo": self.halo_px,
+            "predict_every": self.reuse.every,
+            "predict_change": self.reuse.change,
+            "detect_every": self.detect_every,
+            "cache_threshold": self.cache.threshold,
+            "cache_age": self.cache.max_age,
+            "feedback": self.feedback,
+        }
 
     def refuse_task(self, task: str) -> None:
         """InputError where these settings need another detector than one of this task."""

@@ -40,7 +40,7 @@ class Point:
     def to_dict(self) -> dict[str, Any]:
         """The point in plan.json; `from_dict` is its inverse."""
         return {
-            "settings": plan_to_dict(self.plan),
+            "settings": self.plan.to_dict(),
             "frames_per_second": list(self.fps),
             "score": self.score.json_value(),
             "interval_95": self.score.json_interval(),
@@ -117,7 +117,7 @@ class Files:
         )
         for flag, planned, given in pairs:
             now = json.loads(json.dumps(given))  # lists, as in the file
-            for key in sorted({*planned, *now} - {*_MOVES}):
+            for key in sorted({*planned, *now} - {*_MOVES}, key=lambda key: (key != "sha256", key)):  # the file first
                 if planned.get(key) != now.get(key):
                     what = "file" if key == "sha256" else f"{key} ({planned.get(key)!r:.60}, not {now.get(key)!r:.60})"
                     raise InputError(f"{path}: is for another {flag} {what}; give the same, or {AGAIN}")
@@ -224,24 +224,8 @@ class Planned:
     is_changed: bool
 
 
-def plan_to_dict(plan: Plan) -> dict[str, Any]:
-    """The settings of a plan, called as the flags of deploy/run_cameras.py."""
-    return {
-        "budget": plan.budget,
-        "floor": plan.floor,
-        "mode": plan.mode,
-        "halo": plan.halo_px,
-        "predict_every": plan.reuse.every,
-        "predict_change": plan.reuse.change,
-        "detect_every": plan.detect_every,
-        "cache_threshold": plan.cache.threshold,
-        "cache_age": plan.cache.max_age,
-        "feedback": plan.feedback,
-    }
-
-
 def plan_from_dict(content: Mapping[str, Any]) -> Plan:
-    """The plan of `plan_to_dict`. One of _BROKEN for anything else."""
+    """The plan of `Plan.to_dict`. One of _BROKEN for anything else."""
     halo, every = content["halo"], content["predict_every"]
     return Plan(
         _number(content["budget"], 0, 1),

@@ -1,5 +1,6 @@
 """A plan for people: the front as a table and as a plot, the answer in a sentence, plan.html."""
 
+import html
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from regenhance_data import plots
 from regenhance_data.console import text_table
 from regenhance_data.evaluation.record import Estimate
 from regenhance_data.metrics.metric import METRIC_NAMES
-from regenhance_data.reports.plan import write_page_of_plan
+from regenhance_data.reports import page
 
 _ROUNDING = 1e-9
 
@@ -141,20 +142,22 @@ def write_plan_page(path: Path, record: PlanRecord) -> None:
         [stage, f"{middle:.2f}", f"{least:.2f}-{greatest:.2f}"]
         for stage, (least, middle, greatest) in chosen.ms.items()
     ]
-    machine = record.machine
+    machine, answer, settings = record.machine, sentence(record), in_words(chosen.plan)
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
-    write_page_of_plan(
+    about = [
+        ["frames", f"{record.frames} of {', '.join(record.clips)}; {record.tried} settings tried"],
+        ["reference", record.reference],
+        ["machine", f"{machine.processor}, {machine.cores} cores, GPU: {machine.gpu or 'none'}; {packages}"],
+    ]
+    page.write_page(
         path,
-        target=target_in_words(record.target, METRIC_NAMES[record.metric]),
-        answer=sentence(record),
-        figure=front_figure(record),
-        front=[_head(record), *([_cells(record, point) for point in record.front])],
-        chosen=in_words(chosen.plan),
-        stages=stages,
-        limits=limits({stage: middle for stage, (_, middle, _) in chosen.ms.items()}),
-        about=[
-            ["frames", f"{record.frames} of {', '.join(record.clips)}; {record.tried} settings tried"],
-            ["reference", record.reference],
-            ["machine", f"{machine.processor}, {machine.cores} cores, GPU: {machine.gpu or 'none'}; {packages}"],
-        ],
+        f"A plan for {target_in_words(record.target, METRIC_NAMES[record.metric])}",
+        "plan_template.html",
+        answer=html.escape(f"{answer[:1].upper()}{answer[1:]}."),
+        chart=page.chart(front_figure(record), "score against frames a second of the points on the front"),
+        front=page.html_table(_head(record), [_cells(record, point) for point in record.front], strong=[settings]),
+        chosen=html.escape(settings),
+        stages=page.html_table(["stage", "milliseconds", "least-greatest"], stages),
+        limits=html.escape(limits({stage: middle for stage, (_, middle, _) in chosen.ms.items()})),
+        about=page.html_table([], about),
     )

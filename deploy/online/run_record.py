@@ -3,7 +3,6 @@
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from deploy.online.durations import Durations
@@ -94,7 +93,7 @@ class RunRecord:
         threads = {"read": ("read",), **threads_of(self._plan), "write": ("write",)}  # that of the caller writes
         return {
             **self._about,
-            "plan": asdict(self._plan),
+            "plan": self._plan.to_dict(),
             "frames": self.frames,
             "seconds": round(seconds, 3),
             "frames_per_second": _rounded(self.frames / seconds if seconds else None),

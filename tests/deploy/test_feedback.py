@@ -11,7 +11,7 @@ from deploy import export_static_map, run_cameras
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import CameraFrame
 from deploy.online.plan import Plan
-from deploy.online.plan_file import plan_from_dict, plan_to_dict
+from deploy.online.plan_file import plan_from_dict
 from deploy.online.rounds import Loop
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
@@ -123,7 +123,7 @@ def test_nothing_is_kept_of_a_camera_that_is_removed_while_its_rounds_are_under_
 
 
 def test_plans_keep_it_and_those_of_earlier_versions_have_none():
-    content = plan_to_dict(Plan(feedback=1.5))
+    content = Plan(feedback=1.5).to_dict()
     assert plan_from_dict(json.loads(json.dumps(content))) == Plan(feedback=1.5)
     del content["feedback"]
     assert plan_from_dict(content) == Plan()

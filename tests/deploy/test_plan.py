@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from deploy import plan, run_cameras
 from deploy.online.arguments import add_plan_arguments, changed_by_flags
 from deploy.online.plan import MODES, Plan
-from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, plan_to_dict, read_plan, write_plan
+from deploy.online.plan_file import Files, Machine, PlanRecord, Point, Recall, read_plan, write_plan
 from deploy.online.plan_making import Material, against_static_map, judged, warn_if_busy, warn_of_rate
 from deploy.online.plan_report import held_against
 from deploy.online.planning import (
@@ -236,11 +236,11 @@ def run(parts, video, plan_path, save_dir, *flags):
 def test_the_loop_takes_a_plan_and_flags_replace_what_it_says(planned, parts, video, tmp_path, capsys):
     chosen = read_plan(planned / "plan.json").chosen.plan
     ran = run(parts[:4], video, planned / "plan.json", tmp_path)  # the plan knows the detector
-    assert (ran["mode"], ran["budget"], ran["halo_px"]) == (chosen.mode, chosen.budget, chosen.halo_px)
+    assert (ran["mode"], ran["budget"], ran["halo"]) == (chosen.mode, chosen.budget, chosen.halo_px)
     assert capsys.readouterr().err == ""
     ran = run(parts, video, planned / "plan.json", tmp_path, "--mode", "regions", "--budget", 0.3, "--cache_age", 9)
     assert (ran["mode"], ran["budget"], ran["detect_every"]) == ("regions", 0.3, chosen.detect_every)
-    assert (ran["cache"]["max_age"], ran["cache"]["threshold"]) == (9, chosen.cache.threshold)
+    assert (ran["cache_age"], ran["cache_threshold"]) == (9, chosen.cache.threshold)
     assert "--budget, --cache_age, --mode: given, and taken instead of what " in capsys.readouterr().out
 
 
@@ -456,7 +456,7 @@ def test_nothing_is_enhanced_where_that_is_as_good():
 def test_frames_without_objects_have_no_score():
     nothing = measured(NONE, 0, 40, objects=0)
     assert math.isnan(FrameScores(F1, ["gate"] * 24).value(nothing.trial.counts))
-    assert plan_to_dict(NONE)["mode"] == "none"
+    assert NONE.to_dict()["mode"] == "none"
 
 
 def test_frames_that_follow_each_other_faster_than_the_target_are_told(data, capsys):
