@@ -25,7 +25,7 @@ from regenhance_data.io.files import locked, refuse_overwriting, refuse_unwritab
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
-    from deploy.online.results import VideoResult
+    from deploy.online.video_results import VideoResult
     from regenhance_data.regions.reuse import ClipReuse, ReusePolicy
 
 EXAMPLES = """
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--budget {args.budget}: expected a share of the macroblocks, more than 0 and at most 1")
     refuse_below_one(max_frames=args.max_frames, threads=args.threads, streams=args.streams)
     refuse_unwritable(args.save_dir, "--save_dir")
-    from deploy.online.results import OVERLAY
+    from deploy.online.video_results import OVERLAY
     from regenhance_data.io.video import inspect_video
     from regenhance_data.regions.reuse import ReusePolicy
 
@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
 
 def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[float], policy: "ReusePolicy") -> None:
     """Predict the videos, of these frame rates, each into its folder."""
-    from deploy.online.results import VideoResult, job_of
+    from deploy.online.video_results import VideoResult, job_of
     from regenhance_data.io.video import CutShort
 
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
@@ -145,8 +145,9 @@ def infer(
 
     An interrupt tells how much is kept.
     """
-    from deploy.online.loop import frames_in_turn, predict_frames
-    from deploy.online.results import kept_frames, promised_frames
+    from deploy.online.video_frames import frames_in_turn, predict_frames
+    from deploy.online.video_results import kept_frames
+    from regenhance_data.io.video import promised_frames
 
     failed: dict[int, InputError] = {}
     total = promised_frames(args.video, args.max_frames)

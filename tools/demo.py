@@ -201,13 +201,11 @@ def extraction(args: argparse.Namespace) -> list[str]:
 
 
 def probe(video: Path) -> tuple[int, int]:
-    """(height of the first frame in pixels, number of frames) of a video, by reading it."""
-    from regenhance_data.io.video import read_video
+    """(height of the frames in pixels, their number) of a video, by its header; by reading it where that says none."""
+    from regenhance_data.io.video import inspect_video, promised_frames, read_video
 
-    height = frames = 0
-    for frame in read_video(video):
-        height, frames = height or frame.shape[0], frames + 1
-    return height, frames
+    height, _ = inspect_video(video).upright_hw
+    return height, promised_frames([video], None) or sum(1 for _ in read_video(video))
 
 
 def run_stage(stage: list[str]) -> None:

@@ -115,11 +115,12 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
 def material_of_videos(args: argparse.Namespace, predictor: "Predictor | None") -> Material:
     """The frames of --video: originals, or LR frames, by their height. InputError for a video without frames."""
     from deploy.online.cameras import cameras_of_videos
-    from deploy.online.compared_frames import frame_size, frames_of_videos, refuse_unfit_videos
+    from deploy.online.compared_frames import frames_of_videos, refuse_unfit_videos
     from deploy.online.strategies import DIFFERENCE
+    from regenhance_data.io.video import inspect_video
 
     cameras = cameras_of_videos([str(video) for video in args.video])
-    sizes = {video: frame_size(video) for video in args.video}
+    sizes = {video: inspect_video(video).upright_hw for video in args.video}
     are_originals = min(height for height, _ in sizes.values()) >= ORIGINAL_HEIGHT_PX
     scale = int(predictor.metadata["scale"]) if predictor else SCALE
     first = next(iter(sizes.values()))

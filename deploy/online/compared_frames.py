@@ -153,9 +153,3 @@ def refuse_unless_fitting(path: Path, predictor: Predictor, lr_hw: tuple[int, in
 
 def _listed(dataset: Dataset) -> str:
     return ", ".join(dataset.clips())
-
-
-def frame_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a video's frames in pixels. InputError for a file without frames."""
-    _, first = next(read_timed(path))
-    return first.shape[0], first.shape[1]

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from deploy.online.detectors import OnlineDetector
-from deploy.online.rounds import STAGES, Detects
+from deploy.online.loop import STAGES, Detects
 from deploy.online.strategies import (
     BOXES,
     CACHED,

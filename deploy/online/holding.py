@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from deploy.online.loop import Loop
 from deploy.online.plan_file import Point
-from deploy.online.rounds import Loop
 
 LEAST = 0.8  # of the planned speed; below that the budget is lowered
 ENOUGH = 0.95  # of the planned speed, which a larger budget must be expected to reach

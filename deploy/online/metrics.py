@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from deploy.online.rounds import Round
+from deploy.online.loop import Round
 from deploy.online.sinks.threads import SinkThread
 from deploy.online.watch import Recall
 from regenhance_data.errors import InputError

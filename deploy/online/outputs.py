@@ -5,8 +5,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+from deploy.online.loop import Round
 from deploy.online.metrics import Metrics
-from deploy.online.rounds import Round
 from deploy.online.run_record import RunRecord
 from deploy.online.sinks.json_lines import LINES
 from deploy.online.sinks.registry import SINKS, Sinks, file_names, is_file_name

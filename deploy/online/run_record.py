@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from deploy.online.durations import Durations
+from deploy.online.loop import STAGES, Round, threads_of
 from deploy.online.plan import Plan
-from deploy.online.rounds import STAGES, Round, threads_of
 from deploy.online.sinks.threads import SinkThread
 from deploy.online.watch import Recall
 from regenhance_data.grid import MacroblockGrid

@@ -11,13 +11,12 @@ from deploy.backends.base import Predictor
 from deploy.online.cameras import Camera, importance_by, rounds
 from deploy.online.detectors import OnlineDetector, load_online_detector
 from deploy.online.holding import LEAST, Holding
+from deploy.online.loop import Loop, NoEnhancer, Round
 from deploy.online.metrics import Metrics
 from deploy.online.outputs import RunOutputs
 from deploy.online.plan import Plan
 from deploy.online.plan_file import Planned
 from deploy.online.rates import USUAL_RATE, Rates
-from deploy.online.results import promised_frames
-from deploy.online.rounds import Loop, NoEnhancer, Round
 from deploy.online.run_record import RunRecord
 from deploy.online.sinks.settings import SinkSettings, Wanted
 from deploy.online.sources import Sources
@@ -28,6 +27,7 @@ from regenhance_data import cli, console
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import sha256
+from regenhance_data.io.video import promised_frames
 from regenhance_data.io.video_streams import VideoInfo
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
 from regenhance_data.upscalers.enhancement import RegionEnhancer

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from deploy.online.cameras import CameraFrame
+from deploy.online.loop import Detects, Enhances, Importance, Loop, Round
 from deploy.online.plan import Plan
-from deploy.online.rounds import Detects, Enhances, Importance, Loop, Round
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.filtering import not_suppressed
 from regenhance_data.errors import InputError

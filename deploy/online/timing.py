@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from deploy.online.cameras import Camera, CameraFrame, rounds
+from deploy.online.loop import STAGES
 from deploy.online.plan import Plan
-from deploy.online.rounds import STAGES
 from deploy.online.strategies import KnownFrame
 from deploy.online.trials import Engines
 from regenhance_data.console import progress

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.loop import EnhancedFrame
 from regenhance_data.detections import Detections
 from regenhance_data.errors import InputError
 

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from deploy.online.cameras import CameraFrame
+from deploy.online.loop import Detects, Enhances, Importance, Loop, NoEnhancer
 from deploy.online.plan import Plan
-from deploy.online.rounds import Detects, Enhances, Importance, Loop, NoEnhancer
 from deploy.online.strategies import KnownFrame
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.upscalers.enhancement import RegionEnhancer

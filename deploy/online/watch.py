@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deploy.online.cameras import CameraFrame
-from deploy.online.rounds import Importance, Round
+from deploy.online.loop import Importance, Round
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.console import tell, warn
 from regenhance_data.detectors.kinds import is_program

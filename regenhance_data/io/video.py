@@ -1,6 +1,6 @@
 """Video files in and out: frames are streamed, one at a time, whatever the length of the clip."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from math import ceil, inf
@@ -60,6 +60,21 @@ def has_moving_pictures(path: Path) -> bool:
         return next(frames, None) is not None
     finally:
         frames.close()
+
+
+def promised_frames(videos: Sequence[Path], max_frames: int | None) -> int | None:
+    """The frames of all videos, at most `max_frames` of each, by their headers; None where one does not say."""
+    counts = [_promised_by_header(video) for video in videos]
+    if not all(counts):
+        return None
+    return sum(min(count, max_frames or count) for count in counts)
+
+
+def _promised_by_header(video: Path) -> int:
+    container, stream = open_video(video)
+    with container:
+        seconds = (container.duration or 0) / av.time_base
+        return int(stream.frames or round(seconds * float(stream.average_rate or 0)))
 
 
 def frame_rate(path: Path) -> float:

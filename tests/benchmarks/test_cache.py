@@ -11,8 +11,8 @@ import pytest
 
 from deploy.online.cameras import CameraFrame
 from deploy.online.detectors import load_online_detector
+from deploy.online.loop import Loop
 from deploy.online.plan import Plan
-from deploy.online.rounds import Loop
 from deploy.online.strategies import KnownFrame
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, FrameScores
 from regenhance_data.grid import MacroblockGrid

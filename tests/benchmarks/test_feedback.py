@@ -13,8 +13,8 @@ import pytest
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import CameraFrame, importance_by
 from deploy.online.detectors import load_online_detector
+from deploy.online.loop import Loop
 from deploy.online.plan import Plan
-from deploy.online.rounds import Loop
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.regions.cache import CachePolicy

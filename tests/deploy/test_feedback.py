@@ -10,9 +10,9 @@ import pytest
 from deploy import export_static_map, run_cameras
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import CameraFrame
+from deploy.online.loop import Loop
 from deploy.online.plan import Plan
 from deploy.online.plan_file import plan_from_dict
-from deploy.online.rounds import Loop
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
@@ -109,7 +109,7 @@ def test_nothing_is_kept_of_a_camera_that_is_removed_while_its_rounds_are_under_
             super().__init__(*about)
             caches.add(self)
 
-    monkeypatch.setattr("deploy.online.rounds.MacroblockCache", Cache)
+    monkeypatch.setattr("deploy.online.loop.MacroblockCache", Cache)
     [gate], [yard] = frames_of("gate", 1), frames_of("yard", 1, seed=1)
     loop, removed = loop_of(detector, feedback=1.0), [[], [], [], ["gate"], [], ["gate", "none"]]
     rounds = [[gate], [gate], [gate], [gate], [gate, yard], [yard]]  # in the fourth it is there again

@@ -7,9 +7,9 @@ import pytest
 
 from deploy.online.cameras import CameraFrame
 from deploy.online.holding import Holding
+from deploy.online.loop import Loop
 from deploy.online.plan import Plan
 from deploy.online.plan_file import Point
-from deploy.online.rounds import Loop
 from regenhance_data.evaluation.record import Estimate
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.cache import CachePolicy

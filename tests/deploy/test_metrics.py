@@ -9,7 +9,7 @@ import pytest
 
 from deploy import run_cameras
 from deploy.online import metrics
-from deploy.online.rounds import Round
+from deploy.online.loop import Round
 from regenhance_data.errors import InputError
 from tests.support.cameras import square_frames
 from tests.support.detectors import write_detector

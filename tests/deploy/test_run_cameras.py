@@ -20,8 +20,8 @@ from deploy import run_cameras
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import Camera, CameraFrame, importance_by, rounds
 from deploy.online.durations import Durations
+from deploy.online.loop import EnhancedFrame, Loop
 from deploy.online.plan import MODES, Plan
-from deploy.online.rounds import EnhancedFrame, Loop
 from deploy.online.sinks.frame import FrameResult
 from deploy.online.tracking import Tracks
 from regenhance_data.detections import Detections

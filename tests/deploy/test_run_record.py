@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from deploy.online.cameras import CameraFrame
+from deploy.online.loop import EnhancedFrame, Round
 from deploy.online.plan import Plan
-from deploy.online.rounds import EnhancedFrame, Round
 from deploy.online.run_record import RunRecord
 from regenhance_data.grid import MacroblockGrid
 

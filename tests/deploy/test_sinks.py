@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from deploy.online.cameras import CameraFrame
+from deploy.online.loop import EnhancedFrame, Round
 from deploy.online.outputs import RunOutputs
 from deploy.online.plan import Plan
 from deploy.online.rates import Rates
-from deploy.online.rounds import EnhancedFrame, Round
 from deploy.online.run_record import RunRecord
 from deploy.online.sinks import mqtt, threads
 from deploy.online.sinks.addresses import read_broker, read_push

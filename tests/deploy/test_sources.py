@@ -22,10 +22,10 @@ import pytest
 from deploy import run_cameras
 from deploy.online import streams
 from deploy.online.cameras import Camera, CameraFrame, cameras_of_videos, read_cameras
+from deploy.online.loop import Loop, NoEnhancer
 from deploy.online.pacing import Pacing
 from deploy.online.plan import Plan
 from deploy.online.readers import next_due
-from deploy.online.rounds import Loop, NoEnhancer
 from deploy.online.sources import Sources
 from deploy.online.streams import Patience, read_stream
 from regenhance_data.errors import InputError

@@ -12,7 +12,7 @@ import pytest
 
 from deploy import run_cameras
 from deploy.online.cameras import CameraFrame
-from deploy.online.rounds import Round
+from deploy.online.loop import Round
 from deploy.online.watch import Expected, Watch, Watched, truth_by, validation_recall
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError

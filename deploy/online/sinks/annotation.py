@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.loop import EnhancedFrame
 from regenhance_data.detections import Detections
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.overlay import OUTLINE_RGB, draw_boxes, draw_outline

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.loop import EnhancedFrame
 from regenhance_data.detections import Detections
 
 Draw = Callable[[EnhancedFrame, Sequence[int | None] | None], np.ndarray]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.online.rounds import EnhancedFrame
+from deploy.online.loop import EnhancedFrame
 from deploy.online.sinks.annotation import Annotator
 from deploy.online.sinks.class_maps import CLASS_MAPS, ClassMaps
 from deploy.online.sinks.coco import COCO, Coco

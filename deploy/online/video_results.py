@@ -5,23 +5,21 @@ goes on from there. A video that shows it cannot be continued and is drawn again
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 
 from deploy.backends.base import Predictor
-from deploy.online.loop import VideoFrame
+from deploy.online.video_frames import VideoFrame
 from regenhance_data.dataset.importance_file import write_importance
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_json, write_json
 from regenhance_data.io.leftovers import name_file
 from regenhance_data.io.video import VideoWriter
-from regenhance_data.io.video_streams import open_video
 from regenhance_data.regions.overlay import draw_heatmap, draw_outline
 from regenhance_data.regions.selection import select_macroblocks
 
@@ -129,21 +127,6 @@ def job_of(predictor: Predictor, video: Path, model_sha256: str, policy: Any) ->
             }
         )
     )
-
-
-def promised_frames(videos: Sequence[Path], max_frames: int | None) -> int | None:
-    """The frames of all videos together, by their headers; None where one does not say."""
-    counts = [_promised(video) for video in videos]
-    if not all(counts):
-        return None
-    return sum(min(count, max_frames or count) for count in counts)
-
-
-def _promised(video: Path) -> int:
-    container, stream = open_video(video)
-    with container:
-        seconds = (container.duration or 0) / av.time_base
-        return int(stream.frames or round(seconds * float(stream.average_rate or 0)))
 
 
 def kept_frames(results: Iterable[VideoResult]) -> int:
