@@ -3,7 +3,7 @@
 A predictor is an .onnx of deploy/export_onnx.py or an .engine of deploy/onnx2trt.py with its JSON beside it.
 Each becomes REPOSITORY/NAME/config.pbtxt and REPOSITORY/NAME/VERSION/model.onnx (or model.plan). Preprocessing is
 part of the graph, so no ensemble is needed. A version gets its name when it is complete: a server that polls never
-sees half of one.
+sees half of one. What no flag says of a model that is there stays as its config.pbtxt has it.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
+from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, NO_ACCELERATOR, Serving
 from regenhance_data import cli
 from regenhance_data.errors import InputError, refuse_below_one
 from regenhance_data.io.files import alone
@@ -33,12 +33,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--repository", type=Path, required=True, help="folder of the server; created if missing")
     parser.add_argument("--name", help="name of the model on the server (default: the file's, without its suffix)")
     parser.add_argument("--version", type=int, help="above the existing versions (default: the next)")
-    parser.add_argument("--num_versions", type=int, default=1, help="number of latest versions that are served")
+    parser.add_argument("--num_versions", type=int, help="number of latest versions that are served (default: 1)")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: cpu for .onnx, gpu for .engine)")
-    parser.add_argument("--instances", type=int, default=1, help="parallel executions, on each GPU or on the CPU")
-    parser.add_argument("--accelerator", choices=[*DEVICE_OF], help="execution accelerator of ONNX Runtime")
+    parser.add_argument("--instances", type=int, help="parallel executions, on each GPU or on the CPU (default: 1)")
+    accelerators = [*DEVICE_OF, NO_ACCELERATOR]
+    parser.add_argument("--accelerator", choices=accelerators, help="execution accelerator of ONNX Runtime")
     parser.add_argument("--max_batch_size", type=int, help=f"in frames (default: the engine's, or {MAX_BATCH_SIZE})")
-    parser.add_argument("--preferred_batch_size", nargs="+", type=int, help="batch sizes that run without waiting")
+    parser.add_argument("--preferred_batch_size", nargs="*", type=int, help="batch sizes that run without waiting")
     parser.add_argument("--max_queue_delay_us", type=int, help="microseconds a frame may wait for others (default: 0)")
     return parser
 
@@ -55,10 +56,22 @@ def main(args: argparse.Namespace) -> None:
         if names.count(name) > 1:
             raise InputError(f"--models: two files are called {name}; add them one by one, with --name")
     serving = Serving(**{field: getattr(args, field) for field in Serving.__dataclass_fields__})
-    from deploy.serving.triton import CONFIG, add_version, model_config, read_served, same_version
+    from deploy.serving.triton import (
+        CONFIG,
+        add_version,
+        model_config,
+        read_served,
+        remove_leftovers,
+        same_version,
+        with_kept_settings,
+    )
 
+    remove_leftovers(args.repository)
     served = [read_served(path) for path in args.models]
-    configs = [model_config(name, file, serving) for name, file in zip(names, served, strict=True)]
+    configs = [
+        model_config(name, file, with_kept_settings(args.repository, name, file, serving))
+        for name, file in zip(names, served, strict=True)
+    ]
     for config, file in zip(configs, served, strict=True):
         same = same_version(args.repository, config, file.path) if args.version is None else None
         if same is None:

@@ -18,7 +18,8 @@ import numpy as np
 from deploy.backends.base import BatchRunner, Predictor
 from deploy.backends.http_server import Answer, HttpServer
 from deploy.backends.settings import Backend, EngineSettings
-from deploy.contract import HEADS, INPUT, OUTPUT
+from deploy.contract import HEADS, INPUT, MOST_SCALE, OUTPUT
+from regenhance_data.defaults import MOST_MB_SIZE
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import parse_json
@@ -29,6 +30,7 @@ _HEADER_LENGTH = "Inference-Header-Content-Length"
 # of an answer: without importance, and for each of its numbers as text
 _MOST_BYTES, _BYTES_OF_NUMBER = 4 << 20, 32
 _MOST_FRAME_BYTES = 256 << 20  # of a batch
+_WANTS_PASSWORD = (401, 403, 407)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,13 @@ class ServedPredictor(Predictor):
 
     def _about(self) -> dict[str, Any]:
         """The model's metadata. InputError, with what the server has, where it is missing or not ready."""
-        about = self._asked(self.url)
+        answer = self._request("GET", self.url)
+        if answer.status in _WANTS_PASSWORD:
+            raise InputError(
+                f"{self.url}: the server refuses it ({answer.status}); passwords and tokens are not supported, let the "
+                "server answer this machine without"
+            )
+        about = _json_object(answer)
         if about is not None and self._request("GET", f"{self.url}/ready").status == 200:
             return about
         index = self._request("POST", f"{self._server}/v2/repository/index", body=b"{}")
@@ -89,7 +97,7 @@ class ServedPredictor(Predictor):
         models = [model for model in listed if isinstance(model, dict)] if isinstance(listed, list) else []
         names = sorted({str(model.get("name")) for model in models})
         if about is None and self._name not in names:
-            known = f"it has {', '.join(names)[:200]}" if names else "look at its log"
+            known = f"it has {', '.join(names)[:200]}" if names else f"it answers {answer.status}, look at its log"
             raise InputError(f"{self.url}: the server has no such model; {known}")
         states = [
             " ".join(f"version {model.get('version')}: {model.get('state')} {model.get('reason', '')}".split())[:120]
@@ -101,9 +109,7 @@ class ServedPredictor(Predictor):
 
     def _asked(self, url: str) -> dict[str, Any] | None:
         """The JSON object at a URL, or None."""
-        response = self._request("GET", url)
-        found = _json(response.data) if response.status == 200 else None
-        return found if isinstance(found, dict) else None
+        return _json_object(self._request("GET", url))
 
     def _request(self, method: str, url: str, most_bytes: int = _MOST_BYTES, **content: Any) -> Answer:
         return self._http.request(method, urlsplit(url).path, most_bytes, **content)
@@ -160,11 +166,17 @@ def _model(about: dict[str, Any], config: dict[str, Any]) -> _Model | None:
             and batch in (-1, most)
             and most <= fitting
             and all(text.isprintable() for pair in metadata.items() for text in pair)
-            and int(metadata["scale"]) > 0
+            and 0 < int(metadata["scale"]) <= MOST_SCALE
+            and grid.mb_size <= MOST_MB_SIZE
         )
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         return None
     return _Model(grid, most, batch == -1, picture, metadata) if is_ours else None
+
+
+def _json_object(answer: Answer) -> dict[str, Any] | None:
+    found = _json(answer.data) if answer.status == 200 else None
+    return found if isinstance(found, dict) else None
 
 
 def _json(data: bytes) -> Any:

@@ -2,10 +2,8 @@
 
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +12,11 @@ from google.protobuf import text_format  # type: ignore[import-untyped]
 from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx, shape_of
 from deploy.contract import ENGINE_SUFFIX, INPUT, ONNX_SUFFIX, OUTPUT
-from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, Serving
+from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, NO_ACCELERATOR, Serving
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import sha256, write_new, write_text
-from regenhance_data.io.leftovers import UNFINISHED
+from regenhance_data.io.leftovers import remove_abandoned, remove_unfinished, temporary_folder
 
 if TYPE_CHECKING:
     from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG = "config.pbtxt"
 ANY = -1  # a dimension that each request sets, as Triton writes it
+_BATCH = "max_batch_size"
 # (platform, backend, file name, default device). All are written: Triton guesses missing ones from the first folder
 # that it finds.
 _KINDS = {
@@ -86,9 +85,12 @@ def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfi
     device = serving.device or device
     if device == "cpu" and backend == "tensorrt":
         raise InputError(f"{served.path}: an engine runs on a GPU; leave out --device cpu, or give the .onnx")
-    if serving.accelerator and (backend == "tensorrt" or DEVICE_OF[serving.accelerator] != device):
-        needed = DEVICE_OF[serving.accelerator]
-        raise InputError(f"{served.path}: --accelerator {serving.accelerator} takes an .onnx and --device {needed}")
+    accelerator = None if serving.accelerator == NO_ACCELERATOR else serving.accelerator
+    if accelerator and (backend == "tensorrt" or DEVICE_OF[accelerator] != device):
+        raise InputError(
+            f"{served.path}: --accelerator {accelerator} takes an .onnx and --device {DEVICE_OF[accelerator]}; for "
+            f"another device, give --accelerator {NO_ACCELERATOR}"
+        )
     max_batch = _max_batch(served, serving)
     start = 1 if max_batch else 0
     input_dims, output_dims = served.input_shape[start:], served.output_shape[start:]
@@ -101,8 +103,8 @@ def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfi
         max_batch_size=max_batch,
         input=[schema.ModelInput(name=INPUT, data_type=schema.TYPE_UINT8, dims=input_dims)],
         output=[schema.ModelOutput(name=OUTPUT, data_type=schema.TYPE_FP32, dims=output_dims)],
-        instance_group=[schema.ModelInstanceGroup(count=serving.instances, kind=f"KIND_{device.upper()}")],
-        version_policy={"latest": {"num_versions": serving.num_versions}},
+        instance_group=[schema.ModelInstanceGroup(count=serving.instances or 1, kind=f"KIND_{device.upper()}")],
+        version_policy={"latest": {"num_versions": serving.num_versions or 1}},
         # engines initialise at their first frame, which should not be a camera's
         model_warmup=[schema.ModelWarmup(name="zeros", batch_size=1, inputs={INPUT: warmup})],
         parameters={key: schema.ModelParameter(string_value=value) for key, value in served.metadata.items()},
@@ -111,9 +113,9 @@ def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfi
         config.dynamic_batching.SetInParent()  # even where all its fields are defaults
         config.dynamic_batching.preferred_batch_size.extend(serving.preferred_batch_size or [])
         config.dynamic_batching.max_queue_delay_microseconds = serving.max_queue_delay_us or 0
-    if serving.accelerator:
+    if accelerator:
         accelerators = config.optimization.execution_accelerators
-        getattr(accelerators, f"{device}_execution_accelerator").add(name=serving.accelerator)
+        getattr(accelerators, f"{device}_execution_accelerator").add(name=accelerator)
     return config
 
 
@@ -134,6 +136,30 @@ def _max_batch(served: ServedFile, serving: Serving) -> int:
     return found
 
 
+def with_kept_settings(repository: Path, name: str, served: ServedFile, asked: Serving) -> Serving:
+    """`asked`, with what it leaves open as the configuration of the model's earlier versions has it, if there is one.
+
+    Of a fixed batch, and of another kind of file, nothing is taken over that it cannot have; `add_version` refuses it.
+    """
+    path = repository / name / CONFIG
+    kept = read_config(path) if path.is_file() else None
+    if kept is None or kept.platform != _KINDS[served.path.suffix][0]:
+        return asked
+    settings: dict[str, Any] = {"num_versions": kept.version_policy.latest.num_versions}
+    for group in kept.instance_group[:1]:
+        device = group.Kind.Name(group.kind).removeprefix("KIND_").lower()
+        settings |= {"instances": group.count, "device": device if device in DEVICE_OF.values() else None}
+    accelerators = kept.optimization.execution_accelerators
+    names = [one.name for device in ("cpu", "gpu") for one in getattr(accelerators, f"{device}_execution_accelerator")]
+    settings["accelerator"] = next((one for one in names if one in DEVICE_OF), None)
+    if served.is_dynamic and kept.max_batch_size:
+        batching = kept.dynamic_batching
+        settings["max_batch_size"] = min(kept.max_batch_size, served.max_batch or kept.max_batch_size)
+        settings["preferred_batch_size"] = [*batching.preferred_batch_size]
+        settings["max_queue_delay_us"] = batching.max_queue_delay_microseconds
+    return replace(asked, **{key: value or None for key, value in settings.items() if getattr(asked, key) is None})
+
+
 def read_config(path: Path) -> "ModelConfig":
     """Read a config.pbtxt with Triton's own schema. InputError where it is none."""
     try:
@@ -147,8 +173,8 @@ def read_config(path: Path) -> "ModelConfig":
 def add_version(repository: Path, config: "ModelConfig", model: Path, version: int | None = None) -> Path:
     """Add a version of a model to the repository, by default the next; returns the path of the model's file there.
 
-    InputError for a version that is not above the latest, and where frames, importance or platform differ from those of
-    earlier versions, since all share one configuration.
+    InputError for a version that is not above the latest, and where `_shared` differs from that of earlier versions,
+    since all share one configuration.
     """
     folder = repository / config.name
     latest = max(versions(folder), default=0)
@@ -156,12 +182,17 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
     if version <= latest:
         raise InputError(f"{folder}: has version {latest}; give a --version above it, or none for the next")
     if latest:
-        kept, new = (_ports(each) for each in (read_config(folder / CONFIG), config))
-        if kept != new:
-            raise InputError(f"{folder}: its versions take other frames, batches or files than {model}; give --name")
+        kept, new = (_shared(each) for each in (read_config(folder / CONFIG), config))
+        other = [name for name in new if kept[name] != new[name]]
+        if other:
+            flag = f"--max_batch_size {kept[_BATCH]} or " if other == [_BATCH] else ""
+            raise InputError(f"{folder}: its versions have another {', '.join(other)} than {model}; give {flag}--name")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, where the model's folder would be; remove it, or give another --name")
     text = text_format.MessageToString(config)
-    with _staging(repository, config.name) as staged:
-        (staged / str(version)).mkdir()
+    with temporary_folder(_staging_place(repository)) as made:
+        staged = made / config.name
+        (staged / str(version)).mkdir(parents=True)
         write_new(staged / str(version) / config.default_model_filename, model.read_bytes())
         if folder.is_dir():
             os.rename(staged / str(version), folder / str(version))
@@ -170,6 +201,12 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
             write_new(staged / CONFIG, text.encode())
             os.rename(staged, folder)
     return folder / str(version) / config.default_model_filename
+
+
+def remove_leftovers(repository: Path) -> None:
+    """Remove what killed runs left in a repository, and beside it. The command holds the repository's lock."""
+    remove_unfinished(repository)
+    remove_abandoned(_staging_place(repository))
 
 
 def same_version(repository: Path, config: "ModelConfig", model: Path) -> int | None:
@@ -187,9 +224,11 @@ def same_version(repository: Path, config: "ModelConfig", model: Path) -> int | 
     return latest
 
 
-def _ports(config: "ModelConfig") -> list[Any]:
-    """What all versions of a model must have in common."""
-    return [config.platform, config.max_batch_size, *config.input, *config.output]
+def _shared(config: "ModelConfig") -> dict[str, Any]:
+    """What all versions of a model must have in common, by what it is called."""
+    said = {key: value.string_value for key, value in config.parameters.items()}
+    ports = {"kind of file": config.platform, "frame size or batch": [*config.input], "output": [*config.output]}
+    return {**ports, _BATCH: config.max_batch_size, **{key: said.get(key) for key in ("mb_size", "scale", "head")}}
 
 
 def versions(folder: Path) -> list[int]:
@@ -197,19 +236,14 @@ def versions(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.glob("*") if re.fullmatch("[1-9][0-9]*", path.name)]
 
 
-@contextmanager
-def _staging(repository: Path, name: str) -> Iterator[Path]:
-    """A temporary folder beside the models, to prepare a version in.
-
-    Not within the model's folder: a server reloads a model when anything in it changes.
+def _staging_place(repository: Path) -> Path:
+    """Where a version is prepared: beside the repository, in which a server takes every folder for a model, and reloads
+    a model when anything in its folder changes. In the repository where what is beside it is another volume, or not
+    ours.
     """
-    staged = repository / f"{UNFINISHED}{name}"
-    shutil.rmtree(staged, ignore_errors=True)  # what a killed run left
-    staged.mkdir(parents=True)
-    try:
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
+    repository.mkdir(parents=True, exist_ok=True)
+    beside = repository.resolve().parent
+    return beside if os.access(beside, os.W_OK) and beside.stat().st_dev == repository.stat().st_dev else repository
 
 
 def _schema() -> Any:

@@ -34,12 +34,16 @@ from tests.support.hostile_server import MODES, OK, SOUND, answering, dripping, 
         ),
         (
             saying(b"HTTP/1.1 503 Busy\r\nConnection: close\r\nRetry-After: 100000\r\nContent-Length: 0\r\n\r\n"),
-            "the server has no such model; look at its log",
+            "the server has no such model; it answers 503, look at its log",
+        ),
+        (
+            saying(b"HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"),
+            "the server refuses it (401); passwords and tokens are not supported",
         ),
         (saying(OK + b"Content-Length: 9\r\n\r\n{}"), "no server answers (IncompleteRead"),
         (saying(b"\x1b[31mno HTTP\r\n\r\n"), "no server answers ("),
     ],
-    ids=["silent", "head", "body", "chunks", "flood", "6 GB", "gzip", "redirect", "retry", "cut", "no HTTP"],
+    ids=["silent", "head", "body", "chunks", "flood", "6GB", "gzip", "redirect", "retry", "password", "cut", "no_HTTP"],
 )
 def test_a_server_cannot_hold_flood_or_mislead_its_client(monkeypatch, capsys, answer, said):
     monkeypatch.setattr(http_server, "LIMIT_S", 0.5 if "within" in said else 20.0)

@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from deploy import make_triton_repository, trt_infer
 from deploy.backends.registry import is_url, load_predictor
-from deploy.backends.served import _MODEL_URL, _model
+from deploy.backends.served import _MODEL_URL, ServedPredictor, _model
 from deploy.serving import triton
 from deploy.serving.settings import Serving
 from deploy.serving.triton import (
@@ -175,6 +177,41 @@ def test_what_a_killed_run_left_is_no_model_afterwards(made, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def test_what_a_killed_run_leaves_is_beside_the_repository_and_the_next_run_removes_it(made, tmp_path):
+    repository = make_repository(tmp_path / "r", made / "one.onnx")
+    code = "import os\nfrom deploy import make_triton_repository as made\nfrom deploy.serving import triton\n"
+    code += "triton.write_new = lambda *_: os.kill(os.getpid(), 9)\nmade.main(made.make_parser().parse_args())"
+    words = [sys.executable, "-c", code, "--models", made / "two.onnx", "--repository", repository]
+    assert subprocess.run(words, cwd=ROOT).returncode == -9
+    assert [path.name for path in repository.iterdir() if path.is_dir()] == ["one"]
+    assert [*tmp_path.glob(".writing-*")]
+    make_repository(repository, made / "one.onnx")  # which is version 1 already
+    assert [path.name for path in (*tmp_path.iterdir(), *repository.iterdir())] == ["r", "one"]
+
+
+KEPT = {"device": "gpu", "instances": 2, "num_versions": 2, "accelerator": "tensorrt"}
+KEPT |= {"max_batch_size": 16, "max_queue_delay_us": 500, "preferred_batch_size": [4]}
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_an_update_keeps_all_settings_that_it_gives_no_flag_for(made, tmp_path, is_new):
+    def config_of(**flags):
+        config = read_config(make_repository(tmp_path / "r", file, name="camera", **flags) / "camera" / CONFIG)
+        config.ClearField("parameters")
+        return config
+
+    file = made / "any.onnx"
+    before = config_of(**KEPT)
+    file = write_red_predictor(tmp_path / "newer.onnx", batch=ANY) if is_new else file
+    assert config_of() == before
+    changed = config_of(instances=3, device="cpu", accelerator="none", preferred_batch_size=[])
+    assert (changed.instance_group[0].count, changed.instance_group[0].kind) == (3, changed.instance_group[0].KIND_CPU)
+    assert not changed.optimization.execution_accelerators.gpu_execution_accelerator
+    assert not changed.dynamic_batching.preferred_batch_size
+    assert (changed.max_batch_size, changed.dynamic_batching.max_queue_delay_microseconds) == (16, 500)
+    assert sorted(versions(tmp_path / "r" / "camera")) == ([1, 2] if is_new else [1])
+
+
 @pytest.mark.parametrize(
     ("file", "flags", "says"),
     [
@@ -218,13 +255,36 @@ def test_versions_of_one_model_take_the_same_frames(made, tmp_path):
     make_repository(tmp_path, made / "one.onnx", name="camera")
     other = write_red_predictor(tmp_path / "other.onnx", hw=(HEIGHT, 2 * WIDTH))
     for file in (other, made / "two.onnx", made / "any.onnx", write_engine(tmp_path / "m.engine")):
-        with pytest.raises(InputError, match="its versions take other frames, batches or files"):
+        with pytest.raises(InputError, match=r"its versions have another (kind of file|frame size or batch)"):
             make_repository(tmp_path, file, name="camera")
     with pytest.raises(InputError, match="has version 1; give a --version above it"):
         make_repository(tmp_path, made / "one.onnx", name="camera", version=1)
     (tmp_path / "camera" / CONFIG).write_text("what: is this")
     with pytest.raises(InputError, match="is not a configuration of Triton"):
         make_repository(tmp_path, made / "one.onnx", name="camera")
+
+
+@pytest.mark.parametrize(("key", "value"), [("scale", "2"), ("mb_size", "8"), ("head", "pixels")])
+def test_versions_of_one_model_mean_the_same_by_their_importance(made, tmp_path, key, value):
+    make_repository(tmp_path / "r", made / "one.onnx")
+    other = onnx.load(str(made / "one.onnx"))
+    next(entry for entry in other.metadata_props if entry.key == key).value = value
+    onnx.save(other, tmp_path / "one.onnx")
+    with pytest.raises(InputError, match=rf"its versions have another {key} than .*; give --name"):
+        make_repository(tmp_path / "r", tmp_path / "one.onnx")
+
+
+def test_another_batch_than_that_of_the_versions_is_refused_with_the_flag(made, tmp_path):
+    make_repository(tmp_path / "r", made / "any.onnx", max_batch_size=16)
+    newer = write_red_predictor(tmp_path / "newer.onnx", batch=ANY)
+    with pytest.raises(InputError, match=r"another max_batch_size than .*; give --max_batch_size 16 or --name"):
+        make_repository(tmp_path / "r", newer, name="any", max_batch_size=4)
+
+
+def test_a_file_in_the_place_of_a_model_is_named(made, tmp_path):
+    (tmp_path / "one").touch()
+    with pytest.raises(InputError, match=f"{tmp_path}/one: is a file, where the model's folder would be"):
+        make_repository(tmp_path, made / "one.onnx")
 
 
 def test_what_is_no_predictor_is_refused(made, tmp_path):
@@ -312,6 +372,28 @@ def test_a_video_is_predicted_by_a_server_as_by_the_file(server, made, tmp_path)
     np.testing.assert_allclose(served, local, atol=1e-6)
 
 
+def test_an_interrupt_says_that_nothing_is_kept_of_a_server(server, tmp_path, monkeypatch):
+    def infer():
+        words = ["--model", f"{server[1]}/v2/models/one", "--video", str(video), "--save_dir", str(tmp_path / "out")]
+        trt_infer.main(trt_infer.make_parser().parse_args(words))
+
+    video = encode(tmp_path / "camera.mp4", noise(7, HEIGHT, WIDTH), pixel_format="yuv444p")
+    answers, predict = iter(range(3)), ServedPredictor.predict
+
+    def interrupted(*about):
+        if next(answers, None) is None:
+            raise KeyboardInterrupt
+        return predict(*about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ServedPredictor, "predict", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="nothing is kept, since a server may change its model"):
+            infer()
+    assert not (tmp_path / "out").exists()
+    infer()
+    assert len(read_importance(tmp_path / "out" / "importance.npz")[0]) == 7
+
+
 def test_a_version_can_be_asked_for(server, made):
     _, url = server
     assert load_predictor(f"{url}/v2/models/one/versions/1").predict(FRAMES[:1]).shape == (1, 3, 4)
@@ -360,6 +442,9 @@ def test_what_cannot_be_reached_is_said_in_one_line(server, url, says):
     with pytest.raises(InputError, match=says) as refusal:
         load_predictor(url.format(base))
     assert "\n" not in str(refusal.value)
+
+
+MACROBLOCKS = {"head": {"string_value": "macroblock"}}
 
 
 def changed(answer, key, value):
@@ -429,6 +514,7 @@ def test_what_the_server_says_of_a_failure_is_passed_on(server):
         {"inputs": [{"shape": [1, float("inf"), 5, 3]}], "outputs": [{}]},
         {"parameters": {"mb_size": 16}},
         {"parameters": {"mb_size": {"string_value": "0"}}},
+        {"parameters": {"mb_size": {"string_value": "16"}, "scale": {"string_value": "400"}, **MACROBLOCKS}},
         [],
         b"<html>",
         b"[" * 9999,
@@ -492,6 +578,7 @@ def test_addresses_are_told_from_files():
 def test_an_address_may_lack_http_and_a_file_of_such_a_name_is_a_file(server, made, tmp_path, monkeypatch):
     _, url = server
     assert load_predictor(f"{url.removeprefix('http://')}/v2/models/one").predict(FRAMES[:1]).shape == (1, 3, 4)
+    assert load_predictor(f"{url.replace('http', 'HTTP')}/v2/models/one").batch == 1
     with pytest.raises(InputError, match="expected http://HOST:8000/v2/models/NAME"):
         load_predictor(f"{url.removeprefix('http://')}/one")
     monkeypatch.chdir(tmp_path)
