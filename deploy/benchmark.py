@@ -84,26 +84,26 @@ def settings_from(args: argparse.Namespace) -> MeasurementSettings:
 @alone("benchmark")
 def main(args: argparse.Namespace) -> None:
     settings = settings_from(args)
+    evaluations = [read_evaluation(path) for path in args.evaluation or []]
     from deploy.backends.environment import environment
-    from deploy.benchmarking.cases import cases_of
-    from deploy.benchmarking.measure import f1_of, measure_all, summarise
+    from deploy.benchmarking.cases import listed_cases
+    from deploy.benchmarking.measure import f1_of, measure_all, refuse_unreadable_frames, summarise
     from deploy.benchmarking.report import benchmark_table, write_markdown, write_pareto_plot
 
+    refuse_unreadable_frames(settings)
     where = environment(settings.threads)
-    measured = measure_all(list(cases_of(settings)), where, settings)
+    measured = measure_all(listed_cases(settings), where, settings)
     if not measured:
         runs = ", ".join(f"{name} runs {BACKENDS[name].artifact}" for name in local_backends())
         raise InputError(
             f"--backends {' '.join(settings.backends)}: no row is left to measure ({runs}); see the warnings"
         )
-    evaluations = [read_evaluation(path) for path in args.evaluation or []]
     rows = [summarise(row, *f1_of(case, row["precision"], evaluations)) for case, row in measured.items()]
     write_json(settings.save_dir / "benchmark.json", rows)
     write_json(settings.save_dir / "environment.json", where)
     write_markdown(settings.save_dir / "benchmark.md", rows, where)
     written = ["benchmark.json", "benchmark.md", "environment.json"]
-    if any(row["f1_at_10"] is not None for row in rows):
-        write_pareto_plot(settings.save_dir / "benchmark", rows)
+    if write_pareto_plot(settings.save_dir / "benchmark", rows):
         written.append("benchmark.png")
     print(benchmark_table(rows))
     print(f"wrote {settings.save_dir}/{', '.join(written)}")

@@ -59,7 +59,8 @@ def main(args: argparse.Namespace) -> None:
     frames = video_frames(args.video, args.frame_size) if args.video else noise_frames(args.frame_size)
     height, width = frames.shape[1:3]
     graph = DetectorGraph(detector, (height, width))
-    path = args.save_dir / f"{name_of(args.spec)}_{width}x{height}.onnx"
+    batch = "" if args.batch_size == 1 else f"_batch{args.batch_size}"
+    path = args.save_dir / f"{name_of(args.spec)}_{width}x{height}{batch}.onnx"
     write_detector(path, graph, args.batch_size, frames, installed_backends())
 
 

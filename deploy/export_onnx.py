@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING, Any
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.contract import HEADS, PRECISIONS
+from deploy.contract import HEADS, PRECISIONS, refuse_scale
 from regenhance_data import cli, console
-from regenhance_data.defaults import MB_SIZE
+from regenhance_data.defaults import SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import alone, atomic_write, refuse_missing
 from regenhance_data.predictors.paddleseg.checkpoints import (
-    RECORD,
     refuse_missing_weights,
     trained_input_scale,
-    trained_levels,
+    trained_scale,
 )
 from regenhance_data.predictors.paddleseg.config_file import (
     names_pretrained,
@@ -62,6 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--input_size", nargs=2, type=int, metavar=("H", "W"), help="frame height and width (default: the dataset's)"
     )
     parser.add_argument(
+        "--scale", type=int, help=f"of the upscaler, without --dataset_root (default: of the training, or {SCALE})"
+    )
+    parser.add_argument(
         "--all_sizes", action="store_true", help="a file for each frame size of a dataset that has several"
     )
     parser.add_argument("--save_dir", type=Path, required=True, help="folder for the ONNX file and its parity report")
@@ -86,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
 
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
     sizes = asked_sizes(dataset, tuple(args.input_size) if args.input_size else None, args.all_sizes)
-    config = predictor_config(args, scale, dataset.mb_size if dataset else MB_SIZE)
+    config = predictor_config(args, scale, dataset)
     from deploy.export.paddle import built_network
 
     model = built_network(config, args.model_path)
@@ -117,7 +119,7 @@ def export(
 
     normalise = normalisation(config)
     frames, (height, width) = compared_frames(dataset, size_hw), size_hw
-    grid = MacroblockGrid(height, width, dataset.mb_size if dataset else MB_SIZE)
+    grid = MacroblockGrid(height, width, config.mb_size)
     reference = paddle_importance(model, config, frames, grid)
     if args.head == "macroblock" and not reference["macroblock"].size:
         raise InputError(f"{config.path}: this network does not end in an upsampling; export it with --head pixels")
@@ -125,13 +127,16 @@ def export(
     about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
     if args.zero_shot:
         about["weights"] = "general"
+    if args.scale:
+        about["scale"] = args.scale
+    elif args.model_path and dataset is None:
+        about["scale"] = trained_scale(args.model_path)
     batch_size = None if args.dynamic_batch else args.batch_size
     network = paddle_network_onnx(model, batch_size, (-(-height // config.shrink), -(-width // config.shrink)))
     graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
     graph, kept = in_asked_precision(graph, args, dataset, size_hw)
     # weights are trained for one input scale; random ones are of any
-    stem = f"{config.name}_zero_shot" if args.zero_shot else config.name
-    name = export_name(stem, named_hw, batch_size, 1.0 if args.model_path else scale)
+    name = export_name(stem_of(args, config.name), named_hw, batch_size, 1.0 if args.model_path else scale)
     path: Path = args.save_dir / file_name(name, args.precision, args.head)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
     if args.random_weights:
@@ -146,6 +151,12 @@ def export(
     if kept:
         print(f"{len(kept)} nodes stay float32: {', '.join(kept[:3])}{' …' if len(kept) > 3 else ''}")
     return path
+
+
+def stem_of(args: argparse.Namespace, config: str) -> str:
+    """How the name of an export of a config begins, before its `export_name`: which weights, and a scale of its own."""
+    weights = "_zero_shot" if args.zero_shot else "_random" if args.random_weights else ""
+    return f"{config}{weights}" + ("" if args.scale in (None, SCALE) else f"_x{args.scale}")
 
 
 def zero_shot_weights(args: argparse.Namespace) -> Path:
@@ -167,6 +178,9 @@ def checked_input_scale(args: argparse.Namespace) -> float:
         raise InputError("--dataset_root or --input_size is missing; a graph has one frame size")
     if min(args.batch_size, args.calibration_frames, *(args.input_size or [])) < 1:
         raise InputError("--batch_size, --input_size and --calibration_frames: expected at least 1")
+    refuse_scale(args.scale)
+    if args.scale and args.dataset_root:
+        raise InputError("--scale is for an export without --dataset_root; a dataset has its own")
     if args.all_sizes and (args.input_size or not args.dataset_root):
         raise InputError("--all_sizes: takes the sizes from --dataset_root; leave out --input_size")
     if args.dynamic_batch and args.batch_size != 1:
@@ -184,15 +198,14 @@ def checked_input_scale(args: argparse.Namespace) -> float:
     return scale
 
 
-def predictor_config(args: argparse.Namespace, scale: float, mb_size: int) -> "PredictorConfig":
-    """The config of the flags. Imports Paddle."""
+def predictor_config(args: argparse.Namespace, scale: float, dataset: "Dataset | None") -> "PredictorConfig":
+    """The config of the flags, with the levels and macroblocks of the weights and the dataset. Imports Paddle."""
     import_paddle()
     from regenhance_data.predictors.paddleseg.config import PredictorConfig
 
     config = PredictorConfig(args.config, scale, opts=args.opts)
-    if args.model_path and (levels := trained_levels(args.model_path)):
-        config.follow_levels(levels, args.model_path.parent / RECORD)
-    config.refuse_cut_macroblocks(mb_size)
+    config.follow(args.model_path, dataset)
+    config.refuse_cut_macroblocks(config.mb_size)
     return config
 
 
@@ -228,7 +241,7 @@ def write_paddle_forms(
 
     folder = stem.with_name(f"{stem.name}_paddle")
     save_inference_model(model, config, folder, shape, "argmax", about["mb_size"], about["scale"], about["weights"])
-    print(f"wrote {folder}, the levels of all pixels, for Paddle Inference")
+    print(f"wrote {folder}, the levels of all {'macroblocks' if config.is_on_grid else 'pixels'}, for Paddle Inference")
     bare = stem.with_name(f"{stem.name}_network") / "model.onnx"  # in its own folder, since it is not a predictor
     with atomic_write(bare) as temporary:
         onnx.save(network, str(temporary))

@@ -14,7 +14,7 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.contract import MOST_SCALE
+from deploy.contract import refuse_scale
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
@@ -67,14 +67,15 @@ def write_flat(args: argparse.Namespace) -> None:
     """Write the predictor of --flat."""
     if args.clip is not None:
         raise InputError("--clip is for --data; --flat is of no clip")
-    refuse_below_one(flat=min(args.flat), scale=args.scale)
-    if args.scale is not None and args.scale > MOST_SCALE:
-        raise InputError(f"--scale {args.scale}: expected 1 to {MOST_SCALE}")
+    refuse_below_one(flat=min(args.flat))
+    refuse_scale(args.scale)
+    from deploy.export.frames import warn_if_high
     from deploy.export.static_map import export_flat_map
 
-    height, width = args.flat
-    path = args.save_dir / f"flat_{width}x{height}.onnx"
-    export_flat_map((height, width), args.scale or SCALE, path)
+    (height, width), scale = args.flat, args.scale or SCALE
+    warn_if_high((height, width), "--flat")
+    path = args.save_dir / f"flat_{width}x{height}{'' if scale == SCALE else f'_x{scale}'}.onnx"
+    export_flat_map((height, width), scale, path)
     flags = ["--upscaler", "general", "--detector", "onnx:D.onnx", "--save_dir", "runs/cameras"]
     cli.suggest(["python", "deploy/run_cameras.py", "--video", "V.mp4", "--predictor", path, "--feedback", 1, *flags])
 

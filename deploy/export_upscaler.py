@@ -48,11 +48,17 @@ def main(args: argparse.Namespace) -> None:
         raise InputError(f"--model {settings.spec}: cannot be exported; there are: {known_specs(EXPORTABLE)}")
     from deploy.export.upscaler import export_upscaler
 
-    name = Path(settings.argument).stem or f"{settings.kind.name}_x{settings.scale}"
-    path = args.save_dir / f"{name}.onnx"
+    path = args.save_dir / f"{name_of(settings)}.onnx"
     export_upscaler(settings, path)
     model = ["--model", f"onnx:{path}", "--scale", args.scale]
     cli.suggest(["python", "tools/super_resolve.py", "--data", "DATASET", *model])
+
+
+def name_of(settings: UpscalerSettings) -> str:
+    """How the file is called: as that of the upscaler, or its kind; with a scale that neither says."""
+    name = Path(settings.argument).stem or settings.kind.name
+    is_told = settings.argument and (settings.scale == SCALE or name.endswith(f"x{settings.scale}"))
+    return name if is_told else f"{name}_x{settings.scale}"
 
 
 if __name__ == "__main__":

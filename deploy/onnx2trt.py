@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import BACKENDS
+from deploy.backends.registry import BACKENDS, refuse_missing_predictor
 from deploy.contract import ENGINE_SUFFIX
 from regenhance_data import cli
 from regenhance_data.errors import InputError, refuse_below_one
-from regenhance_data.io.files import refuse_missing, refuse_unwritable
+from regenhance_data.io.files import refuse_unwritable
 
 if TYPE_CHECKING:
     from deploy.artifacts.onnx import OnnxPredictor
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
     if engine.suffix != ENGINE_SUFFIX:
         raise InputError(f"--engine {engine}: expected a name that ends in {ENGINE_SUFFIX}")
     refuse_below_one(workspace_mib=args.workspace_mib)
-    refuse_missing(args.onnx, "predictor")
+    refuse_missing_predictor(args.onnx)
     if not args.dry_run:
         refuse_unwritable(engine.parent, "--engine")
     from deploy.artifacts.engine import sidecar_path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import local_backends
+from deploy.backends.registry import local_backends, refuse_missing_predictor
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.dataset.split import SPLITS
@@ -96,7 +96,7 @@ def check(args: argparse.Namespace) -> "Target":
 
     refuse_unless_shares(args.budgets)
     refuse_below_one(max_frames=args.max_frames, threads=args.threads)
-    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    refuse_missing_predictor(args.predictor)
     for path in (args.truth, args.check):
         if path:
             refuse_missing(path)

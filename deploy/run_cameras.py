@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import load_predictor, local_backends
+from deploy.backends.registry import load_predictor, local_backends, refuse_missing_predictor
 from deploy.online.arguments import add_plan_arguments, changed_by_flags, plan_from
 from deploy.online.plan import MOST
 from deploy.online.sinks.arguments import add_sink_arguments, wanted_from
 from regenhance_data import cli, console
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import alone, refuse_missing, refuse_overwriting
+from regenhance_data.io.files import alone, refuse_overwriting
 from regenhance_data.upscalers.arguments import add_upscaler_flags, given_upscaler
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> None:
     planned, plan = planned_by(args) if args.plan else (None, plan_from(args))
     if args.upscaler is None and plan.mode != "none":
         raise InputError("--upscaler is missing; see --help for the kinds, or give --mode none to enhance nothing")
-    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    refuse_missing_predictor(args.predictor)
     from deploy.online.cameras import refuse_unfit
     from deploy.online.sources import stamp_of
     from regenhance_data.io.video import inspect_video
@@ -106,7 +106,7 @@ def main(args: argparse.Namespace) -> None:
         settings = RunSettings(
             plan=plan,
             predictor=args.predictor,
-            upscaler=given_upscaler(args, scale) if plan.mode != "none" else None,
+            upscaler=given_upscaler(args, scale, args.predictor) if plan.mode != "none" else None,
             detector=detector_settings_from(args, planned.record.files.detector if planned else None),
             given=given_settings(args),
             planned=planned,
@@ -169,13 +169,13 @@ def refuse_overwriting_sources(folder: Path, wanted: "Wanted", cameras: "list[Ca
 
 def planned_by(args: argparse.Namespace) -> "tuple[Planned, Plan]":
     """What --plan says, and its plan with the flags that are given beside it, which a line says. InputError for a plan
-    of other files; one of another machine is told.
+    of other files; a line warns of one of another machine.
     """
     from deploy.backends.environment import environment
     from deploy.online.plan_file import AGAIN, Machine, Planned, read_plan
 
     record = read_plan(args.plan)
-    refuse_missing(args.predictor, "predictor; make one with deploy/export_onnx.py")
+    refuse_missing_predictor(args.predictor)
     upscaler = given_upscaler(args, record.files.scale) if args.upscaler else None
     detector = detector_settings_from(args, record.files.detector)
     record.files.refuse_others(args.plan, args.predictor, upscaler, detector)

@@ -3,13 +3,12 @@
 Writes importance.npz (`importance` float32 [T, rows, cols] in [0, 1], `frames` int64 [T]) and overlay.mp4 (a heatmap
 over the frame, the macroblocks within --budget outlined); with several videos, in a folder for each. Decoding,
 inference and drawing overlap, and a batch takes frames of all videos in turn. Frames are streamed. Importance is kept
-as it is predicted: after an interrupt, the same command goes on where it was. A video that turns out to be broken does
-not stop the others.
+as it is predicted: after an interrupt, the same command goes on where it was, unless a server predicts it, which may
+change its model meanwhile. A video that turns out to be broken does not stop the others.
 """
 
 import argparse
 import time
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from deploy.backends.registry import load_predictor, local_backends
 from regenhance_data import cli, console
 from regenhance_data.errors import InputError, refuse_below_one, resumable
-from regenhance_data.io.files import locked, refuse_overwriting, refuse_unwritable, sha256
+from regenhance_data.io.files import locked, refuse_overwriting, refuse_unwritable
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
@@ -102,8 +101,8 @@ def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[
     predictor = load_predictor(args.model, args.backend, args.threads, args.batch_size, args.streams)
     if predictor.metadata.get("weights") == "random":
         console.warn(f"{args.model}: has random weights; its importance means nothing")
-    # a server may change its model between two runs, so what it predicted is not gone on with
-    digest = sha256(Path(args.model)) if Path(args.model).is_file() else uuid.uuid4().hex
+    if predictor.is_flat:
+        console.warn(f"{args.model}: is a flat map: all macroblocks are alike, so none is outlined")
     reuses = [policy.start() for _ in args.video]
     started = time.monotonic()
     with ExitStack() as opened:
@@ -112,7 +111,7 @@ def infer_into(args: argparse.Namespace, where: Sequence[Path], rates: Sequence[
                 VideoResult(
                     folder,
                     predictor,
-                    job_of(predictor, video, digest, policy),
+                    job_of(predictor, video, policy),
                     args.budget,
                     None if args.no_overlay else rate,
                 )
@@ -143,7 +142,7 @@ def infer(
 ) -> dict[int, InputError]:
     """Predict all videos and finish their results; what is wrong with those that end in an error, by their number.
 
-    An interrupt tells how much is kept.
+    An interrupt tells how much is kept, if anything is.
     """
     from deploy.online.video_frames import frames_in_turn, predict_frames
     from deploy.online.video_results import kept_frames
@@ -160,6 +159,8 @@ def infer(
         for frame, importance in console.progress(predict_frames(predictor, frames, args.streams), "infer", total):
             results[frame.video].add(frame, importance)
     except KeyboardInterrupt:
+        if not all(result.is_kept for result in results):
+            raise KeyboardInterrupt("nothing is kept, since a server may change its model meanwhile") from None
         of = f" of {total}" if total else ""
         raise resumable(f"kept {kept_frames(results)}{of} frames") from None
     for number, result in enumerate(results):

@@ -1,11 +1,13 @@
 """ONNX files of deploy/export_onnx.py, read without trusting them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from deploy.contract import INPUT, OUTPUT, is_described
+from regenhance_data import KIT
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import others_like
 from regenhance_data.io.onnx_files import Demand, control_flow, demand_of, read_model
@@ -19,6 +21,15 @@ def shape_of(value: onnx.ValueInfoProto) -> list[int]:
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
     """What a file says of itself."""
     return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def refuse_overwriting_others(path: Path) -> None:
+    """InputError where an export would take the place of a file that this kit has not exported."""
+    is_ours = not path.exists()
+    with suppress(InputError):  # it is no ONNX file
+        is_ours = is_ours or metadata_of(read_model(path)[1]).get("kit") == KIT
+    if not is_ours:
+        raise InputError(f"{path}: is no export of this kit, and would be overwritten; give another --save_dir")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from deploy.backends.settings import FOLDER, URL, Backend, EngineSettings
 from deploy.contract import ENGINE_SUFFIX, ONNX_SUFFIX
 from regenhance_data.errors import InputError
+from regenhance_data.io.files import refuse_missing
 
 if TYPE_CHECKING:
     from deploy.backends.base import Predictor
@@ -91,10 +92,23 @@ def served_url(model: Path | str) -> str | None:
     A path that exists is a file, whatever its name.
     """
     text = str(model)
-    if re.match("https?://", text, re.IGNORECASE):
-        return text
+    if scheme := re.match("https?://", text, re.IGNORECASE):
+        return scheme[0].lower() + text[scheme.end() :]
     is_address = re.match(r"(\[[0-9a-fA-F:]+\]|[\w.-]+):[0-9]{1,5}(/|$)|[\w.-]+/v2/models/", text)
     return f"http://{text}" if is_address and not Path(text).exists() else None
+
+
+def refuse_address(model: Path | str) -> None:
+    """InputError for the address of a served predictor, in a command that takes files alone."""
+    # of http:// a path keeps one slash
+    if is_url(model) or re.match("https?:/", str(model), re.IGNORECASE):
+        raise InputError(f"{model}: is an address, and this command takes files; give the file that is served there")
+
+
+def refuse_missing_predictor(model: Path) -> None:
+    """InputError where there is no such file of a predictor."""
+    refuse_address(model)
+    refuse_missing(model, "predictor; make one with deploy/export_onnx.py")
 
 
 def backends_of(model: Path | str) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 
 from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx
+from deploy.backends.paddle import DEPLOY
 from deploy.backends.registry import BACKENDS, backends_of
 from deploy.backends.settings import FOLDER
 from deploy.benchmarking.settings import CONFIGS, ROOT, MeasurementSettings
@@ -38,6 +40,17 @@ class Case:
         return f"{self.path}|{self.backend}|{self.batch}|" + "|".join(sha256(file)[:16] for file in files)
 
 
+def listed_cases(settings: MeasurementSettings) -> list[Case]:
+    """`cases_of` the settings; a backend that has none is told."""
+    cases = list(cases_of(settings))
+    used = {case.backend for case in cases}
+    for backend in (name for name in settings.backends if name not in used):
+        artifact = BACKENDS[backend].artifact
+        runs = "folders, and names in fp32 at scale 1" if artifact == FOLDER else artifact
+        console.warn(f"--backends {backend}: measures nothing; it runs {runs}, of which --models has none")
+    return cases
+
+
 def cases_of(settings: MeasurementSettings) -> Iterator[Case]:
     """What to measure; models that are given by name are exported first."""
     for model in settings.models:
@@ -46,7 +59,15 @@ def cases_of(settings: MeasurementSettings) -> Iterator[Case]:
 
 def _cases_of_file(path: Path, settings: MeasurementSettings) -> Iterator[Case]:
     able = [backend for backend in settings.backends if backend in backends_of(path)]
-    sizes = settings.batch_sizes if _is_batch_open(path) else [None]
+    if not able:
+        others = " or ".join(backends_of(path))
+        console.warn(f"{path} is left out: --backends {' '.join(settings.backends)} does not run it; {others} does")
+        return
+    is_open = _is_batch_open(path)
+    if not is_open and tuple(settings.batch_sizes) != (1,):
+        sizes_asked = " ".join(map(str, settings.batch_sizes))
+        console.warn(f"{path}: takes the batch that it was exported for; --batch_sizes {sizes_asked} is left out")
+    sizes = settings.batch_sizes if is_open else [None]
     yield from (Case(path, backend, size, path) for size in sizes for backend in able)
 
 
@@ -89,12 +110,15 @@ def exported(name: str, scale: float, batch: int, settings: MeasurementSettings)
     weights = next((path for path in trained if path.is_file() and _scale_of(path) == scale), None)
     takes_folder = any(BACKENDS[backend].artifact == FOLDER for backend in settings.backends)
     # weights are trained for one input scale; random ones are of any
-    stem, alone = (export_name(name, named_hw, size, 1.0 if weights else scale) for size in (batch, 1))
+    model = name if weights else f"{name}_random"
+    stem, alone = (export_name(model, named_hw, size, 1.0 if weights else scale) for size in (batch, 1))
     for precision in settings.precisions:
         path, evaluated = folder / file_name(stem, precision), _folder(settings.save_dir, scale, 1)
         with_paddle = takes_folder and scale == 1 and precision == "fp32"
         beside = path.with_name(stem + PADDLE)
-        if not _is_current(path, weights, settings) or (with_paddle and not beside.is_dir()):
+        if not _is_current(path, weights, settings) or (with_paddle and not (beside / DEPLOY).is_file()):
+            if precision == "fp32":
+                rmtree(beside, ignore_errors=True)  # of other weights, should this export end before it is written
             words: list[object] = ["--config", CONFIGS[name], "--precision", precision, "--save_dir", folder]
             words += ["--batch_size", batch, "--input_scale", scale, *(["--with_paddle"] if with_paddle else [])]
             words += ["--model_path", weights] if weights else ["--random_weights"]
@@ -106,7 +130,7 @@ def exported(name: str, scale: float, batch: int, settings: MeasurementSettings)
                 console.warn(f"{name} in {precision} is left out: {reason}")
                 continue
         yield path, evaluated / file_name(alone, precision)
-        if with_paddle and beside.is_dir():
+        if with_paddle and (beside / DEPLOY).is_file():
             yield beside, evaluated / (alone + PADDLE)
 
 

@@ -21,7 +21,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import EvaluationRecord
 from regenhance_data.importance.static_map import STATIC
 from regenhance_data.io.files import read_json, sha256, write_json
-from regenhance_data.io.video import read_video
+from regenhance_data.io.video import inspect_video, read_video
 from regenhance_data.parallel.processes import run_in_process
 
 # the keys of a row of measurements.json, by the type of their values
@@ -156,6 +156,14 @@ def summarise(row: dict[str, Any], f1_at_10: float | None, static_f1_at_10: floa
         "f1_at_10": f1_at_10,
         "static_f1_at_10": static_f1_at_10,
     }
+
+
+def refuse_unreadable_frames(settings: MeasurementSettings) -> None:
+    """InputError, before anything is exported or measured, for a video or a dataset without frames to measure on."""
+    if settings.video is not None:
+        inspect_video(settings.video)
+    if settings.data is not None:
+        compared_frames(Dataset.open(settings.data), None)
 
 
 def frames_for(size_hw: tuple[int, int], batch: int, video: Path | None, data: Path | None) -> np.ndarray:

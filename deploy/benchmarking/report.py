@@ -1,5 +1,6 @@
 """A benchmark's results as a text table, as Markdown, and as a plot of F1 over latency with its Pareto front."""
 
+from collections import Counter
 from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -34,6 +35,7 @@ _COLUMNS = {
 }
 
 _TEXT_COLUMNS = 5  # the first ones; numbers follow
+_IDENTITY = [*_COLUMNS][: _TEXT_COLUMNS + 1]  # what is measured; then how fast it is
 _STATISTICS = "engine ms and frame ms are medians, frames/s counts the time of all calls, slow ones included"
 
 
@@ -46,8 +48,19 @@ def benchmark_table(rows: Sequence[Row]) -> str:
     return f"{text_table(_cells(rows), _TEXT_COLUMNS)}\n{_STATISTICS}"
 
 
+def _told_apart(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with the file beside the model where two would read alike."""
+    alike = Counter(map(_what, rows))
+    return [{**row, "model": f"{row['model']} ({row['file']})"} if alike[_what(row)] > 1 else row for row in rows]
+
+
+def _what(row: Row) -> tuple[str, ...]:
+    return tuple(_COLUMNS[name](row) for name in _IDENTITY)
+
+
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
     """The names of the columns, then the cells of each row; without F1 where no row has one."""
+    rows = _told_apart(rows)
     optional = {_F1: "f1_at_10", _STATIC_F1: "static_f1_at_10"}
     left_out = {name for name, key in optional.items() if all(row.get(key) is None for row in rows)}
     columns = {name: column for name, column in _COLUMNS.items() if name not in left_out}
@@ -70,18 +83,22 @@ def write_markdown(path: Path, rows: Sequence[Row], where: dict[str, Any]) -> No
     write_text(path, "\n".join(lines) + "\n")
 
 
-def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
-    """F1 at 10 % over the milliseconds of a frame, as `stem`.png and `stem`.svg.
+def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> bool:
+    """F1 at 10 % over the milliseconds of a frame, as `stem`.png and `stem`.svg; whether there is a plot.
 
     A colour for each model, a marker for each precision, a filling for each backend. Rows without F1 and those with
-    random weights are left out.
+    random weights are left out. Where no row is left there is no plot, and an earlier one is removed.
     """
+    rows = [row for row in _told_apart(rows) if row["f1_at_10"] is not None and row["weights"] != "random"]
+    if not rows:
+        for suffix in (".png", ".svg"):
+            stem.with_name(stem.name + suffix).unlink(missing_ok=True)
+        return False
     # imported here: each row's process would load matplotlib otherwise, and count it as the engine's memory
     from matplotlib.ticker import LogLocator, NullFormatter
 
     from regenhance_data import plots
 
-    rows = [row for row in rows if row["f1_at_10"] is not None and row["weights"] == "trained"]
     figure, axes = plots.new_plot(
         (8, 5),
         "milliseconds from a decoded frame to importance, a frame",
@@ -99,6 +116,7 @@ def write_pareto_plot(stem: Path, rows: Sequence[Row]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
     plots.save_figure(figure, stem)
+    return True
 
 
 def _draw_rows(axes: Any, rows: Sequence[Row], palette: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.backends.registry import CPU_BACKENDS, local_backends
+from deploy.backends.registry import CPU_BACKENDS, local_backends, refuse_address
 from deploy.contract import PRECISIONS
 from regenhance_data.errors import InputError
 from regenhance_data.predictors.paddleseg.config_file import shrink_of
@@ -49,6 +49,7 @@ class MeasurementSettings:
         _refuse_unknown(self.backends, local_backends(), "--backends")
         _refuse_unknown(self.precisions, PRECISIONS, "--precisions")
         for model in self.models:
+            refuse_address(model)
             if model not in CONFIGS and not Path(model).exists():
                 raise InputError(f"--models {model}: no such file, and none of {', '.join(CONFIGS)}")
 

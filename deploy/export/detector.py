@@ -8,6 +8,7 @@ import numpy as np
 from onnx import helper
 
 from deploy.artifacts.detector import OnnxDetector, detector_metadata, detector_of
+from deploy.artifacts.onnx import refuse_overwriting_others
 from deploy.backends.detector import ExportedDetector
 from regenhance_data.detectors.filtering import BOXES, CLASSES, LABELS, SCORES
 from regenhance_data.detectors.loading import detector_record
@@ -78,7 +79,10 @@ def _differences(expected: dict[str, np.ndarray], found: dict[str, np.ndarray]) 
 
 
 def write_detector(path: Path, graph: "DetectorGraph", batch: int, frames: np.ndarray, engines: Sequence[str]) -> None:
-    """Write a detector and its parity report, and print both; InputError, and no file, where `compare` fails."""
+    """Write a detector and its parity report, and print both; InputError, and no file, where `compare` fails, and
+    where another file would be overwritten.
+    """
+    refuse_overwriting_others(path)
     file = exported(graph, batch)
     report = compare(file, graph, frames, engines)
     with atomic_write(path) as temporary:

@@ -36,10 +36,17 @@ def asked_sizes(
     return [(input_size_hw, None if [input_size_hw] == [*found] else input_size_hw)]
 
 
+def warn_if_high(size_hw: tuple[int, int], flag: str) -> None:
+    """Say where frames of a size (height, width) that a flag gives are higher than wide, which few cameras deliver."""
+    height, width = size_hw
+    if height > width:
+        console.warn(f"{flag} {height} {width}: frames of {width}x{height}, higher than wide; height comes first")
+
+
 def _refuse_swapped(size_hw: tuple[int, int], found: Sequence[tuple[int, int]]) -> None:
     height, width = size_hw
-    if not found and height > width:
-        console.warn(f"--input_size {height} {width}: frames of {width}x{height}, higher than wide; height comes first")
+    if not found:
+        warn_if_high(size_hw, "--input_size")
     if not found or any(abs(h * width / w - height) <= 1 for h, w in found):
         return
     seen = ", ".join(f"{w}x{h}" for h, w in found)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from deploy.artifacts.onnx import read_onnx
+from deploy.artifacts.onnx import read_onnx, refuse_overwriting_others
 from deploy.backends.registry import installed_backends, load_predictor
 from regenhance_data import KIT, __version__
 from regenhance_data.dataset.folder import Dataset
@@ -147,10 +147,12 @@ def write_compared(
     framework: str = "Paddle",
     further: dict[str, Any] | None = None,
 ) -> None:
-    """Write a predictor's graph and its parity report, and print both; InputError, and no graph, where `parity` fails.
+    """Write a predictor's graph and its parity report, and print both; InputError, and no graph, where `parity` fails,
+    and where another file would be overwritten.
 
     about: see `described`. further: more entries of the report. The rest: see `parity`.
     """
+    refuse_overwriting_others(path)
     with atomic_write(path) as temporary:
         onnx.save(graph, str(temporary))
         report = parity(temporary, about["head"], frames, reference, framework, about["precision"])

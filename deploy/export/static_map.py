@@ -19,16 +19,22 @@ from regenhance_data.importance.static_map import STATIC, static_maps
 
 def export_static_map(dataset: Dataset, clip: str, path: Path) -> None:
     """Write the static map of a clip, divided by its greatest value, as a predictor of its frames (see
-    `write_compared`). InputError where no training frame has importance.
+    `write_compared`). InputError where no training frame has importance, and where it is 0 in all of them.
     """
     maps = static_maps(dataset, [clip])
     if not maps:
+        of_clip = f" of the clip {clip}, or of one of its size," if clip else ""
         raise InputError(
-            f"{dataset.root}: no training frame has importance, of which the static map is the mean; run "
+            f"{dataset.root}: no training frame{of_clip} has importance, of which the static map is the mean; run "
             "tools/make_importance.py and tools/make_seg_dataset.py"
         )
-    grid = dataset.grid(clip)
-    importance = (maps[clip] / max(maps[clip].max(), 1e-9)).astype(np.float32)
+    grid, most = dataset.grid(clip), maps[clip].max()
+    if not most > 0:
+        raise InputError(
+            f"{dataset.root}: importance of the clip {clip} is 0 in every training frame, so its static map chooses "
+            f"nothing; give another --clip, or --flat {grid.height} {grid.width} for a map that says so"
+        )
+    importance = (maps[clip] / most).astype(np.float32)
     about = {**described(STATIC, "macroblock", dataset.levels, grid, dataset), "weights": "static map"}
     _write(path, importance, grid, about, compared_frames(dataset, (grid.height, grid.width)))
 
@@ -53,7 +59,8 @@ def _graph(importance: np.ndarray, grid: MacroblockGrid) -> onnx.ModelProto:
     """uint8 [N, H, W, 3] → the importance [rows, cols], N times; of the frames only the number is read."""
     constants = {"map": importance[None], "first": np.array([0]), "shape": np.array(importance.shape)}
     nodes = [
-        helper.make_node("Shape", [INPUT], ["sizes"]),
+        helper.make_node("Cast", [INPUT], ["floats"], to=TensorProto.FLOAT),  # TensorRT reads uint8 no other way
+        helper.make_node("Shape", ["floats"], ["sizes"]),
         helper.make_node("Gather", ["sizes", "first"], ["count"]),
         helper.make_node("Concat", ["count", "shape"], ["all"], axis=0),
         helper.make_node("Expand", ["map", "all"], [OUTPUT]),

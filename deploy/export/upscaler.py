@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import onnx
 
+from deploy.artifacts.onnx import refuse_overwriting_others
 from deploy.backends.registry import installed_backends
 from deploy.backends.upscaling import load_onnx_upscaler
 from regenhance_data import KIT, __version__
@@ -28,8 +29,10 @@ _MOST_LEVELS = 1  # that a pixel may differ, of 255: another order of sums, then
 
 def export_upscaler(settings: UpscalerSettings, path: Path) -> None:
     """Write an upscaler that PyTorch runs as a graph on pixels (see `upscaler_onnx`), in full precision, and a report
-    of its comparison with PyTorch in every installed engine. InputError, and no graph, where they differ.
+    of its comparison with PyTorch in every installed engine. InputError, and no graph, where they differ, and where
+    another file would be overwritten.
     """
+    refuse_overwriting_others(path)
     from regenhance_data.upscalers.onnx_export import upscaler_onnx
 
     upscaler = load_upscaler(replace(settings, precision="fp32"))

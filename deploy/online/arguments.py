@@ -25,13 +25,13 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that `plan_from` reads."""
     add = add_region_arguments(parser, MODES)
     add("--budget", type=float, default=Plan.budget, help="share of all cameras' macroblocks enhanced in a round")
-    add("--floor", type=float, default=Plan.floor, help="of its own macroblocks, what each camera gets at least")
+    add("--floor", type=float, default=Plan.floor, help="least share of its own macroblocks that each camera gets")
     add("--detect_every", type=int, default=Plan.detect_every, help="enhance and search only every n-th frame")
 
 
 def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) -> Callable[..., Any]:
-    """Those flags that say how macroblocks are chosen and enhanced, whatever their number; the others have their
-    defaults. Returns what adds further ones.
+    """The flags on how macroblocks are chosen and enhanced, without those on how many; these have their defaults.
+    Returns `add_argument` of their group.
     """
     parser.set_defaults(budget=Plan.budget, floor=Plan.floor, detect_every=Plan.detect_every)
     add = partial(parser.add_argument_group("plan").add_argument, action=Noted)
@@ -48,7 +48,7 @@ def add_region_arguments(parser: argparse.ArgumentParser, modes: Sequence[str]) 
         default=cache.threshold,
         help="keep enhanced macroblocks while their pixels differ by less than this, of 255; 0: never",
     )
-    add("--cache_age", type=int, default=cache.max_age, help="for so many frames at most")
+    add("--cache_age", type=int, default=cache.max_age, help="keep them for so many frames at most")
     add(
         "--feedback",
         type=float,

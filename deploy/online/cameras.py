@@ -43,7 +43,7 @@ class Camera:
 
     @property
     def is_live(self) -> bool:
-        """Whether frames come when they come, and those that nobody takes are lost."""
+        """Whether the source is live: frames that are not read in time are lost."""
         return bool(_LIVE.match(self.source))
 
     @property

@@ -85,24 +85,12 @@ def chosen_frames(
     """{clip: every n-th of its frames of a split ("all": all), at most `most`}. InputError for what is not there, and
     for importance that other frames had.
     """
-    unknown = [clip for clip in clips or () if clip not in dataset.clips()]
-    if unknown:
-        raise InputError(f"--clips {' '.join(unknown)}: {dataset.root} has no such clip; there are: {_listed(dataset)}")
-    frames = (
-        [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
-        if split == "all"
-        else dataset.split_frames(split)
-    )
-    found: dict[str, list[Frame]] = {}
-    for frame in frames:
-        if not clips or frame.clip in clips:
-            found.setdefault(frame.clip, []).append(frame)
-    without = [clip for clip in clips or dataset.clips() if clip not in found]
-    if without and (clips or not found):
-        raise InputError(f"{dataset.root}: {split}.txt has no frame of {' '.join(without) or 'it'}; use --split all")
+    found = dataset.chosen_frames(split, clips, every)
+    if not found:
+        raise InputError(f"{dataset.root}: {split}.txt has no frame; use --split all")
     for clip in found:
         refuse_stale_importance(dataset, clip)
-    return {clip: some[::every][:most] for clip, some in found.items()}
+    return {clip: some[:most] for clip, some in found.items()}
 
 
 def frames_to_compare(
@@ -149,7 +137,3 @@ def refuse_unless_fitting(path: Path, predictor: Predictor, lr_hw: tuple[int, in
             f"{path}: is for scale {own[0]} and macroblocks of {own[1]} pixels, the frames have scale {scale} "
             f"and {mb_size} pixels; give a predictor that was trained on them"
         )
-
-
-def _listed(dataset: Dataset) -> str:
-    return ", ".join(dataset.clips())

@@ -45,7 +45,6 @@ from regenhance_data.evaluation.record import (
     Scores,
     Verdict,
 )
-from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import (
     LEAST_GAIN,
     against_static,
@@ -172,7 +171,7 @@ def reference_by(truth: Mapping[int, Detections] | None) -> Callable[..., Any]:
 
     def reference(frame: KnownFrame, by: Detects) -> Any:
         if truth is not None:
-            return true_boxes(truth, frame.number)
+            return truth[frame.number]
         return None if frame.original is None else by.detect(frame.original[None])[0]
 
     return reference

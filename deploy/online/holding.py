@@ -21,7 +21,7 @@ class Holding:
     The speed after it is expected from the plan, so that no step is taken only to be taken back.
 
     Live cameras whose frames are nearly all taken say how fast they are, not the machine: the budget is not lowered
-    then, and one that was lowered goes up again; each time in vain, after twice as many windows.
+    then, and one that was lowered is raised again. Where that does not help, the next attempt waits twice as long.
     """
 
     planned_fps: float

@@ -99,7 +99,7 @@ class Round:
     """One frame of each camera, and the milliseconds that each stage took for all of them.
 
     found_s: when the detector was done, in seconds as time.time() has them. removed: cameras that were removed since
-    the last round. Each stage forgets them before its work: what is in this round of one is there anew.
+    the last round. Each stage first drops what it keeps of them; a camera of the same id in this round is a new one.
     """
 
     frames: list[CameraFrame]

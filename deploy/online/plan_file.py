@@ -1,7 +1,6 @@
 """plan.json: what deploy/plan.py found, and what it was found with; typed, written and parsed here alone."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,11 +49,7 @@ class Point:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Point":
         """One of _BROKEN for anything else than `to_dict` returns."""
-        value, interval = content["score"], content["interval_95"]
-        score = Estimate(math.nan, (math.nan, math.nan))
-        if value is not None:
-            low, high = interval
-            score = Estimate(_number(value, 0, 1), (_number(low, 0, 1), _number(high, 0, 1)))
+        score = Estimate.from_json(content["score"], content["interval_95"])
         ms = {str(stage): _three(some) for stage, some in content["ms"].items()}
         fps = _three(content["frames_per_second"])
         if not fps[0] > 0:

@@ -108,7 +108,7 @@ def frames_for_plan(
 
 @dataclass(frozen=True)
 class Judged:
-    """Trials on a plan's material, and their scores against a reference, which is told in words."""
+    """Trials on a plan's material, and their scores against a reference, named in words."""
 
     trials: Trials
     scores: FrameScores
@@ -125,7 +125,9 @@ def judged(
     """Trials by detections on the originals, by the true boxes of a file, else by whole-frame super-resolution."""
     metric = metric_by(detector)
     frames = material.frames
-    truth = read_truth(truth_file, detector, material.dataset, frames[0].camera) if truth_file else None
+    truth, numbers = None, [frame.number for frame in frames]
+    if truth_file:
+        truth = read_truth(truth_file, detector, material.dataset, frames[0].camera, numbers)
     trials = Trials(engines, material.clips, cameras, reference_by(truth), metric.count)
     reference = TRUTH if truth_file else ORIGINALS if material.has_originals else UPSCALED
     return Judged(trials, FrameScores(metric, [frame.camera for frame in frames]), reference)

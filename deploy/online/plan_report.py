@@ -54,13 +54,14 @@ def sentence(record: PlanRecord) -> str:
 
 def with_interval(score: Estimate, frames: int) -> str:
     """A score, and what so many frames tell of it."""
-    return f"{score.text} (95 %: {score.interval_text} from {frames} frames)" if score.is_known else score.text
+    interval = f"95 %: {score.interval_text} from {frames} frames" if score.has_interval else f"{frames} frames"
+    return f"{score.text} ({interval})" if score.is_known else score.text
 
 
 def held_against(found: Estimate, frames: int, planned: Estimate, planned_frames: int) -> str:
     """A score beside the planned one, each of so many frames, and whether so few tell them apart."""
     both = f"{with_interval(found, frames)}, planned {with_interval(planned, planned_frames)}"
-    if not (found.is_known and planned.is_known):
+    if not (found.has_interval and planned.has_interval):
         return both
     half = [(high - low) / 2 for low, high in (found.interval_95, planned.interval_95)]
     difference, told = found.value - planned.value, math.hypot(*half)

@@ -124,7 +124,7 @@ class Search:
         return smaller[low] if low < len(smaller) else exact.halo_px or 0
 
     def _cached(self, fresh: Sequence[Trial]) -> list[Trial]:
-        """Trials with a cache that are not worse than those without; its threshold is the laxest such one."""
+        """Trials with a cache that are not worse than those without; its threshold is the largest such one."""
         best = max(fresh, key=self._value)
         for threshold in THRESHOLDS:
             cache = CachePolicy(threshold)

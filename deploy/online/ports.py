@@ -29,7 +29,7 @@ def refuse_unusable(source: str) -> None:
             )  # as FFmpeg: connections that ended do not count
             tried.bind(address)
     except socket.gaierror:
-        return  # it is told as an unknown host
+        return  # reported as an unknown host
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise taken(source) from None

@@ -75,7 +75,7 @@ class Reader:
         raise NotImplementedError
 
     def begin(self) -> None:
-        """The rounds begin: what comes from now on counts, and changes are told."""
+        """The rounds begin: what comes from now on counts, and changes are printed."""
         self._has_begun = True
 
     def take(self) -> Taken | None:
@@ -176,7 +176,7 @@ class LiveReader(Reader):
         self._due_s = 0.0  # of the next frame, by time.monotonic()
         self._first_s: float | None = None
         self._lost_s: float | None = None
-        self._has_ended = self._begins_again = False  # a recording: that it does is told once
+        self._has_ended = self._begins_again = False  # a recording: a line says so once
 
     def begin(self) -> None:
         with self._news:

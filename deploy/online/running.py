@@ -1,4 +1,4 @@
-"""A run of the loop on cameras: what it is made of, its rounds, what is told when it ends."""
+"""A run of the loop on cameras: what it is made of, its rounds, what it prints at its end."""
 
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -171,7 +171,7 @@ def _loop(settings: RunSettings, predictor: Predictor) -> tuple[Loop, OnlineDete
     plan, scale = settings.plan, int(predictor.metadata["scale"])
     upscaler = None
     if settings.upscaler:
-        with in_words_of_upscaler_flags():
+        with in_words_of_upscaler_flags(predictor=settings.predictor):
             upscaler = load_online_upscaler(settings.upscaler, threads=settings.threads)
     enhancer = RegionEnhancer(upscaler, plan.mode, plan.halo_px) if upscaler else NoEnhancer(scale)
     hr_grid = predictor.grid.scaled(scale)

@@ -207,7 +207,7 @@ class Sources:
 
 
 def stamp_of(path: Path) -> Any:
-    """What is another one after a change of a file; None where there is none."""
+    """What differs after a change of the file (time, size, inode); None where there is no file."""
     try:
         about = path.stat()
     except OSError:

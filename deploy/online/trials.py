@@ -207,7 +207,7 @@ class _Once(Generic[T]):
         return float(np.median(self._ms)) if self._ms else 0.0
 
     def result(self, key: Any, one: Any) -> T:
-        """That for the frames `one`, which are a single one, known by `key`."""
+        """The result for one frame, which `key` identifies; computed at the first call."""
         if key not in self._results:
             if len(self._results) >= _MOST_KEPT:
                 del self._results[next(iter(self._results))]

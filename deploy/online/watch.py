@@ -29,7 +29,7 @@ from regenhance_data.regions.masks import masked_macroblocks
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 LATEST, LEAST = 20, 5  # frames of a camera in its mean; as many before it says anything
-STALE, WELL = 0.75, 0.85  # of the recall in validation: below the one stale, above the other well again
+STALE, WELL = 0.75, 0.85  # of the recall in validation: below the first it is stale, above the second it has recovered
 _STALE_CHANCE, _WELL_CHANCE = 0.1, 0.15  # without it: how far above a random choice, of the way to 1
 _LAST_S = 10.0  # at the end of a run, for frames that wait
 _LOWEST_PRIORITY = 19
@@ -61,7 +61,7 @@ class Expected:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """(below it a predictor is stale, above it well again)."""
+        """(below it a predictor is stale, above it has recovered)."""
         if self.validated is not None:
             return STALE * self.validated, WELL * self.validated
         missing = 1 - self.budget
@@ -102,7 +102,7 @@ class Watched:
             self.is_stale = mean < (well if was_stale else stale)
         if self.is_stale == was_stale:
             return ""
-        said = f"the predictor of camera {self._camera} is {'stale' if self.is_stale else 'well again'}"
+        said = f"the predictor of camera {self._camera} is {'stale' if self.is_stale else 'good again'}"
         retrain = "; retrain with frames of this camera (see docs/predictors.md)" if self.is_stale else ""
         return f"{said}: recall {mean:.2f}, {self._expected}{retrain}"
 

@@ -58,11 +58,12 @@ def read_graph(path: Path) -> onnx.ModelProto:
         model.graph.node.extend(nodes)
     except Exception as error:  # onnx raises many kinds
         raise InputError(f"{path}: is not an ONNX file ({one_line(error)})") from None
-    if any(entry.key == "kit" and entry.value == KIT for entry in model.metadata_props):
-        raise InputError(
-            f"{path}: is a predictor of this kit, not a detector; give --detector the detector that "
-            "importance is computed for"
-        )
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    if said.get("kit") == KIT:
+        is_detector = said.get("kind") == "detector"  # of deploy/export_detector.py
+        what = "an exported detector, which the loop runs" if is_detector else "a predictor of this kit, not a detector"
+        whole = "it was exported from" if is_detector else "importance is computed for"
+        raise InputError(f"{path}: is {what}; give --detector the detector that {whole}")
     return model
 
 

@@ -4,6 +4,7 @@ import argparse
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import known_specs
@@ -40,21 +41,28 @@ def add_upscaler_flags(parser: argparse.ArgumentParser, required: bool = True, w
     add("--upscaler_channel_order", choices=CHANNEL_ORDERS, help="of the upscaler's file (default: RGB)")
 
 
-def given_upscaler(args: argparse.Namespace, scale: int) -> UpscalerSettings:
-    """The settings that the flags of `add_upscaler_flags` give. InputError, in their words, for what cannot be."""
-    with in_words_of_upscaler_flags():
+def given_upscaler(args: argparse.Namespace, scale: int, predictor: Path | None = None) -> UpscalerSettings:
+    """The settings that the flags of `add_upscaler_flags` give. InputError, in their words, for what cannot be.
+
+    predictor: see `in_words_of_upscaler_flags`.
+    """
+    with in_words_of_upscaler_flags(predictor=predictor):
         return UpscalerSettings(
             args.upscaler, scale, pixel_range=args.upscaler_pixel_range, channel_order=args.upscaler_channel_order
         )
 
 
 @contextmanager
-def in_words_of_upscaler_flags(name: str = "--upscaler") -> Iterator[None]:
-    """An InputError about an upscaler, which other commands take as --model, names the flags that are meant here."""
+def in_words_of_upscaler_flags(name: str = "--upscaler", predictor: Path | None = None) -> Iterator[None]:
+    """An InputError about an upscaler, which other commands take as --model, names the flags that are meant here, and
+    the `predictor` whose scale is needed.
+    """
     try:
         yield
     except InputError as error:
         renamed = str(error).replace("--model", name)
         for flag in ("pixel_range", "channel_order"):
             renamed = renamed.replace(f"--{flag}", f"--upscaler_{flag}")
-        raise InputError(re.sub(r"^--scale (\d+):", rf"{name}: scale \1 is needed,", renamed)) from None
+        by = f" by {predictor} (its dataset's, or --scale of its export)" if predictor else ""
+        needed = re.sub(r"^--scale (\d+):", lambda found: f"{name}: scale {found[1]} is needed{by},", renamed)
+        raise InputError(needed) from None

@@ -156,13 +156,15 @@ def exported(run, tmp_path_factory):
     source = write_layout(folder / "source.onnx", "yolov8")
     words = ["--detector", f"onnx:{source}", "--frame_size", *HW, "--score_threshold", 0.4, "--save_dir", folder]
     result = run("deploy/export_detector.py", *words, "--batch_size", 2, "--max_box_area", 1)
-    return folder / f"source_{HW[1]}x{HW[0]}.onnx", source, result.stdout
+    return folder / f"source_{HW[1]}x{HW[0]}_batch2.onnx", source, result.stdout
 
 
 @pytest.mark.slow
 def test_an_exported_detector_runs_without_torch(exported, tmp_path):
     path, source, said = exported
     assert f"wrote {path}" in said
+    with pytest.raises(InputError, match="is an exported detector, which the loop runs; give --detector the detector"):
+        load_detector(DetectorSettings(f"onnx:{path}"))
     report = json.loads(path.with_suffix(".parity.json").read_text())
     assert set(report["engines"]) == set(CPU_BACKENDS)
     write_image(tmp_path / "frame.png", FRAMES[0])

@@ -5,9 +5,12 @@ from deploy import export_onnx
 from deploy.artifacts.onnx import read_onnx
 from deploy.export.frames import asked_sizes, compared_frames, frame_sizes, training_frames
 from deploy.export.parity import export_name, file_name
+from deploy.export.static_map import export_flat_map
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.errors import InputError
+from regenhance_data.predictors.paddleseg.checkpoints import refuse_missing_weights
 from tests.support.files import ROOT, fill_dataset
+from tests.support.predictors import red_network
 
 MB_NANO, TINY = (ROOT / "paddleseg_configs" / f"{name}.yml" for name in ("mb_nano", "pp_mobileseg_tiny"))
 
@@ -45,20 +48,25 @@ def test_exports_that_differ_lie_side_by_side(tmp_path, capsys):
     size = ["--input_size", 64, 96]
     for flags in ([], ["--dynamic_batch"], ["--batch_size", 2], ["--precision", "fp16"], ["--input_scale", 0.5]):
         export(tmp_path, *size, *flags)
+    export(tmp_path, *size, "--scale", 4)
+    scales = [read_onnx(tmp_path / f"mb_nano_random{x}_96x64.onnx").metadata["scale"] for x in ("", "_x4")]
+    assert scales == ["3", "4"]
     export(tmp_path, "--input_size", 48, 64, "--with_paddle")
     said = capsys.readouterr().out
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".json") == [
-        "mb_nano_64x48.onnx",
-        "mb_nano_64x48_network",
-        "mb_nano_64x48_paddle",
-        "mb_nano_96x64.onnx",
-        "mb_nano_96x64_batch2.onnx",
-        "mb_nano_96x64_dynamic.onnx",
-        "mb_nano_96x64_fp16.onnx",
-        "mb_nano_96x64_scale0.5.onnx",
+        "mb_nano_random_64x48.onnx",
+        "mb_nano_random_64x48_network",
+        "mb_nano_random_64x48_paddle",
+        "mb_nano_random_96x64.onnx",
+        "mb_nano_random_96x64_batch2.onnx",
+        "mb_nano_random_96x64_dynamic.onnx",
+        "mb_nano_random_96x64_fp16.onnx",
+        "mb_nano_random_96x64_scale0.5.onnx",
+        "mb_nano_random_x4_96x64.onnx",
     ]
-    assert len([*tmp_path.glob("*.parity.json")]) == 6
-    assert f"--model {tmp_path}/mb_nano_96x64_dynamic.onnx --video VIDEO" in said
+    assert len([*tmp_path.glob("*.parity.json")]) == 7
+    assert f"--model {tmp_path}/mb_nano_random_96x64_dynamic.onnx --video VIDEO" in said
+    assert "mb_nano_random_64x48_paddle, the levels of all macroblocks" in said
 
 
 @pytest.mark.slow
@@ -72,7 +80,7 @@ def test_a_dataset_of_several_sizes_is_asked_which_or_has_a_file_of_each(mixed, 
     assert not list(tmp_path.iterdir())
     export(tmp_path, *where, "--all_sizes")
     found = {path.name: read_onnx(path).input_hw for path in tmp_path.glob("*.onnx")}
-    assert found == {"mb_nano_96x64.onnx": (64, 96), "mb_nano_64x48.onnx": (48, 64)}
+    assert found == {"mb_nano_random_96x64.onnx": (64, 96), "mb_nano_random_64x48.onnx": (48, 64)}
 
 
 def test_frames_to_compare_and_calibrate_on_are_those_of_the_size(mixed):
@@ -123,11 +131,35 @@ def test_another_shape_is_told_and_the_same_shape_is_not(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("content", [b"no ONNX", red_network(48, 64).SerializeToString()])
+def test_a_file_of_other_software_is_not_overwritten_and_an_export_is(tmp_path, content):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"{path}: is no export of this kit, and would be overwritten"):
+        export_flat_map((64, 96), 3, path)
+    assert path.read_bytes() == content
+    path.unlink()
+    for scale in (3, 2):
+        export_flat_map((64, 96), scale, path)
+    assert read_onnx(path).metadata["scale"] == "2"
+
+
+@pytest.mark.parametrize("folder", ["", "best_model"])
+def test_a_folder_of_weights_is_answered_with_the_file_that_is_there(tmp_path, folder):
+    weights = tmp_path / folder / "model.pdparams"
+    weights.parent.mkdir(exist_ok=True)
+    weights.touch()
+    with pytest.raises(InputError, match=rf"is a folder, not weights; give the file, such as {weights}$"):
+        refuse_missing_weights(tmp_path)
+
+
 def test_flags_that_do_not_go_together_are_refused(tmp_path):
     (tmp_path / "file").touch()
     for save_dir, flags, says in (
         (tmp_path, ["--all_sizes", "--input_size", 64, 96], "--all_sizes: takes the sizes from --dataset_root"),
         (tmp_path / "file", ["--input_size", 64, 96], f"--save_dir {tmp_path}/file: cannot be written to"),
+        (tmp_path, ["--input_size", 64, 96, "--scale", 17], "--scale 17: expected 1 to 16"),
+        (tmp_path, ["--dataset_root", tmp_path, "--scale", 2], "--scale is for an export without --dataset_root"),
     ):
         with pytest.raises(InputError, match=says):
             export(save_dir, *flags)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from deploy import export_static_map, run_cameras
+from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import load_predictor
+from deploy.export.tensorrt_check import problems
 from deploy.online.cameras import CameraFrame
 from deploy.online.loop import Loop
 from deploy.online.plan import Plan
@@ -155,12 +157,17 @@ def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, 
     with pytest.raises(InputError, match="--scale 30: expected 1 to 16"):
         call(export_static_map, *flags, "--scale", 30)
     call(export_static_map, *flags, "--scale", 2)
-    predictor = load_predictor(tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx")
+    assert capsys.readouterr().err == ""
+    call(export_static_map, "--flat", WIDTH, HEIGHT, "--save_dir", tmp_path / "swapped")
+    assert f"--flat {WIDTH} {HEIGHT}: frames of {HEIGHT}x{WIDTH}, higher than wide; height" in capsys.readouterr().err
+    flat = tmp_path / f"flat_{WIDTH}x{HEIGHT}_x2.onnx"
+    predictor = load_predictor(flat)
+    assert problems(read_onnx(flat).model) == []  # it can become an engine
     assert (predictor.input_hw, predictor.metadata["scale"]) == ((HEIGHT, WIDTH), "2")
     assert not predictor.predict(np.zeros((2, HEIGHT, WIDTH, 3), np.uint8)).any()
     video = encode(tmp_path / "gate.mp4", noise(2, HEIGHT, WIDTH), pixel_format="yuv444p")
     found = write_detector(tmp_path / "d.onnx", "yolox", (64, 96))
-    words = ["--predictor", tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx", "--upscaler", "bicubic", "--no_video"]
+    words = ["--predictor", flat, "--upscaler", "bicubic", "--no_video"]
     call(run_cameras, *words, "--video", video, "--detector", f"onnx:{found}", "--save_dir", tmp_path / "out")
     assert "is a flat map, so macroblocks are chosen at random; give --feedback 1" in capsys.readouterr().err
     call(

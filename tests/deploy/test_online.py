@@ -10,6 +10,7 @@ import pytest
 
 from deploy import trt_infer
 from deploy.backends.onnxruntime import OnnxRuntimePredictor
+from deploy.export.static_map import export_flat_map
 from regenhance_data.dataset.importance_file import read_importance
 from regenhance_data.errors import InputError
 from tests.support.files import ROOT, encode, noise
@@ -154,6 +155,22 @@ def test_a_video_of_which_no_frame_can_be_shown_is_named_and_the_others_are_done
     with pytest.raises(InputError, match=r"odd\.mp4: has colours .*YCgCo.*; the others are done"):
         infer(model, [odd, videos[0]], tmp_path / "out")
     assert names(tmp_path / "out") == ["a", "importance.npz", "overlay.mp4"]
+
+
+def test_an_overlay_shows_the_importance_beside_it_or_is_removed(model, videos, tmp_path):
+    infer(model, videos[:1], tmp_path)
+    infer(model, videos[2:], tmp_path, "--no_overlay", "--max_frames", 3)
+    assert names(tmp_path) == ["importance.npz"]
+    assert len(read_importance(tmp_path / "importance.npz")[0]) == 3
+
+
+def test_a_flat_map_outlines_nothing_and_says_so(videos, tmp_path, capsys):
+    export_flat_map((HEIGHT, WIDTH), 3, tmp_path / "flat.onnx")
+    for budget in (0.1, 0.9):
+        infer(tmp_path / "flat.onnx", videos[:1], tmp_path / str(budget), "--budget", budget)
+        assert "is a flat map: all macroblocks are alike, so none is outlined" in capsys.readouterr().err
+    overlays = [(tmp_path / name / "overlay.mp4").read_bytes() for name in ("0.1", "0.9")]
+    assert overlays[0] == overlays[1]
 
 
 def test_a_second_run_into_a_folder_is_refused_before_the_model_is_read(videos, tmp_path):

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ import yaml
 from onnx import TensorProto, helper
 
 from deploy import benchmark, export_onnx, export_static_map, runtime, trt_infer
+from deploy.artifacts.onnx import read_onnx
 from deploy.backends.base import Predictor
+from deploy.backends.paddle import PaddlePredictor
 from deploy.backends.registry import CPU_BACKENDS as BACKENDS
 from deploy.backends.registry import load_predictor
 from deploy.backends.settings import Backend, EngineSettings
@@ -24,6 +27,7 @@ from deploy.benchmarking import cases, measure
 from deploy.benchmarking.report import benchmark_table, write_pareto_plot
 from deploy.benchmarking.settings import MeasurementSettings
 from deploy.export import parity
+from deploy.export.tensorrt_check import problems
 from regenhance_data.dataset.importance_file import read_importance, write_importance
 from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
@@ -41,6 +45,9 @@ pytestmark = pytest.mark.slow  # a predictor is trained and exported first
 TINY = ROOT / "paddleseg_configs" / "pp_mobileseg_tiny.yml"
 MB_NANO = ROOT / "paddleseg_configs" / "mb_nano.yml"
 HEIGHT, WIDTH = 70, 93
+ROW = {"model": "m", "backend": "b", "precision": "fp32", "head": "macroblock", "input_hw": [64, 96], "batch": 1}
+ROW |= {"input_scale": 1, "weights": "trained", "frames_per_s": 1, "peak_memory_mb": 1, "model_mb": 1, "file": "m.onnx"}
+ROW |= {"engine_ms_median": 1, "frame_ms_median": 1, "frame_ms_p95": 1}
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +206,7 @@ def test_random_weights_are_for_latency_and_say_so(tmp_path):
     for precision in ("fp32", "int8"):
         words = [*flags, "--precision", precision]
         export_onnx.main(export_onnx.make_parser().parse_args([str(word) for word in words]))
-    paths = [tmp_path / parity.file_name("mb_nano_48x33", precision) for precision in ("fp32", "int8")]
+    paths = [tmp_path / parity.file_name("mb_nano_random_48x33", precision) for precision in ("fp32", "int8")]
     predictors = [load_predictor(path) for path in paths]
     assert {predictor.metadata["weights"] for predictor in predictors} == {"random"}
     frames = np.stack(noise(1, 33, 48))
@@ -260,20 +267,24 @@ def test_exports_that_cannot_be_are_refused(made, tmp_path, flags, says):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_export_for_another_grid_than_the_network_s_is_refused(tmp_path):
+def test_an_export_has_the_grid_of_its_dataset_or_its_weights_without_further_flags(tmp_path):
     dataset = fill_dataset(tmp_path / "data", {"a": 3}, HEIGHT, WIDTH)
     write_importance(dataset.importance_path("a"), np.random.default_rng(0).random((3, 9, 12)), np.arange(3))
     make_seg_dataset(dataset, mb_size=8, gap=0)
     made = SimpleNamespace(flags=["--config", MB_NANO, "--random_weights", "--dataset_root", dataset.root])
-    with pytest.raises(InputError, match=r"for a frame with 9x12 macroblocks; give --opts model\.mb_size=8"):
-        export(made, tmp_path / "out")
+    with pytest.raises(InputError, match=r"mb_size=32: .*dataset\.yaml has macroblocks of 8 pixels; leave it out"):
+        export(made, tmp_path / "out", "--opts", "model.mb_size=32")
+    general = SimpleNamespace(flags=["--config", MB_NANO, "--zero_shot", "--dataset_root", dataset.root])
+    with pytest.raises(InputError, match=r"are weights for macroblocks of 16 pixels, .*dataset\.yaml has 8; train on"):
+        export(general, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
-    export(made, tmp_path / "out", "--opts", "model.mb_size=8")
-    assert load_predictor(tmp_path / "out" / "mb_nano.onnx").predict(np.stack(noise(1, HEIGHT, WIDTH))).shape == (
-        1,
-        9,
-        12,
-    )
+    export(made, tmp_path / "out")
+    found = load_predictor(tmp_path / "out" / "mb_nano_random.onnx").predict(np.stack(noise(1, HEIGHT, WIDTH)))
+    assert found.shape == (1, 9, 12)
+    alone = SimpleNamespace(flags=["--config", MB_NANO, "--random_weights", "--input_size", HEIGHT, WIDTH])
+    export(alone, tmp_path / "alone", "--opts", "model.mb_size=8")
+    (path,) = (tmp_path / "alone").glob("*.onnx")
+    assert load_predictor(path).grid.shape == (9, 12)
 
 
 @pytest.mark.parametrize("scale", ["0", "-0.5", "0.3", "2", "nan"])
@@ -333,6 +344,25 @@ def test_a_clip_has_the_same_importance_in_every_backend(made, tmp_path):
         infer("--model", made.blocks, "--backend", backend, *where)
         found[backend], _ = read_importance(tmp_path / backend / "importance.npz")
     np.testing.assert_allclose(*found.values(), atol=parity.TOLERANCES["fp32"][1])
+
+
+def test_an_interrupted_run_of_a_folder_goes_on_where_it_was(made, tmp_path, monkeypatch, capsys):
+    video = encode(tmp_path / "camera.mp4", noise(6, HEIGHT, WIDTH), pixel_format="yuv444p")
+    words = ["--model", made.paddle, "--video", video, "--save_dir", tmp_path / "out", "--no_overlay"]
+    turns, predict = iter(range(3)), PaddlePredictor.predict
+
+    def interrupted(*about):
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+        return predict(*about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PaddlePredictor, "predict", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="give the command again to go on"):
+            infer(*words)
+    infer(*words)
+    assert "frames are kept from an interrupted run" in capsys.readouterr().out
+    assert len(read_importance(tmp_path / "out" / "importance.npz")[0]) == 6
 
 
 def test_several_videos_share_batches_and_have_a_folder_each(made, tmp_path):
@@ -432,6 +462,8 @@ def test_the_benchmark_has_a_row_for_every_model_and_backend(made, tmp_path, cap
     assert [row["f1_at_10"] for row in again] == [0.9, 0.9, None, None, None]
     assert [{**row, "f1_at_10": None} for row in again] == rows
     assert (tmp_path / "benchmark.png").read_bytes()[:4] == b"\x89PNG"
+    bench(tmp_path, *models)
+    assert not [*tmp_path.glob("benchmark.[ps][nv]g")]  # of other rows
     assert "| pp_mobileseg_tiny | openvino | fp32 | macroblock | 93×70 | 1 |" in (tmp_path / "benchmark.md").read_text()
     assert "frames/s" in capsys.readouterr().out
     with pytest.raises(InputError, match="measured with other repeats"):
@@ -451,6 +483,51 @@ def test_the_benchmark_exports_what_it_is_given_by_name(tmp_path):
     words[words.index(96)] = 80
     [row] = bench(tmp_path, *words, "--backends", "onnxruntime")
     assert row["input_hw"] == [64, 80]
+
+
+def test_a_paddle_folder_has_the_weights_of_the_onnx_file_beside_it(tmp_path):
+    weights = tmp_path / "runs" / "mb_nano" / "best_model" / "model.pdparams"
+    weights.parent.mkdir(parents=True)
+    settings = MeasurementSettings(["mb_nano"], tmp_path, runs=[tmp_path / "runs"], input_size=(64, 96))
+    found = []
+    for seed, backends in ((0, ["openvino", "paddle"]), (1, ["openvino"]), (1, ["openvino", "paddle"])):
+        paddle.seed(seed)
+        write_paddle_state(weights, PredictorConfig(MB_NANO).build("model").state_dict())
+        paths = {case.backend: case.path for case in cases.listed_cases(replace(settings, backends=backends))}
+        found += [sha256(paths["paddle"] / "model.pdiparams")] if "paddle" in backends else []
+        assert {*paths} == {*backends}
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("flag", ["--evaluation", "--video", "--data"])
+def test_inputs_that_are_missing_are_refused_before_anything_is_measured(tmp_path, flag):
+    model = write_predictor(tmp_path / "m.onnx", (64, 96))
+    with pytest.raises((InputError, FileNotFoundError), match="absent"):
+        bench(tmp_path / "out", "--models", model, "--backends", "onnxruntime", flag, tmp_path / "absent")
+    assert not (tmp_path / "out" / "measurements.json").exists()
+
+
+def test_backends_and_batches_that_are_not_measured_are_told(tmp_path, capsys):
+    model = write_predictor(tmp_path / "m.onnx", (64, 96))
+    with pytest.raises(InputError, match="no row is left to measure"):
+        bench(tmp_path / "out", "--models", model, "--backends", "paddle")
+    assert f"{model} is left out: --backends paddle does not run it; openvino or onnxruntime" in capsys.readouterr().err
+    bench(tmp_path / "out", "--models", model, "--backends", "onnxruntime,tensorrt", "--batch_sizes", 4, 8)
+    told = capsys.readouterr().err
+    assert f"{model}: takes the batch that it was exported for; --batch_sizes 4 8 is left out" in told
+    assert "--backends tensorrt: measures nothing; it runs .engine, of which --models has none" in told
+
+
+def test_rows_that_would_read_alike_show_their_files(tmp_path, capsys):
+    models = [tmp_path / name / "p.onnx" for name in ("gate", "yard")]
+    for model in models:
+        model.parent.mkdir()
+        write_predictor(model, (64, 96))
+    bench(tmp_path, "--models", *models, "--backends", *BACKENDS)
+    table = capsys.readouterr().out
+    assert all(table.count(f"p ({model})") == len(BACKENDS) for model in models)
+    bench(tmp_path, "--models", models[0], "--backends", *BACKENDS)
+    assert f"p ({models[0]})" not in capsys.readouterr().out
 
 
 def test_a_row_that_does_not_run_is_left_out(made, tmp_path, capsys):
@@ -480,11 +557,19 @@ def test_benchmarks_of_nothing_are_refused(tmp_path, words, says):
 
 
 def test_one_row_has_no_pareto_front_in_the_plot(tmp_path):
-    about = {"precision": "fp32", "backend": "openvino", "weights": "trained"}
-    rows = [{"model": name, "frame_ms_median": ms, "f1_at_10": ms / 10, **about} for name, ms in (("a", 1), ("b", 2))]
+    rows = [{**ROW, "model": name, "frame_ms_median": ms, "f1_at_10": ms / 10} for name, ms in (("a", 1), ("b", 2))]
     for count in (1, 2):
-        write_pareto_plot(tmp_path / "plot", rows[:count])
+        assert write_pareto_plot(tmp_path / "plot", rows[:count])
         assert ("Pareto front" in (tmp_path / "plot.svg").read_text()) == (count == 2)
+
+
+@pytest.mark.parametrize("weights", ["trained", "general", "static map", "none", "random"])
+def test_all_rows_with_f1_are_in_the_plot_but_those_of_random_weights(tmp_path, weights):
+    row = {**ROW, "model": "mine", "weights": weights, "f1_at_10": 0.5}
+    (tmp_path / "plot.png").touch()  # of an earlier run
+    assert write_pareto_plot(tmp_path / "plot", [row]) == (weights != "random")
+    assert ["mine" in path.read_text() for path in tmp_path.glob("plot.svg")] == [True] * (weights != "random")
+    assert (tmp_path / "plot.png").exists() == (weights != "random")
 
 
 def test_running_a_predictor_needs_neither_torch_nor_paddle():
@@ -556,10 +641,7 @@ def test_measurements_that_are_not_of_the_benchmark_are_refused(made, tmp_path, 
 
 
 def test_the_table_has_a_column_of_f1_where_there_is_one():
-    row = {"model": "m", "backend": "b", "precision": "fp32", "head": "macroblock", "input_hw": [64, 96], "batch": 1}
-    row |= {"input_scale": 1, "weights": "trained", "frames_per_s": 1, "peak_memory_mb": 1, "model_mb": 1}
-    row |= {"engine_ms_median": 1, "frame_ms_median": 1, "frame_ms_p95": 1}
-    without, with_f1 = {**row, "f1_at_10": None}, {**row, "f1_at_10": 0.5}
+    without, with_f1 = {**ROW, "f1_at_10": None}, {**ROW, "f1_at_10": 0.5}
     assert "F1" not in benchmark_table([without, without])
     assert "F1 at 10 %" in benchmark_table([without, with_f1])
     assert "0.500" in benchmark_table([without, with_f1])
@@ -577,11 +659,17 @@ def test_the_static_map_of_a_clip_is_a_predictor(tmp_path):
         write_importance(dataset.importance_path(clip), maps, numbers)
     with pytest.raises(InputError, match="has 2 clips, each with its own map; give --clip one of gate, yard"):
         export()
-    with pytest.raises(InputError, match="no training frame has importance"):
+    with pytest.raises(InputError, match=r"no training frame of the clip gate, .* has importance"):
         export("--clip", "gate")
-    dataset.write_split("train", dataset.frames("gate")[:2])
+    dataset.write_split("train", [*dataset.frames("gate")[:2], *dataset.frames("yard")])
     export("--clip", "gate")
+    assert problems(read_onnx(tmp_path / "s" / "static_gate.onnx").model) == []  # it can become an engine
     expected = np.mean([dataset.importance("gate")[number] for number in (0, 1)], axis=0)
     predictor = load_predictor(tmp_path / "s" / "static_gate.onnx")
     found = predictor.predict(np.zeros((3, *predictor.input_hw, 3), np.uint8))
     np.testing.assert_allclose(found, np.stack([expected / expected.max()] * 3), atol=1e-6)
+    grid = dataset.grid("yard")
+    write_importance(dataset.importance_path("yard"), np.zeros((2, *grid.shape), np.float32), np.arange(2))
+    with pytest.raises(InputError, match=rf"of the clip yard is 0 in every .* --flat {grid.height} {grid.width} for"):
+        export("--clip", "yard")
+    assert not (tmp_path / "s" / "static_yard.onnx").exists()

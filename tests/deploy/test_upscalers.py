@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from deploy.backends.upscaling import load_onnx_upscaler
 from deploy.online.upscalers import load_online_upscaler
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import write_bytes
 from regenhance_data.regions.composite import paste_regions
 from regenhance_data.regions.rectangles import cover
 from regenhance_data.upscalers.edsr import Edsr
@@ -163,6 +165,29 @@ def test_what_cannot_be_exported_is_refused_and_leaves_no_file(make, says, tmp_p
         export(make(tmp_path), 2, tmp_path / "made")
     assert "\n" not in str(refusal.value)
     assert not [*(tmp_path / "made").glob("*.onnx")]
+
+
+@pytest.mark.parametrize(
+    ("spec", "scale", "name"),
+    [
+        ("general", 3, "general_x3"),
+        ("torchscript:x3/net.ts", 3, "net"),
+        ("torchscript:x2/net.ts", 2, "net_x2"),
+        ("edsr:edsr_baseline_x2.pt", 2, "edsr_baseline_x2"),
+    ],
+)
+def test_names_tell_exports_of_other_scales_apart(tmp_path, monkeypatch, spec, scale, name):
+    monkeypatch.chdir(tmp_path)
+    if ":" in spec:
+        write_bytes(Path(spec.partition(":")[2]), b"weights")
+    assert export_upscaler.name_of(UpscalerSettings(spec, scale)) == name
+
+
+def test_a_file_of_other_software_is_not_overwritten(tmp_path):
+    (tmp_path / "builtin_x3.onnx").write_bytes(b"of a vendor")
+    with pytest.raises(InputError, match=r"builtin_x3\.onnx: is no export of this kit, and would be overwritten"):
+        export("builtin", 3, tmp_path)
+    assert (tmp_path / "builtin_x3.onnx").read_bytes() == b"of a vendor"
 
 
 def test_online_an_onnx_file_runs_in_an_engine_and_other_kinds_as_they_are(builtin):

@@ -118,7 +118,7 @@ def test_stale_is_said_once_for_each_change():
     told = [camera.add(recall) for recall in [0.8] * 20 + [0.1] * 20 + [0.62] * 20 + [0.8] * 20]
     assert [(number, line.split(":")[0]) for number, line in enumerate(told) if line] == [
         (25, "the predictor of camera north is stale"),
-        (66, "the predictor of camera north is well again"),
+        (66, "the predictor of camera north is good again"),
     ]
     camera = Watched("north", Expected(0.1))
     (line,) = [line for _ in range(9) if (line := camera.add(0.1))]

@@ -121,8 +121,8 @@ class SinkThread:
 class ConnectionThread(SinkThread):
     """A sink of a connection: a full queue loses its oldest result, which is counted, and errors end nothing.
 
-    What is down is told once, tried again after pauses that grow, and told when it is back; the results that wait are
-    sent then. problem: what was last wrong; "" for nothing.
+    A server that is down is reported once and tried again after pauses that grow; when it is back, that is reported
+    and the results that wait are sent. problem: what was last wrong; "" for nothing.
     """
 
     def __init__(self, name: tuple[str, str], sink: Connection, depth: int) -> None:
