@@ -13,6 +13,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.learnt_frames import warn_of_shared_frames
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.evaluation.inputs import load_given_detector
@@ -51,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="of weights, order of frames, mirroring")
     parser.add_argument("--device", choices=["cpu", "gpu"], help="(default: the GPU if there is one)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the earlier training in --save_dir")
     add_detector_arguments(parser)
     return parser
 
@@ -85,28 +87,27 @@ def main(args: argparse.Namespace) -> None:
         args.pretrained,
         args.seed,
         args.device,
+        args.overwrite,
     )
     Dataset.open(args.data)
     # PyTorch takes seconds to import: what can be refused without it has been refused
     from deploy.export.accmodel import export_accmodel
     from regenhance_data.predictors.accmodel.checkpoint import load_accmodel
-    from regenhance_data.predictors.accmodel.training import torch_device, train
+    from regenhance_data.predictors.accmodel.training import refuse_diverged_model, torch_device, train
 
     torch_device(args.device)
     with Dataset.writing(args.data) as dataset:
         make_missing(dataset, args)
     training, validation = (Samples(dataset, name, dataset.levels) for name in ("train", "val"))
+    warn_of_shared_frames(dataset.root, {"training": training.frames, "validation": validation.frames})
     path = args.save_dir / f"{NAME}.pth"
-    try:
-        best = train(training, validation, settings)
-    except KeyboardInterrupt:
-        kept = f"{path} is the best epoch so far" if path.is_file() else "no epoch was finished"
-        raise KeyboardInterrupt(kept) from None
+    best = train(training, validation, settings)
     ranking = f", ranking {best['ranking']:.3f}" if best["frames"] else ""
     print(f"wrote {path} (epoch {best['epoch']}{ranking}), {args.save_dir}/train_log.json")
     onnx_path = path.with_suffix(".onnx")
-    # on the CPU: a GPU multiplies with 10 bits of mantissa, and the comparison would find a difference
-    export_accmodel(load_accmodel(path).cpu(), dataset, onnx_path, path)
+    model = load_accmodel(path).cpu()  # a GPU multiplies with 10 bits of mantissa, and the comparison would find that
+    refuse_diverged_model(model, validation, path)
+    export_accmodel(model, dataset, onnx_path, path)
     cli.suggest(
         ["python", "tools/evaluate.py", "--data", args.data, "--model", onnx_path, "--save_dir", args.save_dir],
         ["python", "tools/predict_importance.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir],

@@ -13,6 +13,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli
+from regenhance_data.console import warn
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from
 from regenhance_data.errors import InputError
@@ -46,6 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=Path, help="general weights of any scale, with whose layers it begins")
     parser.add_argument("--also_for", nargs="+", default=(), metavar="SPEC", help="more detectors, with the same flags")
     parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the frames")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier weights in --save_dir")
     add_detector_arguments(parser)
     return parser
 
@@ -67,6 +69,14 @@ def main(args: argparse.Namespace) -> None:
     path = args.save_dir / general_weights(dataset.scale).name
     if args.start:
         refuse_overwriting([args.start], [path])
+    if path.exists() and not args.overwrite:
+        raise InputError(f"{path}: is of an earlier training; replace it with --overwrite, or give another --save_dir")
+    compressed = [clip for clip, record in dataset.record.clips.items() if record.jpeg_quality is not None]
+    if compressed:
+        warn(
+            f"{dataset.record.path}: {', '.join(compressed[:3])}{' …' if len(compressed) > 3 else ''} were compressed "
+            "already when they were extracted; extract them again without --jpeg_quality"
+        )
     pairs = read_training_pairs(dataset, frames)
     # these import PyTorch
     from regenhance_data.detectors.loading import load_detector

@@ -19,6 +19,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
 from regenhance_data import cli
 from regenhance_data.console import text_table, warn
 from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame
+from regenhance_data.dataset.learnt_frames import warn_of_shared_frames
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.detectors.arguments import add_detector_arguments
 from regenhance_data.errors import InputError
@@ -170,6 +171,9 @@ def main(args: argparse.Namespace) -> None:
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
     frames = read_frames(dataset)
+    warn_of_shared_frames(
+        dataset.root, {"training": frames["train"], "validation": frames["val"], "test": frames["test"]}
+    )
     training = read_training_pairs(dataset, frames["train"])
     validation = read_pairs_of(dataset, frames["val"], MOST_VALIDATED)
     test = read_pairs_of(dataset, frames["test"], MOST_TESTED)

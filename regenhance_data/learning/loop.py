@@ -5,20 +5,26 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import ConstantLR, LRScheduler, OneCycleLR
 
 from regenhance_data.console import progress
 
+_FEWEST_STEPS = 5  # of a schedule: the first and the last steps have next to no rate
+
 
 def one_cycle(optimizer: torch.optim.Optimizer, rate: float, steps: int, warm_up: float) -> LRScheduler:
-    """The one-cycle schedule of any number of steps, which reaches `rate` after `warm_up`, a share of them."""
+    """The one-cycle schedule, which reaches `rate` after `warm_up`, a share of the steps; fewer than five steps all
+    have that rate.
+    """
+    if steps < _FEWEST_STEPS:
+        return ConstantLR(optimizer, factor=1.0)
     if warm_up * steps == 1:  # PyTorch divides by the number of the step on which the warm-up ends
         warm_up += 1e-6
     return OneCycleLR(optimizer, rate, steps, pct_start=warm_up)
 
 
 class Training:
-    """`iterations` steps of an optimizer. The learning rate follows the one-cycle schedule up to the optimizer's own;
+    """`iterations` steps of an optimizer. The learning rate follows `one_cycle` up to the optimizer's own;
     gradients are scaled down to a norm of at most `most_gradient`. done: the steps taken.
     """
 

@@ -35,7 +35,7 @@ class Recipe:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files that the flags name, like initial weights."""
-        words = [word.rpartition("=")[2] for word in (*self.options, *self.opts)]
+        words = [*self.options, *(word.partition("=")[2] for word in (*self.options, *self.opts))]
         return tuple(Path(word) for word in words if word and Path(word).is_file() and Path(word) != self.config)
 
 

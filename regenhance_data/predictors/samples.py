@@ -12,6 +12,7 @@ from regenhance_data.dataset.label_png import read_label
 from regenhance_data.dataset.levels import IGNORED_LEVEL
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
+from regenhance_data.io.files import digest, sha256
 from regenhance_data.io.images import read_image
 from regenhance_data.parallel.threads import bounded_map
 
@@ -62,6 +63,12 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def digest(self) -> str:
+        """Identifies the frames by name, their labels, and the importance that ranks them, wherever the dataset is."""
+        of_clips = map(self.dataset.importance_path, sorted({frame.clip for frame in self.frames}))
+        files = [*(label for _, label in self.paths), *(path for path in of_clips if path.is_file())]
+        return digest([[(frame.clip, frame.name) for frame in self.frames], *map(sha256, files)])
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(LR frame RGB uint8 [H, W, 3], label uint8 [H, W])."""

@@ -68,7 +68,9 @@ def test_a_step_is_done_again_only_where_something_that_it_depends_on_has_change
     assert run(flag="--y", content="config") == ["first"]
 
 
-def test_a_recipe_knows_its_config_its_entries_and_the_files_that_it_reads(tmp_path):
+@pytest.mark.parametrize("folder", ["plain", "lr=0.02"])
+def test_a_recipe_knows_its_config_its_entries_and_the_files_that_it_reads(tmp_path, folder):
+    (tmp_path := tmp_path / folder).mkdir()
     (weights := tmp_path / "w.pdparams").touch()
     (other := tmp_path / "other.yml").write_text(f"_base_: {CONFIG}\nbatch_size: 4\n")
     flags = f"--use_ema --opts model.pretrained={weights} model.width=8 --iters 3 --config {other}"

@@ -165,6 +165,22 @@ def test_what_no_upscaler_can_be_trained_on_is_refused(spoil, data, detector_fil
     assert not (tmp_path / "out").exists()
 
 
+def test_overlapping_lists_are_told(data, detector_file, tmp_path, capsys):
+    from tools import train_upscaler as command
+
+    root = tmp_path / "data"
+    shutil.copytree(data, root)
+    without_objects(root)  # so that it ends before the training
+    for name in ("val", "test"):
+        shutil.copy(root / "train.txt", root / f"{name}.txt")
+    words = ["--data", root, "--detector", f"onnx:{detector_file}", "--save_dir", tmp_path / "out"]
+    with pytest.raises(InputError, match="finds nothing"):
+        command.main(command.make_parser().parse_args([str(word) for word in words]))
+    said = capsys.readouterr().err
+    for shared in ("10 validation frames are training", "10 test frames are training", "10 test frames are validation"):
+        assert f"10 of {shared} frames too" in said
+
+
 class Blocking(BuiltinDetector):
     """The built-in detector without its gradient."""
 

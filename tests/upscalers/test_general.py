@@ -1,6 +1,8 @@
 """The general upscalers, on frames that they were not trained on, and their training."""
 
 import re
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -93,6 +95,22 @@ def test_a_training_makes_the_same_weights_again(cameras, detector_file, tmp_pat
     assert sha256(tmp_path / "both/general_x3.pt") != sha256(one)
     first = load_general_upscaler(3, one)(torch.zeros(1, 3, 20, 30))
     assert first.shape == (1, 3, 60, 90)
+
+
+def test_earlier_weights_are_kept_and_compressed_frames_are_told(cameras, detector_file, tmp_path, capsys):
+    root = Path(shutil.copytree(cameras, tmp_path / "data"))
+    data = Dataset.open(root)
+    data.save(clips={"gate": {"jpeg_quality": 75}, "yard": {"jpeg_quality": None}})
+    given = ("--data", root, "--detector", f"onnx:{detector_file}", "--iterations", 1, 1)
+    earlier = tmp_path / "out" / "general_x3.pt"
+    earlier.parent.mkdir()
+    earlier.write_text("of an earlier training")
+    assert trained(earlier.parent, *given) == 2
+    assert "general_x3.pt: is of an earlier training; replace it with --overwrite" in capsys.readouterr().err
+    assert earlier.read_text() == "of an earlier training"
+    assert trained(earlier.parent, *given, "--overwrite") == 0
+    assert "dataset.yaml: gate were compressed already when" in capsys.readouterr().err
+    assert load_general_upscaler(3, earlier)
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -3,6 +3,7 @@
 It classifies each macroblock: worth enhancing, or not.
 """
 
+import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from regenhance_data.console import progress, warn
+from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import write_json
 from regenhance_data.io.images import read_image
@@ -29,6 +31,8 @@ from regenhance_data.predictors.samples import Samples, one_size_batches
 _WARM_UP = 0.2  # share of the steps in which the learning rate rises; then it falls along a cosine
 _IGNORED = -1
 _CLASS_WEIGHTS = (1.0, 2.0)  # of the macroblocks below and above the threshold, as published
+_LOOKED_AT = 8  # validation frames, to see whether the training has diverged
+_MOST_ROUNDING = 1e-3  # of importance; that of a sound model is below 1e-4
 _POSITIVE_SHARE = 0.1  # of the training macroblocks, without a threshold: the budget that results are compared at
 
 
@@ -36,9 +40,9 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
     """Train AccModel; return the row of the best epoch ({'epoch', 'loss', 'lr', 'ranking', …}, see ranking.agreement).
 
     Writes accmodel.pth (of the best `ranking` of the validation frames) and train_log.json (a row an epoch) to
-    `save_dir`, and removes those of an earlier training. The backbone is trained too, as in AccMPEG's last version.
-    InputError for importance without positive macroblocks, and when the loss is not finite; then the file of the best
-    epoch is kept.
+    `save_dir`; those of an earlier training stay until an epoch is done. The backbone is trained too, as in AccMPEG's
+    last version. InputError for importance without positive macroblocks, and when the loss is not finite; then, as
+    after a KeyboardInterrupt, the file of the best epoch is kept.
     """
     device = torch_device(settings.device)
     threshold, targets = _targets(training, settings.threshold)
@@ -52,34 +56,34 @@ def train(training: Samples, validation: Samples, settings: AccModelTrainSetting
     schedule = one_cycle(optimizer, settings.learning_rate, steps, _WARM_UP)
     weight = torch.tensor(_CLASS_WEIGHTS, device=device)
 
-    # what cannot be trained has been refused by now: files of an earlier training can be removed
     model_path, log_path = settings.save_dir / f"{NAME}.pth", settings.save_dir / "train_log.json"
-    for path in (model_path, model_path.with_suffix(".onnx"), model_path.with_suffix(".parity.json"), log_path):
-        path.unlink(missing_ok=True)
     remove_unfinished(settings.save_dir)
     log: list[dict[str, Any]] = []
-    for epoch in range(1, settings.epochs + 1):
-        model.train()
-        losses = []
-        for frames, wanted in _batches(training, targets, settings, epoch):
-            logits = model(frames.to(device))
-            loss = functional.cross_entropy(logits, wanted.to(device), weight, ignore_index=_IGNORED)
-            losses.append(loss.item())
-            _refuse_diverged(losses[-1], model_path, log)
-            optimizer.zero_grad()
-            loss.backward()
-            (lr,) = schedule.get_last_lr()
-            optimizer.step()
-            schedule.step()
-        row = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": float(lr), **_validated(model, validation)}
-        _refuse_diverged(row["ranking"], model_path, log)
-        is_ranked = row["frames"] > 0
-        if not is_ranked or row["ranking"] > max((earlier["ranking"] for earlier in log), default=-math.inf):
-            save_accmodel(model, model_path)
-        log.append(row)
-        write_json(log_path, log)
-        shown = [key for key in row if key != "frames" and (is_ranked or key in ("epoch", "loss", "lr"))]
-        print("  ".join(f"{key} {row[key]:.3g}" for key in shown), flush=True)
+    try:
+        for epoch in range(1, settings.epochs + 1):
+            model.train()
+            losses = []
+            for frames, wanted in _batches(training, targets, settings, epoch):
+                logits = model(frames.to(device))
+                loss = functional.cross_entropy(logits, wanted.to(device), weight, ignore_index=_IGNORED)
+                losses.append(loss.item())
+                _refuse_diverged(losses[-1], model_path, log)
+                optimizer.zero_grad()
+                loss.backward()
+                (lr,) = schedule.get_last_lr()
+                optimizer.step()
+                schedule.step()
+            row = {"epoch": epoch, "loss": float(np.mean(losses)), "lr": float(lr), **_validated(model, validation)}
+            _refuse_diverged(row["ranking"], model_path, log)
+            is_ranked = row["frames"] > 0
+            if not is_ranked or row["ranking"] > max((earlier["ranking"] for earlier in log), default=-math.inf):
+                save_accmodel(model, model_path)
+            log.append(row)
+            write_json(log_path, log)
+            shown = [key for key in row if key != "frames" and (is_ranked or key in ("epoch", "loss", "lr"))]
+            print("  ".join(f"{key} {row[key]:.3g}" for key in shown), flush=True)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{model_path} is the best epoch so far" if log else "no epoch was finished") from None
     if not log[-1]["frames"]:
         warn(
             f"{validation.dataset.root}: no frame of the validation block has importance, so nothing can be ranked: "
@@ -102,6 +106,25 @@ def _refuse_diverged(value: float, model_path: Path, log: list[dict[str, Any]]) 
         raise InputError(
             f"{model_path.parent}: the loss is not finite in epoch {len(log) + 1}; {kept}; "
             "train again with a lower --learning_rate"
+        )
+
+
+def refuse_diverged_model(model: AccModel, validation: Samples, model_path: Path) -> None:
+    """InputError where the importance of validation frames is the same everywhere, or not finite, or that of rounding:
+    in double precision it is another one.
+    """
+    exact = copy.deepcopy(model).double().eval()
+    found = []  # [2, macroblocks] of each frame
+    for path, _ in evenly_spread(validation.paths, _LOOKED_AT):
+        frame = read_image(path)[None]
+        with torch.inference_mode():
+            expected = exact(frames_tensor(frame).double()).softmax(1)[:, 1].numpy()
+        found.append(np.stack([model.importance(frame).ravel(), expected.ravel()]))
+    single, double = np.concatenate(found, axis=1)
+    if np.ptp(single) == 0 or not np.abs(single - double).max() <= _MOST_ROUNDING:
+        raise InputError(
+            f"{model_path}: the training has diverged: its importance is the same everywhere, or made by rounding; "
+            "train again with --overwrite and a lower --learning_rate"
         )
 
 

@@ -1,23 +1,24 @@
 """The files of a checkpoint: weights, optimizer state, moving average, predictor.yaml. Only writing needs Paddle."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from regenhance_data import __version__
 from regenhance_data.dataset.levels import MOST_LEVELS
+from regenhance_data.defaults import MOST_MB_SIZE, SCALE
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.file_kinds import kind_of_content
 from regenhance_data.io.files import atomic_write, others_like, read_yaml, write_yaml
 from regenhance_data.io.pickles import ARRAYS, restricted_load
 
-if TYPE_CHECKING:
-    from regenhance_data.predictors.paddleseg.config import PredictorConfig
-
 WEIGHTS, OPTIMIZER, AVERAGE = "model.pdparams", "model.pdopt", "model.pdema"
 RECORD = "predictor.yaml"
+ITERATION, FRAMES = "iteration", "frames"  # of a training in it: where the weights are from, the digest of its frames
+_MOST_SCALE = 16  # as in dataset.yaml
 _EXPECTED = f"expected one that a training wrote, like best_model/{WEIGHTS}"
 
 
@@ -35,7 +36,8 @@ def complete_checkpoints(save_dir: Path) -> list[Path]:
 def refuse_missing_weights(path: Path) -> None:
     """InputError where there is no such file."""
     if path.is_dir():
-        raise InputError(f"{path}: is a folder, not weights; give the file, such as {path}/best_model/{WEIGHTS}")
+        inside = path / WEIGHTS if (path / WEIGHTS).is_file() else path / "best_model" / WEIGHTS
+        raise InputError(f"{path}: is a folder, not weights; give the file, such as {inside}")
     if not path.is_file():
         raise InputError(f"{path}: no such file{others_like(path)}; train a predictor with 'paddleseg train'")
 
@@ -65,33 +67,39 @@ def write_paddle_state(path: Path, state: Any) -> None:
         paddle.save(state, str(temporary))
 
 
-def write_model(folder: Path, state: Any, config: "PredictorConfig", training: dict[str, int]) -> None:
-    """Write the weights to `folder` and, before them, predictor.yaml: the network and its `training`."""
-    record = {
-        "config": config.name,
-        "model": config.seg.dic["model"]["type"],
-        "num_classes": config.num_classes,
-        "input_scale": 1 / config.shrink,
-        "kit_version": __version__,
-        "training": training,
-    }
-    write_yaml(folder / RECORD, record)
+def write_model(folder: Path, state: Any, network: Mapping[str, Any], training: Mapping[str, int | str]) -> None:
+    """Write the weights to `folder` and, before them, predictor.yaml: the `network` and its `training`."""
+    write_yaml(folder / RECORD, {**network, "kit_version": __version__, "training": dict(training)})
     write_paddle_state(folder / WEIGHTS, state)
 
 
-def read_training(folder: Path) -> dict[str, int]:
-    """What the predictor.yaml of a checkpoint says of its training: whole numbers by name, {} in earlier kits."""
+def read_training(folder: Path) -> dict[str, int | str]:
+    """What the predictor.yaml of a checkpoint says of its training: numbers and texts by name, {} in earlier kits."""
     path = folder / RECORD
     found = read_yaml(path).get("training") if path.is_file() else None
     items = found.items() if isinstance(found, dict) else ()
-    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, int)}
+    return {name: value for name, value in items if isinstance(name, str) and isinstance(value, int | str)}
 
 
 def trained_levels(model_path: Path) -> int | None:
-    """How many levels a trained model has, from the predictor.yaml beside it; None without that."""
-    path = model_path.parent / RECORD
-    levels = read_yaml(path).get("num_classes") if path.is_file() else None
-    return levels if isinstance(levels, int) and 2 <= levels <= MOST_LEVELS else None
+    """How many levels a trained model has, from the predictor.yaml beside it; None where it says nothing."""
+    return _recorded_number(model_path, "num_classes", 2, MOST_LEVELS)
+
+
+def trained_mb_size(model_path: Path) -> int | None:
+    """The side of the macroblocks, in pixels of the frame, that a model was trained for; as `trained_levels`."""
+    return _recorded_number(model_path, "mb_size", 1, MOST_MB_SIZE)
+
+
+def trained_scale(model_path: Path) -> int:
+    """The scale of the HR frames of a model's dataset, by the predictor.yaml beside it; the default without it."""
+    return _recorded_number(model_path, "scale", 1, _MOST_SCALE) or SCALE
+
+
+def _recorded_number(model_path: Path, name: str, least: int, most: int) -> int | None:
+    path = model_path.with_name(RECORD)
+    number = read_yaml(path).get(name) if path.is_file() else None
+    return number if type(number) is int and least <= number <= most else None
 
 
 def trained_input_scale(model_path: Path, given: float | None) -> float:
@@ -113,16 +121,18 @@ def trained_input_scale(model_path: Path, given: float | None) -> float:
 def load_trained_weights(model: Any, path: Path) -> None:
     """Load a .pdparams or .pdema into `model`. InputError where it has not exactly this network's tensors."""
     state = read_paddle_state(path)
+    how = "give its --input_scale and --opts (of mb_nano: model.mb_size)"
+    fix = "" if path.with_name(RECORD).is_file() else f"; copy {RECORD} of its training beside it, or {how}"
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, shape in expected.items():
         if name not in state:
-            raise InputError(f"{path}: has no {name}; it belongs to another network than this config's")
+            raise InputError(f"{path}: has no {name}; it belongs to another network than this config's{fix}")
         found = state[name]
         if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != shape:
             what = f"{found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
-            raise InputError(f"{path}: {name} is {what}, this config's network has {list(shape)}")
+            raise InputError(f"{path}: {name} is {what}, this config's network has {list(shape)}{fix}")
         if not np.isfinite(found).all():
             raise InputError(f"{path}: {name} has NaN or infinite values; take an earlier checkpoint")
     if unexpected := state.keys() - expected.keys():
-        raise InputError(f"{path}: has {min(unexpected)}, which this config's network lacks")
+        raise InputError(f"{path}: has {min(unexpected)}, which this config's network lacks{fix}")
     model.set_state_dict({name: state[name].astype(np.float32) for name in expected})

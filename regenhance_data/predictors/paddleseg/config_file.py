@@ -88,6 +88,12 @@ def pretrained_sources(path: Path) -> dict[str, str]:
     return {part: source for part, source in named.items() if isinstance(source, str) and source}
 
 
+def value_in_opts(opts: Sequence[str] | None, key: str) -> str | None:
+    """The value that --opts gives to a config entry; None where it gives none."""
+    pairs = [opt.partition("=") for opt in opts or ()]
+    return next((value for name, _, value in reversed(pairs) if name == key), None)
+
+
 def names_pretrained(opts: Sequence[str] | None) -> bool:
     """Whether --opts names pretrained weights."""
     return any("pretrained=" in opt for opt in opts or ())

@@ -19,7 +19,7 @@ class TrainSettings:
     precision: 'fp32', or 'fp16' for mixed precision (a resumed training begins with a new loss scale).
     accumulate_steps: batches of each process in one iteration. early_stop_intervals: stop after this many validations
     without a better one. use_vdl: log for VisualDL. pretrained: begin with the pretrained weights that the config
-    names. overwrite: a new training may replace an earlier one in `save_dir`.
+    names. overwrite: a new training, or one that goes on from elsewhere, may replace an earlier one in `save_dir`.
     InputError for values that are out of range and for folders that do not fit.
     """
 
@@ -51,7 +51,8 @@ class TrainSettings:
                 raise InputError(f"{self.resume_model}: --resume_model takes a folder iter_N of an earlier training")
             if not (self.resume_model / WEIGHTS).is_file():
                 raise InputError(f"{self.resume_model}: has no {WEIGHTS}; give a folder iter_N of a training")
-        elif (found := complete_checkpoints(self.save_dir)) and not self.overwrite:
+        goes_on = self.resume_model is not None and self.resume_model.parent.resolve() == self.save_dir.resolve()
+        if not goes_on and not self.overwrite and (found := complete_checkpoints(self.save_dir)):
             raise InputError(
                 f"{self.save_dir}: contains an earlier training; resume it with --resume_model {found[-1]}, replace it "
                 "with --overwrite, or give another --save_dir"
@@ -62,6 +63,6 @@ class TrainSettings:
         """The iteration to resume after; 0 for a new training."""
         return int(self.resume_model.name.removeprefix("iter_")) if self.resume_model else 0
 
-    def recorded(self, batch_size: int) -> dict[str, int]:
+    def recorded(self, batch_size: int) -> dict[str, int | str]:
         """What a checkpoint says of its training: which frames an iteration gets follows from it."""
         return {"batch_size": batch_size, "accumulate_steps": self.accumulate_steps, "seed": self.seed}

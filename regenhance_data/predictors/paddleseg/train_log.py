@@ -52,9 +52,16 @@ def is_ranked(row: dict[str, Any]) -> bool:
     return bool(row.get("frames", 1))
 
 
+def without_best(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows with a mark on the validations: none of them is that of the best model."""
+    return [{**row, "counts": False} if "ranking" in row else row for row in rows]
+
+
 def best_validation(rows: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """The validation of the best model: the first with the highest ranking; the last where nothing can be ranked."""
-    validations = [row for row in rows if "ranking" in row]
+    """The validation of the best model: the first with the highest ranking; the last where nothing can be ranked. Those
+    that `without_best` marked are left out.
+    """
+    validations = [row for row in rows if "ranking" in row and row.get("counts", True)]
     ranked = [row for row in validations if is_ranked(row)]
     if ranked:
         return max(ranked, key=lambda row: float(row["ranking"]))

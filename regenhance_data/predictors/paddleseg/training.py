@@ -7,9 +7,9 @@ is selected by the ranking of a frame's macroblocks.
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,10 +20,12 @@ from tqdm import tqdm
 
 from regenhance_data import cli
 from regenhance_data.errors import InputError
-from regenhance_data.io.files import atomic_folder
+from regenhance_data.io.files import atomic_folder, digest
 from regenhance_data.predictors.paddleseg.batches import Batch, Batches, PreparedFrames
 from regenhance_data.predictors.paddleseg.checkpoints import (
     AVERAGE,
+    FRAMES,
+    ITERATION,
     OPTIMIZER,
     checkpoint_folders,
     complete_checkpoints,
@@ -44,47 +46,63 @@ from regenhance_data.predictors.samples import Samples
 
 @dataclass
 class CheckpointWriter:
-    """Validates the network and writes its checkpoints and the best model, in the first process of a training."""
+    """Validates the network and writes its checkpoints and the best model, in the first process of a training.
+
+    scale: of the dataset. training: what predictor.yaml says of it.
+    """
 
     config: PredictorConfig
     settings: TrainSettings
+    scale: int
+    training: Mapping[str, int | str]
     model: Any
     optimizer: Any
     average: MovingAverage | None
     log: TrainLog
+    _is_best: bool = field(default=False, init=False)
 
     def validate(self, iteration: int, validation: Samples, bar: tqdm, stops: Callable[[], bool]) -> None:
-        """Validate the network, or its average, and write it to best_model if it is the best so far.
+        """Validate the network, or its average; where it is the best so far, `save` makes it the best model.
 
         Where nothing can be ranked, the last one is the best. A validation that `stops` ends is left out.
         """
         self._refuse_not_finite(iteration)
-        with self.average.applied() if self.average else nullcontext():
+        with self._averaged():
             try:
                 row = {"iter": iteration, **validate(self.model, self.config, validation, stops)}
             except ValidationStopped:
                 return
             except NotFiniteError:
                 _raise_diverged(self.settings.save_dir, iteration, self.log)
-            if best_validation([*self.log.validations, row]) is row:
-                self._write_model(self.settings.save_dir / "best_model")
+        self._is_best = best_validation([*self.log.validations, row]) is row
         self.log.validation(bar, row)
 
     def save(self, iteration: int) -> None:
-        """Write iter_N, and remove the oldest ones."""
+        """Write iter_N, then best_model if it is that, and remove the oldest checkpoints.
+
+        In this order the best model of the newest iter_N is always in one of them, wherever the process is killed.
+        """
         self._refuse_not_finite(iteration)
         with atomic_folder(self.settings.save_dir / f"iter_{iteration}") as checkpoint:
             self.log.save(checkpoint)
             write_paddle_state(checkpoint / OPTIMIZER, self.optimizer.state_dict())
             if self.average is not None:
                 write_paddle_state(checkpoint / AVERAGE, self.average.state)
-            self._write_model(checkpoint)
+            self._write_model(checkpoint, iteration)
+        if self._is_best:
+            with self._averaged():
+                self._write_model(self.settings.save_dir / "best_model", iteration)
+            self._is_best = False
         for old in checkpoint_folders(self.settings.save_dir)[: -self.settings.keep_checkpoints]:
             shutil.rmtree(old)
 
-    def _write_model(self, folder: Path) -> None:
-        training = self.settings.recorded(self.config.seg.batch_size)
-        write_model(folder, self.model.state_dict(), self.config, training)
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The network has the moving average of its weights, if there is one, inside the block."""
+        return self.average.applied() if self.average else nullcontext()
+
+    def _write_model(self, folder: Path, iteration: int) -> None:
+        network = {**self.config.record, "scale": self.scale}
+        write_model(folder, self.model.state_dict(), network, {**self.training, ITERATION: iteration})
 
     def _refuse_not_finite(self, iteration: int) -> None:
         if not all(np.isfinite(tensor.numpy()).all() for tensor in self.model.state_dict().values()):
@@ -108,9 +126,10 @@ def train(config: PredictorConfig, training: Samples, validation: Samples, setti
     average = initial_average(settings, model)
     try_out(config, model, step, training, validation)
     # everything but a broken log has been refused by now: files of an earlier training can be removed
-    history = prepare_folder(settings) if step.is_first else History()
+    record = {**settings.recorded(config.seg.batch_size), FRAMES: digest([training.digest(), validation.digest()])}
+    history = prepare_folder(settings, record) if step.is_first else History()
     log = TrainLog(history, settings, iters, config.seg.batch_size * step.parts, writes=step.is_first)
-    writer = CheckpointWriter(config, settings, model, optimizer, average, log)
+    writer = CheckpointWriter(config, settings, training.dataset.scale, record, model, optimizer, average, log)
 
     is_shown = step.is_first and sys.stderr.isatty()
     bar = tqdm(total=iters, desc="train", initial=settings.start, unit="iter", disable=not is_shown, leave=False)

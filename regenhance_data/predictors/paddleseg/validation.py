@@ -54,8 +54,8 @@ def refuse_another_grid(
     if output_hw not in (image_hw, grid.shape):
         (height, width), (rows, cols) = output_hw, grid.shape
         raise InputError(
-            f"{config}: outputs {height}x{width} values for a frame with {rows}x{cols} macroblocks; give --opts "
-            f"model.mb_size={grid.mb_size}"
+            f"{config}: outputs {height}x{width} values for a frame with {rows}x{cols} macroblocks of {grid.mb_size} "
+            "pixels; take a network with a value for each macroblock, or for each pixel of its input"
         )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from regenhance_data import cli
 from regenhance_data.console import tell, warn
 from regenhance_data.dataset.folder import Dataset
-from regenhance_data.defaults import MB_SIZE, SCALE
+from regenhance_data.dataset.learnt_frames import warn_of_learnt_frames, warn_of_shared_frames
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import alone, write_json
 from regenhance_data.predictors.paddleseg.arguments import (
@@ -25,14 +25,13 @@ from regenhance_data.predictors.paddleseg.arguments import (
     refuse_what_means_nothing,
 )
 from regenhance_data.predictors.paddleseg.checkpoints import (
-    RECORD,
     WEIGHTS,
     load_trained_weights,
     refuse_missing_weights,
     trained_input_scale,
-    trained_levels,
+    trained_scale,
 )
-from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of
+from regenhance_data.predictors.paddleseg.config_file import read_config, shrink_of, value_in_opts
 from regenhance_data.predictors.paddleseg.paddle_import import import_paddle
 from regenhance_data.predictors.paddleseg.settings import TrainSettings
 
@@ -88,12 +87,8 @@ def _config(args: argparse.Namespace) -> "PredictorConfig":
         iters=args.iters,
         opts=args.opts,
     )
-    if args.command != "train" and (levels := trained_levels(args.model_path)):
-        config.follow_levels(levels, args.model_path.parent / RECORD)
-    elif root := _dataset_root(args, config):
-        record = Dataset(root).record
-        if not record.is_empty:
-            config.follow_levels(record.levels, record.path)
+    root = _dataset_root(args, config)
+    config.follow(None if args.command == "train" else args.model_path, Dataset(root) if root else None)
     if args.command == "train":
         config.shorten_warmup()
     return config
@@ -123,18 +118,28 @@ def _refuse_missing_dataset(args: argparse.Namespace) -> None:
 
 
 def _samples(args: argparse.Namespace, config: "PredictorConfig", split: str) -> "Samples":
-    """The frames of the config's train_path or val_path; --dataset_root moves the list into that folder."""
+    """The frames of the config's train_path or val_path; --dataset_root moves the list of the file into that folder."""
     from regenhance_data.predictors.samples import Samples
 
-    settings = config.seg.dic[f"{split}_dataset"]
+    key, settings = f"{split}_dataset", config.seg.dic[f"{split}_dataset"]
     root = args.dataset_root or Path(str(settings.get("dataset_root", ".")))
+    named_root = value_in_opts(args.opts, f"{key}.dataset_root")
+    if named_root is not None and Path(named_root).resolve() != root.resolve():
+        raise InputError(f"--opts {key}.dataset_root={named_root}: is not --dataset_root {root}; give one of them")
     listed = Path(str(settings.get(f"{split}_path", f"{split}.txt")))
-    if listed.suffix != ".txt" or (args.dataset_root is None and listed.parent.resolve() != root.resolve()):
+    is_moved = args.dataset_root is not None and value_in_opts(args.opts, f"{key}.{split}_path") is None
+    if listed.suffix != ".txt" or not (is_moved or listed.parent.resolve() == root.resolve()):
         raise InputError(f"{listed}: a list of frames is a .txt file in its dataset folder, {root}")
     dataset = Dataset.open(root)
+    levels, classes = dataset.levels, config.num_classes
+    if args.command != "train" and not dataset.record.is_empty and levels != classes:
+        raise InputError(
+            f"{dataset.record.path}: has {levels} levels, the network of {args.model_path} has {classes}; give a "
+            f"dataset whose labels were made with --levels {classes}"
+        )
     config.refuse_cut_macroblocks(dataset.mb_size)
     separator = settings.get("separator")
-    return Samples(dataset, listed.stem, config.num_classes, separator if isinstance(separator, str) else None)
+    return Samples(dataset, listed.stem, classes, separator if isinstance(separator, str) else None)
 
 
 def _is_first() -> bool:
@@ -172,6 +177,7 @@ def _train_here(args: argparse.Namespace) -> None:
     if _is_first():
         frames, root = len(training.frames), training.dataset.root
         tell(f"trains on {frames} frames of {root}, validates on {len(validating.frames)}")
+        warn_of_shared_frames(root, {"training": training.frames, "validation": validating.frames})
     best = train(config, training, validating, settings)
     if not best:  # only the first of several processes has a result
         return
@@ -189,11 +195,12 @@ def _validate(args: argparse.Namespace) -> None:
     from regenhance_data.predictors.paddleseg.verdict import lead_over, static_map_agreement, verdict
 
     samples = _samples(args, config, "val")
+    warn_of_learnt_frames(samples.dataset, samples.frames, ["train"], "give a list of others as val_dataset.val_path")
     result, per_frame = validate_frames(_trained(args, config), config, samples)
     static = static_map_agreement(samples)
     lead = lead_over(static, per_frame) if static else None
     result["static_map"] = static.mean if static else None
-    result["above_static_map"] = lead._asdict() if lead else None
+    result["above_static_map"] = lead.to_dict() if lead else None
     result["verdict"] = verdict(result, static, lead)
     print(describe(result))
     if static:
@@ -216,15 +223,16 @@ def _predict(args: argparse.Namespace) -> None:
     if args.save_dir.resolve() == args.image_path.resolve():
         raise InputError(f"{args.save_dir}: has the pictures; give --save_dir another folder for the results")
     pictures = _pictures_at(args.image_path, args.save_dir)
-    mb_size = Dataset.open(args.dataset_root).mb_size if args.dataset_root else MB_SIZE
+    if args.dataset_root:
+        Dataset.open(args.dataset_root)
     config = _config(args)
     from regenhance_data.predictors.paddleseg.prediction import predict
 
-    config.refuse_cut_macroblocks(mb_size)
+    config.refuse_cut_macroblocks(config.mb_size)
     if colours is not None and len(colours) < config.num_classes:
         raise InputError(f"--custom_color: has {len(colours)} colours, there are {config.num_classes} levels")
     model, weights = _trained(args, config), args.model_path
-    predict(model, weights, config, pictures, args.save_dir, mb_size, args.budget, colours)
+    predict(model, weights, config, pictures, args.save_dir, config.mb_size, args.budget, colours)
     print(
         f"{len(pictures)} pictures: wrote {args.save_dir}/predictions.npz, {args.save_dir}/added_prediction (to look "
         f"at), {args.save_dir}/pseudo_color_prediction (levels)"
@@ -276,7 +284,7 @@ def _export(args: argparse.Namespace) -> None:
         )
     output_op = "softmax" if args.with_softmax else "none" if args.without_argmax else args.output_op
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
-    mb_size, scale = (dataset.mb_size, dataset.scale) if dataset else (MB_SIZE, SCALE)
+    scale = dataset.scale if dataset else trained_scale(args.model_path)
     config = _config(args)
     from regenhance_data.predictors.paddleseg.inference_model import save_inference_model
 
@@ -284,7 +292,7 @@ def _export(args: argparse.Namespace) -> None:
         raise InputError(
             f"{args.model_path}: sees a smaller frame, which PaddleSeg's form does not say; use deploy/export_onnx.py"
         )
-    save_inference_model(_trained(args, config), config, args.save_dir, shape, output_op, mb_size, scale)
+    save_inference_model(_trained(args, config), config, args.save_dir, shape, output_op, config.mb_size, scale)
     print(f"wrote {args.save_dir}/model.json, model.pdiparams, deploy.yaml ({output_op})")
 
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from regenhance_data.dataset.learnt_frames import learnt_frames
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.importance.static_map import static_maps
 from regenhance_data.metrics.ranking import TOP_SHARES, frame_agreement, mean_agreement, rankings
@@ -32,9 +33,18 @@ class Lead(NamedTuple):
     interval_95: tuple[float, float]
     frames: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """In plain values; an interval that so few frames do not give is None."""
+        is_known = not np.isnan(self.interval_95).any()
+        return {**self._asdict(), "interval_95": list(self.interval_95) if is_known else None}
+
 
 def static_map_agreement(validation: Samples) -> StaticMapAgreement | None:
-    """That of the static map on these frames; None where there is none, and where nothing can be ranked."""
+    """That of the static map on these frames; None where there is none, where it is made of some of these frames, and
+    where nothing can be ranked.
+    """
+    if learnt_frames(validation.dataset, "train", validation.frames):
+        return None
     clips = [frame.clip for frame in validation.frames]
     static = static_maps(validation.dataset, clips)
     rows = [

@@ -1,5 +1,7 @@
 import json
 import pickle
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from regenhance_data.dataset.importance_file import read_importance, write_impor
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
+from regenhance_data.predictors.accmodel import training
 from regenhance_data.predictors.accmodel.checkpoint import load_accmodel, save_accmodel, start_from
 from regenhance_data.predictors.accmodel.network import AccModel, AccNetwork
 from regenhance_data.predictors.accmodel.settings import AccModelTrainSettings
@@ -22,7 +25,7 @@ from regenhance_data.predictors.accmodel.training import train
 from regenhance_data.predictors.samples import Samples
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.detectors import BLUE, RED, squares
-from tests.support.files import encode, fill_dataset, noise
+from tests.support.files import content, encode, fill_dataset, noise
 from tools import predict_importance, train_accmodel
 
 HEIGHT, WIDTH = 70, 93
@@ -95,12 +98,40 @@ def test_by_default_a_tenth_of_the_training_macroblocks_are_worth_enhancing(made
     assert (normalised > load_accmodel(made.model).threshold).mean() == pytest.approx(0.1, abs=0.01)
 
 
+def test_an_earlier_model_is_kept_without_overwrite_and_until_an_epoch_is_done(made, tmp_path, monkeypatch):
+    for name in ("accmodel.pth", "accmodel.onnx", "train_log.json"):
+        (tmp_path / name).write_text("of an earlier training")
+    before = content(tmp_path)
+    with pytest.raises(InputError, match=r"accmodel\.pth: is of an earlier training; replace it with --overwrite"):
+        train_on(made.dataset, tmp_path, epochs=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "save_accmodel", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="no epoch was finished"):
+            train_on(made.dataset, tmp_path, epochs=1, overwrite=True)
+    assert content(tmp_path) == before
+    train_on(made.dataset, tmp_path, epochs=1, overwrite=True)
+    changed = {name for name, after in content(tmp_path).items() if after != before[name]}
+    assert changed == {"accmodel.pth", "train_log.json"}  # the export replaces the other
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])  # what is the same everywhere, 0 or 1, and what is made by rounding
+def test_overlapping_lists_are_told_and_a_diverged_training_is_called_so(tmp_path, epochs, capsys):
+    dataset = bright_dataset(tmp_path / "data")
+    shutil.copy(dataset.root / "train.txt", dataset.root / "val.txt")
+    words = ["--data", dataset.root, "--save_dir", tmp_path / "run", "--epochs", epochs, "--batch_size", 4]
+    with pytest.raises(InputError, match=r"accmodel\.pth: the training has diverged: .* lower --learning_rate"):
+        call(train_accmodel, *words, "--device", "cpu", "--learning_rate", 1)
+    assert re.search(r"(\d+) of \1 validation frames are training frames too", capsys.readouterr().err)
+    assert not (tmp_path / "run" / "accmodel.onnx").exists()
+
+
 def test_one_seed_gives_one_model(made, tmp_path):
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "accmodel.onnx").write_text("of an earlier training")
         train_on(made.dataset, tmp_path / name, epochs=1, seed=3)
-        assert not (tmp_path / name / "accmodel.onnx").exists()
     first, second = (load_accmodel(tmp_path / name / "accmodel.pth").network.state_dict() for name in ("a", "b"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "a" / "train_log.json").read_bytes() == (tmp_path / "b" / "train_log.json").read_bytes()
@@ -192,7 +223,7 @@ def test_importance_and_labels_that_are_missing_are_made_first(run, detector_fil
     assert np.ptp(first) > 0
     # the detector that dataset.yaml knows now makes what is missing again
     dataset.importance_path("a").unlink()
-    call(train_accmodel, *words)
+    call(train_accmodel, *words, "--overwrite")
     np.testing.assert_array_equal(read_importance(dataset.importance_path("a"))[0], first)
 
 

@@ -12,6 +12,7 @@ import yaml
 from paddleseg.cvlibs import Config, manager
 from PIL import Image
 
+from regenhance_data.dataset.folder import Dataset
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import paddleseg
@@ -241,6 +242,28 @@ def test_a_config_with_other_classes_than_the_dataset_has_levels_is_refused(data
     opts = [f"{part}.num_classes=5" for part in ("model", "train_dataset", "val_dataset")]
     flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path)
     assert "--levels 5" in refusal("train", *flags, "--opts", *opts)
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("train_dataset.train_path", "other/x.txt: a list of frames is a .txt file in its dataset folder, "),
+        ("val_dataset.val_path", "other/x.txt: a list of frames is a .txt file in its dataset folder, "),
+        ("val_dataset.dataset_root", "--opts val_dataset.dataset_root=other/x.txt: is not --dataset_root "),
+    ],
+)
+def test_a_list_or_folder_of_another_dataset_is_not_taken_for_one_of_this(dataset, tmp_path, refusal, entry, says):
+    flags = ("--config", TINY, "--dataset_root", dataset.root, "--save_dir", tmp_path)
+    assert says in refusal("train", *flags, "--opts", f"{entry}=other/x.txt")
+
+
+def test_a_validation_on_other_levels_asks_for_another_dataset(trained, copy, tmp_path, refusal):
+    make_seg_dataset(Dataset.open(copy), levels=5, gap=2)
+    model = trained[0] / "best_model" / "model.pdparams"
+    line = refusal("val", "--config", TINY, "--dataset_root", copy, "--model_path", model)
+    assert line.endswith(
+        f"has 5 levels, the network of {model} has 10; give a dataset whose labels were made with --levels 10"
+    )
 
 
 def test_broken_datasets_are_refused_by_the_file_that_is_wrong(copy, tmp_path, refusal):

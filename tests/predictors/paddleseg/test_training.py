@@ -30,7 +30,7 @@ from regenhance_data.dataset.label_png import read_label
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import read_image
-from regenhance_data.predictors.paddleseg import pretrained, settings
+from regenhance_data.predictors.paddleseg import pretrained, settings, training
 from regenhance_data.predictors.paddleseg.batches import Batches, PreparedFrames
 from regenhance_data.predictors.paddleseg.checkpoints import read_paddle_state, write_paddle_state
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
@@ -39,6 +39,7 @@ from regenhance_data.predictors.samples import Samples, shrunk_frame, shrunk_lab
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.commands import losses, paddleseg
 from tests.support.files import ROOT, content, fill_dataset
+from tests.support.paddleseg_configs import write_config
 
 CONFIGS = ROOT / "paddleseg_configs"
 MB_NANO, MOBILESEG = CONFIGS / "mb_nano.yml", CONFIGS / "mobileseg_mobilenetv2.yml"
@@ -164,9 +165,13 @@ def test_a_training_that_goes_on_leaves_no_later_checkpoint_and_none_of_another(
     steps = (*flags, "--save_interval", 1, "--keep_checkpoint_max", 2, "--save_dir")
     assert paddleseg("train", *steps, tmp_path / "base", "--iters", 3) == 0
     shutil.copytree(tmp_path / "base" / "iter_2", tmp_path / "other" / "iter_900")
-    for folder in ("other", "base"):
+    before = content(tmp_path / "other")
+    for folder, flag in (("other", "--overwrite"), ("base", "--do_eval")):
         on = ("--resume_model", tmp_path / "base" / "iter_2", "--iters", 4)
-        assert paddleseg("train", *steps, tmp_path / folder, *on) == 0
+        if folder == "other":  # where another training is
+            assert paddleseg("train", *steps, tmp_path / folder, *on) == 2
+            assert content(tmp_path / "other") == before
+        assert paddleseg("train", *steps, tmp_path / folder, *on, flag) == 0
         assert sorted(path.name for path in (tmp_path / folder).glob("iter_*")) == ["iter_3", "iter_4"]
         shutil.copytree(tmp_path / "other" / "iter_3", tmp_path / "base" / "iter_2", dirs_exist_ok=True)
 
@@ -191,7 +196,7 @@ def _plain(value):
 
 def test_another_batch_size_or_seed_of_a_resumed_training_is_told(flags, tmp_path, capsys):
     assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path) == 0
-    on = ("--iters", 3, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on")
+    on = ("--iters", 3, "--resume_model", tmp_path / "iter_2", "--save_dir", tmp_path / "on", "--overwrite")
     capsys.readouterr()
     assert paddleseg("train", *flags, *on) == 0
     assert "was trained with" not in capsys.readouterr().out
@@ -199,8 +204,83 @@ def test_another_batch_size_or_seed_of_a_resumed_training_is_told(flags, tmp_pat
     assert "iter_2: was trained with batch_size 2, now 3; seed 0, now 7" in capsys.readouterr().out
     record = tmp_path / "iter_2" / "predictor.yaml"  # an earlier kit recorded less
     record.write_text(yaml.safe_dump({**yaml.safe_load(record.read_text()), "training": None}))
-    assert paddleseg("train", *flags, *on, "--overwrite", "--seed", 7) == 0
+    assert paddleseg("train", *flags, *on, "--seed", 7) == 0
     assert "was trained with" not in capsys.readouterr().out
+
+
+def validations(folder):
+    return [row for row in json.loads((folder / "train_log.json").read_text()) if "ranking" in row]
+
+
+def best_iteration(folder):
+    return yaml.safe_load((folder / "best_model" / "predictor.yaml").read_text())["training"]["iteration"]
+
+
+@pytest.mark.parametrize("change", [None, "importance", "list"])
+def test_validations_on_other_frames_do_not_count_in_a_resumed_training(tmp_path, change, capsys):
+    for name, seed in (("data", 0), ("moved", 1 if change == "importance" else 0)):
+        make_seg_dataset(fill_dataset(tmp_path / name, {"a": 24}, seed=seed), gap=2)
+    if change == "list":
+        val = tmp_path / "moved" / "val.txt"
+        val.write_text("".join(val.read_text().splitlines(keepends=True)[1:]))
+    words = ("train", "--config", MB_NANO, *SHORT, "--save_dir", tmp_path / "run", "--dataset_root")
+    assert paddleseg(*words, tmp_path / "data", "--iters", 2) == 0
+    capsys.readouterr()
+    on = ("--iters", 4, "--resume_model", tmp_path / "run" / "iter_2")
+    assert paddleseg(*words, tmp_path / "moved", *on) == 0
+    assert ("iter_2: was trained with other frames, labels or importance" in capsys.readouterr().err) == bool(change)
+    assert [row.get("counts", True) for row in validations(tmp_path / "run")] == [not change, True]
+    if change:
+        assert best_iteration(tmp_path / "run") == 4
+
+
+def scripted(monkeypatch, *rankings, dies_at=None):
+    """Let validations find these rankings, and the process end while it writes the checkpoint of an iteration."""
+    real, write, left = training.validate, training.write_paddle_state, list(rankings)
+
+    def written(path, state):
+        if path.parent.name == f"iter_{dies_at}":
+            raise SystemExit(137)
+        write(path, state)
+
+    monkeypatch.setattr(training, "validate", lambda *args: {**real(*args), "ranking": left.pop(0)})
+    monkeypatch.setattr(training, "write_paddle_state", written)
+
+
+@pytest.mark.parametrize("ema", [(), ("--use_ema",)], ids=["plain", "ema"])
+def test_a_training_killed_as_it_writes_its_best_checkpoint_ends_as_an_unbroken_one(flags, tmp_path, monkeypatch, ema):
+    steps = (*flags, "--iters", 10, "--keep_checkpoint_max", 2, *ema)
+    with monkeypatch.context() as patched:
+        scripted(patched, 0.5, 0.1, 0.2, 0.9, 0.3)
+        assert paddleseg("train", *steps, "--save_dir", tmp_path / "whole") == 0
+    with monkeypatch.context() as patched:
+        scripted(patched, 0.5, 0.1, 0.2, 0.9, dies_at=8)
+        assert paddleseg("train", *steps, "--save_dir", tmp_path / "on") == 137
+    assert best_iteration(tmp_path / "on") == 2
+    with monkeypatch.context() as patched:
+        scripted(patched, 0.9, 0.3)
+        on = ("--save_dir", tmp_path / "on", "--resume_model", tmp_path / "on" / "iter_6")
+        assert paddleseg("train", *steps, *on) == 0
+    whole, again = (tmp_path / name for name in ("whole", "on"))
+    assert [(row["iter"], row["ranking"]) for row in validations(again)] == [
+        (row["iter"], row["ranking"]) for row in validations(whole)
+    ]
+    assert not any("counts" in row for row in validations(again))
+    assert best_iteration(whole) == best_iteration(again) == 8
+    for folder in ("best_model", "iter_10"):
+        for name, value in weights(whole / folder).items():
+            np.testing.assert_allclose(value, weights(again / folder)[name], atol=1e-5, err_msg=name)
+
+
+def test_a_best_model_that_is_gone_is_chosen_anew_and_the_log_is_kept(flags, tmp_path, monkeypatch, capsys):
+    steps = (*flags, "--iters", 6, "--keep_checkpoint_max", 2, "--save_dir", tmp_path)
+    scripted(monkeypatch, 0.5, 0.1, 0.9, 0.3)
+    assert paddleseg("train", *steps) == 0
+    assert paddleseg("train", *steps, "--resume_model", tmp_path / "iter_4") == 0
+    assert "of iteration 2, are gone" in capsys.readouterr().out
+    assert [(row["iter"], row["ranking"]) for row in validations(tmp_path)] == [(2, 0.5), (4, 0.1), (6, 0.3)]
+    assert best_iteration(tmp_path) == 6
+    np.testing.assert_array_equal(*(weights(tmp_path / folder)["head.weight"] for folder in ("best_model", "iter_6")))
 
 
 def test_where_nothing_can_be_ranked_the_last_checkpoint_is_the_best_and_told(tmp_path, capsys):
@@ -406,10 +486,83 @@ def test_another_input_scale_than_that_of_the_training_is_refused(flags, tmp_pat
     assert "was trained with --input_scale 0.5, not 1" in capsys.readouterr().err
 
 
-def test_a_network_for_another_grid_is_refused(flags, tmp_path, capsys):
+def test_a_network_for_another_grid_is_refused(flags, dataset, tmp_path, capsys):
     opts = ("--opts", "model.mb_size=8")
     assert paddleseg("train", *flags, "--iters", 2, "--save_dir", tmp_path, *opts) == 2
-    assert "model.mb_size=16" in capsys.readouterr().err
+    said = f"--opts model.mb_size=8: {dataset.root}/dataset.yaml has macroblocks of 16 pixels; leave it out"
+    assert said in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def dataset_of_8(tmp_path_factory):
+    """With macroblocks of 8 pixels, and HR frames of twice the size."""
+    data = fill_dataset(tmp_path_factory.mktemp("of_8"), {"a": 24})
+    write_importance(data.importance_path("a"), np.random.default_rng(0).random((24, 9, 12)), np.arange(24))
+    make_seg_dataset(data, mb_size=8, gap=2)
+    data.save(scale=2)
+    return data
+
+
+@pytest.mark.parametrize("kind", ["grid", "pixels"])
+@pytest.mark.parametrize("given", [True, False])
+def test_a_predictor_of_other_macroblocks_needs_no_further_flags(kind, given, dataset, dataset_of_8, tmp_path, capsys):
+    config = MB_NANO if kind == "grid" else write_config(tmp_path / "pixels.yml")
+    flag = ("--opts", "model.mb_size=8") if given and kind == "grid" else ()
+    where = ("--config", config, "--save_dir", tmp_path / "run")
+    on = ("--dataset_root", dataset_of_8.root)
+    assert paddleseg("train", *where, *on, *SHORT, "--iters", 2, "--no_pretrained", *flag) == 0
+    about = yaml.safe_load((tmp_path / "run" / "best_model" / "predictor.yaml").read_text())
+    assert (about["mb_size"], about["scale"]) == (8, 2)
+    where = (*where, "--model_path", tmp_path / "run" / "best_model" / "model.pdparams", *flag)
+    assert paddleseg("val", *where, *on) == 0
+    assert paddleseg("predict", *where, "--image_path", dataset.root / "origin_images") == 0
+    assert np.load(tmp_path / "run" / "predictions.npz")["a/000003"].shape == (9, 12)
+    assert paddleseg("export", *where, "--input_shape", 1, 3, 70, 93) == 0
+    kit = yaml.safe_load((tmp_path / "run" / "deploy.yaml").read_text())["Kit"]
+    assert (kit["mb_size"], kit["scale"]) == (8, 2)
+    capsys.readouterr()
+    if kind == "grid":
+        assert paddleseg("val", *where, "--dataset_root", dataset.root) == 2
+        assert "model.pdparams: are weights for macroblocks of 8 pixels, " in capsys.readouterr().err
+    else:  # its pixels are averaged over any macroblocks
+        assert paddleseg("val", *where, "--dataset_root", dataset.root) == 0
+
+
+def test_weights_without_their_record_are_refused_with_what_is_missing(flags, dataset_of_8, tmp_path, capsys):
+    assert paddleseg("train", *flags, "--iters", 2, "--input_scale", 0.5, "--save_dir", tmp_path) == 0
+    (tmp_path / "best_model" / "predictor.yaml").unlink()
+    assert paddleseg("val", *flags[:4], "--model_path", tmp_path / "best_model" / "model.pdparams") == 2
+    assert "copy predictor.yaml of its training beside it, or give its --input_scale and" in capsys.readouterr().err
+
+
+def test_overlapping_lists_are_told_and_learnt_frames_are_not_compared_with_the_static_map(tmp_path, capsys):
+    data = make_and_split(tmp_path / "lr=0.02")  # a folder that is named after a setting, as people do
+    where = ("--config", MB_NANO, "--dataset_root", data.root)
+    opts = ("--opts", f"train_dataset.train_path={data.root}/train.txt", f"val_dataset.val_path={data.root}/train.txt")
+    assert paddleseg("train", *where, *SHORT, "--iters", 2, "--save_dir", tmp_path / "run", *opts) == 0
+    count = len(data.read_split("train"))
+    assert f"{count} of {count} validation frames are training frames too" in capsys.readouterr().err
+    model = ("--model_path", tmp_path / "run" / "best_model" / "model.pdparams", "--opts")
+    assert paddleseg("val", *where, *model, opts[2]) == 0
+    captured = capsys.readouterr()
+    assert f"{count} of {count} frames are of train.txt" in captured.err
+    assert "static map" not in captured.out
+    assert paddleseg("val", *where, *model, f"val_dataset.val_path={data.root}/val.txt") == 0
+    captured = capsys.readouterr()
+    assert "frames are of" not in captured.err
+    assert "static map" in captured.out
+
+
+def make_and_split(root):
+    data = fill_dataset(root, {"a": 24})
+    make_seg_dataset(data, gap=2)
+    return data
+
+
+@given(st.text(max_size=9), st.text(max_size=9))
+def test_an_entry_of_the_config_may_have_an_equals_sign_in_its_value(before, after):
+    key, value = "train_dataset.train_path", f"{before}={after}"
+    assert PredictorConfig(MB_NANO, opts=[f"{key}={value}"]).seg.dic["train_dataset"]["train_path"] == value
 
 
 def test_predict_draws_and_writes_what_it_says_of_pictures(flags, dataset, tmp_path, capsys):

@@ -32,7 +32,8 @@ def test_a_predictor_is_better_than_the_static_map_where_the_whole_interval_says
 def test_frames_that_only_one_of_them_ranks_give_no_lead():
     static = StaticMapAgreement({"ranking": 0.5, "frames": 1}, np.array([np.nan, 0.5]), ["a", "a"])
     assert lead_over(static, np.array([0.5, np.nan])) is None
-    assert lead_over(static, np.array([np.nan, 0.75])) == (0.25, (0.25, 0.25), 1)
+    lead = lead_over(static, np.array([np.nan, 0.75]))
+    assert lead.to_dict() == {"value": 0.25, "interval_95": None, "frames": 1}
 
 
 def test_frames_without_objects_say_nothing():
