@@ -131,13 +131,19 @@ def write_results(
     about = about_of(args)
     content = {"kit_version": __version__, "settings": about, **result.to_dict()}
     if labelled:
-        content["labelled"] = {**labelled.result.to_dict(), "places": dict(labelled.places)}
+        content["labelled"] = {
+            **labelled.result.to_dict(),
+            "places": dict(labelled.places),
+            "frames": dict(labelled.frames),
+        }
         save_figure(labelled_figure(labelled), args.save_dir / "labelled")
     write_json(args.save_dir / "benchmark_clips.json", content)
     sources = [[clip.clip, clip.video.name, clip.licence or "", clip.source or ""] for clip in clips]
     write_clips_page(args.save_dir / "report.html", result, list(about.items()), sources, labelled)
     tables = [score_rows(result), comparison_rows(result), *([labelled.rows()] if labelled else [])]
     print("\n\n".join(console.text_table(rows) for rows in tables if len(rows) > 1))
+    if labelled and labelled.short():
+        print(labelled.short())
     clips_of_all = [*(labelled.result.clips if labelled else ()), *result.clips]
     for clip, why in {one.clip: one.failed for one in clips_of_all if one.failed}.items():
         print(f"{clip}: failed: {why}")

@@ -37,7 +37,7 @@ python tools/estimate_gain.py --video camera.mp4 --detector onnx:yolox_nano.onnx
 python tools/estimate_gain.py --data my_dataset --frames 60 --save_dir runs/estimate
 """
 TRIED_FRAMES = 3  # of which the upscaler makes a picture that is compared with them
-SLOW_FRAME_S = 10  # a frame that takes longer is told, with what all of them will take
+SLOW_FRAME_S = 10  # of a frame that takes longer, a line says what all of them will take
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import load_predictor, local_backends
+from deploy.backends.registry import load_predictor, local_backends, refuse_missing_predictor
 from regenhance_data import cli, console, errors
 from regenhance_data.dataset.folder import HR_IMAGES
+from regenhance_data.dataset.learnt_frames import warn_of_learnt_frames
 from regenhance_data.dataset.staleness import without_words
 from regenhance_data.dataset.statistics import FEWEST_TEST_FRAMES
 from regenhance_data.defaults import BUDGETS
@@ -21,7 +22,6 @@ from regenhance_data.evaluation.inputs import (
     add_input_arguments,
     load_evaluated,
     read_frames,
-    warn_of_learnt_frames,
 )
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
 from regenhance_data.io.files import alone, refuse_missing, sha256
@@ -105,8 +105,9 @@ def load_predictors(args: argparse.Namespace, chosen: EvaluationFrames) -> dict[
 @alone("evaluate")
 def main(args: argparse.Namespace) -> None:
     errors.refuse_unless_shares(args.budgets)
+    args.budgets = sorted(set(args.budgets))
     for path in args.model or ():
-        refuse_missing(path, "predictor; make one with deploy/export_onnx.py")
+        refuse_missing_predictor(path)
     if args.truth:
         refuse_missing(args.truth)
     chosen = read_frames(args)
@@ -129,7 +130,10 @@ def main(args: argparse.Namespace) -> None:
     if len(frames) < FEWEST_TEST_FRAMES:
         console.warn(f"{len(frames)} frames are few, so intervals are wide; use a smaller --every or more video")
     warn_of_learnt_frames(dataset, frames)
-    truth = read_truth(args.truth, detector, dataset, frames[0].clip) if args.truth and frames else None
+    truth = None
+    if args.truth and frames:
+        numbers = [frame.number for frame in frames]
+        truth = read_truth(args.truth, detector, dataset, frames[0].clip, numbers)
     predicts = {curve: predictor.predict_one for curve, predictor in predictors.items()}
     models = {
         curve: EvaluatedModel(str(path), sha256(path) if path.is_file() else "", predictors[curve].backend)
@@ -141,6 +145,7 @@ def main(args: argparse.Namespace) -> None:
         result = evaluate(dataset, frames, detector, chosen.hr_folder, args.budgets, predicts, truth, kept)
         result = replace(result, names=display_names(args.model or []))
         write_results(args.save_dir, EvaluationRecord(result, EvaluationSettings(**vars(settings), models=models)))
+        (args.save_dir / "counts.json").unlink(missing_ok=True)  # of an earlier run
         if args.counts:
             counts = {key: kept.known[key].against_hr for key in map(frame_key, frames)}
             paths = {curve: model.model for curve, model in models.items()}
@@ -168,6 +173,9 @@ def write_results(folder: Path, record: EvaluationRecord) -> None:
         print("against the detector's results on the HR frames, so that everything enhanced has 1 by definition")
         if record.settings.hr_folder == HR_IMAGES:
             print("the HR frames are the originals; tools/evaluate_online.py tells what an upscaler makes of it")
+    if result.truth and result.truth.all.is_known:
+        print(f"\n{curves_table(result, result.truth)}")
+        print("against the true boxes; plots and the verdict are of the table above\n")
     written = "evaluation.json, evaluation.png, evaluation.svg"
     if len(result.clips) > 1:
         print(f"\n{clips_table(result)}\n")

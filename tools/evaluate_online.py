@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import load_predictor, local_backends
+from deploy.backends.registry import load_predictor, local_backends, refuse_missing_predictor
 from deploy.online.arguments import add_region_arguments, plan_from
 from regenhance_data import cli, console
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.learnt_frames import warn_of_learnt_frames
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.defaults import MB_SIZE, ORIGINAL_HEIGHT_PX, SCALE
 from regenhance_data.detectors.arguments import add_detector_arguments, detector_settings_from, given_settings
 from regenhance_data.errors import InputError, refuse_below_one, refuse_jpeg_quality, refuse_unless_shares
-from regenhance_data.evaluation.inputs import refuse_without_detector, warn_of_learnt_frames
+from regenhance_data.evaluation.inputs import refuse_without_detector
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
 from regenhance_data.io.files import alone, refuse_missing, write_json
@@ -77,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
 @dataclass(frozen=True)
 class Material:
     """What strategies are compared on. lr_hw: the size of LR frames. knows: see `strategies`. static: see `Parts`.
-    clips: of a dataset.
+    clip, numbers: the first clip of a dataset, and the numbers of all frames.
     """
 
     frames: "Iterable[KnownFrame]"
@@ -88,7 +89,8 @@ class Material:
     knows: list[str]
     recorded: Mapping[str, Any] | None = None  # settings of a detector
     static: Mapping[str, "np.ndarray"] = field(default_factory=dict)
-    clips: Sequence[str] = ()
+    clip: str = ""
+    numbers: Sequence[int] = ()
 
 
 def material_of_dataset(args: argparse.Namespace) -> Material:
@@ -108,7 +110,16 @@ def material_of_dataset(args: argparse.Namespace) -> Material:
     static = static_maps(dataset, chosen)
     recorded = dataset.record.detector
     return Material(
-        frames, len(every_frame), lr_hw, dataset.scale, dataset.mb_size, knows, recorded, static, list(chosen)
+        frames,
+        len(every_frame),
+        lr_hw,
+        dataset.scale,
+        dataset.mb_size,
+        knows,
+        recorded,
+        static,
+        every_frame[0].clip,
+        [frame.number for frame in every_frame],
     )
 
 
@@ -207,9 +218,10 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.video and (args.truth or args.clips):
         raise InputError("--truth and --clips are for --data; with --video the reference is the detector's own result")
-    for path, what in ((args.predictor, "predictor; make one with deploy/export_onnx.py"), (args.truth, "file")):
-        if path:
-            refuse_missing(path, what)
+    if args.predictor:
+        refuse_missing_predictor(args.predictor)
+    if args.truth:
+        refuse_missing(args.truth)
 
 
 def read_truth_of(
@@ -220,7 +232,7 @@ def read_truth_of(
         return None
     from regenhance_data.evaluation.truth import read_truth
 
-    return read_truth(args.truth, detector, Dataset.open(args.data), material.clips[0])
+    return read_truth(args.truth, detector, Dataset.open(args.data), material.clip, material.numbers)
 
 
 def make_parts(

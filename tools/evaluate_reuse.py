@@ -7,11 +7,12 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.backends.registry import load_predictor, local_backends
+from deploy.backends.registry import load_predictor, local_backends, refuse_missing_predictor
 from regenhance_data import cli, errors
-from regenhance_data.evaluation.inputs import add_input_arguments, load_evaluated, read_frames, warn_of_learnt_frames
+from regenhance_data.dataset.learnt_frames import warn_of_learnt_frames
+from regenhance_data.evaluation.inputs import add_input_arguments, load_evaluated, read_frames
 from regenhance_data.evaluation.record import EvaluatedModel
-from regenhance_data.io.files import alone, refuse_missing, sha256, write_json
+from regenhance_data.io.files import alone, sha256, write_json
 from regenhance_data.io.journal import journal
 from regenhance_data.regions.reuse import ReusePolicy
 
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         raise errors.InputError(f"--budget {args.budget}: expected a share between 0 and 1")
     policies = {f"every {n}": ReusePolicy(n) for n in args.every}
     policies |= {f"change {share:g}": ReusePolicy(None, share) for share in args.change}
-    refuse_missing(args.model, "predictor; make one with deploy/export_onnx.py")
+    refuse_missing_predictor(args.model)
     chosen = read_frames(args, sampled=False)
     chosen.refuse_without_importance()
     predictor = load_predictor(args.model, args.backend)

@@ -101,7 +101,7 @@ def extract_all(dataset: Dataset, sources: "Sequence[ClipSource]", overwrite: bo
 def interrupted(
     error: KeyboardInterrupt, sources: "Sequence[ClipSource]", number: int, refused: int
 ) -> KeyboardInterrupt:
-    """What is told after an interrupt of clip `number`, whose `error` says which frames are kept, if it is known."""
+    """What is printed after an interrupt of clip `number`, whose `error` says which frames are kept, if it is known."""
     clips = f"kept {number - refused} of {len(sources)} clips"
     if not str(error):
         return errors.resumable(clips)

@@ -304,6 +304,27 @@ class Dataset:
         """The (image, label) pairs of a split list, relative to the root, as `split_lists.read_pairs`."""
         return read_pairs(self.root / f"{name}.txt", separator)
 
+    def all_frames(self) -> list[Frame]:
+        """The frames of all clips, in order."""
+        return [frame for clip in self.clips() for frame in self.frames(clip)]
+
+    def chosen_frames(self, split: str, clips: Sequence[str] | None = None, every: int = 1) -> dict[str, list[Frame]]:
+        """{clip: every n-th of its frames of a split ("all": all)}, of some clips or of all that have such frames.
+
+        InputError for clips that do not exist or have no such frame, named as flags.
+        """
+        there = self.clips()
+        if unknown := [clip for clip in clips or () if clip not in there]:
+            known = ", ".join(there) if there != [""] else "one clip without a name, so omit --clips"
+            raise InputError(f"--clips {' '.join(unknown)}: {self.root} has no such clip; there are: {known}")
+        found: dict[str, list[Frame]] = {}
+        for frame in self.all_frames() if split == "all" else self.split_frames(split):
+            if not clips or frame.clip in clips:
+                found.setdefault(frame.clip, []).append(frame)
+        if without := [clip for clip in clips or () if clip not in found]:
+            raise InputError(f"--clips {' '.join(without)}: no frame of it is in {split}.txt; use --split all")
+        return {clip: some[::every] for clip, some in found.items()}
+
     def split_frames(self, name: str, separator: str | None = None) -> list[Frame]:
         """The frames of a split list, in its order."""
         known = {_relative(LR_FRAMES, f): f for clip in self.clips() for f in self.frames(clip)}

@@ -15,7 +15,7 @@ from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import kind_of
 
-_MOST_EMPTY = 0.5  # of the frames; where more have no detection, the likely cause is told
+_MOST_EMPTY = 0.5  # of the frames; where more have no detection, the likely cause is printed
 _FEW = 3  # a setting is a likely cause where without it there are so many times as many detections
 _FORMATS = ((255, None), (1, None), (255, "RGB"), (255, "BGR"), (1, "RGB"), (1, "BGR"))  # None: the order as it is
 

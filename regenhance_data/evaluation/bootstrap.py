@@ -6,6 +6,7 @@ frames with objects; intervals are of the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,7 @@ def bootstrap_scores(frames: Sequence[Counts], score: Score = f1) -> Scores:
     points = {}
     for point in frames[0]:
         counts = _stacked(frames, point)
-        interval = interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim))
+        interval = interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim), len(frames))
         points[point] = Estimate(float(_score(score, counts.sum(0), counts.ndim)), interval)
     curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
@@ -64,9 +65,9 @@ def resampled_scores(
     return {point: _score(score, np.tensordot(weights, some, 1), some.ndim) for point, some in stacked.items()}
 
 
-def estimate_of(resampled: np.ndarray) -> Estimate:
-    """The estimate of what was computed from `resampled_scores`, float64 [1 + RESAMPLES]."""
-    return Estimate(float(resampled[0]), interval_95(resampled[1:]))
+def estimate_of(resampled: np.ndarray, blocks: int) -> Estimate:
+    """The estimate of what was computed from `resampled_scores` of so many blocks, float64 [1 + RESAMPLES]."""
+    return Estimate(float(resampled[0]), interval_95(resampled[1:], blocks))
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ class FrameScores:
 
     def estimate(self, counts: Sequence[np.ndarray]) -> Estimate:
         """The score of all frames with its interval."""
-        return estimate_of(self._resampled([{ALL_ENHANCED: one} for one in counts])[ALL_ENHANCED])
+        return self._estimate_of(self._resampled([{ALL_ENHANCED: one} for one in counts])[ALL_ENHANCED])
 
     def lead(self, counts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Estimate:
         """How much more `counts` score than `others` (a paired bootstrap)."""
         pairs = [{ALL_ENHANCED: a, NOTHING_ENHANCED: b} for a, b in zip(counts, others, strict=True)]
         resamples = self._resampled(pairs)
-        return estimate_of(resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED])
+        return self._estimate_of(resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED])
 
     def lead_at(self, frames: Sequence[Counts], point: CurvePoint, over: CurvePoint = NOTHING_ENHANCED) -> Estimate:
         """How much more a point scores than another one."""
@@ -105,10 +106,18 @@ class FrameScores:
         resamples = self._resampled(frames)
         gain = resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED]
         some = resamples[point] - resamples[NOTHING_ENHANCED]
-        return estimate_of(gain), estimate_of(np.divide(some, gain, out=np.full(gain.shape, np.nan), where=gain > 0))
+        share = np.divide(some, gain, out=np.full(gain.shape, np.nan), where=gain > 0)
+        return self._estimate_of(gain), self._estimate_of(share)
+
+    @cached_property
+    def _blocks(self) -> list[int]:
+        return blocks_of(self.clips)
 
     def _resampled(self, frames: Sequence[Counts]) -> dict[CurvePoint, np.ndarray]:
-        return resampled_scores(frames, blocks_of(self.clips), self.metric.score)
+        return resampled_scores(frames, self._blocks, self.metric.score)
+
+    def _estimate_of(self, resampled: np.ndarray) -> Estimate:
+        return estimate_of(resampled, max(self._blocks) + 1)
 
 
 def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:
@@ -127,7 +136,9 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
     differences = {}
     for curve in curves[1:]:
         difference = float((mean_f1(curve, every_frame_once) - mean_f1(curves[0], every_frame_once))[0])
-        differences[curve] = Estimate(difference, interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights)))
+        differences[curve] = Estimate(
+            difference, interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights), len(frames))
+        )
     return differences
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from regenhance_data import plots
 from regenhance_data.console import text_table
-from regenhance_data.evaluation.record import EvaluationResult
+from regenhance_data.evaluation.record import EvaluationResult, Scores
 from regenhance_data.evaluation.verdict import verdict_budget
 from regenhance_data.importance.static_map import STATIC
 
@@ -32,11 +32,13 @@ CURVE_STYLES = {
 }
 
 
-def curves_table(result: EvaluationResult) -> str:
-    """The score of each curve at each budget, the best curve first, each with its 95 % interval below."""
-    scores = result.scores
+def curves_table(result: EvaluationResult, scores: Scores | None = None) -> str:
+    """The score of each curve at each budget, the best curve first, each with its 95 % interval below. scores: others
+    than those against the HR frames.
+    """
+    scores = scores or result.scores
     budgets = list(next(iter(scores.curves.values())))
-    rows = [[result.metric_name, *(f"{budget:.0%}" for budget in [0, *budgets, 1])]]
+    rows = [[result.metric_name, *(f"{100 * budget:g}%" for budget in [0, *budgets, 1])]]
     for curve, points in sorted(
         scores.curves.items(), key=lambda item: -sum(score.value for score in item[1].values())
     ):

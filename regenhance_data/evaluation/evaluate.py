@@ -17,7 +17,6 @@ from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, FrameScor
 from regenhance_data.evaluation.kept import FrameCounts, frame_key, keyed
 from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
-from regenhance_data.evaluation.truth import true_boxes
 from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
@@ -55,7 +54,7 @@ def evaluate(
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
     if truth is not None and len({frame.clip for frame in frames}) > 1:
-        raise InputError("--truth: is of one clip, these frames are of several")
+        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
     metric = metric_of(detector.task, detector.counted_classes())
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
     static = static_maps(dataset, oracle)
@@ -87,7 +86,7 @@ def _count_frame(
     truth: Mapping[int, Detections] | None,
     frame: Frame,
 ) -> FrameCounts:
-    true = None if truth is None else true_boxes(truth, frame.number)
+    true = None if truth is None else truth[frame.number]
     selections, found = _select_and_detect(detector, pair, maps, budgets)
     against_hr = _count(metric, selections, found, found[selections[ALL_ENHANCED][0].tobytes()])
     return FrameCounts(against_hr, None if true is None else _count(metric, selections, found, true))

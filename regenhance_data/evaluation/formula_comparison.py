@@ -207,7 +207,7 @@ def formulas_table(result: Mapping[str, Any]) -> str:
 
 def _f1_table(result: Mapping[str, Any], ms: Mapping[str, float], differences: Mapping[str, Any]) -> str:
     budgets = list(next(iter(result["curves"].values())))
-    rows = [["F1", *(f"{float(budget):.0%}" for budget in budgets), "mean"]]
+    rows = [["F1", *(f"{100 * float(budget):g}%" for budget in budgets), "mean"]]
     if ms:
         rows[0] += ["ms", f"mean less {next(iter(ms))}'s (95 %)"]
     for curve, points in sorted(result["curves"].items(), key=lambda item: -sum(item[1].values())):
@@ -220,5 +220,5 @@ def _f1_table(result: Mapping[str, Any], ms: Mapping[str, float], differences: M
 
 
 def _difference_text(difference: Mapping[str, Any]) -> str:
-    low, high = difference["interval_95"]
-    return f"{difference['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
+    low, high = difference["interval_95"] or (None, None)
+    return f"{difference['mean']:+.3f}" + ("" if low is None else f" ({low:+.3f} to {high:+.3f})")

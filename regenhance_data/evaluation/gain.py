@@ -133,9 +133,9 @@ def gain_frames_of_video(
 
 def gain_frames_of_dataset(dataset: Dataset, count: int) -> Iterator[GainFrame]:
     """At most `count` frames spread over a dataset's clips, with the HR frames that all of them have: where some have
-    an original, these alone are taken, which is told, so that one reference holds for all.
+    an original, only these are taken, and a line says so: one reference holds for all.
     """
-    every = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    every = dataset.all_frames()
     frames = [frame for frame in every if dataset.path(HR_IMAGES, frame).is_file()] or every
     if len(frames) < len(every):
         tell(f"{dataset.root}: {len(every) - len(frames)} of {len(every)} frames have no original and are left out")

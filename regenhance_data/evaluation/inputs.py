@@ -1,12 +1,12 @@
 """The inputs of an evaluation, from flags and dataset.yaml: frames, the folder of HR frames, the detector."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regenhance_data.console import tell, warn
+from regenhance_data.console import tell
 from regenhance_data.dataset.folder import HR_FOLDERS, Dataset, Frame
 from regenhance_data.dataset.next_steps import refuse_missing_hr_frames
 from regenhance_data.dataset.split import SPLITS
@@ -78,40 +78,14 @@ def read_frames(args: argparse.Namespace, sampled: bool = True) -> EvaluationFra
     every = args.every if sampled else 1
     refuse_below_one(every=every)
     dataset = Dataset.open(args.data)
-    clips = dataset.clips()
-    unknown = [clip for clip in args.clips or () if clip not in clips]
-    if unknown:
-        there = ", ".join(clips) if clips != [""] else "one clip without a name, so omit --clips"
-        raise InputError(f"--clips {' '.join(unknown)}: {args.data} has no such clip; there are: {there}")
-    if args.split == "all":
-        frames = [frame for clip in clips for frame in dataset.frames(clip)]
-    else:
-        frames = dataset.split_frames(args.split)
-    frames = [frame for frame in frames if not args.clips or frame.clip in args.clips]
-    without = [clip for clip in args.clips or () if clip not in {frame.clip for frame in frames}]
-    if without:
-        raise InputError(f"--clips {' '.join(without)}: no frame of it is in {args.split}.txt; use --split all")
+    chosen = dataset.chosen_frames(args.split, args.clips, every)
+    frames = [frame for some in chosen.values() for frame in some]
     hr_folder = dataset.hr_folder(args.clear or dataset.record.importance.hr_folder)
     refuse_without_detector(args, dataset.record.detector)
-    frames = frames[::every]
     refuse_missing_hr_frames(dataset, frames, hr_folder)
-    for frame in {frame.clip: frame for frame in frames}.values():  # refuses those of another size
-        read_pair(dataset, frame, hr_folder)
+    for some in chosen.values():  # refuses those of another size
+        read_pair(dataset, some[-1], hr_folder)
     return EvaluationFrames(dataset, frames, hr_folder, args.split, every)
-
-
-def warn_of_learnt_frames(dataset: Dataset, frames: Sequence[Frame]) -> None:
-    """Say how many of the frames that are evaluated what was trained on this dataset has learnt from."""
-    lists = [name for name in ("train", "val") if (dataset.root / f"{name}.txt").is_file()]
-    of_list = {name: set(dataset.split_frames(name)).intersection(frames) for name in lists}
-    of_list = {name: found for name, found in of_list.items() if found}
-    if of_list:
-        static = ", and the static map," if "train" in of_list else ""
-        warn(
-            f"{sum(map(len, of_list.values()))} of {len(frames)} frames are of "
-            f"{' and '.join(f'{name}.txt' for name in of_list)}: predictors that were trained with them{static} score "
-            "better here than on new frames; see --split"
-        )
 
 
 def refuse_without_detector(

@@ -13,7 +13,9 @@ from regenhance_data.metrics.metric import METRIC_NAMES
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the bounds (low, high) of its 95 % bootstrap interval; NaN where it says nothing."""
+    """A value and the bounds (low, high) of its 95 % bootstrap interval; NaN where it says nothing, and for bounds that
+    so few frames do not give.
+    """
 
     value: float
     interval_95: tuple[float, float]
@@ -23,20 +25,35 @@ class Estimate:
         return not math.isnan(self.value)
 
     @property
+    def has_interval(self) -> bool:
+        return not math.isnan(self.interval_95[0])
+
+    @property
     def text(self) -> str:
         """The value for tables and pages."""
         return f"{self.value:.3f}" if self.is_known else "–"
 
     @property
     def interval_text(self) -> str:
-        return "{:.2f}-{:.2f}".format(*self.interval_95) if self.is_known else "–"
+        return "{:.2f}-{:.2f}".format(*self.interval_95) if self.has_interval else "–"
 
     def json_value(self) -> float | None:
         """The value, None where it says nothing: JSON has no NaN."""
         return self.value if self.is_known else None
 
+    @classmethod
+    def from_json(cls, value: Any, interval: Any) -> "Estimate":
+        """The inverse of `json_value` and `json_interval`, for scores. ValueError or TypeError for anything else."""
+        if value is None and interval is not None:
+            raise ValueError("an interval without a score")
+        numbers = [value, *(interval or (None, None))]
+        if not all(number is None or (type(number) in (int, float) and 0 <= number <= 1) for number in numbers):
+            raise ValueError(f"score {str(value)[:20]}, interval {str(interval)[:60]}: expected shares")
+        score, low, high = (math.nan if number is None else float(number) for number in numbers)
+        return cls(score, (low, high))
+
     def json_interval(self) -> list[float] | None:
-        return list(self.interval_95) if self.is_known else None
+        return list(self.interval_95) if self.has_interval else None
 
 
 @dataclass(frozen=True)
@@ -87,10 +104,10 @@ class Scores:
         """KeyError, TypeError, ValueError or AttributeError where `content` is anything else than `to_dict` returns."""
         intervals = content["intervals_95"]
         curves = {
-            str(curve): {float(b): _estimate(value, intervals[curve][b]) for b, value in points.items()}
+            str(curve): {float(b): Estimate.from_json(value, intervals[curve][b]) for b, value in points.items()}
             for curve, points in content["curves"].items()
         }
-        none, whole = (_estimate(content[name], intervals[name]) for name in ("none", "all"))
+        none, whole = (Estimate.from_json(content[name], intervals[name]) for name in ("none", "all"))
         return cls(none, whole, curves)
 
 
@@ -287,14 +304,3 @@ def read_evaluation(path: Path) -> EvaluationRecord:
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise InputError(f"{path}: is not an evaluation.json of tools/evaluate.py; run it again") from None
     return record
-
-
-def _estimate(value: float | None, interval: list[float] | None) -> Estimate:
-    if value is None and interval is None:
-        return Estimate(math.nan, (math.nan, math.nan))
-    if value is None or interval is None:
-        raise ValueError("a score without an interval, or an interval without a score")
-    low, high = interval
-    if not all(0 <= number <= 1 for number in (value, low, high)):
-        raise ValueError(f"score {value}, interval {interval}: expected shares")
-    return Estimate(float(value), (float(low), float(high)))

@@ -112,7 +112,7 @@ def reuse_table(result: Mapping[str, Any]) -> str:
         return f"cannot tell: none of the {count} frames has a reference object, so {name} says nothing"
     rows = [["predict", "predictions/s", name, "95 %"]]
     for policy, row in result["policies"].items():
-        interval = "{:.2f}-{:.2f}".format(*row["interval_95"])
+        interval = "{:.2f}-{:.2f}".format(*row["interval_95"]) if row["interval_95"] else "–"
         rows.append([policy, f"{row['predictions_per_s']:.1f}", f"{row['score']:.3f}", interval])
     bounds = f"nothing enhanced {result['none']:.3f}, oracle {result['oracle']:.3f}, everything {result['all']:.3f}"
     empty = count - result["frames_with_objects"]
@@ -123,7 +123,9 @@ def reuse_table(result: Mapping[str, Any]) -> str:
 def reuse_figure(result: Mapping[str, Any]) -> Figure:
     """The score over predictions per second, a line for each kind of policy."""
     name = METRIC_NAMES[result["metric"]]
-    figure, axes = plots.new_plot((9, 4.2), "predictions per second", f"{name} at a budget of {result['budget']:.0%}")
+    figure, axes = plots.new_plot(
+        (9, 4.2), "predictions per second", f"{name} at a budget of {100 * result['budget']:g}%"
+    )
     plots.share_scale(axes)
     if result["none"] is None:
         plots.note(axes, "no frame has a reference object")
@@ -132,9 +134,8 @@ def reuse_figure(result: Mapping[str, Any]) -> Figure:
         rows = [row for policy, row in result["policies"].items() if policy.startswith(kind)]
         rows.sort(key=lambda row: row["predictions_per_s"])
         if rows:
-            rates, scores, intervals = (
-                [row[key] for row in rows] for key in ("predictions_per_s", "score", "interval_95")
-            )
+            rates, scores = ([row[key] for row in rows] for key in ("predictions_per_s", "score"))
+            intervals = [row["interval_95"] or (np.nan, np.nan) for row in rows]
             plots.line_with_interval(axes, rates, scores, intervals, color=style.colour, label=style.label)
     plots.reference_line(axes, result["oracle"], "oracle", "left")
     plots.reference_line(axes, result["none"], "nothing enhanced", "left")

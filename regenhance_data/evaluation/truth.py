@@ -1,7 +1,7 @@
 """True boxes from a JSON file."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -26,14 +26,16 @@ class FoundBy(Protocol):
     class_names: tuple[str, ...]
 
 
-def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> dict[int, Detections]:
+def read_truth(
+    path: Path, detector: FoundBy, dataset: Dataset, clip: str, numbers: Iterable[int] = ()
+) -> dict[int, Detections]:
     """True boxes of a clip by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
     Boxes are in pixels of the HR frame, whose (height, width) may stand in "frame_hw"; frames are numbered as in the
     dataset; labels are indices into "classes", which the detector must know by name. Boxes are left out as its
-    settings leave out detections: those of other classes, and, which is told, those that are too large. Counted classes
-    that the file does not list are warned of. InputError where the file is anything else, is of other frames, and for a
-    detector that finds no boxes.
+    settings leave out detections: those of other classes, and those that are too large, whose number is printed. A
+    warning names counted classes that the file does not list. InputError where the file is anything else, is of other
+    frames or lacks one of `numbers`, and for a detector that finds no boxes.
     """
     settings, names_known = detector.settings, detector.class_names
     if detector.task != "detection":
@@ -42,9 +44,9 @@ def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> di
     hr_hw = grid.height * dataset.scale, grid.width * dataset.scale
     try:
         names = [str(name) for name in content["classes"]]
-        numbers = np.array([class_number(name, names_known) for name in names], np.int64)
+        labels = np.array([_class_number(path, name, names_known) for name in names], np.int64)
         counted = [class_number(name, names_known) for name in settings.classes or names]
-        truth = {int(n): _true_boxes(np.array(rows, np.float64), numbers) for n, rows in content["frames"].items()}
+        truth = {int(n): _true_boxes(n, np.array(rows, np.float64), labels) for n, rows in content["frames"].items()}
         height, width = map(int, content.get("frame_hw", hr_hw))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(
@@ -55,9 +57,19 @@ def read_truth(path: Path, detector: FoundBy, dataset: Dataset, clip: str) -> di
             f"{path}: has boxes on frames of {width}x{height}, the HR frames have {hr_hw[1]}x{hr_hw[0]}; scale them"
         )
     dataset.refuse_numbers_of_video(path, clip, truth)
-    _warn_of_missing_classes(path, detector, numbers)
+    if missing := [number for number in numbers if number not in truth]:
+        which = f"frame {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+        raise InputError(f"{path}: has no entry for {which}; add them, [] for a frame without boxes")
+    _warn_of_missing_classes(path, detector, labels)
     of_classes = {number: _chosen(boxes, np.isin(boxes.labels, counted)) for number, boxes in truth.items()}
     return _without_large(path, of_classes, hr_hw, settings.max_box_area)
+
+
+def _class_number(path: Path, name: str, class_names: Sequence[str]) -> int:
+    try:
+        return class_number(name, class_names)
+    except InputError as error:
+        raise InputError(f"{path}: 'classes' has {str(error).removeprefix('--classes ')}") from None
 
 
 def _warn_of_missing_classes(path: Path, detector: FoundBy, listed: np.ndarray) -> None:
@@ -94,18 +106,14 @@ def _without_large(
     return kept
 
 
-def true_boxes(truth: Mapping[int, Detections], number: int) -> Detections:
-    """Those of a frame. InputError where the file has no entry for it."""
-    if number not in truth:
-        raise InputError(f"--truth: has no entry for frame {number}; add it, [] for a frame without boxes")
-    return truth[number]
-
-
-def _true_boxes(rows: np.ndarray, numbers: np.ndarray) -> Detections:
+def _true_boxes(frame: str, rows: np.ndarray, numbers: np.ndarray) -> Detections:
     """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's class numbers: `numbers` of each label."""
     rows = rows.reshape(-1, 5)
     if not np.isfinite(rows).all() or not np.isin(rows[:, 4], np.arange(len(numbers))).all():
-        raise ValueError("a box is five finite numbers, the last an index into 'classes'")
+        raise ValueError(f"frame {frame}: a box is five finite numbers, the last an index into 'classes'")
+    if (empty := (rows[:, 2:4] <= rows[:, :2]).any(1)).any():
+        box = ", ".join(f"{side:g}" for side in rows[empty][0, :4])
+        raise ValueError(f"frame {frame}: box [{box}] has x2 <= x1 or y2 <= y1; give corners, not width and height")
     return Detections(rows[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[rows[:, 4].astype(int)])
 
 

@@ -15,8 +15,8 @@ _LIST = "train"
 def static_maps(dataset: Dataset, clips: Iterable[str]) -> dict[str, np.ndarray]:
     """{clip: the mean importance of its training frames, float64 [rows, cols]} for each of `clips`.
 
-    A clip without training frames has the mean over the clips of its grid that have some, which is told. {} where a
-    clip has neither, as without train.txt. InputError for a train.txt or an importance file that is broken.
+    A clip without training frames has the mean over the clips of its grid that have some, and a line says so. {} where
+    a clip has neither, as without train.txt. InputError for a train.txt or an importance file that is broken.
     """
     clips = list(dict.fromkeys(clips))
     means = {clip: mean for clip, some in _training(dataset, clips).items() for mean in _means(dataset, clip, some)}

@@ -75,7 +75,7 @@ def go_on(
 ) -> dict[str, Value]:
     """The value of each of the `items`: the `kept` one, or the one that is made now, and kept.
 
-    make: yields the values of the items that it is given, in their order. What is kept is told, also by the
+    make: yields the values of the items that it is given, in their order. What is kept is printed, also by the
     KeyboardInterrupt of an interrupted run. Without `kept`, nothing is.
     """
     known = {key: kept.known[key] for key in items if kept and key in kept.known}

@@ -38,7 +38,7 @@ class Orientation:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> "Orientation":
-        """That of the frame's display matrix, as FFmpeg applies it; of one that is askew, the nearest."""
+        """That of the frame's display matrix, as FFmpeg applies it; for other angles, the nearest right angle."""
         try:
             side_data: Any = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV reads none where one of them is of a type it does not know; the angle it does

@@ -97,15 +97,14 @@ class Benchmark:
     def run_labelled(self) -> LabelledResult:
         """The same with fewer labelled training frames, after `run`."""
         result = self._measured(self._labelled_trainings, "labelled")
-        most = [len(read_list(self._data(clip), "train")) for clip in self._clips if clip.clip in self._made]
-        every = sum(most) / max(len(most), 1)
-        places: dict[str, tuple[str, float]] = {}
+        frames = {one.clip: len(read_list(self._data(one), "train")) for one in self._clips if one.clip in self._made}
+        places: dict[str, tuple[str, int | None]] = {}
         for recipe in self._settings.recipes:
             for count in self._settings.labelled:
                 line = recipe.name or TRAINED
-                place = (ZERO_SHOT, 0.0) if count == 0 else (line, every if count is None else float(count))
+                place = (ZERO_SHOT if count == 0 else line, count)
                 places[ZERO_SHOT if count == 0 else _labelled_way(recipe, count)] = place
-        return LabelledResult(result, places)
+        return LabelledResult(result, places, frames)
 
     def _measured(self, trainings: Callable[[BenchmarkClip], list[TrainingSteps]], part: str) -> BenchmarkResult:
         measured: list[MeasuredClip] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -162,14 +163,15 @@ def _result(
 ) -> ClipResult:
     """counts: frames, frames with objects, blocks."""
     names = [name for name in (NOTHING, *BASELINES, ORACLE, EVERYTHING) if name in resamples]
-    scores = {name: {b: estimate_of(values) for b, values in resamples[name].items()} for name in names}
+    estimate = partial(estimate_of, blocks=counts[2])
+    scores = {name: {b: estimate(values) for b, values in resamples[name].items()} for name in names}
     static, oracle = resamples.get(STATIC), resamples[ORACLE]
     results = {
         way: {
             b: WayResult(
-                estimate_of(values),
-                estimate_of(values - static[b]) if static else None,
-                estimate_of(_ratio(values, oracle[b])),
+                estimate(values),
+                estimate(values - static[b]) if static else None,
+                estimate(_ratio(values, oracle[b])),
                 seeds.get(way, {}).get(b, ()),
             )
             for b, values in resamples[way].items()
@@ -237,15 +239,16 @@ def headline(result: BenchmarkResult) -> str:
     if result.mean is None or result.budget is None:
         return "No clip was measured that has objects in its test frames: nothing can be said."
     count = len(result.measured)
-    texts = [f"{count} clip{'s' if count > 1 else ''}, {result.budget:.0%} of the macroblocks enhanced."]
+    texts = [f"{count} clip{'s' if count > 1 else ''}, {100 * result.budget:g}% of the macroblocks enhanced."]
     for way, points in result.mean.ways.items():
         one = points[result.budget]
         text = f"{way}: {result.metric_name} {one.score.text}"
         if one.of_oracle and one.of_oracle.is_known:
             text += f", {one.of_oracle.value:.2f} of the oracle's"
         if one.above_static and one.above_static.is_known:
-            low, high = one.above_static.interval_95
-            text += f", {one.above_static.value:+.3f} ({low:+.3f} to {high:+.3f}) above the static map"
+            value, interval = _signed(one.above_static)
+            text += f", {value} ({interval if one.above_static.has_interval else 'too few frames for an interval'})"
+            text += " above the static map"
         texts.append(f"{text}.")
     return " ".join(texts)
 
@@ -258,7 +261,7 @@ def _signed(estimate: Estimate | None) -> tuple[str, str]:
     if estimate is None or not estimate.is_known:
         return "–", "–"
     low, high = estimate.interval_95
-    return f"{estimate.value:+.3f}", f"{low:+.3f} to {high:+.3f}"
+    return f"{estimate.value:+.3f}", f"{low:+.3f} to {high:+.3f}" if estimate.has_interval else "–"
 
 
 def _share(estimate: Estimate | None) -> tuple[str, str]:

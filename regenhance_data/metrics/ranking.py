@@ -19,15 +19,17 @@ def top_recall(predicted: np.ndarray, truth: np.ndarray, share: float) -> float 
     """The share of the top predicted macroblocks that are truly among the top; None for a constant truth.
 
     The top are the `share` largest, at least one, that are above the frame's least value. Where the truth has ties at
-    the threshold, any of the tied macroblocks counts.
+    the threshold, any of the tied macroblocks counts. Of tied predictions at theirs, the expected recall counts, as if
+    chance ordered them.
     """
     predicted, truth = predicted.ravel(), truth.ravel()
     count = min(max(1, round(share * truth.size)), int((truth > truth.min()).sum()))
     if count == 0:
         return None
     threshold = np.sort(truth)[-count]
-    selected = np.argsort(-predicted, kind="stable")[:count]
-    return float((truth[selected] >= threshold).mean())
+    is_top, least = truth >= threshold, np.sort(predicted)[-count]
+    above, tied = predicted > least, predicted == least
+    return float((is_top[above].sum() + is_top[tied].mean() * (count - above.sum())) / count)
 
 
 def frame_agreement(predicted: np.ndarray, truth: np.ndarray) -> list[float] | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 RESAMPLES = 1000  # the 95 % bounds move by less than 0.01 between seeds
+FEWEST_DRAWN = 5  # frames or blocks; resamples of fewer do not say how much others would differ
 
 
 def resampling_weights(frames: int, seed: int = 0) -> np.ndarray:
@@ -13,10 +14,12 @@ def resampling_weights(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(frames, [1 / frames] * frames, RESAMPLES)
 
 
-def interval_95(resampled: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of resampled values [n], without the NaN among them; (NaN, NaN) where all are."""
+def interval_95(resampled: np.ndarray, drawn: int) -> tuple[float, float]:
+    """The 95 % interval of resampled values [n], without the NaN among them; (NaN, NaN) where all are, and where less
+    than FEWEST_DRAWN frames or blocks were drawn. drawn: their number in each resample.
+    """
     known = resampled[~np.isnan(resampled)]
-    if not len(known):
+    if not len(known) or drawn < FEWEST_DRAWN:
         return np.nan, np.nan
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
@@ -48,5 +51,6 @@ def mean_difference(one: np.ndarray, other: np.ndarray, clips: Iterable[str]) ->
     difference, blocks = one - other, blocks_of(clips)
     if not blocks:
         raise ValueError("no frame to compare")
-    weights = resampling_weights(max(blocks) + 1)[:, blocks]
-    return float(difference.mean()), interval_95(weights @ difference / weights.sum(1))
+    count = max(blocks) + 1
+    weights = resampling_weights(count)[:, blocks]
+    return float(difference.mean()), interval_95(weights @ difference / weights.sum(1), count)

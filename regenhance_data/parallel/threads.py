@@ -22,7 +22,7 @@ def bounded_map(function: Callable[[T], R], items: Iterable[T], workers: int | N
     failed: list[BaseException] = []
 
     def call(item: T) -> R:
-        if failed:  # of a later item, which is told instead of this one's result
+        if failed:  # of a later item, which is raised instead of this one's result
             raise failed[0]
         try:
             return function(item)

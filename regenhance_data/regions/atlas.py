@@ -1,7 +1,8 @@
-"""Rectangles packed into one picture, for engines whose calls are dear or of one shape."""
+"""Rectangles packed into one picture, for engines whose calls are costly or take one shape."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import product
 from math import ceil, gcd, inf
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 _WIDTHS = 80  # so many are tried at most: a packing takes much less time than the pixels that it spares
 _DENSE = 0.92  # share of an atlas that is full; more is not worth the time
 _NARROWEST, _WIDEST = 0.5, 3.0  # widths tried, as shares of the side of a square of the same area
+_FEW = 24  # rectangles, which leave more of an atlas empty: a second order is tried
 
 
 class Atlas(NamedTuple):
@@ -33,18 +35,21 @@ def pack(sizes: Sequence[tuple[int, int]], width: int) -> Atlas:
 
 
 def pack_densely(sizes: Sequence[tuple[int, int]]) -> Atlas:
-    """As `pack`, in the least area of some widths that are tried. The same for the same sizes."""
+    """As `pack`, in the least area of some widths that are tried; few rectangles also with the tallest instead of the
+    widest. The same for the same sizes.
+    """
     if not sizes:
         return Atlas(0, 0, [])
     area, tallest = sum(height * width for height, width in sizes), max(height for height, _ in sizes)
-    best, by_width = pack(sizes, max(width for _, width in sizes)), _by_width(sizes)
-    for width in _widths(sizes, area):
+    best = pack(sizes, max(width for _, width in sizes))
+    orders = [_by_width(sizes), _by_height(sizes)][: 1 + (len(sizes) <= _FEW)]
+    for order, width in product(orders, _widths(sizes, area)):
         if area >= _DENSE * best.height * best.width:
             break
         most = (best.height * best.width - 1) // width  # rows, for less area
         if max(tallest, ceil(area / width)) > most:
             continue
-        places = _packed(by_width, most, width, needs_all=True)
+        places = _packed(order, most, width, needs_all=True)
         if len(places) == len(sizes):
             best = _atlas(sizes, places, width)
     return best
@@ -93,32 +98,37 @@ def _by_width(sizes: Sequence[tuple[int, int]]) -> list[_Sized]:
     return sorted(_Sized(width, height, index) for index, (height, width) in enumerate(sizes))
 
 
+def _by_height(sizes: Sequence[tuple[int, int]]) -> list[_Sized]:
+    return sorted(_by_width(sizes), key=lambda one: one.height)
+
+
 def _atlas(sizes: Sequence[tuple[int, int]], places: dict[int, tuple[int, int]], width: int) -> Atlas:
     height = max((top + sizes[index][0] for index, (top, _) in places.items()), default=0)
     return Atlas(height, width, [places[index] for index in range(len(sizes))])
 
 
-def _packed(by_width: Sequence[_Sized], height: int, width: int, *, needs_all: bool) -> dict[int, tuple[int, int]]:
-    """Places (top, left) of rectangles in a picture of height × width, without those that find none. needs_all: end at
-    the first that finds none.
+def _packed(order: Sequence[_Sized], height: int, width: int, *, needs_all: bool) -> dict[int, tuple[int, int]]:
+    """Places (top, left) of rectangles in a picture of height × width, without those that find none. order: a gap takes
+    the last one that has room in it. needs_all: end at the first that finds no place.
     """
     # the upper edge of what is packed: `tops[n]` from `lefts[n]` to the next one
     lefts, tops, places = [0, width], [0], dict[int, tuple[int, int]]()
-    waiting, widths = list(by_width), [one.width for one in by_width]
+    waiting, widths = list(order), [one.width for one in order]
+    is_by_width = widths == sorted(widths)
     while waiting:
         top = min(tops)
         gap = tops.index(top)
         left, end = lefts[gap], lefts[gap + 1]
         before = tops[gap - 1] if gap else inf
         after = tops[gap + 1] if gap + 1 < len(tops) else inf
-        widest = bisect_right(widths, end - left) - 1
-        while widest >= 0 and top + waiting[widest].height > height:  # and no other gap is lower
+        taken = bisect_right(widths, end - left) - 1 if is_by_width else _last_within(widths, end - left)
+        while taken >= 0 and top + waiting[taken].height > height:  # and no other gap is lower
             if needs_all:
                 return places
-            widest -= 1
-        if widest >= 0:
-            across, high, number = waiting.pop(widest)
-            del widths[widest]
+            taken = taken - 1 if is_by_width else _last_within(widths[:taken], end - left)
+        if taken >= 0:
+            across, high, number = waiting.pop(taken)
+            del widths[taken]
             is_left = before >= after  # beside the higher neighbour
             begin = left if is_left else end - across
             places[number] = top, begin
@@ -136,3 +146,8 @@ def _packed(by_width: Sequence[_Sized], height: int, width: int, *, needs_all: b
         if gap and tops[gap - 1] == top:
             del lefts[gap], tops[gap]
     return places
+
+
+def _last_within(widths: Sequence[int], most: int) -> int:
+    """The index of the last width that is at most `most`; -1 without one."""
+    return next((index for index in range(len(widths) - 1, -1, -1) if widths[index] <= most), -1)

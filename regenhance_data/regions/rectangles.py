@@ -60,8 +60,8 @@ def cover(selected: np.ndarray, grid: MacroblockGrid, halo_px: int) -> list[Regi
     """Rectangles of macroblocks that together hold all `selected` ones, bool [rows, cols], at low cost.
 
     The cost of a region is the area of its `outer` rectangle. Runs of macroblocks in a row are joined, two rectangles
-    at a time, those first that save most, as long as their common rectangle is not dearer than both. grid: of the LR
-    frame, like halo_px.
+    at a time, those first that save most, as long as their common rectangle does not cost more than both. grid: of the
+    LR frame, like halo_px.
     """
     cells = _joined(runs(selected), grid, halo_px)
     inner, outer = _pixels(cells, grid, 0), _pixels(cells, grid, halo_px)
@@ -85,7 +85,7 @@ def _pixels(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray
 
 
 def _joined(cells: np.ndarray, grid: MacroblockGrid, halo_px: int) -> np.ndarray:
-    """The rectangles of macroblocks [n, 4], joined where that is not dearer; n² in memory."""
+    """The rectangles of macroblocks [n, 4], joined where that does not cost more; n² in memory."""
     # [-top, -left, bottom, right] of each: what two have in common is then a maximum, an extent a sum
     sides = (cells * _OUTWARD).T
     outer = (_pixels(cells, grid, halo_px) * _OUTWARD).T

@@ -74,7 +74,8 @@ def _labelled(labelled: LabelledResult) -> str:
         "<section><h2>How many labelled frames are needed?</h2><p>The mean over the clips when the predictor is "
         "trained on so many of the clip’s training frames, evenly spread, and validated on as large a share of its "
         "validation frames; 0: given weights without training. The static map has "
-        f"all training frames.</p>{page.chart(labelled_figure(labelled), 'score against labelled frames')}"
+        f"all training frames. {html.escape(labelled.short())}</p>"
+        f"{page.chart(labelled_figure(labelled), 'score against labelled frames')}"
         f"{_table(labelled.rows())}</section>"
     )
 
@@ -82,7 +83,7 @@ def _labelled(labelled: LabelledResult) -> str:
 def scores_figure(result: BenchmarkResult) -> Figure:
     """A row for each clip and their mean: nothing, baselines, ways with their 95 % intervals, and the oracle."""
     rows, budget = _rows(result), result.budget or 0.0
-    figure, axes = _clip_plot(rows, f"{result.metric_name}, {budget:.0%} of the macroblocks enhanced")
+    figure, axes = _clip_plot(rows, f"{result.metric_name}, {100 * budget:g} % of the macroblocks enhanced")
     styles = {results.NOTHING: _NOTHING, **CURVE_STYLES}
     for name, marker in _MARKERS.items():
         found = [(y, _at(clip, name, budget)) for y, clip in enumerate(rows) if name in clip.scores]
@@ -107,7 +108,7 @@ def scores_figure(result: BenchmarkResult) -> Figure:
 def lead_figure(result: BenchmarkResult) -> Figure:
     """A row for each clip and their mean: how much each way is above the static map, with its 95 % interval."""
     rows, budget = _rows(result), result.budget or 0.0
-    figure, axes = _clip_plot(rows, f"{result.metric_name} above the static map’s, {budget:.0%} enhanced")
+    figure, axes = _clip_plot(rows, f"{result.metric_name} above the static map’s, {100 * budget:g} % enhanced")
     axes.axvline(0, color=plots.TEXT_COLOUR, linewidth=1, linestyle=(0, (4, 3)))
     for number, (way, colour) in enumerate(_way_colours(result).items()):
         leads = [
@@ -156,11 +157,11 @@ def mean_figure(result: BenchmarkResult) -> Figure:
 
 def labelled_figure(labelled: LabelledResult) -> Figure:
     """The mean score over the number of labelled frames, a line for each recipe."""
-    score = f"mean {labelled.result.metric_name}, {labelled.result.budget or 0.0:.0%} enhanced"
+    score = f"mean {labelled.result.metric_name}, {100 * (labelled.result.budget or 0.0):g} % enhanced"
     figure, axes = plots.new_plot((8, 4), "labelled training frames of the clip", score)
     for number, (line, points) in enumerate(labelled.lines().items()):
-        counts = sorted(points)
-        values = [points[count] for count in counts]
+        counts = [labelled.all_frames if count is None else count for count in points]
+        values = list(points.values())
         look = {"color": _WAY_COLOURS[number % len(_WAY_COLOURS)], "label": line, "linewidth": 2.0}
         plots.line_with_interval(axes, counts, [v.value for v in values], [v.interval_95 for v in values], **look)
     for name, level in labelled.levels().items():

@@ -42,8 +42,8 @@ def make_importance(
     """Write importance/<clip>.npz of every clip; return (frames, frames made now, frames without any detection).
 
     Importance made from the same frames with the same settings is kept, down to the finished chunks of a killed run;
-    other importance stays until all is made. Detections that are too large to count are told. mb_size: of the
-    macroblocks, by default the dataset's. A scale that is not recorded is that of the first HR frame.
+    other importance stays until all is made. The number of detections that are too large to count is printed. mb_size:
+    of the macroblocks, by default the dataset's. A scale that is not recorded is that of the first HR frame.
 
     Files that are not recorded in dataset.yaml are refused unless `overwrite`. Memory does not grow with the clips'
     length, but for the importance of one clip.
@@ -51,7 +51,7 @@ def make_importance(
     if not overwrite:
         refuse_unknown_importance(dataset)
     size = dataset.mb_size if mb_size is None else mb_size
-    refuse_missing_hr_frames(dataset, [frame for clip in dataset.clips() for frame in dataset.frames(clip)], hr_folder)
+    refuse_missing_hr_frames(dataset, dataset.all_frames(), hr_folder)
     dataset.record_scale(hr_folder)
     record = ImportanceRecord(formula, hr_folder, dataset.scale, size)
     changes = {} if mb_size is None else {"mb_size": mb_size}
@@ -88,7 +88,7 @@ def _is_complete(renewal: Renewal, clip: str) -> bool:
 
 def sampled_hr_frames(dataset: Dataset, hr_folder: str, frames: Sequence[Frame] = ()) -> np.ndarray:
     """Some HR frames of the size of the first, spread over `frames` (all of the dataset): uint8 [n, H, W, 3] RGB."""
-    frames = frames or [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = frames or dataset.all_frames()
     images = [dataset.read(hr_folder, frame) for frame in evenly_spread(frames, SAMPLED_FRAMES)]
     return np.stack([image for image in images if image.shape == images[0].shape])
 

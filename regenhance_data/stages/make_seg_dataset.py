@@ -148,7 +148,7 @@ def _importance_of_frames(source: ImportanceSource) -> np.ndarray:
 
 
 def _blocks(clip: str, importance: np.ndarray, ratios: Ratios, gap: int) -> dict[str, list[range]]:
-    """The blocks of each split of a clip from the importance [frames]; what is unusual about them is told."""
+    """The blocks of each split of a clip from the importance [frames]; prints what is unusual about them."""
     frames, usual = len(importance), split_blocks(len(importance), ratios, gap)
     blocks, served = balanced_blocks(importance, ratios, gap)
     if len(usual["train"]) == frames and ratios.train < 1:

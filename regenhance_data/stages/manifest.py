@@ -90,7 +90,7 @@ def _why_no_video(path: Path) -> str:
 
 
 def sources_of_manifest(path: Path, settings: ExtractionSettings) -> list[ClipSource]:
-    """The clips of a manifest; its settings override `settings`, which is told. InputError for a broken manifest."""
+    """The clips of a manifest; its settings override `settings`, as a line says. InputError for a broken manifest."""
     given, entries = read_entries(path)
     defaults = _settings(path, "defaults", given, settings, set())
     sources = _distinct([_source(path, number, entry, defaults) for number, entry in enumerate(entries, 1)])

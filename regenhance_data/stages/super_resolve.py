@@ -41,7 +41,7 @@ def super_resolve(
         refuse_unknown_sr_images(dataset)
     upscaler = load_upscaler(settings)  # refuses here what a worker would refuse later
     tell(f"{settings.argument or settings.spec}: read as {upscaler.read_as}")
-    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = dataset.all_frames()
     record = upscaler_record(settings)
     if not _is_done(dataset, record, frames):
         every = max(len(frames) // _TRIED_FRAMES, 1)

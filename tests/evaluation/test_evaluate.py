@@ -227,8 +227,8 @@ def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     assert set(written["truth"]["curves"]) == set(written["curves"])
     assert written["truth"]["all"] < 1
     assert f"{written['curves']['oracle']['0.4']:.3f}" in result.stdout
-    low, high = written["intervals_95"]["oracle"]["0.1"]
-    assert f"{low:.2f}-{high:.2f}" in result.stdout
+    assert written["intervals_95"]["oracle"]["0.1"] is None  # of two frames
+    assert "against the true boxes" in result.stdout
     assert "warning: 2 frames are few" in result.stderr
     record = read_evaluation(tmp_path / "e" / "evaluation.json")
     assert record.result.truth.recovered("oracle", 0.1) == written["truth"]["recovered"]["oracle"]["0.1"]
@@ -347,12 +347,24 @@ def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detect
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, 0.5]]}}',
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, NaN]]}}',
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, "x", 0]]}}',
+        '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 320, 0]]}}',  # x, y, width, height
+        '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 40, 0]]}}',
+        '{"classes": ["red"], "frames": {"0": [[5, 3, 5, 4, 0]]}}',
     ],
 )
 def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
     (tmp_path / "truth.json").write_text(content)
-    with pytest.raises(errors.InputError):
+    with pytest.raises(errors.InputError, match=r"truth\.json"):
         read_truth(tmp_path / "truth.json", detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam")
+
+
+def test_true_boxes_that_lack_a_frame_are_refused_before_any_is_evaluated(tmp_path, detector):
+    path = tmp_path / "truth.json"
+    path.write_text('{"classes": ["red"], "frames": {"0": [], "1": [], "3": []}}')
+    dataset = fill_dataset(tmp_path / "data", {"cam": 5})
+    assert sorted(read_truth(path, detector, dataset, "cam", [0, 3])) == [0, 1, 3]
+    with pytest.raises(errors.InputError, match=r"truth\.json: has no entry for frame 2 and 1 more; add them"):
+        read_truth(path, detector, dataset, "cam", range(5))
 
 
 def test_true_boxes_of_other_frames_are_refused(tmp_path, detector):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from regenhance_data.dataset.importance_file import write_importance
+from regenhance_data.dataset.learnt_frames import warn_of_learnt_frames
 from regenhance_data.dataset.records import ImportanceRecord
 from regenhance_data.dataset.staleness import start_importance
 from regenhance_data.detectors import loading
 from regenhance_data.errors import InputError
-from regenhance_data.evaluation.inputs import warn_of_learnt_frames
 from regenhance_data.io.images import write_image
 from tests.support.cameras import fill_cameras
 from tests.support.predictors import write_predictor

@@ -86,7 +86,7 @@ def test_each_clip_gets_predictors_of_its_own_and_of_the_others_and_nothing_is_d
     assert [words[0] for words in done] == ["deploy/export_onnx.py", "tools/evaluate.py", "tools/evaluate.py"]
     written = json.loads((tmp_path / "run/benchmark_clips.json").read_text())
     assert written["clips"][0]["ways"].keys() == {"own", "zero-shot"}
-    assert written["labelled"]["places"] == {"zero-shot": ["zero-shot", 0.0]}
+    assert written["labelled"]["places"] == {"zero-shot": ["zero-shot", 0]}
 
     done.clear()
     flags = ("--manifest", manifest, "--data", tmp_path / "run/data", "--save_dir", tmp_path / "general")

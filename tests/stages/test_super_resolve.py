@@ -44,7 +44,7 @@ def hr_frames(root):
 
 
 def heights(dataset):
-    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = dataset.all_frames()
     return {read_image(dataset.path("sr_images", frame)).shape[0] for frame in frames}
 
 

@@ -39,5 +39,5 @@ def fill_cameras(
             write_image(root / "origin_images" / clip / f"{number:06d}.png", np.zeros((height, width, 3), np.uint8))
     dataset = Dataset.open(root)
     dataset.save(scale=SCALE)
-    dataset.write_split("test", [frame for clip in dataset.clips() for frame in dataset.frames(clip)])
+    dataset.write_split("test", dataset.all_frames())
     return dataset

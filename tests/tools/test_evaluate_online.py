@@ -58,7 +58,7 @@ def fill(root, clips, hr_folder="sr_images", **about):
                 write_image(root / hr_folder / clip / f"{number:06d}.png", repeated(frame))
     dataset = Dataset.open(root)
     dataset.save(scale=2, **about)
-    dataset.write_split("test", [frame for clip in dataset.clips() for frame in dataset.frames(clip)])
+    dataset.write_split("test", dataset.all_frames())
     return root
 
 
@@ -149,7 +149,7 @@ def test_originals_are_the_reference_and_true_boxes_come_before_them(parts, data
     assert {row["f1"] for row in result["rows"].values()} == {None}  # none of the frames has a true box
     assert result["verdict"]["answer"] == "cannot tell"
     for wrong, words in (
-        (("--clips", "gate"), r"--truth: has no entry for frame 3"),
+        (("--clips", "gate"), r"truth\.json: has no entry for frame 3"),
         ((), r"--truth: is of one clip"),
         (("--clips", "attic"), r"--clips attic: .* there are: gate, yard"),
     ):
@@ -239,6 +239,7 @@ def test_segmentation_is_compared_by_the_classes_that_count(parts, data, tmp_pat
         ({}, ("--jpeg_quality", 75), "--jpeg_quality: goes with --video"),
         ({}, ("--split", "val"), r"val\.txt"),
         ({"predictor": "none.onnx"}, (), r"none\.onnx: no such predictor"),
+        ({"predictor": "http://localhost:8000/v2/models/m"}, (), "is an address, and this command takes files"),
         ({"predictor": "other.onnx"}, (), r"takes frames of 64x48, the frames are 96x64; use .*--input_size 64 96"),
         ({"predictor": "flat.onnx"}, (), r"takes frames of 64x48, .*; use deploy/export_static_map\.py --flat 64 96"),
         ({"predictor": "scale3.onnx"}, (), r"is for scale 3 and .* the frames have scale 2"),
