@@ -7,6 +7,8 @@ import re
 import resource
 from collections.abc import Sequence
 
+from regenhance_data.defaults import SCALES
+
 NO_MEMORY = (
     "there is too little memory, or this process may not have more (ulimit -a); end other programs, or raise the limit"
 )
@@ -36,6 +38,12 @@ def refuse_unless_shares(budgets: Sequence[float]) -> None:
     """InputError for --budgets that are not all shares of the macroblocks, neither none nor all of them."""
     if not all(0 < budget < 1 for budget in budgets):
         raise InputError("--budgets: expected shares between 0 and 1")
+
+
+def refuse_scale(scale: int | None) -> None:
+    """InputError for a --scale that no upscaler has."""
+    if scale is not None and scale not in SCALES:
+        raise InputError(f"--scale {scale}: expected a whole number from {SCALES[0]} to {SCALES[-1]}")
 
 
 def refuse_jpeg_quality(quality: int | None, of_video: bool) -> None:

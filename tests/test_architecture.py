@@ -17,7 +17,7 @@ from tests.support.files import ROOT
 # A room (a folder, or a file beside the folders) imports itself and what stands before it. deploy stands on all of
 # regenhance_data, its commands (deploy/*.py) on its rooms, and tools on everything.
 LAYERS = {
-    "regenhance_data": "errors grid defaults kinds signals < console detections < cli < parallel < io < plots metrics"
+    "regenhance_data": "defaults < errors grid kinds signals < console detections < cli < parallel < io < plots metrics"
     " regions < learning < street < detectors upscalers < dataset < importance < stages predictors < evaluation"
     " < many_clips < reports tuning",
     "deploy": "contract < artifacts < backends < export < online benchmarking serving",

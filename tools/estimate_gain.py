@@ -126,8 +126,7 @@ def timed(frames: Iterable["GainFrame"], total: int) -> Iterator["GainFrame"]:
 
 @alone("estimate_gain")
 def main(args: argparse.Namespace) -> None:
-    if args.scale is not None and not 2 <= args.scale <= 8:
-        raise errors.InputError(f"--scale {args.scale}: expected a whole number from 2 to 8")
+    errors.refuse_scale(args.scale)
     errors.refuse_below_one(frames=args.frames)
     errors.refuse_jpeg_quality(args.jpeg_quality, args.video is not None)
     dataset = Dataset.open(args.data) if args.data else None

@@ -24,6 +24,7 @@ from regenhance_data.evaluation.inputs import (
     read_frames,
 )
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
+from regenhance_data.evaluation.truth import refuse_truth_of_several
 from regenhance_data.io.files import alone, refuse_missing, sha256
 from regenhance_data.io.journal import journal
 
@@ -111,6 +112,8 @@ def main(args: argparse.Namespace) -> None:
     if args.truth:
         refuse_missing(args.truth)
     chosen = read_frames(args)
+    if args.truth:
+        refuse_truth_of_several({frame.clip for frame in chosen.frames})
     chosen.refuse_without_importance()
     predictors = load_predictors(args, chosen)  # before the detector, which takes longer
     detector, settings = load_evaluated(args, chosen)
@@ -144,12 +147,12 @@ def main(args: argparse.Namespace) -> None:
     with journal(args.save_dir, "evaluate", same, FrameCounts.to_json, FrameCounts.from_json) as kept:
         result = evaluate(dataset, frames, detector, chosen.hr_folder, args.budgets, predicts, truth, kept)
         result = replace(result, names=display_names(args.model or []))
+        remove_earlier_counts(counts_file := args.save_dir / "counts.json", args.counts)
         write_results(args.save_dir, EvaluationRecord(result, EvaluationSettings(**vars(settings), models=models)))
-        (args.save_dir / "counts.json").unlink(missing_ok=True)  # of an earlier run
         if args.counts:
             counts = {key: kept.known[key].against_hr for key in map(frame_key, frames)}
             paths = {curve: model.model for curve, model in models.items()}
-            write_counts(args.save_dir / "counts.json", EvaluatedCounts(result.metric, paths, counts))
+            write_counts(counts_file, EvaluatedCounts(result.metric, paths, counts))
     warn_of_empty_frames(
         result.frames - (result.frames_with_objects or 0),
         result.frames,
@@ -158,6 +161,14 @@ def main(args: argparse.Namespace) -> None:
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
         cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])
+
+
+def remove_earlier_counts(path: Path, makes_new_ones: bool) -> None:
+    """Remove the counts of an earlier evaluation, before new results are written: they must not stay beside these."""
+    if path.exists():
+        path.unlink()
+        if not makes_new_ones:
+            console.tell(f"{path}: was of the earlier evaluation, and is removed; --counts writes a new one")
 
 
 def write_results(folder: Path, record: EvaluationRecord) -> None:

@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--truth", type=Path, help="true boxes on HR frames, as tools/evaluate.py takes them")
     add("--split", choices=(*SPLITS, "all"), default="test", help="which frames of --data")
     add("--clips", nargs="+", metavar="CLIP", help="only these clips of --data (default: all)")
-    add("--every", type=int, default=1, help="take only every n-th of them")
+    add("--every", type=int, default=1, help="take only every n-th of each clip")
     add("--max_frames", type=int, help="the first frames of each clip (default: all)")
     add("--jpeg_quality", type=int, help="compress LR frames that are made of --video as JPEG, as a camera would")
     add("--backend", choices=["auto", *local_backends()], default="auto", help="runs the predictor")

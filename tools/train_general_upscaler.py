@@ -21,7 +21,7 @@ from regenhance_data.evaluation.inputs import load_given_detector, refuse_withou
 from regenhance_data.io.files import alone, refuse_missing, refuse_overwriting
 from regenhance_data.learning.settings import refuse_training_flags
 from regenhance_data.tuning.frames import read_training_pairs, refuse_blind
-from regenhance_data.upscalers.general_weights import SCALES, general_weights
+from regenhance_data.upscalers.general_weights import GENERAL_SCALES, general_weights
 
 EXAMPLES = """
 python tools/train_general_upscaler.py --data many_cameras --detector onnx:yolox_nano.onnx --save_dir runs/general
@@ -61,8 +61,8 @@ def main(args: argparse.Namespace) -> None:
     scale_of_start = scale_of(args.start) if args.start else None
     dataset = Dataset.open(args.data)
     refuse_without_detector(args, dataset.record.detector)
-    if dataset.scale not in SCALES:
-        scales = ", ".join(map(str, SCALES))
+    if dataset.scale not in GENERAL_SCALES:
+        scales = ", ".join(map(str, GENERAL_SCALES))
         raise InputError(f"{args.data}: has the scale {dataset.scale}; the general upscalers have {scales}")
     frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
     dataset.refuse_missing_originals(frames)
@@ -102,10 +102,12 @@ def main(args: argparse.Namespace) -> None:
 def scale_of(path: Path) -> int:
     """The scale in the name of a file of general weights. InputError for other names, and without a file."""
     refuse_missing(path, "weights; make them with this command")
-    for scale in SCALES:
+    for scale in GENERAL_SCALES:
         if path.name == general_weights(scale).name:
             return scale
-    raise InputError(f"--start {path}: expected one of {', '.join(general_weights(scale).name for scale in SCALES)}")
+    raise InputError(
+        f"--start {path}: expected one of {', '.join(general_weights(scale).name for scale in GENERAL_SCALES)}"
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import HR_IMAGES, LR_FRAMES, Dataset, Frame
 from regenhance_data.dataset.staleness import refuse_stale_importance
 from regenhance_data.errors import InputError
+from regenhance_data.evaluation.truth import refuse_truth_of_several
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import shrunk
 from regenhance_data.io.video import read_timed
@@ -106,8 +107,8 @@ def frames_to_compare(
     there are true boxes, which are of one clip. InputError for what is not there, and for frames of several sizes.
     """
     chosen = chosen_frames(dataset, split, clips, every, most)
-    if has_truth and len(chosen) > 1:
-        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    if has_truth:
+        refuse_truth_of_several(chosen)
     has_originals = takes_originals and all((dataset.root / HR_IMAGES / clip).is_dir() for clip in chosen)
     if has_originals:
         dataset.refuse_missing_originals([frame for some in chosen.values() for frame in some])

@@ -280,10 +280,9 @@ def _against_baselines(verdict: Verdict, counts: Sequence[Counts], scores: Frame
     is_tried = any(point.curve == FED for point in counts[0])
     if known in counts[0]:
         lead = scores.lead_at(counts, known, predicted)
-        low, high = lead.interval_95
-        if low > 0:
+        if lead.interval_95[0] > 0:
             text += (
-                f"; the {FOUND_LAST}, which need no predictor, score {lead.value:+.3f} ({low:+.3f} to {high:+.3f}) "
+                f"; the {FOUND_LAST}, which need no predictor, score {lead.value:+.3f} ({lead.signed_interval}) "
                 f"above the {REGIONS}{'' if is_tried else '; compare --feedback 3'}"
             )
     return text

@@ -220,7 +220,9 @@ def choose(points: Sequence[Measured], target: Target, scores: FrameScores) -> C
             none = max(fast, key=lambda point: point.fps[1])
             text = f"{scores.metric.name} {none.value:.3f} with nothing enhanced is enough"
             return Choice(none, DO_NOT_ENHANCE, Verdict(NOT_WORTH_IT, text))
-        return Choice(best, REACHED, Verdict(WORTH_IT, "with nothing enhanced the target is not met, or not as fast"))
+        text = "with nothing enhanced the target is not met, or not as fast"
+        reason = _too_little(best, scores)
+        return Choice(best, REACHED, Verdict(CANNOT_TELL, f"{reason}; {text}") if reason else Verdict(WORTH_IT, text))
     most = max(point.value for point in meeting)
     best = max((point for point in meeting if point.value >= most - TIE), key=lambda point: point.fps[1])
     if not plain:
@@ -242,12 +244,16 @@ def _meets(point: Measured, target: Target, points: Sequence[Measured]) -> bool:
     return point.value >= target.f1 * most
 
 
+def _too_little(point: Measured, scores: FrameScores) -> str | None:
+    return too_little([{ALL_ENHANCED: counts} for counts in point.trial.counts], scores.metric.name)
+
+
 def _verdict(none: Measured, best: Measured, scores: FrameScores) -> Verdict:
     """Whether a point is better than the one with nothing enhanced, as `side_of` tells."""
     metric = scores.metric.name
     text = f"{metric} {none.value:.3f} with nothing enhanced"
     is_none = best.trial.plan.mode == "none"
-    if reason := too_little([{ALL_ENHANCED: counts} for counts in best.trial.counts], metric):
+    if reason := _too_little(best, scores):
         plans = "" if is_none else f", {best.value:.3f} with the plan"
         return Verdict(CANNOT_TELL, f"{reason}; {text}{plans}", "use more frames")
     if is_none:

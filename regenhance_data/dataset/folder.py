@@ -29,6 +29,7 @@ from regenhance_data.dataset.records import ClipRecord, DatasetRecord
 from regenhance_data.dataset.split import SPLITS
 from regenhance_data.dataset.split_lists import read_pairs
 from regenhance_data.dataset.staging import discard_staged, finish_publishing, staging_folder
+from regenhance_data.defaults import SCALES
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import locked, write_text, write_yaml
@@ -40,7 +41,6 @@ HR_FOLDERS = HR_IMAGES, SR_IMAGES = "hr_images", "sr_images"  # where both exist
 IMAGES = (LR_FRAMES, *HR_FOLDERS, LABELS)
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 FLAT_CLIP = "importance"  # the file name of the unnamed clip: importance/importance.npz
-SCALES = range(2, 9)  # of HR frames, as upscalers make them
 PARTIAL = ".partial-"  # how the name of a folder of frames begins until it is complete
 T = TypeVar("T")
 _CLIP_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")

@@ -13,7 +13,7 @@ from regenhance_data.defaults import SCALE
 from regenhance_data.detectors.kinds import KINDS
 from regenhance_data.errors import InputError
 from regenhance_data.kinds import kind_of
-from regenhance_data.upscalers.general_weights import SCALES
+from regenhance_data.upscalers.general_weights import GENERAL_SCALES
 
 _MOST_HEIGHT_PX = 480  # of LR frames for the general upscaler: three times that is more than cameras record
 _MOST_TOLD = 10
@@ -58,7 +58,7 @@ def hr_frames_command(dataset: Dataset) -> list[str]:
     if known:
         return [*command, str(known)]
     height_px = dataset.read(LR_FRAMES, dataset.frames(dataset.clips()[0])[0]).shape[0]
-    if height_px <= _MOST_HEIGHT_PX and dataset.scale in SCALES:
+    if height_px <= _MOST_HEIGHT_PX and dataset.scale in GENERAL_SCALES:
         return [*command, "general", *(() if dataset.scale == SCALE else ("--scale", str(dataset.scale)))]
     return [*command, "onnx:YOUR_UPSCALER.onnx", "--scale", str(dataset.record.recorded_scale or 2)]
 

@@ -10,7 +10,7 @@ import numpy as np
 from regenhance_data import __version__
 from regenhance_data.dataset.levels import Normaliser
 from regenhance_data.dataset.split import SPLITS, default_gap
-from regenhance_data.defaults import LEVELS, MB_SIZE, MOST_MB_SIZE, SCALE
+from regenhance_data.defaults import LEVELS, MB_SIZE, MOST_MB_SIZE, MOST_SCALE, SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml
 
@@ -176,7 +176,7 @@ class DatasetRecord:
     @classmethod
     def parse(cls, path: Path, content: Mapping[str, Any]) -> "DatasetRecord":
         """InputError where an edited file is broken: at once, not in the middle of the work."""
-        scale = _number(path, content, "scale", SCALE, 1, 16)
+        scale = _number(path, content, "scale", SCALE, 1, MOST_SCALE)
         mb_size = _number(path, content, "mb_size", MB_SIZE, 1, MOST_MB_SIZE)
         levels = _number(path, content, "levels", LEVELS, 2, 255)
         for key in _MAPPINGS & content.keys():

@@ -6,7 +6,6 @@ frames with objects; intervals are of the others.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from regenhance_data.evaluation.record import Estimate, Scores
 from regenhance_data.metrics.detection import f1
 from regenhance_data.metrics.metric import Metric, Score
-from regenhance_data.metrics.resampling import blocks_of, interval_95, resampling_weights
+from regenhance_data.metrics.resampling import FEWEST_DRAWN, RESAMPLES, blocks_of, interval_95, resampling_weights
 
 
 class CurvePoint(NamedTuple):
@@ -36,12 +35,7 @@ def objects_of(counts: np.ndarray) -> float:
 
 def bootstrap_scores(frames: Sequence[Counts], score: Score = f1) -> Scores:
     """The score at every point with its interval, from the counts of each frame."""
-    weights = resampling_weights(len(frames))
-    points = {}
-    for point in frames[0]:
-        counts = _stacked(frames, point)
-        interval = interval_95(_score(score, np.tensordot(weights, counts, 1), counts.ndim), len(frames))
-        points[point] = Estimate(float(_score(score, counts.sum(0), counts.ndim)), interval)
+    points = {point: estimate_of(some) for point, some in resampled_scores(frames, range(len(frames)), score).items()}
     curves: dict[str, dict[float, Estimate]] = {}
     for point in frames[0]:
         if point not in (NOTHING_ENHANCED, ALL_ENHANCED):
@@ -56,18 +50,24 @@ def resampled_scores(
 
     blocks: the number of each frame's block, 0, 1, …; they are drawn as a whole, so neighbouring frames that look alike
     do not count as independent. The resamples are the same at every point, so what is computed from several points is
-    paired; `estimate_of` makes an estimate of it. seed: another one draws other blocks, as clips need whose scores are
-    averaged.
+    paired; `estimate_of` makes an estimate of it. Resamples are NaN where fewer than FEWEST_DRAWN blocks have an object
+    or a detection: they do not say how much others would differ. seed: another one draws other blocks, as clips need
+    whose scores are averaged.
     """
-    weights = resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]
-    weights = np.concatenate([np.ones((1, len(frames)), np.int64), weights])
     stacked = {point: _stacked(frames, point) for point in frames[0]}
-    return {point: _score(score, np.tensordot(weights, some, 1), some.ndim) for point, some in stacked.items()}
+    counted = np.any([some.reshape(len(frames), -1).any(1) for some in stacked.values()], axis=0)
+    weights = np.ones((1, len(frames)), np.int64)
+    is_enough = len({block for block, is_counted in zip(blocks, counted, strict=True) if is_counted}) >= FEWEST_DRAWN
+    if is_enough:
+        weights = np.concatenate([weights, resampling_weights(max(blocks) + 1, seed)[:, list(blocks)]])
+    scores = {point: _score(score, np.tensordot(weights, some, 1), some.ndim) for point, some in stacked.items()}
+    unknown = np.full(0 if is_enough else RESAMPLES, np.nan)
+    return {point: np.concatenate([some, unknown]) for point, some in scores.items()}
 
 
-def estimate_of(resampled: np.ndarray, blocks: int) -> Estimate:
-    """The estimate of what was computed from `resampled_scores` of so many blocks, float64 [1 + RESAMPLES]."""
-    return Estimate(float(resampled[0]), interval_95(resampled[1:], blocks))
+def estimate_of(resampled: np.ndarray) -> Estimate:
+    """The estimate of what was computed from `resampled_scores`, float64 [1 + RESAMPLES]."""
+    return Estimate(float(resampled[0]), interval_95(resampled[1:]))
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ class FrameScores:
 
     def estimate(self, counts: Sequence[np.ndarray]) -> Estimate:
         """The score of all frames with its interval."""
-        return self._estimate_of(self._resampled([{ALL_ENHANCED: one} for one in counts])[ALL_ENHANCED])
+        return estimate_of(self._resampled([{ALL_ENHANCED: one} for one in counts])[ALL_ENHANCED])
 
     def lead(self, counts: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Estimate:
         """How much more `counts` score than `others` (a paired bootstrap)."""
         pairs = [{ALL_ENHANCED: a, NOTHING_ENHANCED: b} for a, b in zip(counts, others, strict=True)]
         resamples = self._resampled(pairs)
-        return self._estimate_of(resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED])
+        return estimate_of(resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED])
 
     def lead_at(self, frames: Sequence[Counts], point: CurvePoint, over: CurvePoint = NOTHING_ENHANCED) -> Estimate:
         """How much more a point scores than another one."""
@@ -103,21 +103,15 @@ class FrameScores:
         """(how much more everything enhanced scores than nothing, the share of this gain that a point brings). The
         share is NaN where there is no gain.
         """
-        resamples = self._resampled(frames)
+        used = (NOTHING_ENHANCED, point, ALL_ENHANCED)
+        resamples = self._resampled([{one: counts[one] for one in used} for counts in frames])
         gain = resamples[ALL_ENHANCED] - resamples[NOTHING_ENHANCED]
         some = resamples[point] - resamples[NOTHING_ENHANCED]
         share = np.divide(some, gain, out=np.full(gain.shape, np.nan), where=gain > 0)
-        return self._estimate_of(gain), self._estimate_of(share)
-
-    @cached_property
-    def _blocks(self) -> list[int]:
-        return blocks_of(self.clips)
+        return estimate_of(gain), estimate_of(share)
 
     def _resampled(self, frames: Sequence[Counts]) -> dict[CurvePoint, np.ndarray]:
-        return resampled_scores(frames, self._blocks, self.metric.score)
-
-    def _estimate_of(self, resampled: np.ndarray) -> Estimate:
-        return estimate_of(resampled, max(self._blocks) + 1)
+        return resampled_scores(frames, blocks_of(self.clips), self.metric.score)
 
 
 def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> dict[str, Estimate]:
@@ -125,21 +119,10 @@ def bootstrap_differences(frames: Sequence[Counts], curves: Sequence[str]) -> di
 
     The same resampled frames serve both curves (a paired bootstrap).
     """
-    weights = resampling_weights(len(frames))
-    every_frame_once = np.ones((1, len(frames)))
     budgets = [budget for curve, budget in frames[0] if curve == curves[0]]
-
-    def mean_f1(curve: str, weights: np.ndarray) -> np.ndarray:
-        counts_at_budgets = [_stacked(frames, CurvePoint(curve, budget)) for budget in budgets]
-        return np.mean([_score(f1, weights @ counts, counts.ndim) for counts in counts_at_budgets], axis=0)
-
-    differences = {}
-    for curve in curves[1:]:
-        difference = float((mean_f1(curve, every_frame_once) - mean_f1(curves[0], every_frame_once))[0])
-        differences[curve] = Estimate(
-            difference, interval_95(mean_f1(curve, weights) - mean_f1(curves[0], weights), len(frames))
-        )
-    return differences
+    resamples = resampled_scores(frames, range(len(frames)))
+    means = {curve: np.mean([resamples[CurvePoint(curve, budget)] for budget in budgets], axis=0) for curve in curves}
+    return {curve: estimate_of(means[curve] - means[curves[0]]) for curve in curves[1:]}
 
 
 def _stacked(frames: Sequence[Counts], point: CurvePoint) -> np.ndarray:

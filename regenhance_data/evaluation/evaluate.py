@@ -17,6 +17,7 @@ from regenhance_data.evaluation.bootstrap import ALL_ENHANCED, Counts, FrameScor
 from regenhance_data.evaluation.kept import FrameCounts, frame_key, keyed
 from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.selections import Selections, detect_composites, select_for_curves
+from regenhance_data.evaluation.truth import refuse_truth_of_several
 from regenhance_data.evaluation.verdict import judge
 from regenhance_data.importance.formulas import difference_map
 from regenhance_data.importance.frame_pairs import FramePair, read_pair
@@ -53,8 +54,8 @@ def evaluate(
     """
     if not frames:
         raise InputError(f"{dataset.root}: no frame to evaluate; choose another --split or a smaller --every")
-    if truth is not None and len({frame.clip for frame in frames}) > 1:
-        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+    if truth is not None:
+        refuse_truth_of_several({frame.clip for frame in frames})
     metric = metric_of(detector.task, detector.counted_classes())
     oracle = {clip: dataset.importance(clip) for clip in {f.clip for f in frames}}
     static = static_maps(dataset, oracle)

@@ -64,7 +64,7 @@ def add_input_arguments(parser: argparse.ArgumentParser, split: str, sampled: bo
     parser.add_argument("--split", choices=(*SPLITS, "all"), default=split, help="which frames")
     parser.add_argument("--clips", nargs="+", metavar="CLIP", help="only these clips (default: all)")
     if sampled:
-        parser.add_argument("--every", type=int, default=1, help="take only every n-th of them")
+        parser.add_argument("--every", type=int, default=1, help="take only every n-th of each clip")
     parser.add_argument(
         "--clear", choices=HR_FOLDERS, help="HR frames (default: those that importance was computed from)"
     )

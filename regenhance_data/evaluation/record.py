@@ -34,6 +34,12 @@ class Estimate:
         return f"{self.value:.3f}" if self.is_known else "–"
 
     @property
+    def signed_interval(self) -> str:
+        """The interval for sentences, of a difference."""
+        low, high = self.interval_95
+        return f"{low:+.3f} to {high:+.3f}" if self.has_interval else "too few frames for an interval"
+
+    @property
     def interval_text(self) -> str:
         return "{:.2f}-{:.2f}".format(*self.interval_95) if self.has_interval else "–"
 

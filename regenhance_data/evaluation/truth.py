@@ -1,7 +1,7 @@
 """True boxes from a JSON file."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,7 +27,7 @@ class FoundBy(Protocol):
 
 
 def read_truth(
-    path: Path, detector: FoundBy, dataset: Dataset, clip: str, numbers: Iterable[int] = ()
+    path: Path, detector: FoundBy, dataset: Dataset, clip: str, numbers: Iterable[int]
 ) -> dict[int, Detections]:
     """True boxes of a clip by frame number, from {"classes": [...], "frames": {"0": [[x1, y1, x2, y2, label], ...]}}.
 
@@ -63,6 +63,12 @@ def read_truth(
     _warn_of_missing_classes(path, detector, labels)
     of_classes = {number: _chosen(boxes, np.isin(boxes.labels, counted)) for number, boxes in truth.items()}
     return _without_large(path, of_classes, hr_hw, settings.max_box_area)
+
+
+def refuse_truth_of_several(clips: Collection[str]) -> None:
+    """InputError where --truth, which is of one clip, is given for frames of several."""
+    if len(clips) > 1:
+        raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
 
 
 def _class_number(path: Path, name: str, class_names: Sequence[str]) -> int:
@@ -108,7 +114,9 @@ def _without_large(
 
 def _true_boxes(frame: str, rows: np.ndarray, numbers: np.ndarray) -> Detections:
     """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's class numbers: `numbers` of each label."""
-    rows = rows.reshape(-1, 5)
+    rows = rows if rows.size else np.zeros((0, 5))
+    if rows.ndim != 2 or rows.shape[1] != 5:
+        raise ValueError(f"frame {frame}: a box is [x1, y1, x2, y2, label]")
     if not np.isfinite(rows).all() or not np.isin(rows[:, 4], np.arange(len(numbers))).all():
         raise ValueError(f"frame {frame}: a box is five finite numbers, the last an index into 'classes'")
     if (empty := (rows[:, 2:4] <= rows[:, :2]).any(1)).any():

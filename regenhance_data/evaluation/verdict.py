@@ -55,7 +55,7 @@ def against_static(frames: Sequence[Counts], scores: FrameScores, curve: str, bu
         return ""
     lead = scores.lead_at(frames, point, static)
     low, high = lead.interval_95
-    text = f"{lead.value:+.3f} ({low:+.3f} to {high:+.3f})"
+    text = f"{lead.value:+.3f} ({lead.signed_interval})"
     if low > 0:
         return f"; its score is {text} above that of the static map"
     answer = "is not worth its time" if high < 0 else "is not shown to be worth its time"
@@ -103,8 +103,7 @@ def helping(gains: Mapping[str, Estimate]) -> tuple[str, str]:
     """
     answers = {name: side_of(gain, LEAST_GAIN) for name, gain in gains.items()}
     text = ", ".join(
-        "{} {} ({:+.3f}, {:+.3f} to {:+.3f})".format(name, _HELPS[answers[name]], gain.value, *gain.interval_95)
-        for name, gain in gains.items()
+        f"{name} {_HELPS[answers[name]]} ({gain.value:+.3f}, {gain.signed_interval})" for name, gain in gains.items()
     )
     return next(one for one in (WORTH_IT, CANNOT_TELL, NOT_WORTH_IT) if one in answers.values()), text
 

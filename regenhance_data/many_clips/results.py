@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,15 +162,14 @@ def _result(
 ) -> ClipResult:
     """counts: frames, frames with objects, blocks."""
     names = [name for name in (NOTHING, *BASELINES, ORACLE, EVERYTHING) if name in resamples]
-    estimate = partial(estimate_of, blocks=counts[2])
-    scores = {name: {b: estimate(values) for b, values in resamples[name].items()} for name in names}
+    scores = {name: {b: estimate_of(values) for b, values in resamples[name].items()} for name in names}
     static, oracle = resamples.get(STATIC), resamples[ORACLE]
     results = {
         way: {
             b: WayResult(
-                estimate(values),
-                estimate(values - static[b]) if static else None,
-                estimate(_ratio(values, oracle[b])),
+                estimate_of(values),
+                estimate_of(values - static[b]) if static else None,
+                estimate_of(_ratio(values, oracle[b])),
                 seeds.get(way, {}).get(b, ()),
             )
             for b, values in resamples[way].items()
@@ -246,9 +244,7 @@ def headline(result: BenchmarkResult) -> str:
         if one.of_oracle and one.of_oracle.is_known:
             text += f", {one.of_oracle.value:.2f} of the oracle's"
         if one.above_static and one.above_static.is_known:
-            value, interval = _signed(one.above_static)
-            text += f", {value} ({interval if one.above_static.has_interval else 'too few frames for an interval'})"
-            text += " above the static map"
+            text += f", {one.above_static.value:+.3f} ({one.above_static.signed_interval}) above the static map"
         texts.append(f"{text}.")
     return " ".join(texts)
 

@@ -14,12 +14,10 @@ def resampling_weights(frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(frames, [1 / frames] * frames, RESAMPLES)
 
 
-def interval_95(resampled: np.ndarray, drawn: int) -> tuple[float, float]:
-    """The 95 % interval of resampled values [n], without the NaN among them; (NaN, NaN) where all are, and where less
-    than FEWEST_DRAWN frames or blocks were drawn. drawn: their number in each resample.
-    """
+def interval_95(resampled: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of resampled values [n], without the NaN among them; (NaN, NaN) where all are."""
     known = resampled[~np.isnan(resampled)]
-    if not len(known) or drawn < FEWEST_DRAWN:
+    if not len(known):
         return np.nan, np.nan
     low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
@@ -46,11 +44,13 @@ def blocks_of(clips: Iterable[str]) -> list[int]:
 def mean_difference(one: np.ndarray, other: np.ndarray, clips: Iterable[str]) -> tuple[float, tuple[float, float]]:
     """The mean over frames of `one` less `other`, float64 [frames], and its 95 % interval over blocks of frames.
 
-    clips: that of each frame, in order. ValueError without a frame.
+    clips: that of each frame, in order. (NaN, NaN) for fewer than FEWEST_DRAWN blocks. ValueError without a frame.
     """
     difference, blocks = one - other, blocks_of(clips)
     if not blocks:
         raise ValueError("no frame to compare")
-    count = max(blocks) + 1
+    value, count = float(difference.mean()), max(blocks) + 1
+    if count < FEWEST_DRAWN:
+        return value, (np.nan, np.nan)
     weights = resampling_weights(count)[:, blocks]
-    return float(difference.mean()), interval_95(weights @ difference / weights.sum(1), count)
+    return value, interval_95(weights @ difference / weights.sum(1))

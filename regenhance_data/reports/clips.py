@@ -160,8 +160,8 @@ def labelled_figure(labelled: LabelledResult) -> Figure:
     score = f"mean {labelled.result.metric_name}, {100 * (labelled.result.budget or 0.0):g} % enhanced"
     figure, axes = plots.new_plot((8, 4), "labelled training frames of the clip", score)
     for number, (line, points) in enumerate(labelled.lines().items()):
-        counts = [labelled.all_frames if count is None else count for count in points]
-        values = list(points.values())
+        at = {labelled.all_frames if count is None else count: value for count, value in points.items()}
+        counts, values = sorted(at), [at[count] for count in sorted(at)]
         look = {"color": _WAY_COLOURS[number % len(_WAY_COLOURS)], "label": line, "linewidth": 2.0}
         plots.line_with_interval(axes, counts, [v.value for v in values], [v.interval_95 for v in values], **look)
     for name, level in labelled.levels().items():

@@ -26,7 +26,7 @@ from regenhance_data.io.video import inspect_video, read_timed
 from regenhance_data.io.video_streams import VideoInfo
 from regenhance_data.parallel.threads import bounded_map
 
-_SCALES = (SCALE, 2, 4)  # of HR frames, to suggest
+_SUGGESTED_SCALES = (SCALE, 2, 4)  # of HR frames, to suggest
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,9 @@ def _scale(source_hw: tuple[int, int], lr_hw: tuple[int, int], video: Path, know
             f"'height: {height}' for this clip in a --manifest, or use another dataset"
         )
     if scale < 2 or hr_hw[0] > source_hw[0]:
-        heights = _heights(source_hw, [number for number in ((known,) if known else _SCALES) if source_hw[0] >= number])
+        heights = _heights(
+            source_hw, [number for number in ((known,) if known else _SUGGESTED_SCALES) if source_hw[0] >= number]
+        )
         raise InputError(
             f"{video}: has {source_hw[0]} lines, {source_hw[0] / lr_hw[0]:.3g} times the LR frames' {lr_hw[0]}; "
             f"--keep_hr needs a whole multiple, at least 2; give {heights or 'a larger video'}"
@@ -301,7 +303,7 @@ def _heights(source_hw: tuple[int, int], scales: Sequence[int]) -> str:
 def _keeping(source_hw: tuple[int, int], scale: int, is_free: bool) -> str:
     """How HR frames come to have the pixels of the video. is_free: whether the dataset may have another scale."""
     height, width = source_hw
-    fitting = [number for number in _SCALES if height % number == width % number == 0]
+    fitting = [number for number in _SUGGESTED_SCALES if height % number == width % number == 0]
     if scale in fitting:
         return f"--height {height // scale} keeps the pixels"
     step = 2 * scale  # most codecs take even sides alone

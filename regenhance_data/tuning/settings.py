@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from regenhance_data.errors import InputError
 from regenhance_data.learning.settings import CHANNELS, LAYERS, refuse_training_flags
-from regenhance_data.upscalers.general_weights import SCALES
+from regenhance_data.upscalers.general_weights import GENERAL_SCALES
 
 NAME = "upscaler"  # of its files
 MINUTES = 8.0
@@ -29,7 +29,7 @@ class UpscalerTrainSettings:
 
     def begins_general(self, scale: int) -> bool:
         """Whether a training at this scale begins with the general weights."""
-        return self.pretrained and scale in SCALES and (self.channels, self.layers) == (CHANNELS, LAYERS)
+        return self.pretrained and scale in GENERAL_SCALES and (self.channels, self.layers) == (CHANNELS, LAYERS)
 
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 60 * 24 * 7:

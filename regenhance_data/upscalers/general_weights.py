@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-SCALES = (2, 3, 4)
+GENERAL_SCALES = (2, 3, 4)
 
 
 def general_weights(scale: int) -> Path:
-    """The file of a scale of SCALES."""
+    """The file of a scale of GENERAL_SCALES."""
     return Path(__file__).parent / "weights" / f"general_x{scale}.pt"

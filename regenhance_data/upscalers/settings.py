@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_scale
 from regenhance_data.io.files import others_like
 from regenhance_data.kinds import kind_of, known_specs
 from regenhance_data.upscalers.base import BGR, RGB, UnknownNetworkError
@@ -39,8 +39,7 @@ class UpscalerSettings:
 
     def __post_init__(self) -> None:
         kind = self._checked_kind()
-        if not 2 <= self.scale <= 8:
-            raise InputError(f"--scale {self.scale}: expected a whole number from 2 to 8")
+        refuse_scale(self.scale)
         if self.tile_px is not None and self.tile_px < SMALLEST_TILE_PX:
             raise InputError(f"--tile_size {self.tile_px}: expected at least {SMALLEST_TILE_PX} pixels")
         if self.precision not in PRECISIONS:

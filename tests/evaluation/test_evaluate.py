@@ -282,7 +282,7 @@ def test_true_boxes_are_read_for_the_classes_that_count(tmp_path, detector_file)
     path = tmp_path / "truth.json"
     path.write_text('{"classes": ["blue", "red"], "frames": {"3": [[1, 2, 3, 4, 0], [5, 6, 7, 8, 1]], "4": []}}')
     detector = load_detector(DetectorSettings(f"onnx:{detector_file}", classes=("red",)))
-    truth = read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 5}), "cam")
+    truth = read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 5}), "cam", [3, 4])
     assert (truth[3].boxes.tolist(), truth[3].labels.tolist()) == ([[5, 6, 7, 8]], [0])
     assert len(truth[4].boxes) == 0
 
@@ -296,7 +296,7 @@ def test_true_boxes_that_are_too_large_for_a_detection_are_left_out_and_told(tmp
 
     def count(**settings):
         detector = load_detector(DetectorSettings(f"onnx:{detector_file}", **settings))
-        return [len(boxes.boxes) for boxes in read_truth(path, detector, dataset, "cam").values()]
+        return [len(boxes.boxes) for boxes in read_truth(path, detector, dataset, "cam", []).values()]
 
     assert count(max_box_area=0.1, classes=("red",)) == [2, 0]  # of a box, the part in the frame is measured
     assert "2 of 4 true boxes are larger than --max_box_area 0.1 of the frame" in capsys.readouterr().out
@@ -326,7 +326,7 @@ def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detect
     path = tmp_path / "truth.json"
     path.write_text(json.dumps({"classes": listed, "frames": {}}))
     detector = load_detector(DetectorSettings(f"onnx:{detector_file}", classes=classes))
-    read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam")
+    read_truth(path, detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam", [])
     warned = capsys.readouterr().err.strip()
     assert re.search(told, warned) if told else not warned
 
@@ -347,6 +347,7 @@ def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detect
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, 0.5]]}}',
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, NaN]]}}',
         '{"classes": ["red"], "frames": {"0": [[1, 2, 3, "x", 0]]}}',
+        '{"classes": ["red"], "frames": {"0": [[[1, 2, 3, 4, 0]]]}}',
         '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 320, 0]]}}',  # x, y, width, height
         '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 40, 0]]}}',
         '{"classes": ["red"], "frames": {"0": [[5, 3, 5, 4, 0]]}}',
@@ -355,7 +356,7 @@ def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detect
 def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
     (tmp_path / "truth.json").write_text(content)
     with pytest.raises(errors.InputError, match=r"truth\.json"):
-        read_truth(tmp_path / "truth.json", detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam")
+        read_truth(tmp_path / "truth.json", detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam", [])
 
 
 def test_true_boxes_that_lack_a_frame_are_refused_before_any_is_evaluated(tmp_path, detector):
@@ -373,7 +374,7 @@ def test_true_boxes_of_other_frames_are_refused(tmp_path, detector):
 
     def read(frames, **more):
         path.write_text(json.dumps({"classes": ["red"], "frames": {str(number): [] for number in frames}, **more}))
-        return read_truth(path, detector, dataset, "cam")
+        return read_truth(path, detector, dataset, "cam", [])
 
     hr_hw = [70 * dataset.scale, 93 * dataset.scale]
     assert sorted(read(range(9), frame_hw=hr_hw)) == list(range(9))

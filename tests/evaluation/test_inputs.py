@@ -57,6 +57,33 @@ def test_clips_that_do_not_exist_or_have_no_frame_are_refused(cameras, tmp_path)
     assert "use --split all" in refusal(evaluate, cameras, tmp_path, "--clips", "yard")
 
 
+def test_every_nth_frame_is_taken_of_each_clip(tmp_path):
+    dataset = fill_cameras(tmp_path / "d", {"gate": 5, "yard": 4})
+    chosen = dataset.chosen_frames("all", None, 2)
+    assert {clip: [frame.number for frame in some] for clip, some in chosen.items()} == {
+        "gate": [0, 2, 4],
+        "yard": [0, 2],
+    }
+
+
+def test_true_boxes_are_of_one_clip(cameras, tmp_path):
+    truth = tmp_path / "truth.json"
+    truth.write_text('{"classes": [], "frames": {}}')
+    message = refusal(evaluate, cameras, tmp_path, "--truth", truth)
+    assert message == "--truth: is of one clip, these frames are of several; give --clips one"
+
+
+@pytest.mark.parametrize("makes_new_ones", [True, False])
+def test_earlier_counts_do_not_stay_beside_other_results(tmp_path, capsys, makes_new_ones):
+    path = tmp_path / "counts.json"
+    evaluate.remove_earlier_counts(path, makes_new_ones)
+    assert not capsys.readouterr().out
+    path.touch()
+    evaluate.remove_earlier_counts(path, makes_new_ones)
+    assert not path.exists()
+    assert ("is removed; --counts writes a new one" in capsys.readouterr().out) != makes_new_ones
+
+
 def test_what_is_missing_is_refused(cameras, tmp_path):
     path = cameras.path("hr_images", cameras.frames("yard")[1])
     path.rename(path.with_suffix(".bak"))

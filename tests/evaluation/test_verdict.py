@@ -21,7 +21,7 @@ from regenhance_data.evaluation.evaluate import evaluate
 from regenhance_data.evaluation.formula_comparison import compare_formulas, formulas_table
 from regenhance_data.evaluation.record import EvaluationResult
 from regenhance_data.evaluation.reuse import evaluate_reuse, reuse_figure, reuse_table
-from regenhance_data.evaluation.verdict import FEWEST_FRAMES, FEWEST_FRAMES_WITH_OBJECTS, judge
+from regenhance_data.evaluation.verdict import FEWEST_FRAMES, FEWEST_FRAMES_WITH_OBJECTS, against_static, helping, judge
 from regenhance_data.metrics.metric import F1
 from regenhance_data.metrics.resampling import blocks_of
 from regenhance_data.regions.reuse import ReusePolicy
@@ -92,6 +92,25 @@ def test_blocks_of_frames_that_look_alike_widen_the_interval():
     assert np.ptp(blocks.interval_95) > 1.5 * np.ptp(alone.interval_95)
 
 
+def test_frames_in_which_nothing_is_found_make_no_interval():
+    scores = FrameScores(F1, ["a"] * 30)
+    told, nothing = frame(10, 4, 9), frame(0, 0, 0)
+    for with_objects in (5, 12, 13):  # of blocks of three frames: 2, 4, 5
+        lead = scores.lead_at([told] * with_objects + [nothing] * (30 - with_objects), POINT)
+        assert lead.has_interval == (with_objects > 12)
+    assert not bootstrap_scores([told] * 4 + [nothing] * 6).all.has_interval
+    assert bootstrap_scores([told] * 5).all.has_interval
+
+
+def test_no_text_has_bounds_that_are_not_known():
+    scores = FrameScores(F1, ["a"] * 4)
+    counts = [{**frame(10, 4, 9), CurvePoint("static", 0.1): np.array([5, 0, 5])}] * 4
+    texts = [against_static(counts, scores, "predictor", 0.1), helping({"it": scores.lead_at(counts, POINT)})[1]]
+    for text in texts:
+        assert "nan" not in text
+        assert "too few frames for an interval" in text
+
+
 def test_the_lead_of_counts_and_that_of_points_are_one():
     frames = [frame(10, 4, 9)] * 15 + [frame(10, 4, 5)] * 15
     scores = FrameScores(F1, ["a"] * 30)
@@ -102,9 +121,9 @@ def test_the_lead_of_counts_and_that_of_points_are_one():
     assert scores.estimate(some).value == pytest.approx(scores.value(some))
 
 
-@given(st.integers(1, 5), st.integers(3, 30))
+@given(st.integers(1, 5), st.integers(0, 30))
 def test_frames_where_nothing_is_and_nothing_is_found_change_no_score(objects, empty):
-    frames = [frame(objects, 0, objects), frame(5, 3, 4, wrong=1)]
+    frames = [frame(objects, 0, objects), frame(5, 3, 4, wrong=1)] * 3
     scores, more = bootstrap_scores(frames), bootstrap_scores(frames + [frame(0, 0, 0)] * empty)
     assert (scores.none.value, scores.all.value) == (more.none.value, more.all.value)
     assert more.none.interval_95[1] < 1

@@ -49,6 +49,16 @@ def test_the_mean_leaves_out_clips_that_failed_or_have_no_object():
     assert result.to_dict()["clips"][2]["ways"]["own"]["0.1"]["value"] is None
 
 
+def test_the_mean_has_no_interval_where_one_of_its_clips_has_none():
+    some = {"predictor": 6, "own1": 7}
+    result = summarise([measured("a", some), measured("b", some, frames=6)], ["a", "b"], {})
+    assert result.clips[0].ways["own"][0.1].above_static.has_interval
+    assert not result.mean.ways["own"][0.1].above_static.has_interval
+    assert "nan" not in headline(result)
+    assert "too few frames for an interval" in headline(result)
+    assert result.to_dict()["mean"]["ways"]["own"]["0.1"]["interval_95"] is None
+
+
 def test_two_clips_draw_other_blocks():
     result = summarise([measured(name, {"predictor": 6, "own1": 6}) for name in "ab"], ["a", "b"], {})
     widths = [np.subtract(*clip.ways["own"][0.1].score.interval_95) for clip in (result.clips[0], result.mean)]

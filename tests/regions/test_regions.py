@@ -84,6 +84,24 @@ def test_packed_rectangles_lie_in_the_atlas_and_do_not_overlap(sizes, width):
         assert taken.sum() == sum(height * across for height, across in sizes)
 
 
+def test_few_regions_of_a_street_fill_an_atlas():
+    sizes = [
+        (54, 22),
+        (22, 54),
+        (22, 22),
+        (22, 38),
+        (38, 22),
+        (22, 22),
+        (22, 54),
+        (38, 24),
+        (22, 54),
+        (38, 22),
+        (22, 22),
+    ]
+    atlas = pack_densely(sizes)
+    assert sum(height * width for height, width in sizes) >= 0.92 * atlas.height * atlas.width
+
+
 def test_a_rectangle_wider_than_the_atlas_is_refused():
     with pytest.raises(ValueError, match="61 pixels in an atlas of 60"):
         pack([(3, 61)], 60)

@@ -18,7 +18,7 @@ from regenhance_data.street.scene import render_scene
 from regenhance_data.tuning.general import train_general_upscaler as train_general
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.general import load_general_upscaler
-from regenhance_data.upscalers.general_weights import SCALES, general_weights
+from regenhance_data.upscalers.general_weights import GENERAL_SCALES, general_weights
 from regenhance_data.upscalers.loading import load_upscaler, upscaler_record
 from regenhance_data.upscalers.settings import UpscalerSettings
 from tests.support.cameras import square_frames
@@ -30,7 +30,7 @@ def general(scale):
     return load_upscaler(UpscalerSettings("general", scale))
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GENERAL_SCALES)
 def test_it_is_nearer_to_originals_than_interpolation(scale):
     originals = [frame[: 540 // scale * scale, : 960 // scale * scale] for frame, _, _ in render_scene(5, 3)]
     upscaler = general(scale)
@@ -41,7 +41,7 @@ def test_it_is_nearer_to_originals_than_interpolation(scale):
         assert cv2.PSNR(upscaler(lr[None])[0], original) > cv2.PSNR(bicubic, original)
 
 
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", GENERAL_SCALES)
 def test_it_makes_frames_of_any_size_and_knows_its_halo(scale):
     upscaler = general(scale)
     assert upscaler.read_as == f"general network, ×{scale}, RGB 0..255"
@@ -58,7 +58,7 @@ def test_the_record_knows_the_weights():
     record = upscaler_record(UpscalerSettings("general", 2))
     assert record["spec"] == "general"
     assert re.fullmatch("[0-9a-f]{64}", record["sha256"])
-    assert all(general_weights(scale).stat().st_size < 1e6 for scale in SCALES)
+    assert all(general_weights(scale).stat().st_size < 1e6 for scale in GENERAL_SCALES)
 
 
 @pytest.fixture(scope="module")

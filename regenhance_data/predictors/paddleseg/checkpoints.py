@@ -9,7 +9,7 @@ import numpy as np
 
 from regenhance_data import __version__
 from regenhance_data.dataset.levels import MOST_LEVELS
-from regenhance_data.defaults import MOST_MB_SIZE, SCALE
+from regenhance_data.defaults import MOST_MB_SIZE, MOST_SCALE, SCALE
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.io.file_kinds import kind_of_content
 from regenhance_data.io.files import atomic_write, others_like, read_yaml, write_yaml
@@ -18,7 +18,6 @@ from regenhance_data.io.pickles import ARRAYS, restricted_load
 WEIGHTS, OPTIMIZER, AVERAGE = "model.pdparams", "model.pdopt", "model.pdema"
 RECORD = "predictor.yaml"
 ITERATION, FRAMES = "iteration", "frames"  # of a training in it: where the weights are from, the digest of its frames
-_MOST_SCALE = 16  # as in dataset.yaml
 _EXPECTED = f"expected one that a training wrote, like best_model/{WEIGHTS}"
 
 
@@ -93,7 +92,7 @@ def trained_mb_size(model_path: Path) -> int | None:
 
 def trained_scale(model_path: Path) -> int:
     """The scale of the HR frames of a model's dataset, by the predictor.yaml beside it; the default without it."""
-    return _recorded_number(model_path, "scale", 1, _MOST_SCALE) or SCALE
+    return _recorded_number(model_path, "scale", 1, MOST_SCALE) or SCALE
 
 
 def _recorded_number(model_path: Path, name: str, least: int, most: int) -> int | None:
