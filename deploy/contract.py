@@ -3,23 +3,15 @@
 import re
 
 from regenhance_data import KIT
-from regenhance_data.defaults import MOST_MB_SIZE
-from regenhance_data.errors import InputError
+from regenhance_data.defaults import MOST_MB_SIZE, MOST_SCALE
 
 INPUT, OUTPUT = "frames", "importance"
 DYNAMIC = "N"  # name of a batch dimension that is not fixed
 ONNX_SUFFIX, ENGINE_SUFFIX = ".onnx", ".engine"
 HEADS = ("macroblock", "pixels")
 PRECISIONS = ("fp32", "fp16", "int8")
-MOST_SCALE = 16
 FLAT = "none"  # as the weights in the metadata: a map to which all macroblocks are alike
 _MOST = {"mb_size": MOST_MB_SIZE, "scale": MOST_SCALE, "levels": 2**16}  # numbers in the metadata
-
-
-def refuse_scale(scale: int | None) -> None:
-    """InputError for a --scale that no predictor has."""
-    if scale is not None and not 1 <= scale <= MOST_SCALE:
-        raise InputError(f"--scale {scale}: expected 1 to {MOST_SCALE}")
 
 
 def is_described(metadata: dict[str, str]) -> bool:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.contract import HEADS, PRECISIONS, refuse_scale
+from deploy.contract import HEADS, PRECISIONS
 from regenhance_data import cli, console
 from regenhance_data.defaults import SCALE
-from regenhance_data.errors import InputError
+from regenhance_data.errors import InputError, refuse_scale
 from regenhance_data.io.files import alone, atomic_write, refuse_missing
 from regenhance_data.predictors.paddleseg.checkpoints import (
     refuse_missing_weights,
@@ -83,16 +83,20 @@ def main(args: argparse.Namespace) -> None:
     if args.zero_shot:
         args.model_path = zero_shot_weights(args)
     args.input_scale = scale = checked_input_scale(args)
+    from deploy.artifacts.onnx import refuse_overwriting_others
     from deploy.export.frames import asked_sizes
     from regenhance_data.dataset.folder import Dataset
 
     dataset = Dataset.open(args.dataset_root) if args.dataset_root else None
     sizes = asked_sizes(dataset, tuple(args.input_size) if args.input_size else None, args.all_sizes)
+    names = [name_of(args, dataset, named_hw) for _, named_hw in sizes]
+    for name in names:
+        refuse_overwriting_others(path_of(args, name))
     config = predictor_config(args, scale, dataset)
     from deploy.export.paddle import built_network
 
     model = built_network(config, args.model_path)
-    paths = [export(args, config, model, dataset, *size) for size in sizes]
+    paths = [export(args, config, model, dataset, hw, name) for (hw, _), name in zip(sizes, names, strict=True)]
     cli.suggest(
         *(
             ["python", "deploy/trt_infer.py", "--model", path, "--video", "VIDEO", "--save_dir", args.save_dir]
@@ -108,13 +112,13 @@ def export(
     model: Any,
     dataset: "Dataset | None",
     size_hw: tuple[int, int],
-    named_hw: tuple[int, int] | None,
+    name: str,
 ) -> Path:
-    """Export for frames of one size, which file names tell where `named_hw` is given; the path of the ONNX file."""
+    """Export for frames of one size; the path of the ONNX file. name: see `name_of`."""
     from deploy.export.frames import compared_frames
     from deploy.export.graph import predictor_graph
     from deploy.export.paddle import normalisation, paddle_importance, paddle_network_onnx
-    from deploy.export.parity import described, export_name, file_name, write_compared
+    from deploy.export.parity import described, write_compared
     from regenhance_data.grid import MacroblockGrid
 
     normalise = normalisation(config)
@@ -127,17 +131,12 @@ def export(
     about = described(config.name, args.head, config.num_classes, grid, dataset, scale, args.precision, args.model_path)
     if args.zero_shot:
         about["weights"] = "general"
-    if args.scale:
-        about["scale"] = args.scale
-    elif args.model_path and dataset is None:
-        about["scale"] = trained_scale(args.model_path)
+    about["scale"] = scale_of(args, dataset)
     batch_size = None if args.dynamic_batch else args.batch_size
     network = paddle_network_onnx(model, batch_size, (-(-height // config.shrink), -(-width // config.shrink)))
     graph = predictor_graph(network, normalise, args.head, grid, about, config.shrink)
     graph, kept = in_asked_precision(graph, args, dataset, size_hw)
-    # weights are trained for one input scale; random ones are of any
-    name = export_name(stem_of(args, config.name), named_hw, batch_size, 1.0 if args.model_path else scale)
-    path: Path = args.save_dir / file_name(name, args.precision, args.head)
+    path = path_of(args, name)
     write_compared(path, graph, about, frames, reference, further={"kept_in_fp32": kept})
     if args.random_weights:
         console.warn(f"{path}: has random weights; its importance means nothing")
@@ -153,10 +152,30 @@ def export(
     return path
 
 
-def stem_of(args: argparse.Namespace, config: str) -> str:
-    """How the name of an export of a config begins, before its `export_name`: which weights, and a scale of its own."""
-    weights = "_zero_shot" if args.zero_shot else "_random" if args.random_weights else ""
-    return f"{config}{weights}" + ("" if args.scale in (None, SCALE) else f"_x{args.scale}")
+def name_of(args: argparse.Namespace, dataset: "Dataset | None", named_hw: tuple[int, int] | None) -> str:
+    """How the names of the files of an export begin; `named_hw`: the frame size (height, width) where they tell it."""
+    from deploy.export.parity import export_name
+
+    model = args.config.stem + ("_zero_shot" if args.zero_shot else "_random" if args.random_weights else "")
+    batch_size = None if args.dynamic_batch else args.batch_size
+    # weights are trained for one input scale; random ones are of any
+    input_scale = 1.0 if args.model_path else args.input_scale
+    return export_name(model, named_hw, batch_size, input_scale, SCALE if dataset else scale_of(args, dataset))
+
+
+def path_of(args: argparse.Namespace, name: str) -> Path:
+    """The path of the ONNX file of an export, by its `name_of`."""
+    from deploy.export.parity import file_name
+
+    path: Path = args.save_dir / file_name(name, args.precision, args.head)
+    return path
+
+
+def scale_of(args: argparse.Namespace, dataset: "Dataset | None") -> int:
+    """The scale of the upscaler that an export is for."""
+    if dataset:
+        return dataset.scale
+    return args.scale or (trained_scale(args.model_path) if args.model_path else SCALE)
 
 
 def zero_shot_weights(args: argparse.Namespace) -> Path:

@@ -14,11 +14,10 @@ from pathlib import Path
 with suppress(ImportError):  # a script has it beside itself: it checks the installation
     import _environment  # noqa: F401
 
-from deploy.contract import refuse_scale
 from regenhance_data import cli
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.defaults import SCALE
-from regenhance_data.errors import InputError, refuse_below_one
+from regenhance_data.errors import InputError, refuse_below_one, refuse_scale
 from regenhance_data.io.files import alone
 
 EXAMPLES = """

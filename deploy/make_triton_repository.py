@@ -59,17 +59,17 @@ def main(args: argparse.Namespace) -> None:
     from deploy.serving.triton import (
         CONFIG,
         add_version,
+        kept_config,
         model_config,
         read_served,
         remove_leftovers,
         same_version,
-        with_kept_settings,
     )
 
     remove_leftovers(args.repository)
     served = [read_served(path) for path in args.models]
     configs = [
-        model_config(name, file, with_kept_settings(args.repository, name, file, serving))
+        model_config(name, file, serving, kept_config(args.repository / name))
         for name, file in zip(names, served, strict=True)
     ]
     for config, file in zip(configs, served, strict=True):

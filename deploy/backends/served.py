@@ -18,8 +18,8 @@ import numpy as np
 from deploy.backends.base import BatchRunner, Predictor
 from deploy.backends.http_server import Answer, HttpServer
 from deploy.backends.settings import Backend, EngineSettings
-from deploy.contract import HEADS, INPUT, MOST_SCALE, OUTPUT
-from regenhance_data.defaults import MOST_MB_SIZE
+from deploy.contract import HEADS, INPUT, OUTPUT
+from regenhance_data.defaults import MOST_MB_SIZE, MOST_SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import parse_json

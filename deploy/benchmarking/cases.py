@@ -18,8 +18,10 @@ from deploy.export.frames import frame_sizes
 from deploy.export.parity import export_name, file_name
 from regenhance_data import __version__, console
 from regenhance_data.dataset.folder import Dataset
+from regenhance_data.defaults import SCALE
 from regenhance_data.errors import InputError
 from regenhance_data.io.files import read_yaml, sha256
+from regenhance_data.predictors.paddleseg.checkpoints import trained_scale
 from regenhance_data.signals import end_command_with_the_parent
 
 PADDLE = "_paddle"  # suffix of the folder of a network in PaddleSeg's own form, beside its ONNX file
@@ -41,14 +43,23 @@ class Case:
 
 
 def listed_cases(settings: MeasurementSettings) -> list[Case]:
-    """`cases_of` the settings; a backend that has none is told."""
+    """`cases_of` the settings; a backend that runs none of the models is told."""
     cases = list(cases_of(settings))
-    used = {case.backend for case in cases}
-    for backend in (name for name in settings.backends if name not in used):
+    able = {backend for model in settings.models for backend in _backends_for(model, settings)}
+    for backend in (name for name in settings.backends if name not in able):
         artifact = BACKENDS[backend].artifact
         runs = "folders, and names in fp32 at scale 1" if artifact == FOLDER else artifact
         console.warn(f"--backends {backend}: measures nothing; it runs {runs}, of which --models has none")
     return cases
+
+
+def _backends_for(model: str, settings: MeasurementSettings) -> tuple[str, ...]:
+    """The backends that run a model, and of a name, what is exported of it."""
+    if model not in CONFIGS:
+        return backends_of(Path(model))
+    has_folder = "fp32" in settings.precisions and 1 in settings.input_scales
+    artifacts = {ONNX_SUFFIX, *([FOLDER] if has_folder else [])}
+    return tuple(name for name, row in BACKENDS.items() if row.artifact in artifacts)
 
 
 def cases_of(settings: MeasurementSettings) -> Iterator[Case]:
@@ -111,7 +122,8 @@ def exported(name: str, scale: float, batch: int, settings: MeasurementSettings)
     takes_folder = any(BACKENDS[backend].artifact == FOLDER for backend in settings.backends)
     # weights are trained for one input scale; random ones are of any
     model = name if weights else f"{name}_random"
-    stem, alone = (export_name(model, named_hw, size, 1.0 if weights else scale) for size in (batch, 1))
+    seen, upscaled = (1.0, SCALE if settings.data else trained_scale(weights)) if weights else (scale, SCALE)
+    stem, alone = (export_name(model, named_hw, size, seen, upscaled) for size in (batch, 1))
     for precision in settings.precisions:
         path, evaluated = folder / file_name(stem, precision), _folder(settings.save_dir, scale, 1)
         with_paddle = takes_folder and scale == 1 and precision == "fp32"

@@ -31,16 +31,22 @@ _EXPORTERS = {"Paddle": "paddle2onnx", "PyTorch": "torch"}
 
 
 def export_name(
-    model: str, size_hw: tuple[int, int] | None = None, batch_size: int | None = 1, input_scale: float = 1.0
+    model: str,
+    size_hw: tuple[int, int] | None = None,
+    batch_size: int | None = 1,
+    input_scale: float = 1.0,
+    scale: int = SCALE,
 ) -> str:
     """How the names of all files of an export begin: that of its config, and what differs from the usual.
 
-    size_hw: (height, width) of the frames where it was asked for. batch_size: None where it stays open.
+    size_hw: (height, width) of the frames where it was asked for. batch_size: None where it stays open. scale: of the
+    upscaler, where no dataset has one of its own.
     """
+    upscaled = "" if scale == SCALE else f"_x{scale}"
     size = f"_{size_hw[1]}x{size_hw[0]}" if size_hw else ""
-    scale = "" if input_scale == 1 else f"_scale{input_scale:g}"
+    seen = "" if input_scale == 1 else f"_scale{input_scale:g}"
     batch = "_dynamic" if batch_size is None else "" if batch_size == 1 else f"_batch{batch_size}"
-    return f"{model}{size}{scale}{batch}"
+    return f"{model}{upscaled}{size}{seen}{batch}"
 
 
 def file_name(name: str, precision: str, head: str = "macroblock") -> str:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from deploy.artifacts.engine import read_sidecar
 from deploy.artifacts.onnx import read_onnx, shape_of
 from deploy.contract import ENGINE_SUFFIX, INPUT, ONNX_SUFFIX, OUTPUT
 from deploy.serving.settings import DEVICE_OF, MAX_BATCH_SIZE, NO_ACCELERATOR, Serving
+from regenhance_data import console
 from regenhance_data.errors import InputError, one_line
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import sha256, write_new, write_text
@@ -78,57 +79,62 @@ def _read_engine(path: Path) -> ServedFile:
     return ServedFile(path, about.metadata, (batch, height, width, 3), (batch, *picture), high)
 
 
-def model_config(name: str, served: ServedFile, serving: Serving) -> "ModelConfig":
-    """Triton's configuration of a predictor, in its own schema. InputError where file and settings do not fit."""
+def model_config(name: str, served: ServedFile, serving: Serving, kept: "ModelConfig | None" = None) -> "ModelConfig":
+    """Triton's configuration of a predictor, in its own schema. InputError where file and settings do not fit.
+
+    kept: that of the model's earlier versions. What neither the file nor `serving` says stays as it is there; of
+    another kind of file nothing does, and `add_version` refuses it.
+    """
     schema = _schema()
     platform, backend, filename, device = _KINDS[served.path.suffix]
-    device = serving.device or device
-    if device == "cpu" and backend == "tensorrt":
-        raise InputError(f"{served.path}: an engine runs on a GPU; leave out --device cpu, or give the .onnx")
-    accelerator = None if serving.accelerator == NO_ACCELERATOR else serving.accelerator
-    if accelerator and (backend == "tensorrt" or DEVICE_OF[accelerator] != device):
-        raise InputError(
-            f"{served.path}: --accelerator {accelerator} takes an .onnx and --device {DEVICE_OF[accelerator]}; for "
-            f"another device, give --accelerator {NO_ACCELERATOR}"
-        )
-    max_batch = _max_batch(served, serving)
+    kept = kept if kept is not None and kept.platform == platform else None
+    max_batch = _max_batch(served, serving, None if kept is None else kept.max_batch_size)
     start = 1 if max_batch else 0
     input_dims, output_dims = served.input_shape[start:], served.output_shape[start:]
     warmup = schema.ModelWarmup.Input(data_type=schema.TYPE_UINT8, dims=input_dims, zero_data=True)
-    config = schema.ModelConfig(
+    said = schema.ModelConfig(
         name=name,
         platform=platform,
         backend=backend,
         default_model_filename=filename,
-        max_batch_size=max_batch,
         input=[schema.ModelInput(name=INPUT, data_type=schema.TYPE_UINT8, dims=input_dims)],
         output=[schema.ModelOutput(name=OUTPUT, data_type=schema.TYPE_FP32, dims=output_dims)],
-        instance_group=[schema.ModelInstanceGroup(count=serving.instances or 1, kind=f"KIND_{device.upper()}")],
-        version_policy={"latest": {"num_versions": serving.num_versions or 1}},
         # engines initialise at their first frame, which should not be a camera's
         model_warmup=[schema.ModelWarmup(name="zeros", batch_size=1, inputs={INPUT: warmup})],
         parameters={key: schema.ModelParameter(string_value=value) for key, value in served.metadata.items()},
     )
-    if max_batch:
-        config.dynamic_batching.SetInParent()  # even where all its fields are defaults
-        config.dynamic_batching.preferred_batch_size.extend(serving.preferred_batch_size or [])
-        config.dynamic_batching.max_queue_delay_microseconds = serving.max_queue_delay_us or 0
-    if accelerator:
-        accelerators = config.optimization.execution_accelerators
-        getattr(accelerators, f"{device}_execution_accelerator").add(name=accelerator)
+    config = schema.ModelConfig(
+        instance_group=[schema.ModelInstanceGroup(count=1, kind=f"KIND_{device.upper()}")],
+        version_policy={"latest": {"num_versions": 1}},
+        dynamic_batching={},  # even where all its fields are defaults
+    )
+    if kept is not None:
+        config.CopyFrom(kept)
+    is_same = [*config.input, *config.output] == [*said.input, *said.output]
+    for field in ("input", "output", "model_warmup"):  # a warm-up of the same input may be the operator's
+        (said if is_same else config).ClearField(field)
+    config.MergeFrom(said)
+    config.max_batch_size = max_batch
+    _set_batching(config, serving)
+    _set_devices(config, served.path, serving)
+    if serving.num_versions:
+        config.version_policy.latest.num_versions = serving.num_versions
     return config
 
 
-def _max_batch(served: ServedFile, serving: Serving) -> int:
-    """Triton's max_batch_size: 0 for a graph of a fixed batch, which is a dimension like the others then."""
+def _max_batch(served: ServedFile, serving: Serving, kept: int | None) -> int:
+    """Triton's max_batch_size: 0 for a graph of a fixed batch, which is a dimension like the others then, and where
+    that of earlier versions, `kept`, is 0 and no flag is about batches.
+    """
     asked = {name: getattr(serving, name) for name in ("max_batch_size", "preferred_batch_size", "max_queue_delay_us")}
-    if not served.is_dynamic:
-        flags = " ".join(f"--{name}" for name, value in asked.items() if value is not None)
-        if flags:
-            frames = served.input_shape[0]
-            raise InputError(f"{served.path}: takes {frames} frames, always; leave out {flags}, or export it dynamic")
+    flags = " ".join(f"--{name}" for name, value in asked.items() if value is not None)
+    if flags and not served.is_dynamic:
+        frames = served.input_shape[0]
+        raise InputError(f"{served.path}: takes {frames} frames, always; leave out {flags}, or export it dynamic")
+    if not served.is_dynamic or (kept == 0 and not flags):
         return 0
-    found = serving.max_batch_size or served.max_batch or MAX_BATCH_SIZE
+    most = served.max_batch or kept or MAX_BATCH_SIZE
+    found = serving.max_batch_size or min(kept or most, most)
     if served.max_batch and found > served.max_batch:
         raise InputError(f"{served.path}: takes {served.max_batch} frames at most, --max_batch_size says {found}")
     if max(serving.preferred_batch_size or [1]) > found:
@@ -136,28 +142,59 @@ def _max_batch(served: ServedFile, serving: Serving) -> int:
     return found
 
 
-def with_kept_settings(repository: Path, name: str, served: ServedFile, asked: Serving) -> Serving:
-    """`asked`, with what it leaves open as the configuration of the model's earlier versions has it, if there is one.
+def _set_batching(config: "ModelConfig", serving: Serving) -> None:
+    """Set what flags say of batches, and limit what earlier versions have to a new maximum."""
+    most, batching = config.max_batch_size, config.dynamic_batching
+    if not most:
+        config.ClearField("dynamic_batching")
+        return
+    kept, asked = [*batching.preferred_batch_size], serving.preferred_batch_size
+    sizes = [size for size in (kept if asked is None else asked) if size <= most]
+    if sizes != kept:
+        if asked is None:
+            large = " ".join(str(size) for size in kept if size > most)
+            what = f"preferred_batch_size {large} of its {CONFIG} is left out"
+            console.warn(f"{config.name}: takes {most} frames at most; {what}")
+        batching.ClearField("preferred_batch_size")
+        batching.preferred_batch_size.extend(sizes)
+    if serving.max_queue_delay_us is not None:
+        batching.max_queue_delay_microseconds = serving.max_queue_delay_us
+    for warmup in config.model_warmup:
+        warmup.batch_size = min(warmup.batch_size, most)
 
-    Of a fixed batch, and of another kind of file, nothing is taken over that it cannot have; `add_version` refuses it.
-    """
-    path = repository / name / CONFIG
-    kept = read_config(path) if path.is_file() else None
-    if kept is None or kept.platform != _KINDS[served.path.suffix][0]:
-        return asked
-    settings: dict[str, Any] = {"num_versions": kept.version_policy.latest.num_versions}
-    for group in kept.instance_group[:1]:
-        device = group.Kind.Name(group.kind).removeprefix("KIND_").lower()
-        settings |= {"instances": group.count, "device": device if device in DEVICE_OF.values() else None}
-    accelerators = kept.optimization.execution_accelerators
-    names = [one.name for device in ("cpu", "gpu") for one in getattr(accelerators, f"{device}_execution_accelerator")]
-    settings["accelerator"] = next((one for one in names if one in DEVICE_OF), None)
-    if served.is_dynamic and kept.max_batch_size:
-        batching = kept.dynamic_batching
-        settings["max_batch_size"] = min(kept.max_batch_size, served.max_batch or kept.max_batch_size)
-        settings["preferred_batch_size"] = [*batching.preferred_batch_size]
-        settings["max_queue_delay_us"] = batching.max_queue_delay_microseconds
-    return replace(asked, **{key: value or None for key, value in settings.items() if getattr(asked, key) is None})
+
+def _set_devices(config: "ModelConfig", path: Path, serving: Serving) -> None:
+    """Set what flags say of instances, device and accelerator. InputError where these do not go together."""
+    is_engine = config.backend == "tensorrt"
+    if is_engine and serving.device == "cpu":
+        raise InputError(f"{path}: an engine runs on a GPU; leave out --device cpu, or give the .onnx")
+    if serving.instances or serving.device:
+        for group in config.instance_group or [config.instance_group.add()]:
+            group.count = serving.instances or group.count
+            if serving.device:
+                group.kind = group.Kind.Value(f"KIND_{serving.device.upper()}")
+            if serving.device == "cpu":
+                group.ClearField("gpus")
+    listed = [f"{device}_execution_accelerator" for device in ("cpu", "gpu")]
+    names = [one.name for key in listed for one in getattr(config.optimization.execution_accelerators, key)]
+    if serving.accelerator and serving.accelerator not in names:
+        names = [serving.accelerator]
+        config.optimization.ClearField("execution_accelerators")
+        if serving.accelerator != NO_ACCELERATOR:
+            key = f"{DEVICE_OF[serving.accelerator]}_execution_accelerator"
+            getattr(config.optimization.execution_accelerators, key).add(name=serving.accelerator)
+    kinds = [group.Kind.Name(group.kind) for group in config.instance_group]
+    for name, device in DEVICE_OF.items() if serving.accelerator or serving.device else ():
+        if name in names and (is_engine or f"KIND_{device.upper()}" not in kinds):
+            raise InputError(
+                f"{path}: --accelerator {name} takes an .onnx and --device {device}; for another device, give "
+                f"--accelerator {NO_ACCELERATOR}"
+            )
+
+
+def kept_config(folder: Path) -> "ModelConfig | None":
+    """The configuration of the earlier versions in a model's folder, if there is one."""
+    return read_config(folder / CONFIG) if (folder / CONFIG).is_file() else None
 
 
 def read_config(path: Path) -> "ModelConfig":
@@ -190,7 +227,8 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file, where the model's folder would be; remove it, or give another --name")
     text = text_format.MessageToString(config)
-    with temporary_folder(_staging_place(repository)) as made:
+    repository.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(_staging_place(repository, folder if folder.is_dir() else repository)) as made:
         staged = made / config.name
         (staged / str(version)).mkdir(parents=True)
         write_new(staged / str(version) / config.default_model_filename, model.read_bytes())
@@ -205,8 +243,9 @@ def add_version(repository: Path, config: "ModelConfig", model: Path, version: i
 
 def remove_leftovers(repository: Path) -> None:
     """Remove what killed runs left in a repository, and beside it. The command holds the repository's lock."""
-    remove_unfinished(repository)
-    remove_abandoned(_staging_place(repository))
+    for folder in [repository, *repository.glob("*/")]:
+        remove_unfinished(folder)
+    remove_abandoned(repository.resolve().parent)
 
 
 def same_version(repository: Path, config: "ModelConfig", model: Path) -> int | None:
@@ -236,14 +275,26 @@ def versions(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.glob("*") if re.fullmatch("[1-9][0-9]*", path.name)]
 
 
-def _staging_place(repository: Path) -> Path:
-    """Where a version is prepared: beside the repository, in which a server takes every folder for a model, and reloads
-    a model when anything in its folder changes. In the repository where what is beside it is another volume, or not
-    ours.
+def _staging_place(repository: Path, target: Path) -> Path:
+    """Where a version is prepared that is moved to `target`, the repository or a model's folder: beside the repository,
+    in which a server takes every folder for a model. Where nothing can be moved from there, as between mounts, even of
+    one file system: in the repository, else in the model's folder, where a server takes it for no version.
     """
-    repository.mkdir(parents=True, exist_ok=True)
-    beside = repository.resolve().parent
-    return beside if os.access(beside, os.W_OK) and beside.stat().st_dev == repository.stat().st_dev else repository
+    return next(place for place in (repository.resolve().parent, repository, target) if _can_move(place, target))
+
+
+def _can_move(place: Path, target: Path) -> bool:
+    """Whether folders can be moved from one to the other, tried with a file, which no server takes for a model."""
+    if place == target:
+        return True
+    try:
+        with temporary_folder(place) as made:
+            (made / "file").touch()
+            os.rename(made / "file", target / made.name)
+            (target / made.name).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _schema() -> Any:

@@ -30,10 +30,11 @@ def mixed(tmp_path_factory):
 
 def test_names_tell_all_exports_of_a_config_apart_and_the_usual_one_has_its_name():
     names = [
-        file_name(export_name("c", size_hw, batch, scale), precision, head)
+        file_name(export_name("c", size_hw, batch, input_scale, scale), precision, head)
+        for scale in (3, 2, 4)
         for size_hw in (None, (360, 640), (640, 360))
         for batch in (1, 2, 12, None)
-        for scale in (1.0, 0.5)
+        for input_scale in (1.0, 0.5)
         for precision in ("fp32", "fp16", "int8")
         for head in ("macroblock", "pixels")
     ]
@@ -144,6 +145,13 @@ def test_a_file_of_other_software_is_not_overwritten_and_an_export_is(tmp_path, 
     assert read_onnx(path).metadata["scale"] == "2"
 
 
+def test_a_file_of_other_software_is_named_before_a_network_is_built(mixed, tmp_path, monkeypatch):
+    (tmp_path / "mb_nano_random_64x48_int8.onnx").write_bytes(b"no ONNX")
+    monkeypatch.setattr(export_onnx, "predictor_config", None)
+    with pytest.raises(InputError, match=r"mb_nano_random_64x48_int8\.onnx: is no export of this kit"):
+        export(tmp_path, "--dataset_root", mixed.root, "--all_sizes", "--precision", "int8")
+
+
 @pytest.mark.parametrize("folder", ["", "best_model"])
 def test_a_folder_of_weights_is_answered_with_the_file_that_is_there(tmp_path, folder):
     weights = tmp_path / folder / "model.pdparams"
@@ -158,7 +166,7 @@ def test_flags_that_do_not_go_together_are_refused(tmp_path):
     for save_dir, flags, says in (
         (tmp_path, ["--all_sizes", "--input_size", 64, 96], "--all_sizes: takes the sizes from --dataset_root"),
         (tmp_path / "file", ["--input_size", 64, 96], f"--save_dir {tmp_path}/file: cannot be written to"),
-        (tmp_path, ["--input_size", 64, 96, "--scale", 17], "--scale 17: expected 1 to 16"),
+        (tmp_path, ["--input_size", 64, 96, "--scale", 17], "--scale 17: expected a whole number from 2 to 8"),
         (tmp_path, ["--dataset_root", tmp_path, "--scale", 2], "--scale is for an export without --dataset_root"),
     ):
         with pytest.raises(InputError, match=says):

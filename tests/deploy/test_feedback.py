@@ -154,7 +154,7 @@ def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, 
         command.main(command.make_parser().parse_args([str(word) for word in words]))
 
     flags = ["--flat", HEIGHT, WIDTH, "--save_dir", tmp_path]
-    with pytest.raises(InputError, match="--scale 30: expected 1 to 16"):
+    with pytest.raises(InputError, match="--scale 30: expected a whole number from 2 to 8"):
         call(export_static_map, *flags, "--scale", 30)
     call(export_static_map, *flags, "--scale", 2)
     assert capsys.readouterr().err == ""

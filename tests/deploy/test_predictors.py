@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.evaluation.record import read_evaluation
 from regenhance_data.io.files import sha256
 from regenhance_data.predictors.paddleseg.batches import prepared_image
-from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, write_paddle_state
+from regenhance_data.predictors.paddleseg.checkpoints import load_trained_weights, write_model, write_paddle_state
 from regenhance_data.predictors.paddleseg.config import PredictorConfig
 from regenhance_data.stages.make_seg_dataset import make_seg_dataset
 from tests.support.cameras import fill_cameras
@@ -497,6 +498,27 @@ def test_a_paddle_folder_has_the_weights_of_the_onnx_file_beside_it(tmp_path):
         found += [sha256(paths["paddle"] / "model.pdiparams")] if "paddle" in backends else []
         assert {*paths} == {*backends}
     assert found[0] != found[1]
+
+
+def test_an_export_without_a_dataset_is_named_after_the_scale_of_its_training(tmp_path):
+    folder = tmp_path / "runs" / "mb_nano" / "best_model"
+    write_model(folder, PredictorConfig(MB_NANO).build("model").state_dict(), {"scale": 4, "input_scale": 1}, {})
+    settings = MeasurementSettings(["mb_nano"], tmp_path, ["openvino"], runs=[tmp_path / "runs"], input_size=(64, 96))
+    [case] = cases.listed_cases(settings)
+    assert (case.path.name, read_onnx(case.path).metadata["scale"]) == ("mb_nano_x4_96x64.onnx", "4")
+    words = ["--config", MB_NANO, "--model_path", folder / "model.pdparams", "--input_size", 64, 96, "--scale", 3]
+    export_onnx.main(export_onnx.make_parser().parse_args([str(w) for w in [*words, "--save_dir", tmp_path]]))
+    assert read_onnx(tmp_path / "mb_nano_96x64.onnx").metadata["scale"] == "3"
+
+
+def test_backends_are_not_told_to_have_no_model_where_its_export_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cases, "_export", lambda _: "no space")
+    settings = MeasurementSettings(["mb_nano"], tmp_path, ["openvino", "paddle", "tensorrt"], input_size=(64, 96))
+    for precision, told in (("fp32", ["tensorrt"]), ("fp16", ["paddle", "tensorrt"])):
+        assert cases.listed_cases(replace(settings, precisions=[precision])) == []
+        said = capsys.readouterr().err
+        assert f"mb_nano in {precision} is left out: no space" in said
+        assert re.findall(r"--backends (\w+): measures nothing", said) == told
 
 
 @pytest.mark.parametrize("flag", ["--evaluation", "--video", "--data"])

@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +193,39 @@ def test_what_a_killed_run_leaves_is_beside_the_repository_and_the_next_run_remo
     assert [path.name for path in (*tmp_path.iterdir(), *repository.iterdir())] == ["r", "one"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_version_is_staged_where_it_can_be_renamed_from(made, tmp_path, monkeypatch, linked):
+    """A mount has the st_dev of what is beside it where both are of one file system."""
+    repository = make_repository(tmp_path / "r", made / "one.onnx")
+    mount = repository
+    if linked:
+        mount = (repository / "one").rename(tmp_path / "elsewhere")
+        (repository / "one").symlink_to(mount)
+    rename = os.rename
+
+    def renamed(source, target):
+        if (mount in Path(source).resolve().parents) != (mount in Path(target).resolve().parents):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), source, None, target)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    make_repository(repository, write_red_predictor(tmp_path / "newer.onnx"), name="one")
+    assert sorted(versions(repository / "one")) == [1, 2]
+    assert not [*tmp_path.glob("**/.writing-*")]
+
+
+def test_a_repository_that_is_a_mount_of_the_same_file_system_takes_versions(made, tmp_path):
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True).returncode:
+        pytest.skip("this system lets no one mount in a namespace")
+    repository = make_repository(tmp_path / "r", made / "one.onnx")
+    mounted = [*namespace, "sh", "-c", 'mount --bind "$0" "$0" && exec "$@"', repository]
+    command = [sys.executable, ROOT / TRITON, "--repository", repository, "--models", made / "any.onnx"]
+    done = subprocess.run([*mounted, *command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in repository.iterdir()) == ["any", "one"]
+
+
 KEPT = {"device": "gpu", "instances": 2, "num_versions": 2, "accelerator": "tensorrt"}
 KEPT |= {"max_batch_size": 16, "max_queue_delay_us": 500, "preferred_batch_size": [4]}
 
@@ -210,6 +247,79 @@ def test_an_update_keeps_all_settings_that_it_gives_no_flag_for(made, tmp_path, 
     assert not changed.dynamic_batching.preferred_batch_size
     assert (changed.max_batch_size, changed.dynamic_batching.max_queue_delay_microseconds) == (16, 500)
     assert sorted(versions(tmp_path / "r" / "camera")) == ([1, 2] if is_new else [1])
+
+
+OPERATORS = """
+version_policy { all {} }
+instance_group { count: 1 kind: KIND_GPU gpus: [0] }
+instance_group { count: 2 kind: KIND_GPU gpus: [1] profile: "1" }
+dynamic_batching { preferred_batch_size: [4, 8] preserve_ordering: true }
+optimization {
+  cuda { graphs: true }
+  execution_accelerators {
+    gpu_execution_accelerator { name: "tensorrt" parameters { key: "precision_mode" value: "FP16" } }
+  }
+}
+model_warmup {
+  name: "full" batch_size: 8
+  inputs { key: "frames" value { data_type: TYPE_UINT8 dims: [40, 52, 3] random_data: true } }
+}
+parameters { key: "intra_op_thread_count" value { string_value: "4" } }
+response_cache { enable: true }
+"""
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_what_an_operator_wrote_into_a_configuration_stays(made, tmp_path, is_new):
+    path = make_repository(tmp_path / "r", made / "any.onnx", name="camera") / "camera" / CONFIG
+    written = read_config(path)
+    for field in ("version_policy", "instance_group", "dynamic_batching", "model_warmup"):
+        written.ClearField(field)
+    text_format.Merge(OPERATORS, written)
+    path.write_text(text_format.MessageToString(written))
+    newer = write_red_predictor(tmp_path / "newer.onnx", batch=ANY)
+    flags = {"accelerator": "tensorrt"}  # which it has
+    make_repository(tmp_path / "r", newer if is_new else made / "any.onnx", name="camera", **flags)
+    written.parameters["model"].string_value = "newer" if is_new else "any"
+    assert read_config(path) == written
+    # a flag changes what it says alone
+    make_repository(tmp_path / "r", newer, name="camera", instances=3, num_versions=2, max_queue_delay_us=500)
+    changed = read_config(path)
+    assert [(group.count, [*group.gpus]) for group in changed.instance_group] == [(3, [0]), (3, [1])]
+    assert changed.version_policy.latest.num_versions == 2
+    assert changed.dynamic_batching.preserve_ordering
+    make_repository(tmp_path / "r", newer, name="camera", device="cpu", accelerator="none")
+    changed = read_config(path)
+    assert [(group.Kind.Name(group.kind), [*group.gpus]) for group in changed.instance_group] == [("KIND_CPU", [])] * 2
+    assert changed.optimization.cuda.graphs
+    with pytest.raises(InputError, match=r"--accelerator tensorrt takes an \.onnx and --device gpu"):
+        make_repository(tmp_path / "r", newer, name="camera", accelerator="tensorrt")
+
+
+def test_a_server_that_an_operator_told_to_make_no_batches_makes_none(made, tmp_path):
+    path = make_repository(tmp_path / "r", made / "any.onnx") / "any" / CONFIG
+    written = read_config(path)
+    written.max_batch_size = 0
+    written.ClearField("dynamic_batching")
+    for port in (written.input[0], written.output[0], written.model_warmup[0].inputs["frames"]):
+        port.dims.insert(0, -1)
+    path.write_text(text_format.MessageToString(written))
+    make_repository(tmp_path / "r", made / "any.onnx")
+    assert read_config(path) == written
+    make_repository(tmp_path / "r", made / "any.onnx", max_queue_delay_us=500)
+    assert read_config(path).max_batch_size == 8
+
+
+def test_preferred_sizes_of_earlier_versions_above_a_new_maximum_are_left_out_and_told(made, tmp_path, capsys):
+    path = make_repository(tmp_path, made / "any.onnx", preferred_batch_size=[2, 4, 8]) / "any" / CONFIG
+    written = read_config(path)
+    written.model_warmup[0].batch_size = 8
+    path.write_text(text_format.MessageToString(written))
+    make_repository(tmp_path, made / "any.onnx", max_batch_size=4)
+    told = capsys.readouterr().err
+    assert f"any: takes 4 frames at most; preferred_batch_size 8 of its {CONFIG} is left out" in told
+    assert read_config(path).dynamic_batching.preferred_batch_size == [2, 4]
+    assert (read_config(path).max_batch_size, read_config(path).model_warmup[0].batch_size) == (4, 4)
 
 
 @pytest.mark.parametrize(
