@@ -24,7 +24,7 @@ from regenhance_data.evaluation.inputs import (
     read_frames,
 )
 from regenhance_data.evaluation.record import EvaluatedModel, EvaluationRecord, EvaluationSettings, write_evaluation
-from regenhance_data.evaluation.truth import refuse_truth_of_several
+from regenhance_data.evaluation.truth import FORMAT, refuse_truth_of_several
 from regenhance_data.io.files import alone, refuse_missing, sha256
 from regenhance_data.io.journal import journal
 
@@ -55,9 +55,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--truth",
         type=Path,
-        help="JSON of true boxes on HR frames, not for segmentation; frames are numbered as in origin_images/: "
-        '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}; "frame_hw": [height, width] is compared; '
-        "boxes above --max_box_area do not count, and detections of classes that the file does not list are false",
+        help=f"JSON of true boxes on HR frames, not for segmentation: {FORMAT}; frames are numbered as in "
+        'origin_images/, labels count from 0 into "classes"; "frame_hw": [height, width] is compared; boxes above '
+        "--max_box_area do not count, and detections of classes that the file does not list are false",
     )
     parser.add_argument("--counts", action="store_true", help="also write counts.json: the counts of each frame")
     add_input_arguments(parser, split="test")
@@ -121,7 +121,7 @@ def main(args: argparse.Namespace) -> None:
     from regenhance_data.detectors.diagnosis import warn_of_empty_frames, why_nothing
     from regenhance_data.evaluation.evaluate import evaluate
     from regenhance_data.evaluation.kept import EvaluatedCounts, FrameCounts, frame_key, inputs_digest, write_counts
-    from regenhance_data.evaluation.truth import read_truth
+    from regenhance_data.evaluation.truth import read_truth, warn_of_no_score
     from regenhance_data.importance.static_map import static_map_files
     from regenhance_data.stages.make_importance import sampled_hr_frames
 
@@ -158,6 +158,7 @@ def main(args: argparse.Namespace) -> None:
         result.frames,
         lambda: why_nothing(detector.settings, sampled_hr_frames(dataset, chosen.hr_folder, frames)),
     )
+    warn_of_no_score(result, dataset.grid(frames[0].clip).scaled(dataset.scale))
     if args.model:
         evaluation = ["--evaluation", args.save_dir / "evaluation.json", "--save_dir", args.save_dir]
         cli.suggest(["python", "deploy/benchmark.py", "--models", *args.model, "--data", args.data, *evaluation])

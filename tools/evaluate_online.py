@@ -258,7 +258,11 @@ def make_parts(
     plan.refuse_task(detector.task)
     regions = RegionEnhancer(upscaler, plan.mode, plan.halo_px)
     predict = importance_by(predictor) if predictor else None
-    parts = Parts(plan, grid, regions, RegionEnhancer(upscaler, "whole"), detector, predict, material.static)
+    is_flat = predictor is not None and predictor.is_flat
+    if is_flat and not plan.feeds_back:
+        console.warn(f"{args.predictor}: is a flat map, which chooses at random, so it has no rows; give --feedback 1")
+    whole = RegionEnhancer(upscaler, "whole")
+    parts = Parts(plan, grid, regions, whole, detector, predict, material.static, is_flat)
     about = {
         "predictor": predictor and {"file": str(args.predictor), "engine": predictor.backend},
         "upscaler": {"spec": args.upscaler, "read_as": upscaler.read_as, "halo_px": regions.halo_px},

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from deploy.backends.base import Predictor, fit_frame, refuse_other_aspect
+from deploy.online.ports import LISTENS, port_of
 from regenhance_data.console import tell
 from regenhance_data.dataset.folder import clip_id
 from regenhance_data.errors import InputError, redacted
@@ -21,6 +22,8 @@ from regenhance_data.io.video import read_timed
 from regenhance_data.regions.masks import Polygon, has_area
 
 _LIVE = re.compile(r"(rtsps?|rtmp|https?)://|/dev/video", re.IGNORECASE)
+_LEAST = 1e-6  # importance that decides only among macroblocks that are alike
+_EXPLORED = 0.1  # of the macroblocks: those that come first in a frame
 _REDACTED_VALUE = re.compile(r"[/_;&]?[^/_;&]*=\*\*\*")
 
 
@@ -124,7 +127,7 @@ def refuse_unfit(cameras: Sequence[Camera], frame_hws: Mapping[str, tuple[int, i
 
 # --- which cameras -------------------------------------------------------------------------------------------------
 def cameras_of_videos(videos: Sequence[str]) -> list[Camera]:
-    """A camera for each file, URL or device, named after it. InputError for two of one name."""
+    """A camera for each file, URL or device, named after it. InputError for two of one name or port."""
     sources = [_known(video, "--video") for video in videos]
     return _distinct([Camera(_name_of(source), source) for source in sources], "--video")
 
@@ -236,6 +239,15 @@ def _distinct(cameras: list[Camera], where: str) -> list[Camera]:
     names = [camera.id for camera in cameras]
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two cameras are called {max(names, key=names.count)}; give each its own name")
+    ports: dict[int, str] = {}
+    for camera in cameras:
+        if "://" in camera.source and camera.source.endswith(LISTENS):
+            port = port_of(camera.source)
+            other = ports.setdefault(port, camera.id)
+            if other != camera.id:
+                raise InputError(
+                    f"{where}: the cameras {other} and {camera.id} listen on one port, {port}; give each its own port"
+                )
     return cameras
 
 
@@ -282,6 +294,30 @@ def file_frames(camera: Camera, every: int, max_frames: int | None) -> Iterator[
         yield number, time_s, rgb
 
 
+def random_importance(shape: tuple[int, int]) -> Callable[[Sequence[CameraFrame]], np.ndarray]:
+    """Importance [N, rows, cols] from 0 to 1 by chance, another one in each frame; the same for the same frame."""
+    return lambda frames: np.stack(
+        [np.random.default_rng([frame.number, *frame.camera.encode()]).random(shape) for frame in frames]
+    )
+
+
+def flat_importance(shape: tuple[int, int]) -> Callable[[Sequence[CameraFrame]], np.ndarray]:
+    """Importance [N, rows, cols] of a flat map: next to 0, in one order, but for a few macroblocks that come first.
+
+    These are others in each frame, since what is never enhanced is never found; the order is one, so that of what
+    --feedback raises, as much is enhanced in the next frame again.
+    """
+    drawn, order = random_importance(shape), np.random.default_rng(0).random(shape)
+
+    def importance(frames: Sequence[CameraFrame]) -> np.ndarray:
+        draws = drawn(frames)
+        return _LEAST * np.where(draws < _EXPLORED, 1 + draws, order)
+
+    return importance
+
+
 def importance_by(predictor: Predictor) -> Callable[[Sequence[CameraFrame]], np.ndarray]:
     """Importance of frames of its size, float32 [N, rows, cols], by a predictor."""
+    if predictor.is_flat:
+        return flat_importance(predictor.grid.shape)
     return lambda frames: predictor.predict(np.stack([frame.lr[..., ::-1] for frame in frames]))

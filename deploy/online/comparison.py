@@ -350,13 +350,18 @@ def comparison_figure(result: Comparison) -> Figure:
     """Score over frames a second: a marker for each row, a line through those of one strategy, the Pareto front."""
     score = f"{METRIC_NAMES[result.metric]} against {result.reference}"
     figure, axes = plots.new_plot((8, 4.6), "frames a second", score)
-    colours = iter(plots.FURTHER_COLOURS * 2)
+    axes.set_title(", ".join(clip for clip in result.clips if clip), loc="left")
+    colours = iter([colour for colour in plots.FURTHER_COLOURS if colour != plots.GREEN] * 2)
     for curve in dict.fromkeys(row.point.curve for row in result.rows):
         rows = sorted((row for row in result.rows if row.point.curve == curve), key=lambda row: row.point.budget)
         colour, marker = _LOOKS.get(curve) or (next(colours), "^")
         x, y = [row.fps for row in rows], [row.score.value for row in rows]
         label = _name(rows[0].point) if len(rows) == 1 else curve
         axes.plot(x, y, marker=marker, linestyle="-" if len(rows) > 1 else "", color=colour, markersize=6, label=label)
+        if curve in (REGIONS, FED):  # with the cache they are nearly at the same places
+            for row in rows:
+                place = {"xytext": (0, 6), "textcoords": "offset points", "ha": "center"}
+                axes.annotate(f"{100 * row.point.budget:g}%", (row.fps, row.score.value), fontsize=7, **place)
     best = front(result.rows)
     x, y = [row.fps for row in best], [row.score.value for row in best]
     axes.plot(x, y, color=plots.TEXT_COLOUR, linewidth=6, alpha=0.15, zorder=0, label="Pareto front")

@@ -30,7 +30,7 @@ def in_words(plan: Plan) -> str:
         words += [f"cache {plan.cache.threshold:g}"] * (plan.cache.threshold > 0)
         words += [f"feedback {plan.feedback:g}"] * plan.feeds_back
         words += [f"predicted every {plan.reuse.every}"] * (plan.reuse.every not in (None, 1))
-    return ", ".join([*words, *[f"searched every {plan.detect_every}"] * (plan.detect_every > 1)])
+    return ", ".join([*words, *[f"detector every {plan.detect_every} frames"] * (plan.detect_every > 1)])
 
 
 def sentence(record: PlanRecord) -> str:

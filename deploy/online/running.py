@@ -11,7 +11,7 @@ from deploy.backends.base import Predictor
 from deploy.online.cameras import Camera, importance_by, rounds
 from deploy.online.detectors import OnlineDetector, load_online_detector
 from deploy.online.holding import LEAST, Holding
-from deploy.online.loop import Loop, NoEnhancer, Round
+from deploy.online.loop import Loop, NoEnhancer, Round, threads_of
 from deploy.online.metrics import Metrics
 from deploy.online.outputs import RunOutputs
 from deploy.online.plan import Plan
@@ -26,9 +26,11 @@ from deploy.online.watch import Expected, Watch, truth_by
 from regenhance_data import cli, console
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import sha256
 from regenhance_data.io.video import promised_frames
 from regenhance_data.io.video_streams import VideoInfo
+from regenhance_data.regions.masks import Polygon, masked_macroblocks
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -86,6 +88,10 @@ def run_cameras(
     A KeyboardInterrupt tells what is kept. InputError for parts that do not fit together, and, when the others are
     done, for cameras and results that failed.
     """
+    masks = _Masks(settings.plan, predictor.grid)
+    for camera in cameras:
+        if not camera.is_live and camera.id in infos:
+            masks.check(camera.id, camera.masks, infos[camera.id].upright_hw)
     run = _loaded(settings, cameras, predictor, infos, sources, metrics)
     hold = _holder(settings, run.loop, sources)
     console.tell(f"running: {len(cameras)} camera{'s' * (len(cameras) > 1)}; Ctrl-C ends it and keeps what is found")
@@ -98,6 +104,8 @@ def run_cameras(
                 cli.lengthen_grace(FINISH_S)  # before an interrupt: the rounds on their way may take longer than usual
                 outputs.add(one)
                 hold(one)
+                for frame in one.frames:
+                    masks.check(frame.camera, frame.masks, (frame.rgb.shape[0], frame.rgb.shape[1]))
         except KeyboardInterrupt:
             interrupted = True
             found.close()  # the cores are for what is still to be written
@@ -148,6 +156,25 @@ def _loaded(
     hr_grid = predictor.grid.scaled(int(predictor.metadata["scale"]))
     sinks = SinkSettings(settings.save_dir, detector.class_names, hr_grid, rates, possible)
     return _Run(loop, record, RunOutputs(sinks, record, tracks, metrics, watch))
+
+
+class _Masks:
+    """Says once of each camera that its masks leave nothing to enhance, where a plan would enhance something."""
+
+    def __init__(self, plan: Plan, grid: MacroblockGrid) -> None:
+        self._grid, self._enhances = grid, plan.mode != "none"
+        self._told: set[str] = set()
+
+    def check(self, camera: str, masks: tuple[Polygon, ...], frame_hw: tuple[int, int]) -> None:
+        """To be called with what a camera has now; frame_hw: (height, width) of its own frames."""
+        if not self._enhances or not masked_macroblocks(masks, frame_hw, self._grid).all():
+            self._told.discard(camera)
+        elif camera not in self._told:
+            self._told.add(camera)
+            console.warn(
+                f"{camera}: its masks reach into all macroblocks, so nothing of this camera can be enhanced; "
+                "make them smaller"
+            )
 
 
 def _warn_of_sizes(infos: Mapping[str, VideoInfo], input_hw: tuple[int, int]) -> None:
@@ -279,18 +306,23 @@ def _report(settings: RunSettings, record: RunRecord, written: Sequence[Path]) -
     if settings.planned and not live and about["seconds"] > _LEAST_S:
         _tell_slower(settings.planned, about["frames_per_second"])
     if ages := [camera["age_p95_ms"] for camera in live if camera["age_p95_ms"] is not None]:
-        thread, share = max(about["busy"].items(), key=lambda one: one[1])
         dropped, reconnects = (sum(camera[key] for camera in live) for key in ("dropped", "reconnects"))
         print(
             f"of live cameras, {dropped} frames dropped for newer ones, {reconnects} reconnects, p95 of the age of "
-            f"detections {max(ages):.0f} ms at most; the busiest thread, {thread}, worked {share:.0%} of "
-            "the time"
+            f"detections {max(ages):.0f} ms at most; {busiest(settings.plan, about['busy'])}"
         )
     if not record.detections and about["detector"]["task"] == "detection":
         console.warn(
             f"--detector: found nothing in {record.frames} frames; lower --score_threshold, or give other --classes"
         )
     print("wrote " + ", ".join(map(str, written)))
+
+
+def busiest(plan: Plan, busy: Mapping[str, float]) -> str:
+    """Which thread of a run worked most of the time, with all that it does. busy: the share of each."""
+    thread, share = max(busy.items(), key=lambda one: one[1])
+    is_shared = thread != "detect" and "detect" in threads_of(plan).get(thread, ())
+    return f"the busiest thread, {thread}{' and detect' * is_shared}, worked {share:.0%} of the time"
 
 
 def _tell_slower(planned: Planned, fps: float) -> None:

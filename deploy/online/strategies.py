@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 
-from deploy.online.cameras import CameraFrame
+from deploy.online.cameras import CameraFrame, random_importance
 from deploy.online.loop import Detects, Enhances, Importance, Loop, Round
 from deploy.online.plan import Plan
 from regenhance_data.detections import Detections
@@ -62,7 +62,8 @@ class Parts:
     """What strategies are made of.
 
     plan: for those that select macroblocks. regions: enhances as the plan says; whole: whole frames. predict: the
-    predictor's importance, None without one. static: the static map of each clip, {} without.
+    predictor's importance, None without one; is_flat: it chooses at random. static: the static map of each clip, {}
+    without.
     """
 
     plan: Plan
@@ -72,6 +73,7 @@ class Parts:
     detector: Detects
     predict: Importance | None
     static: Mapping[str, np.ndarray] = field(default_factory=dict)
+    is_flat: bool = False
 
     def loop(self, importance: Importance, enhancer: Enhances | None = None, **changes: Any) -> "LoopStrategy":
         """The loop with another plan."""
@@ -87,7 +89,7 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
         NOTHING_ENHANCED: parts.loop(_nothing, mode="none"),
         ALL_ENHANCED: parts.loop(_nothing, parts.whole, mode="whole"),
     }
-    ways: dict[str, Importance] = {RANDOM: _random(parts.grid)}
+    ways: dict[str, Importance] = {RANDOM: random_importance(parts.grid.shape)}
     if boxes:
         found[CurvePoint(SLICES, 0.0)] = Slices(parts)
         ways[BOXES] = _boxes(parts)
@@ -97,7 +99,7 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
         ways[ORACLE] = _oracle
     if parts.static:
         ways[STATIC] = lambda frames: np.stack([parts.static[frame.camera] for frame in frames])
-    if parts.predict:
+    if parts.predict and not parts.is_flat:  # which is the same as random
         ways[REGIONS] = parts.predict
     for budget in budgets:
         found[CurvePoint(EVERY_NTH, budget)] = EveryNth(parts, budget)
@@ -108,7 +110,7 @@ def strategies(parts: Parts, budgets: Sequence[float], knows: Sequence[str], box
             found[CurvePoint(FOUND_LAST, budget)] = known
         if not parts.predict:
             continue
-        if parts.plan.cache.threshold:
+        if parts.plan.cache.threshold and not parts.is_flat:
             found[CurvePoint(CACHED, budget)] = parts.loop(parts.predict, budget=budget, feedback=0.0)
         if boxes and parts.plan.feedback:
             found[CurvePoint(FED, budget)] = parts.loop(parts.predict, budget=budget, cache=NO_CACHE)
@@ -189,12 +191,6 @@ def _nothing(frames: Sequence[CameraFrame]) -> np.ndarray:
 
 def _zeros(grid: MacroblockGrid) -> Importance:
     return lambda frames: np.zeros((len(frames), *grid.shape), np.float32)
-
-
-def _random(grid: MacroblockGrid) -> Importance:
-    return lambda frames: np.stack(
-        [np.random.default_rng([frame.number, *frame.camera.encode()]).random(grid.shape) for frame in frames]
-    )
 
 
 def _oracle(frames: Sequence[CameraFrame]) -> np.ndarray:

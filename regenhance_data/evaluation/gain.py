@@ -271,7 +271,7 @@ def gain_figure(estimate: GainEstimate, title: str) -> Figure:
         return figure
     for place, score in enumerate(estimate.rows.values()):
         low, high = score.interval_95
-        axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE, plots.BLACK)[place])
+        axes.bar(place, score.value, 0.6, color=(plots.GREY, plots.ORANGE, plots.BLUE, plots.GREEN)[place])
         axes.plot([place, place], [low, high], color=plots.BLACK, linewidth=1.4)
     names = [name.replace(" (", "\n(").replace(" where", "\nwhere") for name in estimate.rows]
     axes.set_xticks(range(len(names)), names)

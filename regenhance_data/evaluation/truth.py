@@ -1,21 +1,29 @@
 """True boxes from a JSON file."""
 
+import math
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from regenhance_data.console import tell, warn
-from regenhance_data.dataset.folder import Dataset
+from regenhance_data.dataset.folder import LR_FRAMES, Dataset
 from regenhance_data.detections import Detections
 from regenhance_data.detectors.class_names import class_number, name_of
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
+from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.files import read_json
 
+if TYPE_CHECKING:
+    from regenhance_data.evaluation.record import EvaluationResult
+
 MOST_BYTES = 256 << 20  # boxes of hours
+MOST_DIGITS = 9  # of a frame's number
+FAR_BEYOND_PX = 1  # a box that reaches farther beyond the frame is not rounded, but wrong or badly clipped
+FORMAT = '{"classes": ["car"], "frames": {"0": [[x1, y1, x2, y2, label]]}}'
 
 
 class FoundBy(Protocol):
@@ -33,33 +41,30 @@ def read_truth(
 
     Boxes are in pixels of the HR frame, whose (height, width) may stand in "frame_hw"; frames are numbered as in the
     dataset; labels are indices into "classes", which the detector must know by name. Boxes are left out as its
-    settings leave out detections: those of other classes, and those that are too large, whose number is printed. A
-    warning names counted classes that the file does not list. InputError where the file is anything else, is of other
-    frames or lacks one of `numbers`, and for a detector that finds no boxes.
+    settings leave out detections: those of other classes, and those that are too large, whose number is printed.
+    Warnings name counted classes that the file does not list, and count boxes that reach beyond the frame. InputError
+    where the file is anything else, is of other frames or lacks one of `numbers`, and for a detector that finds no
+    boxes.
     """
     settings, names_known = detector.settings, detector.class_names
     if detector.task != "detection":
         raise InputError(f"{path}: true boxes are for detection, --detector {settings.spec} is for {detector.task}")
-    content, grid = read_json(path, MOST_BYTES), dataset.grid(clip)
+    grid = dataset.grid(clip)
     hr_hw = grid.height * dataset.scale, grid.width * dataset.scale
-    try:
-        names = [str(name) for name in content["classes"]]
-        labels = np.array([_class_number(path, name, names_known) for name in names], np.int64)
-        counted = [class_number(name, names_known) for name in settings.classes or names]
-        truth = {int(n): _true_boxes(n, np.array(rows, np.float64), labels) for n, rows in content["frames"].items()}
-        height, width = map(int, content.get("frame_hw", hr_hw))
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"{path}: is not a valid file of true boxes ({type(error).__name__}: {error}); see --help"
-        ) from None
-    if (height, width) != hr_hw:
-        raise InputError(
-            f"{path}: has boxes on frames of {width}x{height}, the HR frames have {hr_hw[1]}x{hr_hw[0]}; scale them"
-        )
+    content = _read_content(path, hr_hw)
+    names = [str(name) for name in content["classes"]]
+    labels = np.array([_class_number(path, name, names_known) for name in names], np.int64)
+    doubled = next((name for index, name in enumerate(names) if labels[index] in labels[:index]), None)
+    if doubled is not None:
+        raise InputError(f"{path}: 'classes' has '{doubled}' twice; list each class once")
+    counted = [class_number(name, names_known) for name in settings.classes or names]
+    truth = {
+        _frame_number(path, key): _true_boxes(f"{path}: frame {key}", rows, labels)
+        for key, rows in content["frames"].items()
+    }
+    _warn_of_boxes_beyond(path, truth, hr_hw)
     dataset.refuse_numbers_of_video(path, clip, truth)
-    if missing := [number for number in numbers if number not in truth]:
-        which = f"frame {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
-        raise InputError(f"{path}: has no entry for {which}; add them, [] for a frame without boxes")
+    _refuse_missing_frames(path, truth, dataset, clip, numbers)
     _warn_of_missing_classes(path, detector, labels)
     of_classes = {number: _chosen(boxes, np.isin(boxes.labels, counted)) for number, boxes in truth.items()}
     return _without_large(path, of_classes, hr_hw, settings.max_box_area)
@@ -69,6 +74,83 @@ def refuse_truth_of_several(clips: Collection[str]) -> None:
     """InputError where --truth, which is of one clip, is given for frames of several."""
     if len(clips) > 1:
         raise InputError("--truth: is of one clip, these frames are of several; give --clips one")
+
+
+def warn_of_no_score(result: "EvaluationResult", grid: MacroblockGrid) -> None:
+    """Warn where there is no score against true boxes, or where nothing matches one. grid: of the HR frames."""
+    if result.truth is None:
+        return
+    if not result.truth.all.is_known:
+        warn("--truth: no true box counts on these frames, so there is no score against the truth")
+    elif result.truth.all.value == 0 and result.objects:
+        warn(
+            "--truth: no detection on the HR frames overlaps a true box of its class by half: are boxes in pixels of "
+            f"the HR frames ({grid.width}x{grid.height}), and of the right frames?"
+        )
+
+
+def _read_content(path: Path, hr_hw: tuple[int, int]) -> dict[str, Any]:
+    """What the file says, with a list of 'classes' and a mapping of 'frames'. InputError for anything else, and where
+    its boxes are on frames of another size than `hr_hw`.
+    """
+    content = read_json(path, MOST_BYTES)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is no mapping; expected {FORMAT}")
+    for key, kind, what in (("classes", list, "list of names"), ("frames", dict, "mapping of numbers to lists")):
+        if not isinstance(content.get(key), kind):
+            problem = f"'{key}' is no {what}" if key in content else f"there is no '{key}'"
+            raise InputError(f"{path}: {problem}; expected {FORMAT}")
+    size = content.get("frame_hw", list(hr_hw))
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int | float) for side in size):
+        raise InputError(f"{path}: 'frame_hw' is no [height, width]; give the size of the HR frames, {list(hr_hw)}")
+    if size != list(hr_hw):
+        raise InputError(
+            f"{path}: has boxes on frames of {size[1]}x{size[0]}, the HR frames have {hr_hw[1]}x{hr_hw[0]}; scale them"
+        )
+    return content
+
+
+def _frame_number(path: Path, key: str) -> int:
+    if not (key.isdecimal() and len(key) <= MOST_DIGITS):
+        raise InputError(f"{path}: frame '{key}' is no number; number frames as the files in {LR_FRAMES}/, as 139")
+    return int(key)
+
+
+def _warn_of_boxes_beyond(path: Path, truth: Mapping[int, Detections], hw: tuple[int, int]) -> None:
+    """Warn of boxes that reach beyond the frame of size `hw`, and say how many are wholly outside."""
+    edges = np.array(hw[::-1], np.float32)
+    beyond, outside = {}, 0
+    for number, found in truth.items():
+        start, end = found.boxes[:, :2], found.boxes[:, 2:]
+        is_beyond = ((start < -FAR_BEYOND_PX) | (end > edges + FAR_BEYOND_PX)).any(1)
+        beyond[number] = int(is_beyond.sum())
+        outside += int((is_beyond & ((end <= 0) | (start >= edges)).any(1)).sum())
+    if count := sum(beyond.values()):
+        first = next(number for number, some in beyond.items() if some)
+        never = f"; {outside} lie wholly outside and can never match" if outside else ""
+        warn(
+            f"{path}: {count} of {sum(len(found.labels) for found in truth.values())} true boxes reach more than "
+            f"{FAR_BEYOND_PX} px beyond the HR frame of {hw[1]}x{hw[0]}, as in frame {first}{never}; clip them, or "
+            "scale all boxes where they are of frames of another size"
+        )
+
+
+def _refuse_missing_frames(
+    path: Path, truth: Collection[int], dataset: Dataset, clip: str, numbers: Iterable[int]
+) -> None:
+    """InputError where one of `numbers` has no entry. Entries of frames that the clip does not have are told."""
+    known = [frame.number for frame in dataset.frames(clip)]
+    unknown = sorted(set(truth).difference(known))
+    if missing := [number for number in numbers if number not in truth]:
+        has = f"has {_which(unknown)}, not in the clip, which ends with {known[-1]}, and " if unknown else "has "
+        mend = f"number them as the files in {dataset.root / LR_FRAMES / clip}" if unknown else "add them"
+        raise InputError(f"{path}: {has}no entry for {_which(missing)}; {mend}, [] for a frame without boxes")
+    if unknown:
+        tell(f"{path}: has {_which(unknown)}, not in the clip, which ends with {known[-1]}: such boxes do not count")
+
+
+def _which(numbers: Sequence[int]) -> str:
+    return f"frame {numbers[0]}" + (f" and {len(numbers) - 1} more" if numbers[1:] else "")
 
 
 def _class_number(path: Path, name: str, class_names: Sequence[str]) -> int:
@@ -112,17 +194,26 @@ def _without_large(
     return kept
 
 
-def _true_boxes(frame: str, rows: np.ndarray, numbers: np.ndarray) -> Detections:
-    """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's class numbers: `numbers` of each label."""
-    rows = rows if rows.size else np.zeros((0, 5))
-    if rows.ndim != 2 or rows.shape[1] != 5:
-        raise ValueError(f"frame {frame}: a box is [x1, y1, x2, y2, label]")
-    if not np.isfinite(rows).all() or not np.isin(rows[:, 4], np.arange(len(numbers))).all():
-        raise ValueError(f"frame {frame}: a box is five finite numbers, the last an index into 'classes'")
-    if (empty := (rows[:, 2:4] <= rows[:, :2]).any(1)).any():
-        box = ", ".join(f"{side:g}" for side in rows[empty][0, :4])
-        raise ValueError(f"frame {frame}: box [{box}] has x2 <= x1 or y2 <= y1; give corners, not width and height")
-    return Detections(rows[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[rows[:, 4].astype(int)])
+def _true_boxes(frame: str, rows: Any, numbers: np.ndarray) -> Detections:
+    """Rows (x1, y1, x2, y2, label), their labels replaced by the detector's class numbers: `numbers` of each label.
+    InputError, which names `frame`, for anything else.
+    """
+    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 5 for row in rows):
+        raise InputError(f"{frame}: expected a list of boxes [x1, y1, x2, y2, label], [] for a frame without boxes")
+    if names := [row[4] for row in rows if isinstance(row[4], str)]:
+        raise InputError(f"{frame}: label '{names[0]}' is no number; a label is an index into 'classes', from 0")
+    if not all(isinstance(value, int | float) and math.isfinite(value) for row in rows for value in row):
+        raise InputError(f"{frame}: a box is five finite numbers, [x1, y1, x2, y2, label]")
+    table = np.array(rows, np.float64).reshape(-1, 5)
+    if (wrong := ~np.isin(table[:, 4], np.arange(len(numbers)))).any():
+        raise InputError(
+            f"{frame}: label {table[wrong][0, 4]:g} is no index into 'classes', which has {len(numbers)}; labels count "
+            "from 0"
+        )
+    if (empty := (table[:, 2:4] <= table[:, :2]).any(1)).any():
+        box = ", ".join(f"{side:g}" for side in table[empty][0, :4])
+        raise InputError(f"{frame}: box [{box}] has x2 <= x1 or y2 <= y1; give corners, not width and height")
+    return Detections(table[:, :4].astype(np.float32), np.ones(len(rows), np.float32), numbers[table[:, 4].astype(int)])
 
 
 def _chosen(found: Detections, kept: np.ndarray) -> Detections:

@@ -88,10 +88,10 @@ def side_of(estimate: Estimate, threshold: float) -> str:
     return WORTH_IT if low >= threshold else NOT_WORTH_IT if high < threshold else CANNOT_TELL
 
 
-_HELPS = {
-    WORTH_IT: "helps",
-    NOT_WORTH_IT: f"does not help by {LEAST_GAIN:g}",
-    CANNOT_TELL: f"may help by {LEAST_GAIN:g}",
+_ENOUGH = {
+    WORTH_IT: "",
+    NOT_WORTH_IT: f", less than the {LEAST_GAIN:g} that count",
+    CANNOT_TELL: f", perhaps less than the {LEAST_GAIN:g} that count",
 }
 
 
@@ -102,8 +102,9 @@ def helping(gains: Mapping[str, Estimate]) -> tuple[str, str]:
     worth it where one of them helps, and not where none may.
     """
     answers = {name: side_of(gain, LEAST_GAIN) for name, gain in gains.items()}
-    text = ", ".join(
-        f"{name} {_HELPS[answers[name]]} ({gain.value:+.3f}, {gain.signed_interval})" for name, gain in gains.items()
+    text = "; ".join(
+        f"{name} gains {gain.value:+.3f} ({gain.signed_interval}){_ENOUGH[answers[name]]}"
+        for name, gain in gains.items()
     )
     return next(one for one in (WORTH_IT, CANNOT_TELL, NOT_WORTH_IT) if one in answers.values()), text
 

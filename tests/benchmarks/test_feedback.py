@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from deploy.backends.registry import load_predictor
-from deploy.online.cameras import CameraFrame, importance_by
+from deploy.online.cameras import CameraFrame, flat_importance, importance_by
 from deploy.online.detectors import load_online_detector
 from deploy.online.loop import Loop
 from deploy.online.plan import Plan
@@ -54,7 +54,7 @@ def test_f1_with_and_without_what_was_found_last(name, tmp_path, run):
         found = [item.found for frame in frames for item in loop.step([frame]).done]
         return float(f1(sum(map(count_matches, found, references))))
 
-    ways = {"general weights": importance_by(load_predictor(general)), "no predictor": nothing}
+    ways = {"general weights": importance_by(load_predictor(general)), "flat map": flat_importance(grid.shape)}
     print(
         f"\n{name}, {CLIPS[name]} camera, {FRAMES} frames: F1 at {BUDGETS}; nothing enhanced {score(nothing, 0, 0):.3f}"
     )

@@ -11,7 +11,7 @@ from deploy import export_static_map, run_cameras
 from deploy.artifacts.onnx import read_onnx
 from deploy.backends.registry import load_predictor
 from deploy.export.tensorrt_check import problems
-from deploy.online.cameras import CameraFrame
+from deploy.online.cameras import CameraFrame, importance_by
 from deploy.online.loop import Loop
 from deploy.online.plan import Plan
 from deploy.online.plan_file import plan_from_dict
@@ -20,6 +20,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.regions.cache import CachePolicy, MacroblockCache
 from regenhance_data.regions.coverage import found_coverage
+from regenhance_data.regions.selection import select_macroblocks
 from regenhance_data.upscalers.enhancement import RegionEnhancer
 from regenhance_data.upscalers.loading import load_upscaler
 from regenhance_data.upscalers.settings import UpscalerSettings
@@ -177,3 +178,15 @@ def test_a_flat_map_is_a_predictor_to_which_all_macroblocks_are_alike(tmp_path, 
     assert "flat map" not in capsys.readouterr().err
     with pytest.raises(InputError, match="--feedback: goes with --predictor"):
         call(evaluate_online, "--video", video, "--upscaler", "bicubic", "--feedback", 1, "--save_dir", tmp_path / "e")
+
+
+def test_a_flat_map_chooses_other_macroblocks_in_each_frame_and_the_same_in_each_run(tmp_path):
+    export_static_map.main(
+        export_static_map.make_parser().parse_args(["--flat", str(HEIGHT), str(WIDTH), "--save_dir", str(tmp_path)])
+    )
+    importance = importance_by(load_predictor(tmp_path / f"flat_{WIDTH}x{HEIGHT}.onnx"))
+    frames = [*frames_of("gate", 120)]
+    chosen = np.stack([select_macroblocks(importance([frame])[0], 0.25) for frame in frames])
+    np.testing.assert_array_equal(chosen[:2], [select_macroblocks(importance([one])[0], 0.25) for one in frames[:2]])
+    assert chosen.any(0).all()  # so an object is found wherever it is
+    assert importance(frames).max() < 1e-3  # what was found last comes first

@@ -22,6 +22,7 @@ from deploy.online.cameras import Camera, CameraFrame, importance_by, rounds
 from deploy.online.durations import Durations
 from deploy.online.loop import EnhancedFrame, Loop
 from deploy.online.plan import MODES, Plan
+from deploy.online.running import busiest
 from deploy.online.sinks.frame import FrameResult
 from deploy.online.tracking import Tracks
 from regenhance_data.detections import Detections
@@ -537,6 +538,23 @@ def test_tracks_without_their_library_are_one_line(parts, videos, tmp_path, monk
     monkeypatch.setitem(sys.modules, "norfair", None)
     with pytest.raises(InputError, match="--track: norfair is not installed; pip install"):
         run(parts, videos, tmp_path, "--track")
+
+
+@pytest.mark.parametrize(("mode", "count"), [("regions", 1), ("none", 0)])
+def test_a_camera_that_its_masks_cover_is_told_once(mode, count, parts, videos, tmp_path, capsys):
+    config = tmp_path / "cameras.yaml"
+    whole, half = ([[0, 0], [width, 0], [width, HEIGHT], [0, HEIGHT]] for width in (WIDTH, WIDTH / 2))
+    config.write_text(f"cameras: [{{source: {videos[0]}, masks: [{whole}]}}, {{source: {videos[1]}, masks: [{half}]}}]")
+    run(parts, [config], tmp_path / "out", "--files", "jsonl", "--mode", mode, source="--cameras")
+    said = capsys.readouterr().err
+    assert said.count("gate: its masks reach into all macroblocks, so nothing of this camera can be enhanced") == count
+    assert "yard: its masks" not in said
+
+
+@pytest.mark.parametrize(("feedback", "name"), [(0, "enhance"), (1, "enhance and detect")])
+def test_the_busiest_thread_is_named_after_all_that_it_does(feedback, name):
+    told = busiest(Plan(feedback=feedback), {"read": 0.2, "predict": 0.1, "enhance": 0.93})
+    assert told == f"the busiest thread, {name}, worked 93% of the time"
 
 
 def test_a_mask_outside_of_a_videos_frames_is_refused_before_anything_is_loaded(parts, videos, tmp_path):

@@ -215,6 +215,19 @@ def test_two_cameras_cannot_listen_on_one_port_even_when_the_first_has_its_strea
     process.join()
 
 
+LISTENING = ("rtsp://0.0.0.0/a?listen", "rtmp://127.0.0.1:554/b?listen")
+
+
+def test_two_cameras_of_a_list_that_listen_on_one_port_are_refused(tmp_path):
+    path, words = tmp_path / "cameras.yaml", "the cameras {} and {} listen on one port, 554; give each its own port"
+    path.write_text(f"cameras: [{{id: gate, source: '{LISTENING[0]}'}}, {{id: yard, source: '{LISTENING[1]}'}}]")
+    with pytest.raises(InputError, match=words.format("gate", "yard")):
+        read_cameras(path)
+    with pytest.raises(InputError, match="--video: " + words.format("0.0.0.0_a", "127.0.0.1_b")):
+        cameras_of_videos(LISTENING)
+    assert cameras_of_videos([LISTENING[0], "rtsp://0.0.0.0:555/b?listen", "rtsp://127.0.0.1/c"])
+
+
 HAS_GSTREAMER = (
     subprocess.run(
         ["/usr/bin/python3", "-c", "import gi; gi.require_version('GstRtspServer', '1.0')"],
@@ -268,10 +281,17 @@ def test_the_page_tells_how_to_play_a_camera(tmp_path):
         url = f"rtsp://127.0.0.1:{free.getsockname()[1]}/gate"
     with Sources([Camera("gate", f"{url}?listen")]) as sources:
         words = [sys.executable, tmp_path / "push.py", video, url]
-        with subprocess.Popen(list(map(str, words))) as process:
-            sources.connect()
-            seen = watch(sources, lambda seen: len(seen) > 2 * len(FRAMES))  # it begins again
-            process.kill()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        with subprocess.Popen(list(map(str, words)), **pipes) as process:
+            try:
+                sources.connect()
+                seen = watch(sources, lambda seen: len(seen) > 2 * len(FRAMES))  # it begins again
+                sources.close()
+                said = process.communicate(timeout=DEADLINE_S)[0]
+            finally:
+                process.kill()
+    assert (process.returncode, said.count("\n")) == (0, 1), said
+    assert said.startswith("the push has ended: ")
     assert sources.counts()["gate"]["reconnects"] == 0
     assert seen[-1].time_s - seen[0].time_s > 0.04 * len(FRAMES)  # in real time
 
@@ -546,6 +566,9 @@ def test_cameras_are_added_changed_and_removed_while_they_run(tmp_path, capsys):
 
             watch(sources, is_told)
             assert "weigth" in "".join(said)
+            write(*(f"id: {name}, source: 'rtsp://{name}:8554/x?listen'" for name in ("gate", "yard")))
+            watch(sources, is_told)
+            assert "the cameras gate and yard listen on one port, 8554" in said[-1]
             assert "yard: read as" in "".join(said)
             assert "gate: read as" not in "".join(said)
             write(f"id: gate, source: '{yard.url}'", f"id: yard, source: '{yard.url}'")  # gate is elsewhere now
@@ -674,13 +697,16 @@ def test_a_list_of_cameras_that_changes_while_models_load_is_read_again(tmp_path
         config.write_text(listed + "]")
 
         def load(*about):
-            config.write_text(f"{listed}, {{id: yard, source: '{yard.url}'}}]")
+            whole = [[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]]
+            config.write_text(f"{listed}, {{id: yard, source: '{yard.url}', masks: [{whole}]}}]")
             return load_predictor(*about)
 
         monkeypatch.setattr(run_cameras, "load_predictor", load)
         words = words_of_run(tmp_path, "--cameras", config, "--max_frames", 100, "--files", "jsonl")
         run_cameras.main(run_cameras.make_parser().parse_args(words))
-    assert "cameras now: gate, yard" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "cameras now: gate, yard" in said.out
+    assert said.err.count("its masks reach into all macroblocks") == said.err.count("warning: yard: its masks") == 1
     found = [json.loads(line)["camera"] for line in (tmp_path / "out" / "detections.jsonl").read_text().splitlines()]
     assert set(found) == {"gate", "yard"}
 

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from regenhance_data.detections import Detections
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.evaluation.evaluate import evaluate
-from regenhance_data.evaluation.record import read_evaluation, write_evaluation
-from regenhance_data.evaluation.truth import read_truth
+from regenhance_data.evaluation.record import Estimate, EvaluationResult, Scores, read_evaluation, write_evaluation
+from regenhance_data.evaluation.truth import read_truth, warn_of_no_score
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.io.images import write_image
 from regenhance_data.metrics.detection import count_matches, f1, iou_matrix
@@ -236,6 +237,11 @@ def test_the_command_writes_figures_a_plot_and_a_table(run, dataset, tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "e" / "evaluation.json").read_bytes()
     assert (tmp_path / "e" / "evaluation.png").stat().st_size > 10_000
     assert "<svg" in (tmp_path / "e" / "evaluation.svg").read_text()
+    for rows, told in (([], "no true box counts"), ([[0, 0, 9, 9, 0]], "no detection on the HR frames overlaps")):
+        truth["frames"] = dict.fromkeys(map(str, range(8)), rows)
+        (tmp_path / "truth.json").write_text(json.dumps(truth))
+        result = run("tools/evaluate.py", "--data", dataset.root, *flags[:-3], "--save_dir", tmp_path / "none")
+        assert f"warning: --truth: {told}" in result.stderr
 
 
 def evaluation_json(**changed):
@@ -332,31 +338,80 @@ def test_counted_classes_that_the_true_boxes_lack_are_warned_of(tmp_path, detect
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "told"),
     [
-        "",
-        "[]",
-        "[" * 100_000,
-        '{"classes": ["red"]}',
-        '{"classes": ["red"], "frames": []}',
-        '{"classes": ["cat"], "frames": {}}',
-        '{"classes": ["red"], "frames": {"x": []}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4]]}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, 7]]}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, -1]]}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, 0.5]]}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, NaN]]}}',
-        '{"classes": ["red"], "frames": {"0": [[1, 2, 3, "x", 0]]}}',
-        '{"classes": ["red"], "frames": {"0": [[[1, 2, 3, 4, 0]]]}}',
-        '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 320, 0]]}}',  # x, y, width, height
-        '{"classes": ["red"], "frames": {"0": [[500, 300, 60, 40, 0]]}}',
-        '{"classes": ["red"], "frames": {"0": [[5, 3, 5, 4, 0]]}}',
+        ("", "not readable as JSON"),
+        ("[" * 100_000, "not readable as JSON .it is nested too deeply"),
+        ("[]", "is no mapping; expected {.*label"),
+        ('{"frames": {}}', "there is no 'classes'; expected {"),
+        ('{"classes": ["red"]}', "there is no 'frames'; expected {"),
+        ('{"classes": "red", "frames": {}}', "'classes' is no list of names; expected {"),
+        ('{"classes": ["red"], "frames": []}', "'frames' is no mapping of numbers to lists; expected {"),
+        ('{"classes": ["cat"], "frames": {}}', "'classes' has cat: the detector has no such class"),
+        ('{"classes": ["red", "blue", "red"], "frames": {}}', "'classes' has 'red' twice; list each class once"),
+        ('{"classes": ["red"], "frames": {}, "frame_hw": 540}', "'frame_hw' is no .height, width.; give the size"),
+        ('{"classes": ["red"], "frames": {"cam/000139": []}}', "frame 'cam/000139' is no number; number frames as"),
+        ('{"classes": ["red"], "frames": {"7": {}}}', "frame 7: expected a list of boxes"),
+        *(
+            ('{"classes": ["red"], "frames": {"0": [[1, 2, 3, 4, 0], BOX]}}'.replace("BOX", box), f"frame 0: {told}")
+            for box, told in {
+                "[1, 2, 3, 4]": "expected a list of boxes",
+                "7": "expected a list of boxes",
+                '[1, 2, 3, 4, "red"]': "label 'red' is no number; a label is an index into 'classes', from 0",
+                "[1, 2, 3, 4, 7]": "label 7 is no index into 'classes', which has 1; labels count from 0",
+                "[1, 2, 3, 4, -1]": "label -1 is no index into 'classes'",
+                "[1, 2, 3, 4, 0.5]": "label 0.5 is no index into 'classes'",
+                "[1, 2, 3, 4, NaN]": "a box is five finite numbers",
+                '[1, 2, 3, "x", 0]': "a box is five finite numbers",
+                "[1, 2, 3, [4], 0]": "a box is five finite numbers",
+                "[500, 300, 60, 320, 0]": "box .500, 300, 60, 320. has x2 <= x1",  # x, y, width, height
+                "[500, 300, 60, 40, 0]": "box .500, 300, 60, 40. has x2 <= x1",
+                "[5, 3, 5, 4, 0]": "box .5, 3, 5, 4. has x2 <= x1",
+            }.items()
+        ),
     ],
 )
-def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content):
+def test_a_broken_file_of_true_boxes_is_refused(tmp_path, detector, content, told):
     (tmp_path / "truth.json").write_text(content)
-    with pytest.raises(errors.InputError, match=r"truth\.json"):
+    with pytest.raises(errors.InputError, match=rf"truth\.json: {told}") as refused:
         read_truth(tmp_path / "truth.json", detector, fill_dataset(tmp_path / "data", {"cam": 1}), "cam", [])
+    assert not re.search(r"\w+Error", str(refused.value))
+
+
+def test_true_boxes_beyond_the_frame_are_counted(tmp_path, detector, capsys):
+    dataset, path = fill_dataset(tmp_path / "data", {"cam": 2}), tmp_path / "truth.json"
+    width, height = 93 * dataset.scale, 70 * dataset.scale
+
+    def warned(*rows):
+        path.write_text(json.dumps({"classes": ["red", "blue"], "frames": {"0": [], "1": [[*row, 0] for row in rows]}}))
+        assert len(read_truth(path, detector, dataset, "cam", [])[1].boxes) == len(rows)
+        return capsys.readouterr().err
+
+    inside = [-1, -1, 9, 9], [width - 9, height - 9, width + 1, height + 1]
+    assert not warned(*inside)
+    said = warned(*inside, [40, 30, 10 * width, 34])
+    assert f"1 of 3 true boxes reach more than 1 px beyond the HR frame of {width}x{height}, as in frame 1; cl" in said
+    assert "2 of 2 true boxes" in (said := warned([-9, 0, 0, 9], [0, -2, 9, 9]))
+    assert "as in frame 1; 1 lie wholly outside and can never match; clip them" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "objects", "told"),
+    [
+        (np.nan, 5, "no true box counts on these frames, so there is no score against the truth"),
+        (0.0, 5, r"no detection on the HR frames overlaps .* pixels of the HR frames \(140x100\), and of the right"),
+        (0.0, 0, None),  # the detector finds nothing, which is told elsewhere
+        (0.1, 5, None),
+    ],
+)
+def test_it_is_told_why_nothing_matches_the_truth(capsys, value, objects, told):
+    score = Estimate(value, (np.nan, np.nan))
+    result = EvaluationResult("f1", 9, Scores(score, score, {}), Scores(score, score, {}), objects=objects)
+    warn_of_no_score(result, MacroblockGrid(100, 140))
+    warned = capsys.readouterr().err
+    assert re.search(told, warned) if told else not warned
+    warn_of_no_score(replace(result, truth=None), MacroblockGrid(100, 140))
+    assert not capsys.readouterr().err
 
 
 def test_true_boxes_that_lack_a_frame_are_refused_before_any_is_evaluated(tmp_path, detector):
@@ -366,6 +421,18 @@ def test_true_boxes_that_lack_a_frame_are_refused_before_any_is_evaluated(tmp_pa
     assert sorted(read_truth(path, detector, dataset, "cam", [0, 3])) == [0, 1, 3]
     with pytest.raises(errors.InputError, match=r"truth\.json: has no entry for frame 2 and 1 more; add them"):
         read_truth(path, detector, dataset, "cam", range(5))
+
+
+def test_true_boxes_of_frames_beyond_the_clip_are_named(tmp_path, detector, capsys):
+    dataset, path = fill_dataset(tmp_path / "data", {"cam": 5}), tmp_path / "truth.json"
+    path.write_text('{"classes": ["red"], "frames": {"4": [], "5": [], "999": [[1, 2, 3, 4, 0]]}}')
+    read_truth(path, detector, dataset, "cam", [4])
+    assert "truth.json: has frame 5 and 1 more, not in the clip, which ends with 4: such" in capsys.readouterr().out
+    message = (
+        "has frame 5 and 1 more, not in the clip, which ends with 4, and no entry for frame 3; number them as .*cam"
+    )
+    with pytest.raises(errors.InputError, match=message):
+        read_truth(path, detector, dataset, "cam", [3, 4])
 
 
 def test_true_boxes_of_other_frames_are_refused(tmp_path, detector):

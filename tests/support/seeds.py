@@ -81,7 +81,7 @@ def write_first_seeds() -> None:
 
 def write_seeds() -> None:
     """Into the working folder: all others."""
-    truth = {"classes": ["red"], "frames": {"0": [[8, 16, 24, 30, "red"]], "1": []}}
+    truth = {"classes": ["red"], "frames": {"0": [[8, 16, 24, 30, 0]], "1": []}}
     Path("truth.json").write_text(json.dumps(truth, indent=1))
     torch.manual_seed(0)
     _write_videos()

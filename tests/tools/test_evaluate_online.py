@@ -162,7 +162,7 @@ def test_enhancement_may_not_help(parts, tmp_path):
     root = fill(tmp_path / "data", {"gate": bright}, "hr_images")
     result = compare(parts, tmp_path, "--data", root, "--budgets", 0.1, predictor=None)
     assert result["rows"]["none", 0]["f1"] == 1
-    assert result["verdict"]["text"].startswith("not worth it: whole-frame super-resolution does not help by 0.05 (")
+    assert result["verdict"]["text"].startswith("not worth it: whole-frame super-resolution gains ")
     assert "predictor" not in curves_of(result)
 
 

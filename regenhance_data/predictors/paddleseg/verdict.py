@@ -87,4 +87,5 @@ def verdict(result: Mapping[str, Any], static: StaticMapAgreement | None, lead: 
     answer = "is not" if high < 0 else "is not shown to be"
     cost = "" if is_better else f", which costs nothing: this predictor {answer} worth its time"
     apart = f"the difference is {lead.value:+.3f} (95 %: {low:+.3f} to {high:+.3f})"
-    return f"ranking {result['ranking']:.3f}: {says} {map_is}{cost}; {apart}; {known}"
+    f1 = "; whether F1 is higher too, tools/evaluate.py measures" if is_better else ""
+    return f"ranking {result['ranking']:.3f}: {says} {map_is}{cost}; {apart}; {known}{f1}"
