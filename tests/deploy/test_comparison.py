@@ -56,8 +56,8 @@ def compared(frames=20, reference=ORIGINALS, objects=10, **found_and_ms):
             "worth it",
             "whole-frame super-resolution gains +0.000 (+0.000 to +0.000), less than the 0.05 that count; predictor, "
             "2.5% gains +0.614 (+0.614 to +0.614): F1 0.333 with nothing enhanced, 0.333 with whole-frame "
-            "super-resolution, 0.947 with predictor, 2.5% against the original HR frames; predictor, 2.5% has 4.0 times "
-            "the frames a second",
+            "super-resolution, 0.947 with predictor, 2.5% against the original HR frames; predictor, 2.5% has 4.0 "
+            "times the frames a second",
         ),
         (
             {"none": (2, 1), "whole": (9, 8), "ours": (6, 2), "last": (8, 2)},
