@@ -18,7 +18,7 @@ from regenhance_data.regions.reuse import ReusePolicy
 
 TIE = 0.005  # scores that differ by no more are equal: the cheaper plan is taken
 HALOS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
-THRESHOLDS = (10.0, 6.0, 3.0)  # of the cache
+THRESHOLDS = (10.0, 8.0, 6.0, 3.0)  # of the cache
 PREDICT_EVERY, DETECT_EVERY = (2, 4), (2, 3, 5)
 FEEDBACK = (0.3, 3.0)  # weights: of a predictor that knows the camera, and above all importance
 NONE, WHOLE = Plan(mode="none", cache=NO_CACHE), Plan(mode="whole", cache=NO_CACHE)

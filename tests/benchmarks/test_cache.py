@@ -38,7 +38,7 @@ def test_f1_of_kept_macroblocks_beside_those_enhanced_anew(name):
     print(f"\n{name}, {CLIPS[name]} camera, {len(frames)} frames: F1, macroblocks enhanced anew")
     scores, counts, anew = FrameScores(F1, [name] * FRAMES), list[Counts]({} for _ in frames), dict[CurvePoint, float]()
     for budget in (0.0, 0.05, 0.1):
-        for threshold in (0, 1, 2, 3, 4, 6, 10) if budget else (0,):
+        for threshold in (0, 1, 2, 3, 4, 6, 8, 10) if budget else (0,):
             plan = Plan(budget, cache=CachePolicy(threshold))
             loop = Loop(plan, grid, known_importance, Originals(frames), detector)
             done = [item for frame in frames for item in loop.step([frame]).done]
