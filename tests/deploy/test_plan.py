@@ -394,7 +394,7 @@ def test_the_cache_has_the_laxest_threshold_that_is_not_below_fresh_selection():
     def value(one, harmful):
         return one.budget + (-0.006 if one.cache.threshold >= harmful else 0.01 if one.cache.threshold else 0)
 
-    for harmful, expected in ((11, {10}), (9, {10, 6}), (6, {10, 6, 3}), (3, {10, 6, 3})):
+    for harmful, expected in ((11, {10}), (9, {10, 8}), (8, {10, 8, 6}), (6, {10, 8, 6, 3}), (3, {10, 8, 6, 3})):
         found = searched(lambda one, harmful=harmful: value(one, harmful))
         assert {one.cache.threshold for one in found} - {0} == expected
         rare = {one.cache.threshold for one in found if one.detect_every > 1} - {0}
