@@ -153,6 +153,8 @@ class _Connection:
                     return
                 self.frames += 1
         except Exception as error:
+            # its traceback holds decoder and pictures in a cycle, which Python collects late: megabytes a connection
+            error.__traceback__ = error.__context__ = error.__cause__ = None
             self.problem = error
 
 
