@@ -4,10 +4,12 @@ A live camera has a mailbox of one slot: the newest frame takes the place of the
 when it is taken. A file beside it waits for its turn, and loses nothing.
 """
 
+import ctypes
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -215,6 +217,7 @@ class LiveReader(Reader):
             if self._closed.is_set() or self.is_over:
                 return
             self._lose(as_input_error(self.camera, problem))
+            _trim_memory()
             if connection.frames or self.camera.source.endswith(LISTENS):  # whoever pushes must find it listening
                 wait_s = patience.first_wait_s
             is_refused = isinstance(problem, PasswordRefused)
@@ -296,6 +299,12 @@ class LiveReader(Reader):
         super().join(seconds)
         if self._connection is not None:
             self._connection.thread.join(max(until - time.monotonic(), 0))
+
+
+def _trim_memory() -> None:
+    """Give back what a connection's threads had: the C library keeps it for later ones, some megabytes for each."""
+    with suppress(AttributeError, OSError):  # another one than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def next_due(due_s: float, now_s: float, fps: float) -> float | None:
