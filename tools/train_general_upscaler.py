@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     if dataset.scale not in GENERAL_SCALES:
         scales = ", ".join(map(str, GENERAL_SCALES))
         raise InputError(f"{args.data}: has the scale {dataset.scale}; the general upscalers have {scales}")
-    frames = [frame for clip in dataset.clips() for frame in dataset.frames(clip)]
+    frames = dataset.all_frames()
     dataset.refuse_missing_originals(frames)
     path = args.save_dir / general_weights(dataset.scale).name
     if args.start:

@@ -256,8 +256,7 @@ def _text(estimate: Estimate | None) -> str:
 def _signed(estimate: Estimate | None) -> tuple[str, str]:
     if estimate is None or not estimate.is_known:
         return "–", "–"
-    low, high = estimate.interval_95
-    return f"{estimate.value:+.3f}", f"{low:+.3f} to {high:+.3f}" if estimate.has_interval else "–"
+    return f"{estimate.value:+.3f}", estimate.signed_interval if estimate.has_interval else "–"
 
 
 def _share(estimate: Estimate | None) -> tuple[str, str]:
