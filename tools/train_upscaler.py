@@ -198,7 +198,7 @@ def main(args: argparse.Namespace) -> None:
     size = {"parameters": parameters, "halo_px": trained.best.halo_px}
     upscalers: dict[str, Callable[[Any], Any]] = {
         **compared,
-        ON_PIXELS: partial(upscale, trained.on_pixels),
+        **({ON_PIXELS: partial(upscale, trained.on_pixels)} if trained.iterations[0] else {}),
         EXPORTED: loaded_for_comparison([exported.spec], dataset.scale)[exported.spec],
     }
     rows = results(upscalers, judges, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])

@@ -34,8 +34,9 @@ class UpscalerTrainSettings:
     def __post_init__(self) -> None:
         if not 0 < self.minutes <= 60 * 24 * 7:
             raise InputError(f"--minutes {self.minutes:g}: expected more than 0, at most a week")
-        if self.iterations is not None and min(self.iterations) < 1:
-            raise InputError(f"--iterations {' '.join(map(str, self.iterations))}: expected at least 1 of each")
+        if self.iterations is not None and (self.iterations[0] < 0 or self.iterations[1] < 1):
+            given = " ".join(map(str, self.iterations))
+            raise InputError(f"--iterations {given}: expected at least 0 on pixels and at least 1 with the detector")
         for name, most in (("channels", _MOST_CHANNELS), ("layers", _MOST_LAYERS)):
             if not 1 <= getattr(self, name) <= most:
                 raise InputError(f"--{name} {getattr(self, name)}: expected 1 to {most}")

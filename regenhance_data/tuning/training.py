@@ -42,8 +42,8 @@ Pairs = Sequence[tuple[np.ndarray, np.ndarray]]  # LR frames uint8 [h, w, 3] wit
 Loss = Callable[[int], torch.Tensor]  # of a new batch for a step
 
 _BATCH = 8  # crops of a step on pixels; a step with the detector has one whole frame, as the detector will see it
-_PIXEL_SHARE = 0.4  # of the time
-_LOOKS = (1, 4)  # validations of each phase
+_PIXEL_SHARE = 0.4  # of the time, from random weights; the general ones know pixels, and more of it overfits
+_LOOKS = (1, 8)  # validations of each phase
 _DETECTOR_SHARE = 1.0  # what the detector's part of the loss weighs when it begins, against that of the pixels
 _WEIGHED = 8  # frames from which that weight comes
 _TRIED = 32  # frames of which one must give a gradient; one without objects can give none
@@ -75,8 +75,8 @@ class _State:
 
 @dataclass(frozen=True)
 class TrainedUpscalers:
-    """The networks after the steps on pixels, and the best by its score on the validation frames, in eval mode.
-    iterations: the steps of each phase.
+    """The networks after the steps on pixels (where there are none: as it began), and the best by its score on the
+    validation frames, in eval mode. iterations: the steps of each phase.
     """
 
     on_pixels: SmallUpscaler
@@ -230,7 +230,8 @@ class _Run:
         write_json(self._path.with_name("train_log.json"), state.log)
         metric = METRIC_NAMES[self._judge.metric]
         said = "" if known is None else f": {metric} {known:.3f} on the validation frames, PSNR {psnr:.2f} dB"
-        tell(f"{PHASES[phase]}, step {step} of {state.iterations[phase]}{said}{', the best' if is_best else ''}")
+        when = f"step {step} of {state.iterations[phase]}" if step else "before the first step"
+        tell(f"{PHASES[phase]}, {when}{said}{', the best' if is_best else ''}")
 
     def _save(self, steps: Training) -> None:
         self._state.steps = steps.state()
@@ -260,8 +261,9 @@ def _affordable(
     began = time.monotonic()
     judge.score(partial(upscale, tried))
     left = max(60 * settings.minutes - sum(_LOOKS) * (time.monotonic() - began), 0)
-    shares = _PIXEL_SHARE, 1 - _PIXEL_SHARE
-    first, second = (max(int(left * share / of_step), 1) for share, of_step in zip(shares, times, strict=True))
+    on_pixels = 0.0 if settings.begins_general(network.scale) else _PIXEL_SHARE
+    shares = on_pixels, 1 - on_pixels
+    first, second = (max(int(left * share / s), int(share > 0)) for share, s in zip(shares, times, strict=True))
     tell(f"a step on pixels takes {1000 * times[0]:.0f} ms, one with the detector {1000 * times[1]:.0f} ms")
     return first, second
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from regenhance_data.detectors.builtin import BuiltinDetector
 from regenhance_data.detectors.settings import DetectorSettings
 from regenhance_data.errors import InputError
 from regenhance_data.io.images import write_image
+from regenhance_data.learning.upscaler import upscale
 from regenhance_data.tuning.frames import read_pairs_of, read_training_pairs, refuse_blind
 from regenhance_data.tuning.judge import Judge
 from regenhance_data.tuning.settings import UpscalerTrainSettings
@@ -99,7 +101,7 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, 
         return train_upscaler(training, judge(detector, validation), detector, settings, tmp_path / folder, "same")
 
     whole = trained(Judge, "whole")
-    with pytest.raises(KeyboardInterrupt, match="kept 7 of 13 steps; give the command again to go on"):
+    with pytest.raises(KeyboardInterrupt, match="kept 6 of 13 steps; give the command again to go on"):
         trained(Interrupted, "broken")
     resumed = trained(Judge, "broken")
     again = trained(Judge, "broken")  # as when the export of what is trained was interrupted
@@ -120,6 +122,22 @@ def test_a_training_begins_with_the_general_weights_of_its_size(more, is_near, d
     trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
     first, general = (next(some.parameters()) for some in (trained.on_pixels, load_general_upscaler(SCALE)))
     assert bool((first - general).abs().max() < 0.01) == is_near
+
+
+@pytest.mark.parametrize(("pretrained", "on_pixels"), [(True, 0), (False, 1)])
+def test_general_weights_need_no_steps_on_pixels_and_are_validated_first(
+    pretrained, on_pixels, data, detector, tmp_path
+):
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    judge = Judge(detector, read_pairs_of(dataset, dataset.split_frames("val"), 3))
+    settings = UpscalerTrainSettings(minutes=1e-6, pretrained=pretrained)
+    trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
+    assert trained.iterations == (on_pixels, 1)
+    log = json.loads((tmp_path / "train_log.json").read_text())
+    assert [(row["phase"], row["step"]) for row in log] == [("pixels", on_pixels), ("detector", 1)]
+    if pretrained:
+        assert log[0]["score"] == pytest.approx(judge.score(partial(upscale, load_general_upscaler(SCALE))))
 
 
 def without_originals(root):
@@ -212,7 +230,15 @@ def test_frames_without_objects_say_nothing_of_a_detector_s_gradient(data, detec
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"minutes": 0}, {"iterations": (0, 5)}, {"channels": 0}, {"layers": 99}, {"seed": -1}, {"seed": 2**64}],
+    [
+        {"minutes": 0},
+        {"iterations": (-1, 5)},
+        {"iterations": (5, 0)},
+        {"channels": 0},
+        {"layers": 99},
+        {"seed": -1},
+        {"seed": 2**64},
+    ],
     ids=str,
 )
 def test_flags_out_of_range_are_refused(wrong):
