@@ -1,9 +1,9 @@
 """Train a small upscaler for your camera and your detector, on the originals of a dataset's training frames.
 
-First on pixels, then also on what the detector finds in the originals. Writes upscaler.onnx and upscaler.ts, which
-tools/super_resolve.py and deploy/run_cameras.py take, upscaler.json with the table of the result, and train_log.json.
-The dataset needs hr_images (tools/extract.py --keep_hr) and train.txt, val.txt, test.txt. An interrupted training goes
-on when the command is given again.
+On pixels and on what the detector finds in the originals; from random weights, on pixels alone first. Writes
+upscaler.onnx and upscaler.ts, which tools/super_resolve.py and deploy/run_cameras.py take, upscaler.json with the table
+of the result, and train_log.json. The dataset needs hr_images (tools/extract.py --keep_hr) and train.txt, val.txt,
+test.txt. An interrupted training goes on when the command is given again.
 """
 
 import argparse

@@ -1,4 +1,5 @@
-"""Train an upscaler for one detector: first on the pixels of the originals, then also on what the detector finds.
+"""Train an upscaler for one detector: from random weights first on the pixels of the originals alone, then also on what
+the detector finds.
 
 All random numbers come from the seed and the number of the step, so the same steps give the same weights on the same
 machine with the same number of threads, also in a training that was interrupted.
@@ -107,7 +108,8 @@ def train_upscaler(
         state = _State(inputs, settings.iterations or _affordable(network, training, judge, detector, settings))
         path.unlink(missing_ok=True)
     first, second = state.iterations
-    tell(f"{first} steps on pixels, then {second} with the detector; --iterations {first} {second} repeats them")
+    on_pixels = f"{first} steps on pixels, then " if first else ""
+    tell(f"{on_pixels}{second} steps with the detector; --iterations {first} {second} repeats them")
     if state.done:
         tell(f"kept {state.done} of {first + second} steps of an interrupted run")
     run = _Run(network, training, judge, detector, settings.seed, state, path)
@@ -230,8 +232,8 @@ class _Run:
         write_json(self._path.with_name("train_log.json"), state.log)
         metric = METRIC_NAMES[self._judge.metric]
         said = "" if known is None else f": {metric} {known:.3f} on the validation frames, PSNR {psnr:.2f} dB"
-        when = f"step {step} of {state.iterations[phase]}" if step else "before the first step"
-        tell(f"{PHASES[phase]}, {when}{said}{', the best' if is_best else ''}")
+        when = f"{PHASES[phase]}, step {step} of {state.iterations[phase]}" if step else "before the first step"
+        tell(f"{when}{said}{', the best' if is_best else ''}")
 
     def _save(self, steps: Training) -> None:
         self._state.steps = steps.state()

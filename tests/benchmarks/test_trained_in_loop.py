@@ -1,0 +1,96 @@
+"""A trained predictor in the loop, as a plan runs it, beside the static map in the same loop.
+
+On real clips whose enhancement is perfect: the original's pixels. For each of the two, feedback and the threshold of
+the cache are those that are best on the validation frames. Prints F1 on the test frames, against the detector's results
+on the originals.
+
+TRAINED=RUN python -m pytest tests/benchmarks/test_trained_in_loop.py -s
+
+RUN is the --save_dir of tools/benchmark_clips.py --trained_on own with the manifest clips.yaml.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.backends.registry import load_predictor
+from deploy.online.cameras import CameraFrame, importance_by
+from deploy.online.detectors import load_online_detector
+from deploy.online.loop import Loop
+from deploy.online.plan import Plan
+from deploy.online.strategies import KnownFrame
+from regenhance_data.dataset.folder import Dataset
+from regenhance_data.evaluation.bootstrap import FrameScores
+from regenhance_data.grid import MacroblockGrid
+from regenhance_data.importance.static_map import static_maps
+from regenhance_data.metrics.metric import F1
+from regenhance_data.regions.cache import CachePolicy
+from tests.benchmarks.real_clips import CLIPS, SETTINGS, Originals, frames_of
+
+RUN = os.environ.get("TRAINED")
+BUDGETS, FEEDBACK, THRESHOLDS = (0.05, 0.1), (0.0, 0.3, 1.0, 3.0), (0.0, 3.0, 6.0, 10.0)
+Importance = Callable[[Sequence[CameraFrame]], np.ndarray]
+SettingsOfLoop = tuple[float, float]  # feedback and the threshold of the cache
+
+
+class Block:
+    """The frames of the video from the first to the last frame of a split, scored by the loop."""
+
+    def __init__(self, dataset: Dataset, name: str, split: str) -> None:
+        every = dataset.record.clips[name].every or 1
+        numbers = [every * frame.number for frame in dataset.split_frames(split)]
+        self.frames: list[KnownFrame] = frames_of(name, numbers=range(numbers[0], numbers[-1] + 1))
+        self.grid = MacroblockGrid(*self.frames[0].lr.shape[:2])
+        self._detector = load_online_detector(SETTINGS, self.frames[0].original.shape[:2])
+        self._references = [self._detector.detect(frame.original[None])[0] for frame in self.frames]
+        self.scores = FrameScores(F1, [name] * len(self.frames))
+
+    def counts(self, importance: Importance, budget: float, settings: SettingsOfLoop) -> list[np.ndarray]:
+        feedback, threshold = settings
+        plan = Plan(budget, cache=CachePolicy(threshold), feedback=feedback)
+        loop = Loop(plan, self.grid, importance, Originals(self.frames), self._detector)
+        found = [item.found for frame in self.frames for item in loop.step([frame]).done]
+        return [F1.count(one, reference) for one, reference in zip(found, self._references, strict=True)]
+
+    def best(self, importance: Importance, budget: float) -> SettingsOfLoop:
+        """The settings with the highest F1."""
+        every = product(FEEDBACK, THRESHOLDS)
+        return max(every, key=lambda some: self.scores.value(self.counts(importance, budget, some)))
+
+
+def of_frames(frames: Sequence[KnownFrame]) -> np.ndarray:
+    return np.stack([frame.importance for frame in frames])
+
+
+@pytest.mark.skipif(not RUN, reason="TRAINED, the folder of a run of tools/benchmark_clips.py, is not set")
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_trained_predictor_and_the_static_map_in_the_loop(name):
+    run = Path(RUN)
+    dataset = Dataset.open(run / "data" / name)
+    validation, test = (Block(dataset, name, split) for split in ("val", "test"))
+    static = static_maps(dataset, [name])[name].astype(np.float32)
+    ways = {
+        "static map": lambda some: np.stack([static] * len(some)),
+        "predictor": importance_by(load_predictor(run / name / "own_seed0" / "mb_nano.onnx")),
+    }
+    print(f"\n{name}: {len(validation.frames)} validation and {len(test.frames)} test frames")
+    for budget in BUDGETS:
+        oracle = test.scores.value(test.counts(of_frames, budget, (0, 0)))
+        alone = test.counts(ways["static map"], budget, (0, 0))
+        print(f"  {budget:.0%}: static map alone {test.scores.value(alone):.3f}, oracle alone {oracle:.3f}")
+        of_static = None
+        for way, importance in ways.items():
+            settings = validation.best(importance, budget)
+            counts = test.counts(importance, budget, settings)
+            value = test.scores.value(counts)
+            leads = [test.scores.lead(counts, other) for other in (alone, of_static) if other is not None]
+            above = ", ".join(f"{lead.value:+.3f} ({lead.signed_interval})" for lead in leads)
+            print(
+                f"    {way}, feedback {settings[0]:g}, cache {settings[1]:g}: {value:.3f}, {value / oracle:.2f} of the"
+            )
+            print(f"      oracle's, above the static map alone, and in the same loop: {above}")
+            of_static = counts
