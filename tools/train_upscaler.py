@@ -61,11 +61,12 @@ def make_parser() -> argparse.ArgumentParser:
         nargs=2,
         type=int,
         metavar=("PIXELS", "DETECTOR"),
-        help="steps on pixels and steps with the detector, in place of --minutes: the same steps, the same weights",
+        help="steps on pixels alone (0: none, as from the general weights) and with the detector too, in place of "
+        "--minutes: the same steps, the same weights",
     )
     parser.add_argument("--channels", type=int, default=CHANNELS, help="of the network's layers")
     parser.add_argument("--layers", type=int, default=LAYERS, help="of 3x3 convolutions before the last one")
-    parser.add_argument("--no_pretrained", action="store_true", help="begin with random weights, not the general ones")
+    parser.add_argument("--no_pretrained", action="store_true", help="begin with random weights, and with pixels")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the frames, and of random initial weights")
     parser.add_argument(
         "--compare",
@@ -198,7 +199,7 @@ def main(args: argparse.Namespace) -> None:
     size = {"parameters": parameters, "halo_px": trained.best.halo_px}
     upscalers: dict[str, Callable[[Any], Any]] = {
         **compared,
-        **({ON_PIXELS: partial(upscale, trained.on_pixels)} if trained.iterations[0] else {}),
+        **({ON_PIXELS: partial(upscale, trained.on_pixels)} if trained.on_pixels else {}),
         EXPORTED: loaded_for_comparison([exported.spec], dataset.scale)[exported.spec],
     }
     rows = results(upscalers, judges, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])

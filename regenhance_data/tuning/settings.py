@@ -15,9 +15,10 @@ _MOST_CHANNELS, _MOST_LAYERS = 256, 32
 class UpscalerTrainSettings:
     """How an upscaler is trained.
 
-    minutes: they set how many steps the training takes, measured when it begins. iterations: the steps on pixels, then
-    those with the detector, in place of `minutes`. channels, layers: of the network. pretrained: whether it begins with
-    the general weights where there are some of its size. InputError, which names the flag, for values out of range.
+    minutes: they set how many steps the training takes, measured when it begins. iterations: the steps on pixels alone,
+    then those with the detector too, in place of `minutes`. channels, layers: of the network. pretrained: whether it
+    begins with the general weights where there are some of its size. InputError, which names the flag, for values out
+    of range.
     """
 
     minutes: float = MINUTES

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from regenhance_data.console import tell
+from regenhance_data.console import tell, warn
 from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.unlikeness import unlikeness
@@ -76,11 +76,11 @@ class _State:
 
 @dataclass(frozen=True)
 class TrainedUpscalers:
-    """The networks after the steps on pixels (where there are none: as it began), and the best by its score on the
-    validation frames, in eval mode. iterations: the steps of each phase.
+    """The networks after the steps on pixels, None where there are none, and the best by its score on the validation
+    frames, in eval mode. iterations: the steps of each phase.
     """
 
-    on_pixels: SmallUpscaler
+    on_pixels: SmallUpscaler | None
     best: SmallUpscaler
     iterations: tuple[int, int]
 
@@ -108,8 +108,8 @@ def train_upscaler(
         state = _State(inputs, settings.iterations or _affordable(network, training, judge, detector, settings))
         path.unlink(missing_ok=True)
     first, second = state.iterations
-    on_pixels = f"{first} steps on pixels, then " if first else ""
-    tell(f"{on_pixels}{second} steps with the detector; --iterations {first} {second} repeats them")
+    before = f"{first} steps on pixels, then " if first else ""
+    tell(f"{before}{second} steps with the detector; --iterations {first} {second} repeats them")
     if state.done:
         tell(f"kept {state.done} of {first + second} steps of an interrupted run")
     run = _Run(network, training, judge, detector, settings.seed, state, path)
@@ -117,8 +117,8 @@ def train_upscaler(
         run.finish()
     except KeyboardInterrupt:
         raise resumable(f"kept {run.saved} of {first + second} steps") from None
-    on_pixels, best = (_loaded(network, state.networks[name]) for name in ("pixels", "best"))
-    return TrainedUpscalers(on_pixels, best, state.iterations)
+    on_pixels = _loaded(network, state.networks["pixels"]) if first else None
+    return TrainedUpscalers(on_pixels, _loaded(network, state.networks["best"]), state.iterations)
 
 
 def _new_network(scale: int, settings: UpscalerTrainSettings) -> SmallUpscaler:
@@ -222,7 +222,7 @@ class _Run:
         made = partial(upscale, self._network.eval())
         score = self._judge.score(made)
         best = max((row["score"] for row in state.log if row["score"] is not None), default=-math.inf)
-        is_best = math.isnan(score) or score >= best
+        is_best = math.isnan(score) or score > best
         copied = {name: value.detach().cpu().clone() for name, value in self._network.state_dict().items()}
         state.networks |= {"best": copied} if is_best else {}
         state.networks |= {"pixels": copied} if phase == 0 else {}
@@ -254,20 +254,24 @@ def _affordable(
     network: SmallUpscaler, frames: Pairs, judge: Judge, detector: Detector, settings: UpscalerTrainSettings
 ) -> tuple[int, int]:
     """How many steps of each phase fit the minutes, by the time of some; the network stays as it is."""
-    tried = copy.deepcopy(network)
-    losses = (
-        partial(loss_on_pixels, tried, frames, settings.seed),
-        partial(loss_with_detector, tried, frames, detector, 1.0, settings.seed),
-    )
-    times = [_step_s(upscaler_training(tried, _TIMED + 1), loss) for loss in losses]
+    tried, seed = copy.deepcopy(network), settings.seed
     began = time.monotonic()
     judge.score(partial(upscale, tried))
-    left = max(60 * settings.minutes - sum(_LOOKS) * (time.monotonic() - began), 0)
+    judge.psnr(partial(upscale, tried))
+    looks_s = sum(_LOOKS) * (time.monotonic() - began)
+    left = max(60 * settings.minutes - looks_s, 0)
+    if left < looks_s:
+        warn(f"--minutes {settings.minutes:g}: {sum(_LOOKS)} validations take {looks_s / 60:.1f} of them; give more")
+
+    def affordable(share: float, loss: Loss, kind: str) -> int:
+        step_s = _step_s(upscaler_training(tried, _TIMED + 1), loss)
+        tell(f"a step {kind} takes {1000 * step_s:.0f} ms")
+        return max(int(left * share / step_s), 1)
+
     on_pixels = 0.0 if settings.begins_general(network.scale) else _PIXEL_SHARE
-    shares = on_pixels, 1 - on_pixels
-    first, second = (max(int(left * share / s), int(share > 0)) for share, s in zip(shares, times, strict=True))
-    tell(f"a step on pixels takes {1000 * times[0]:.0f} ms, one with the detector {1000 * times[1]:.0f} ms")
-    return first, second
+    first = affordable(on_pixels, partial(loss_on_pixels, tried, frames, seed), "on pixels") if on_pixels else 0
+    with_detector = partial(loss_with_detector, tried, frames, detector, 1.0, seed)
+    return first, affordable(1 - on_pixels, with_detector, "with the detector")
 
 
 def _step_s(steps: Training, loss: Loss) -> float:

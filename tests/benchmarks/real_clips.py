@@ -30,7 +30,8 @@ def frames_of(name: str, with_importance: bool = True, numbers: range = range(FR
     """Frames of a clip in a row, their importance only where it is wanted: it takes most of the time."""
     detector = load_detector(SETTINGS)
     found = []
-    for number, rgb in zip(numbers, islice(read_video(DATA / f"{name}.mp4"), numbers.start, numbers.stop), strict=True):
+    video = islice(read_video(DATA / f"{name}.mp4"), numbers.start, numbers.stop)
+    for number, rgb in enumerate(video, numbers.start):
         height, width = (side // SCALE for side in rgb.shape[:2])
         hr = np.ascontiguousarray(rgb[: height * SCALE, : width * SCALE])
         lr = jpeg_compressed(cv2.resize(hr, (width, height), interpolation=cv2.INTER_AREA), JPEG_QUALITY)

@@ -1,4 +1,4 @@
-"""A trained predictor in the loop, as a plan runs it, beside the static map in the same loop.
+"""A trained predictor in the loop, with feedback and cache, beside the static map in the same loop.
 
 On real clips whose enhancement is perfect: the original's pixels. For each of the two, feedback and the threshold of
 the cache are those that are best on the validation frames. Prints F1 on the test frames, against the detector's results
@@ -29,7 +29,7 @@ from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
 from regenhance_data.metrics.metric import F1
 from regenhance_data.regions.cache import CachePolicy
-from tests.benchmarks.real_clips import CLIPS, SETTINGS, Originals, frames_of
+from tests.benchmarks.real_clips import CLIPS, DATA, SETTINGS, Originals, frames_of
 
 RUN = os.environ.get("TRAINED")
 BUDGETS, FEEDBACK, THRESHOLDS = (0.05, 0.1), (0.0, 0.3, 1.0, 3.0), (0.0, 3.0, 6.0, 10.0)
@@ -38,12 +38,14 @@ SettingsOfLoop = tuple[float, float]  # feedback and the threshold of the cache
 
 
 class Block:
-    """The frames of the video from the first to the last frame of a split, scored by the loop."""
+    """The frames of the video from the first to the last frame of a split of one block, scored by the loop."""
 
     def __init__(self, dataset: Dataset, name: str, split: str) -> None:
         every = dataset.record.clips[name].every or 1
-        numbers = [every * frame.number for frame in dataset.split_frames(split)]
-        self.frames: list[KnownFrame] = frames_of(name, numbers=range(numbers[0], numbers[-1] + 1))
+        listed = [frame.number for frame in dataset.split_frames(split)]
+        assert listed == [*range(listed[0], listed[-1] + 1)], f"{name}: {split}.txt has several blocks"
+        numbers = range(every * listed[0], every * listed[-1] + 1)
+        self.frames: list[KnownFrame] = frames_of(name, with_importance=split == "test", numbers=numbers)
         self.grid = MacroblockGrid(*self.frames[0].lr.shape[:2])
         self._detector = load_online_detector(SETTINGS, self.frames[0].original.shape[:2])
         self._references = [self._detector.detect(frame.original[None])[0] for frame in self.frames]
@@ -66,6 +68,7 @@ def of_frames(frames: Sequence[KnownFrame]) -> np.ndarray:
     return np.stack([frame.importance for frame in frames])
 
 
+@pytest.mark.skipif(not DATA.is_dir(), reason="the real clips are not here")
 @pytest.mark.skipif(not RUN, reason="TRAINED, the folder of a run of tools/benchmark_clips.py, is not set")
 @pytest.mark.parametrize("name", CLIPS)
 def test_a_trained_predictor_and_the_static_map_in_the_loop(name):
@@ -82,15 +85,14 @@ def test_a_trained_predictor_and_the_static_map_in_the_loop(name):
         oracle = test.scores.value(test.counts(of_frames, budget, (0, 0)))
         alone = test.counts(ways["static map"], budget, (0, 0))
         print(f"  {budget:.0%}: static map alone {test.scores.value(alone):.3f}, oracle alone {oracle:.3f}")
-        of_static = None
+        others = {"the static map alone": alone}
         for way, importance in ways.items():
-            settings = validation.best(importance, budget)
+            feedback, threshold = settings = validation.best(importance, budget)
             counts = test.counts(importance, budget, settings)
             value = test.scores.value(counts)
-            leads = [test.scores.lead(counts, other) for other in (alone, of_static) if other is not None]
-            above = ", ".join(f"{lead.value:+.3f} ({lead.signed_interval})" for lead in leads)
-            print(
-                f"    {way}, feedback {settings[0]:g}, cache {settings[1]:g}: {value:.3f}, {value / oracle:.2f} of the"
-            )
-            print(f"      oracle's, above the static map alone, and in the same loop: {above}")
-            of_static = counts
+            how = f"{way}, feedback {feedback:g}, cache {threshold:g}"
+            print(f"    {how}: {value:.3f}, {value / oracle:.2f} of the oracle's")
+            for other, of_other in others.items():
+                lead = test.scores.lead(counts, of_other)
+                print(f"      above {other}: {lead.value:+.3f} ({lead.signed_interval})")
+            others[f"the {way} in this loop"] = counts

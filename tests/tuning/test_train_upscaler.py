@@ -45,6 +45,14 @@ def data(tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def pairs(data):
+    """The training pairs, and those of the validation frames."""
+    dataset = Dataset.open(data)
+    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    return training, read_pairs_of(dataset, dataset.split_frames("val"), 3)
+
+
 def test_a_detector_that_finds_something_in_one_frame_of_many_is_not_blind(data, detector, tmp_path):
     shutil.copytree(data, tmp_path / "data")
     dataset = Dataset.open(tmp_path / "data")
@@ -91,17 +99,21 @@ class Interrupted(Judge):
         return super().score(upscale)
 
 
-def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, detector, tmp_path):
-    dataset = Dataset.open(data)
-    training = read_training_pairs(dataset, dataset.split_frames("train"))
-    validation = read_pairs_of(dataset, dataset.split_frames("val"), 3)
-    settings = UpscalerTrainSettings(iterations=(4, 9), channels=4, layers=1)
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (UpscalerTrainSettings(iterations=(4, 9), channels=4, layers=1), "6 of 13"),
+        (UpscalerTrainSettings(iterations=(0, 9)), "2 of 9"),  # from the general weights
+    ],
+)
+def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(settings, kept, pairs, detector, tmp_path):
+    training, validation = pairs
 
     def trained(judge, folder):
         return train_upscaler(training, judge(detector, validation), detector, settings, tmp_path / folder, "same")
 
     whole = trained(Judge, "whole")
-    with pytest.raises(KeyboardInterrupt, match="kept 6 of 13 steps; give the command again to go on"):
+    with pytest.raises(KeyboardInterrupt, match=f"kept {kept} steps; give the command again to go on"):
         trained(Interrupted, "broken")
     resumed = trained(Judge, "broken")
     again = trained(Judge, "broken")  # as when the export of what is trained was interrupted
@@ -109,7 +121,8 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(data, 
     for folder in ("broken", "whole"):
         training_state(tmp_path / folder).unlink()
     assert content(tmp_path / "broken") == content(tmp_path / "whole")
-    for one, other in ((whole.best, resumed.best), (whole.on_pixels, resumed.on_pixels)):
+    assert (whole.on_pixels is None) == (settings.iterations[0] == 0)
+    for one, other in ((whole.best, resumed.best), (whole.on_pixels or whole.best, resumed.on_pixels or resumed.best)):
         assert all(bool((a == b).all()) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
@@ -125,19 +138,31 @@ def test_a_training_begins_with_the_general_weights_of_its_size(more, is_near, d
 
 
 @pytest.mark.parametrize(("pretrained", "on_pixels"), [(True, 0), (False, 1)])
-def test_general_weights_need_no_steps_on_pixels_and_are_validated_first(
-    pretrained, on_pixels, data, detector, tmp_path
+def test_a_training_from_the_general_weights_has_no_steps_on_pixels_alone(
+    pretrained, on_pixels, pairs, detector, tmp_path, capsys
 ):
-    dataset = Dataset.open(data)
-    training = read_training_pairs(dataset, dataset.split_frames("train"))
-    judge = Judge(detector, read_pairs_of(dataset, dataset.split_frames("val"), 3))
-    settings = UpscalerTrainSettings(minutes=1e-6, pretrained=pretrained)
+    training, validation = pairs
+    judge, settings = Judge(detector, validation), UpscalerTrainSettings(minutes=1e-6, pretrained=pretrained)
     trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
     assert trained.iterations == (on_pixels, 1)
+    assert (trained.on_pixels is None) == pretrained
+    out, err = capsys.readouterr()
+    said = out + err
+    assert "--minutes 1e-06: 9 validations take" in said
+    assert ("a step on pixels takes" in said, "before the first step: F1" in said) == (not pretrained, pretrained)
+
+
+def test_weights_that_a_training_makes_worse_are_not_kept(pairs, detector, tmp_path, monkeypatch):
+    training, validation = pairs
+    judge, settings = Judge(detector, validation), UpscalerTrainSettings(iterations=(0, 3))
+    scores = iter([0.5, 0.5, 0.4, 0.5])
+    monkeypatch.setattr(judge, "score", lambda _: next(scores))
+    trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
+    of_general = judge.psnr(partial(upscale, load_general_upscaler(SCALE)))
+    assert judge.psnr(partial(upscale, trained.best)) == of_general
     log = json.loads((tmp_path / "train_log.json").read_text())
-    assert [(row["phase"], row["step"]) for row in log] == [("pixels", on_pixels), ("detector", 1)]
-    if pretrained:
-        assert log[0]["score"] == pytest.approx(judge.score(partial(upscale, load_general_upscaler(SCALE))))
+    assert [row["step"] for row in log if row["best"]] == [0]
+    assert log[0]["psnr"] == of_general != log[-1]["psnr"]
 
 
 def without_originals(root):
