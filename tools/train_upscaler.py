@@ -17,7 +17,7 @@ with suppress(ImportError):  # a script has it beside itself: it checks the inst
     import _environment  # noqa: F401
 
 from regenhance_data import cli
-from regenhance_data.console import text_table, warn
+from regenhance_data.console import tell, text_table, warn
 from regenhance_data.dataset.folder import HR_IMAGES, Dataset, Frame
 from regenhance_data.dataset.learnt_frames import warn_of_shared_frames
 from regenhance_data.dataset.split import SPLITS
@@ -30,16 +30,15 @@ from regenhance_data.kinds import known_specs
 from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.metrics.metric import METRIC_NAMES
 from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs, refuse_blind
-from regenhance_data.tuning.settings import MINUTES, NAME, UpscalerTrainSettings
+from regenhance_data.tuning.settings import LOG, MINUTES, NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
-from regenhance_data.upscalers.general_weights import general_weights
+from regenhance_data.upscalers.general_weights import GENERAL_SCALES, general_weights
 from regenhance_data.upscalers.kinds import KINDS
 from regenhance_data.upscalers.settings import UpscalerSettings
 
 if TYPE_CHECKING:
     from regenhance_data.detectors.base import Detector
-    from regenhance_data.evaluation.record import Scores
-    from regenhance_data.tuning.judge import Judge, Upscale
+    from regenhance_data.tuning.judge import Compared, Upscale
     from regenhance_data.tuning.training import TrainedUpscalers
 
 EXAMPLES = """
@@ -48,7 +47,7 @@ python tools/train_upscaler.py --data my_dataset --minutes 20 --channels 28 --la
 python tools/train_upscaler.py --data my_dataset --compare edsr:edsr_baseline_x3.pt --save_dir runs/upscaler
 """
 MOST_VALIDATED, MOST_TESTED = 24, 40  # frames of each split, evenly spread, that the scores come from
-EXPORTED, ON_PIXELS = "trained for the detector", "trained on pixels alone"
+EXPORTED, ON_PIXELS, ORIGINALS = "trained for the detector", "trained on pixels alone", "the originals"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -86,7 +85,10 @@ def read_frames(dataset: Dataset) -> dict[str, list[Frame]]:
             f"{dataset.root / HR_IMAGES}: no such folder; an upscaler is trained on originals: extract again with "
             "tools/extract.py --keep_hr"
         )
-    return {name: frames_with_originals(dataset, name) for name in SPLITS}
+    frames = {name: frames_with_originals(dataset, name) for name in SPLITS}
+    if not frames["val"]:  # the weights that are kept are chosen on them
+        raise InputError(f"{dataset.root}/val.txt: lists no frame; make it again with tools/make_seg_dataset.py")
+    return frames
 
 
 def training_digest(dataset: Dataset, frames: Mapping[str, list[Frame]], detector: "Detector", settings: Any) -> str:
@@ -115,29 +117,28 @@ def export(trained: "TrainedUpscalers", folder: Path) -> UpscalerSettings:
 
 
 def results(
-    upscalers: Mapping[str, "Upscale"], judges: Mapping[str, "Judge"], about: Mapping[str, dict[str, Any]], lr: Any
+    upscalers: Mapping[str, "Upscale"],
+    compared: Mapping[str, "Compared | None"],
+    about: Mapping[str, dict[str, Any]],
+    lr: Any,
 ) -> list[dict[str, Any]]:
     """A row for each upscaler, and for nothing and the originals: its scores on the validation and the test frames."""
-    from regenhance_data.tuning.judge import median_ms
+    from regenhance_data.tuning.judge import NOTHING, median_ms
 
-    scores = {split: judge.compare(upscalers) for split, judge in judges.items()}
     rows = []
-    for name in ("nothing (bilinear)", *upscalers, "the originals"):
+    for name in (NOTHING, *upscalers, ORIGINALS):
         row: dict[str, Any] = {"name": name}
-        for split, of_split in scores.items():
-            estimate = estimate_of(of_split, name) if of_split else None
+        for split, of_split in compared.items():
+            scores = of_split.scores if of_split else None
+            ends = {NOTHING: scores.none, ORIGINALS: scores.all} if scores else {}
+            estimate = ends.get(name) or scores.curves[name][1.0] if scores else None
             row[split] = estimate.json_value() if estimate else None
             row[f"{split}_interval_95"] = estimate.json_interval() if estimate else None
-            row[f"{split}_of_gap"] = of_split.recovered(name, 1.0) if of_split and name in upscalers else None
+            row[f"{split}_of_gap"] = scores.recovered(name, 1.0) if scores and name in upscalers else None
         timed = upscalers.get(EXPORTED if name == ON_PIXELS else name)  # the same network in the same engine
         row["ms"] = median_ms(timed, lr) if timed else None
         rows.append({**row, **about.get(name, {})})
     return rows
-
-
-def estimate_of(scores: "Scores", name: str) -> Any:
-    ends = {"nothing (bilinear)": scores.none, "the originals": scores.all}
-    return ends[name] if name in ends else scores.curves[name][1.0]
 
 
 def table(rows: list[dict[str, Any]], metric: str) -> str:
@@ -179,9 +180,8 @@ def main(args: argparse.Namespace) -> None:
     validation = read_pairs_of(dataset, frames["val"], MOST_VALIDATED)
     test = read_pairs_of(dataset, frames["test"], MOST_TESTED)
     begins_general = settings.begins_general(dataset.scale)
-    compared = loaded_for_comparison(
-        list(dict.fromkeys(["bicubic", *(["general"] if begins_general else []), *args.compare])), dataset.scale
-    )
+    others = ["bicubic", *(["general"] if dataset.scale in GENERAL_SCALES else []), *args.compare]
+    compared = loaded_for_comparison(list(dict.fromkeys(others)), dataset.scale)
     # these import PyTorch
     from regenhance_data.learning.upscaler import upscale
     from regenhance_data.tuning.judge import Judge
@@ -202,17 +202,21 @@ def main(args: argparse.Namespace) -> None:
         **({ON_PIXELS: partial(upscale, trained.on_pixels)} if trained.on_pixels else {}),
         EXPORTED: loaded_for_comparison([exported.spec], dataset.scale)[exported.spec],
     }
-    rows = results(upscalers, judges, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])
-    metric = judges["val"].metric
-    about = {"metric": metric, "iterations": list(trained.iterations), "seed": settings.seed, "scale": dataset.scale}
-    about["begins_with"] = "general weights" if begins_general else "random weights"
-    write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows})
+    metric = METRIC_NAMES[judges["val"].metric]
+    tell(f"measures {metric} of {len(upscalers)} upscalers on {len(validation)} validation and {len(test)} test frames")
+    of_splits = {split: judge.compare(upscalers) for split, judge in judges.items()}
+    rows = results(upscalers, of_splits, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])
+    verdict = of_splits["test"].verdict(EXPORTED) if of_splits["test"] else "has no test frame to be judged by"
+    about = {"metric": judges["val"].metric, "iterations": list(trained.iterations), "seed": settings.seed}
+    about |= {"scale": dataset.scale, "begins_with": "general weights" if begins_general else "random weights"}
+    write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows, "verdict": verdict})
+    write_json(args.save_dir / LOG, trained.log)
     training_state(args.save_dir).unlink(missing_ok=True)
-    print(table(rows, METRIC_NAMES[metric]))
+    print(table(rows, metric))
     print(f"{len(validation)} validation and {len(test)} test frames, against the detector's results on the originals")
-    cli.suggest(
-        ["python", "tools/super_resolve.py", "--data", args.data, "--model", exported.spec, "--scale", dataset.scale]
-    )
+    print(f"the trained upscaler {verdict}")
+    flags = ["--predictor", "runs/predictor/mb_nano.onnx", "--upscaler", exported.spec, "--save_dir", "runs/online"]
+    cli.suggest(["python", "tools/evaluate_online.py", "--data", args.data, *flags])
 
 
 if __name__ == "__main__":

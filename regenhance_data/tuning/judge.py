@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,15 +13,44 @@ from regenhance_data.evaluation.bootstrap import (
     ALL_ENHANCED,
     NOTHING_ENHANCED,
     CurvePoint,
+    FrameScores,
     bootstrap_scores,
     objects_of,
 )
-from regenhance_data.evaluation.record import Scores
+from regenhance_data.evaluation.record import Estimate, Scores
 from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.metrics.metric import metric_of
 
 _TIMED = 10  # runs, of which the median counts
 Upscale = Callable[[np.ndarray], np.ndarray]  # uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3]
+
+
+NOTHING = "nothing (bilinear)"  # the upsampled frame
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Results of upscalers on the same frames. scores: each is a curve with the budget 1; `none` is the upsampled
+    frame, `all` the originals. counts: of each frame, by the name of the upscaler or NOTHING.
+    """
+
+    scores: Scores
+    counts: Mapping[str, Sequence[np.ndarray]]
+    frame_scores: FrameScores
+
+    def lead(self, name: str, over: str) -> Estimate:
+        """How much more an upscaler scores than another one, or NOTHING (a paired bootstrap over blocks of frames)."""
+        return self.frame_scores.lead(self.counts[name], self.counts[over])
+
+    def verdict(self, name: str) -> str:
+        """Whether an upscaler is better than nothing and than the others, in words, with how much it leads."""
+        leads = {other: self.lead(name, other) for other in self.counts if other != name}
+        how = ", ".join(f"{lead.value:+.3f} ({lead.signed_interval}) over {other}" for other, lead in leads.items())
+        if not all(lead.has_interval for lead in leads.values()):
+            return f"has too few test frames to be judged by: {how}"
+        if all(lead.interval_95[0] > 0 for lead in leads.values()):
+            return f"is better on the test frames: {how}"
+        return f"is not shown to be better than each of the others on the test frames: {how}"
 
 
 class Judge:
@@ -44,20 +74,18 @@ class Judge:
         """The mean PSNR against the originals, in dB."""
         return float(np.mean([cv2.PSNR(pair.hr, upscale(pair.lr[None])[0]) for pair in self._pairs]))
 
-    def compare(self, upscalers: Mapping[str, Upscale]) -> Scores | None:
-        """The scores of upscalers by name, each a curve with the budget 1, of the upsampled frame (`none`) and of the
-        originals (`all`); None without frames.
-        """
+    def compare(self, upscalers: Mapping[str, Upscale]) -> Compared | None:
+        """The results of upscalers by name; None without frames."""
         if not self._pairs:
             return None
         upsampled = iter([pair.upsampled for pair in self._pairs])
-        of_each = {
-            NOTHING_ENHANCED: self._counts(lambda _: next(upsampled)[None]),
-            **{CurvePoint(name, 1.0): self._counts(upscale) for name, upscale in upscalers.items()},
-            ALL_ENHANCED: self._of_reference,
-        }
-        frames = [dict(zip(of_each, counts, strict=True)) for counts in zip(*of_each.values(), strict=True)]
-        return bootstrap_scores(frames, self._metric.score)
+        counts = {NOTHING: self._counts(lambda _: next(upsampled)[None])}
+        counts |= {name: self._counts(upscale) for name, upscale in upscalers.items()}
+        points = [NOTHING_ENHANCED, *(CurvePoint(name, 1.0) for name in upscalers), ALL_ENHANCED]
+        of_frames = zip(*counts.values(), self._of_reference, strict=True)
+        frames = [dict(zip(points, of_frame, strict=True)) for of_frame in of_frames]
+        scores = bootstrap_scores(frames, self._metric.score)
+        return Compared(scores, counts, FrameScores(self._metric, [""] * len(frames)))
 
     def _counts(self, upscale: Upscale) -> list[np.ndarray]:
         """The counts of each frame."""

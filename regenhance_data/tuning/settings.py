@@ -6,7 +6,7 @@ from regenhance_data.errors import InputError
 from regenhance_data.learning.settings import CHANNELS, LAYERS, refuse_training_flags
 from regenhance_data.upscalers.general_weights import GENERAL_SCALES
 
-NAME = "upscaler"  # of its files
+NAME, LOG = "upscaler", "train_log.json"  # of its files, and of its log
 MINUTES = 8.0
 _MOST_CHANNELS, _MOST_LAYERS = 256, 32
 

@@ -22,7 +22,7 @@ from regenhance_data.dataset.folder import evenly_spread
 from regenhance_data.detectors.base import Detector
 from regenhance_data.detectors.unlikeness import unlikeness
 from regenhance_data.errors import InputError, resumable
-from regenhance_data.io.files import atomic_write, write_json
+from regenhance_data.io.files import atomic_write
 from regenhance_data.io.torch_weights import default_device, read_checkpoint
 from regenhance_data.learning.loop import Training
 from regenhance_data.learning.upscaler import (
@@ -77,12 +77,13 @@ class _State:
 @dataclass(frozen=True)
 class TrainedUpscalers:
     """The networks after the steps on pixels, None where there are none, and the best by its score on the validation
-    frames, in eval mode. iterations: the steps of each phase.
+    frames, in eval mode. iterations: the steps of each phase. log: a row for each validation.
     """
 
     on_pixels: SmallUpscaler | None
     best: SmallUpscaler
     iterations: tuple[int, int]
+    log: list[dict[str, Any]]
 
 
 def train_upscaler(
@@ -94,19 +95,20 @@ def train_upscaler(
     inputs: str,
 ) -> TrainedUpscalers:
     """Train on the pairs, go on where a training of the same `inputs` (a digest of all that it depends on) was
-    interrupted, and validate with the judge. Writes train_log.json and the `training_state` to `save_dir`.
+    interrupted, and validate with the judge. Writes the `training_state` to `save_dir`.
 
-    A KeyboardInterrupt tells what is kept. InputError for a detector whose results have no gradient, and when the loss
-    is not finite.
+    A KeyboardInterrupt tells what is kept. InputError for a detector whose results have no gradient, for random weights
+    without a step on pixels, and when the loss is not finite.
     """
     scale = training[0][1].shape[0] // training[0][0].shape[0]
+    if settings.iterations and not settings.iterations[0] and not settings.begins_general(scale):
+        raise InputError(f"--iterations 0 {settings.iterations[1]}: random weights need steps on pixels first")
     network = _new_network(scale, settings).to(default_device())
     refuse_without_gradient(network, training, detector)
     path = training_state(save_dir)
     state = _kept(path, inputs)
     if state is None:
         state = _State(inputs, settings.iterations or _affordable(network, training, judge, detector, settings))
-        path.unlink(missing_ok=True)
     first, second = state.iterations
     before = f"{first} steps on pixels, then " if first else ""
     tell(f"{before}{second} steps with the detector; --iterations {first} {second} repeats them")
@@ -118,7 +120,7 @@ def train_upscaler(
     except KeyboardInterrupt:
         raise resumable(f"kept {run.saved} of {first + second} steps") from None
     on_pixels = _loaded(network, state.networks["pixels"]) if first else None
-    return TrainedUpscalers(on_pixels, _loaded(network, state.networks["best"]), state.iterations)
+    return TrainedUpscalers(on_pixels, _loaded(network, state.networks["best"]), state.iterations, state.log)
 
 
 def _new_network(scale: int, settings: UpscalerTrainSettings) -> SmallUpscaler:
@@ -229,11 +231,10 @@ class _Run:
         known = None if math.isnan(score) else score
         psnr = self._judge.psnr(made) if self._judge.objects else None
         state.log.append({"phase": PHASES[phase], "step": step, "score": known, "psnr": psnr, "best": is_best})
-        write_json(self._path.with_name("train_log.json"), state.log)
         metric = METRIC_NAMES[self._judge.metric]
         said = "" if known is None else f": {metric} {known:.3f} on the validation frames, PSNR {psnr:.2f} dB"
         when = f"{PHASES[phase]}, step {step} of {state.iterations[phase]}" if step else "before the first step"
-        tell(f"{when}{said}{', the best' if is_best else ''}")
+        tell(f"{when}{said}{', the best' if is_best and said else ''}")
 
     def _save(self, steps: Training) -> None:
         self._state.steps = steps.state()
@@ -247,7 +248,10 @@ def _kept(path: Path, inputs: str) -> _State | None:
     if not path.is_file():
         return None
     content = read_checkpoint(path)
-    return _State(**content) if content.get("inputs") == inputs else None
+    if content.get("inputs") == inputs:
+        return _State(**content)
+    tell(f"{path.parent} has an unfinished training of other frames or settings, which this one replaces")
+    return None
 
 
 def _affordable(

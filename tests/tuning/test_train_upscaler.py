@@ -69,7 +69,8 @@ def test_a_detector_that_finds_something_in_one_frame_of_many_is_not_blind(data,
 def test_the_command_makes_an_upscaler_with_which_the_detector_finds_more(run, data, detector_file, tmp_path):
     given = ("--data", data, "--detector", f"onnx:{detector_file}", "--save_dir", tmp_path)
     made = run("tools/train_upscaler.py", *given, *SMALL, "--iterations", 60, 160)
-    assert f"next: python tools/super_resolve.py --data {data} --model onnx:{tmp_path}/upscaler.onnx" in made.stdout
+    assert f"--upscaler onnx:{tmp_path}/upscaler.onnx --save_dir runs/online" in made.stdout
+    assert "the trained upscaler has too few test frames to be judged by: +" in made.stdout
     names = ["train_log.json", "upscaler.json", "upscaler.onnx", "upscaler.parity.json", "upscaler.ts"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     rows = {row["name"]: row for row in json.loads((tmp_path / "upscaler.json").read_text())["upscalers"]}
@@ -160,9 +161,40 @@ def test_weights_that_a_training_makes_worse_are_not_kept(pairs, detector, tmp_p
     trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
     of_general = judge.psnr(partial(upscale, load_general_upscaler(SCALE)))
     assert judge.psnr(partial(upscale, trained.best)) == of_general
-    log = json.loads((tmp_path / "train_log.json").read_text())
-    assert [row["step"] for row in log if row["best"]] == [0]
-    assert log[0]["psnr"] == of_general != log[-1]["psnr"]
+    assert [row["step"] for row in trained.log if row["best"]] == [0]
+    assert trained.log[0]["psnr"] == of_general != trained.log[-1]["psnr"]
+
+
+def test_random_weights_need_steps_on_pixels(pairs, detector, tmp_path):
+    training, validation = pairs
+    settings = UpscalerTrainSettings(iterations=(0, 2), pretrained=False)
+    with pytest.raises(InputError, match="--iterations 0 2: random weights need steps on pixels first"):
+        train_upscaler(training, Judge(detector, validation), detector, settings, tmp_path, "same")
+
+
+def test_another_training_in_the_folder_of_an_unfinished_one_is_told(pairs, detector, tmp_path, capsys):
+    training, validation = pairs
+    settings = UpscalerTrainSettings(iterations=(1, 9), channels=4, layers=1)
+    with pytest.raises(KeyboardInterrupt):
+        train_upscaler(training, Interrupted(detector, validation), detector, settings, tmp_path, "one")
+    unfinished = training_state(tmp_path).read_bytes()
+    with pytest.raises(InputError, match="have no gradient"):
+        train_upscaler(training, Judge(detector, []), Blocking(DetectorSettings()), settings, tmp_path, "other")
+    assert training_state(tmp_path).read_bytes() == unfinished
+    train_upscaler(training, Judge(detector, validation), detector, settings, tmp_path, "other")
+    said = "".join(capsys.readouterr())
+    assert f"{tmp_path} has an unfinished training of other frames or settings, which this one replaces" in said
+
+
+def test_the_verdict_follows_the_interval(pairs, detector):
+    _, validation = pairs
+    judge = Judge(detector, validation * 8)  # frames enough for an interval
+    originals = iter([pair.hr for pair in validation * 8])
+    blind = {"perfect": lambda _: next(originals)[None], "black": lambda lr: 0 * lr.repeat(SCALE, 1).repeat(SCALE, 2)}
+    compared = judge.compare(blind)
+    assert compared.lead("perfect", "black").value == 1
+    assert compared.verdict("perfect").startswith("is better on the test frames: +")
+    assert compared.verdict("black").startswith("is not shown to be better than each of the others")
 
 
 def without_originals(root):
@@ -181,6 +213,10 @@ def without_lists(root):
     (root / "train.txt").unlink()
 
 
+def without_validation(root):
+    (root / "val.txt").write_text("")
+
+
 def without_objects(root):
     for path in (root / "hr_images").rglob("*.png"):
         write_image(path, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
@@ -191,6 +227,7 @@ BAD = {
     without_one_original: r"000003.png: no such HR frame \(1 of 10 are missing\); .*--keep_hr",
     of_another_scale: r"hr_images/gate/000000.png: is 128x96, expected 192x144",
     without_lists: r"train.txt: no such file; make it with",
+    without_validation: r"val.txt: lists no frame; make it again",
     without_objects: r"hr_images: the detector finds nothing in \d+ HR frames: the best score",
 }
 
