@@ -206,7 +206,9 @@ def main(args: argparse.Namespace) -> None:
     tell(f"measures {metric} of {len(upscalers)} upscalers on {len(validation)} validation and {len(test)} test frames")
     of_splits = {split: judge.compare(upscalers) for split, judge in judges.items()}
     rows = results(upscalers, of_splits, dict.fromkeys((ON_PIXELS, EXPORTED), size), training[0][0])
-    verdict = of_splits["test"].verdict(EXPORTED) if of_splits["test"] else "has no test frame to be judged by"
+    verdict = (
+        of_splits["test"].verdict(EXPORTED, compared) if of_splits["test"] else "has no test frame to be judged by"
+    )
     about = {"metric": judges["val"].metric, "iterations": list(trained.iterations), "seed": settings.seed}
     about |= {"scale": dataset.scale, "begins_with": "general weights" if begins_general else "random weights"}
     write_json(args.save_dir / f"{NAME}.json", {**about, "upscalers": rows, "verdict": verdict})

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -42,9 +42,9 @@ class Compared:
         """How much more an upscaler scores than another one, or NOTHING (a paired bootstrap over blocks of frames)."""
         return self.frame_scores.lead(self.counts[name], self.counts[over])
 
-    def verdict(self, name: str) -> str:
-        """Whether an upscaler is better than nothing and than the others, in words, with how much it leads."""
-        leads = {other: self.lead(name, other) for other in self.counts if other != name}
+    def verdict(self, name: str, others: Iterable[str]) -> str:
+        """Whether an upscaler is better than NOTHING and than the others, in words, with how much it leads."""
+        leads = {other: self.lead(name, other) for other in (NOTHING, *others)}
         how = ", ".join(f"{lead.value:+.3f} ({lead.signed_interval}) over {other}" for other, lead in leads.items())
         if not all(lead.has_interval for lead in leads.values()):
             return f"has too few test frames to be judged by: {how}"

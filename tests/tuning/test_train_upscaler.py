@@ -193,8 +193,8 @@ def test_the_verdict_follows_the_interval(pairs, detector):
     blind = {"perfect": lambda _: next(originals)[None], "black": lambda lr: 0 * lr.repeat(SCALE, 1).repeat(SCALE, 2)}
     compared = judge.compare(blind)
     assert compared.lead("perfect", "black").value == 1
-    assert compared.verdict("perfect").startswith("is better on the test frames: +")
-    assert compared.verdict("black").startswith("is not shown to be better than each of the others")
+    assert compared.verdict("perfect", ["black"]).startswith("is better on the test frames: +")
+    assert compared.verdict("black", ["perfect"]).startswith("is not shown to be better than each of the others")
 
 
 def without_originals(root):
