@@ -22,10 +22,8 @@ from regenhance_data.importance.frame_pairs import FramePair
 from regenhance_data.metrics.metric import metric_of
 
 _TIMED = 10  # runs, of which the median counts
+NOTHING = "nothing (bilinear)"  # the name of the upsampled frame
 Upscale = Callable[[np.ndarray], np.ndarray]  # uint8 [N, h, w, 3] RGB → uint8 [N, h·scale, w·scale, 3]
-
-
-NOTHING = "nothing (bilinear)"  # the upsampled frame
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ class Compared:
 
     def verdict(self, name: str, others: Iterable[str]) -> str:
         """Whether an upscaler is better than NOTHING and than the others, in words, with how much it leads."""
+        if not self.scores.none.is_known:
+            return "has no object in the test frames to be judged by"
         leads = {other: self.lead(name, other) for other in (NOTHING, *others)}
         how = ", ".join(f"{lead.value:+.3f} ({lead.signed_interval}) over {other}" for other, lead in leads.items())
         if not all(lead.has_interval for lead in leads.values()):

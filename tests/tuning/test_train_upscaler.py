@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -195,6 +196,11 @@ def test_the_verdict_follows_the_interval(pairs, detector):
     assert compared.lead("perfect", "black").value == 1
     assert compared.verdict("perfect", ["black"]).startswith("is better on the test frames: +")
     assert compared.verdict("black", ["perfect"]).startswith("is not shown to be better than each of the others")
+    few = Judge(detector, validation).compare({"black": blind["black"]})
+    assert few.verdict("black", []).startswith("has too few test frames to be judged by: +0.000 (")
+    empty = [replace(pair, hr=np.zeros_like(pair.hr)) for pair in validation]
+    without = Judge(detector, empty).compare({"black": blind["black"]})
+    assert without.verdict("black", []) == "has no object in the test frames to be judged by"
 
 
 def without_originals(root):
