@@ -29,7 +29,13 @@ from regenhance_data.io.files import alone, sha256, write_json
 from regenhance_data.kinds import known_specs
 from regenhance_data.learning.settings import CHANNELS, LAYERS
 from regenhance_data.metrics.metric import METRIC_NAMES
-from regenhance_data.tuning.frames import frames_with_originals, read_pairs_of, read_training_pairs, refuse_blind
+from regenhance_data.tuning.frames import (
+    frames_with_originals,
+    read_pairs_of,
+    read_training_pairs,
+    refuse_blind,
+    refuse_no_frame,
+)
 from regenhance_data.tuning.settings import LOG, MINUTES, NAME, UpscalerTrainSettings
 from regenhance_data.upscalers.arguments import in_words_of_upscaler_flags
 from regenhance_data.upscalers.general_weights import GENERAL_SCALES, general_weights
@@ -86,8 +92,7 @@ def read_frames(dataset: Dataset) -> dict[str, list[Frame]]:
             "tools/extract.py --keep_hr"
         )
     frames = {name: frames_with_originals(dataset, name) for name in SPLITS}
-    if not frames["val"]:  # the weights that are kept are chosen on them
-        raise InputError(f"{dataset.root}/val.txt: lists no frame; make it again with tools/make_seg_dataset.py")
+    refuse_no_frame(dataset, "val", frames["val"])  # the weights that are kept are chosen on them
     return frames
 
 

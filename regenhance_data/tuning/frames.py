@@ -26,12 +26,17 @@ def frames_with_originals(dataset: Dataset, split: str) -> list[Frame]:
     return frames
 
 
+def refuse_no_frame(dataset: Dataset, split: str, frames: Sequence[Frame]) -> None:
+    """InputError where a split that is needed lists no frame."""
+    if not frames:
+        raise InputError(f"{dataset.root}/{split}.txt: lists no frame; make it again with tools/make_seg_dataset.py")
+
+
 def read_training_pairs(dataset: Dataset, frames: Sequence[Frame]) -> list[tuple[np.ndarray, np.ndarray]]:
     """(LR frame uint8 [h, w, 3], original [h·scale, w·scale, 3]) of the training frames, or of as many of them as
     MOST_BYTES hold, at the largest size. InputError without frames, and for an original of another size.
     """
-    if not frames:
-        raise InputError(f"{dataset.root}/train.txt: lists no frame; make it again with tools/make_seg_dataset.py")
+    refuse_no_frame(dataset, "train", frames)
     grids = [dataset.grid(clip) for clip in {frame.clip for frame in frames}]
     largest = max(3 * (1 + dataset.scale**2) * grid.height * grid.width for grid in grids)
     chosen = evenly_spread(frames, max(MOST_BYTES // largest, 1))

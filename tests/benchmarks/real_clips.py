@@ -6,6 +6,9 @@ from itertools import islice
 import cv2
 import numpy as np
 
+from deploy.online.cameras import CameraFrame
+from deploy.online.loop import Detects, EnhancedFrame, Importance, Loop
+from deploy.online.plan import Plan
 from deploy.online.strategies import KnownFrame
 from regenhance_data.detectors.loading import load_detector
 from regenhance_data.detectors.settings import DetectorSettings
@@ -55,3 +58,16 @@ class Originals:
 
     def pixels_seen(self, regions: Sequence[Region], lr_hw: tuple[int, int]) -> int:
         return sum(region.inner.height * region.inner.width for region in regions)
+
+
+def known_importance(frames: Sequence[CameraFrame]) -> np.ndarray:
+    return np.stack([frame.importance for frame in frames if isinstance(frame, KnownFrame)])
+
+
+def run_loop(
+    plan: Plan, importance: Importance, frames: Sequence[KnownFrame], detector: Detects
+) -> list[EnhancedFrame]:
+    """What the loop makes of frames in a row, with perfect enhancement."""
+    grid = MacroblockGrid(*frames[0].lr.shape[:2])
+    loop = Loop(plan, grid, importance, Originals(frames), detector)
+    return [item for frame in frames for item in loop.step([frame]).done]

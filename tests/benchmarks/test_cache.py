@@ -4,34 +4,23 @@ pixels. Prints F1 against the detector's results on the originals, and its paire
 python -m pytest tests/benchmarks/test_cache.py -s
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 
-from deploy.online.cameras import CameraFrame
 from deploy.online.detectors import load_online_detector
-from deploy.online.loop import Loop
 from deploy.online.plan import Plan
-from deploy.online.strategies import KnownFrame
 from regenhance_data.evaluation.bootstrap import Counts, CurvePoint, FrameScores
-from regenhance_data.grid import MacroblockGrid
 from regenhance_data.metrics.metric import F1
 from regenhance_data.regions.cache import CachePolicy
-from tests.benchmarks.real_clips import CLIPS, DATA, FRAMES, SETTINGS, Originals, frames_of
+from tests.benchmarks.real_clips import CLIPS, DATA, FRAMES, SETTINGS, frames_of, known_importance, run_loop
 
 FRESH = CurvePoint("enhanced anew", 0.1)
-
-
-def known_importance(frames: Sequence[CameraFrame]) -> np.ndarray:
-    return np.stack([frame.importance for frame in frames if isinstance(frame, KnownFrame)])
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real clips are not here")
 @pytest.mark.parametrize("name", CLIPS)
 def test_f1_of_kept_macroblocks_beside_those_enhanced_anew(name):
     frames = frames_of(name)
-    grid = MacroblockGrid(*frames[0].lr.shape[:2])
     hr_hw = frames[0].original.shape[:2]
     detector = load_online_detector(SETTINGS, hr_hw)
     references = [detector.detect(frame.original[None])[0] for frame in frames]
@@ -40,14 +29,12 @@ def test_f1_of_kept_macroblocks_beside_those_enhanced_anew(name):
     for budget in (0.0, 0.05, 0.1):
         for threshold in (0, 1, 2, 3, 4, 6, 8, 10) if budget else (0,):
             plan = Plan(budget, cache=CachePolicy(threshold))
-            loop = Loop(plan, grid, known_importance, Originals(frames), detector)
-            done = [item for frame in frames for item in loop.step([frame]).done]
+            done = run_loop(plan, known_importance, frames, detector)
             point = CurvePoint(f"cache, threshold {threshold}" if threshold else FRESH.curve, budget)
             anew[point] = np.mean([item.selected.mean() for item in done])
             for one, item, reference in zip(counts, done, references, strict=True):
                 one[point] = F1.count(item.found, reference)
     for point, share in anew.items():
         score, lead = scores.value([one[point] for one in counts]), scores.lead_at(counts, point, FRESH)
-        low, high = lead.interval_95
         way = f"{point.budget:4.0%} {point.curve:19} {score:.3f} {share:6.1%}"
-        print(f"  {way}; above a fresh 10 %: {lead.value:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"  {way}; above a fresh 10 %: {lead.value:+.3f} ({lead.signed_interval})")

@@ -13,14 +13,13 @@ import pytest
 from deploy.backends.registry import load_predictor
 from deploy.online.cameras import CameraFrame, flat_importance, importance_by
 from deploy.online.detectors import load_online_detector
-from deploy.online.loop import Loop
 from deploy.online.plan import Plan
 from regenhance_data.grid import MacroblockGrid
 from regenhance_data.metrics.detection import count_matches, f1
 from regenhance_data.regions.cache import CachePolicy
 from regenhance_data.regions.composite import upsample_frame
 from regenhance_data.regions.coverage import box_coverage
-from tests.benchmarks.real_clips import CLIPS, DATA, FRAMES, SCALE, SETTINGS, Originals, frames_of
+from tests.benchmarks.real_clips import CLIPS, DATA, FRAMES, SCALE, SETTINGS, frames_of, run_loop
 from tests.support.files import ROOT
 
 BUDGETS, WEIGHTS = (0.05, 0.1), (3.0, 30.0)
@@ -50,8 +49,7 @@ def test_f1_with_and_without_what_was_found_last(name, tmp_path, run):
 
     def score(importance, budget, feedback):
         plan = Plan(budget, cache=CachePolicy(0), feedback=feedback)
-        loop = Loop(plan, grid, importance, Originals(frames), detector)
-        found = [item.found for frame in frames for item in loop.step([frame]).done]
+        found = [item.found for item in run_loop(plan, importance, frames, detector)]
         return float(f1(sum(map(count_matches, found, references))))
 
     ways = {"general weights": importance_by(load_predictor(general)), "flat map": flat_importance(grid.shape)}

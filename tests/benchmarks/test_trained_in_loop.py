@@ -10,7 +10,6 @@ RUN is the --save_dir of tools/benchmark_clips.py --trained_on own with the mani
 """
 
 import os
-from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -18,22 +17,20 @@ import numpy as np
 import pytest
 
 from deploy.backends.registry import load_predictor
-from deploy.online.cameras import CameraFrame, importance_by
+from deploy.online.cameras import importance_by
 from deploy.online.detectors import load_online_detector
-from deploy.online.loop import Loop
+from deploy.online.loop import Importance
 from deploy.online.plan import Plan
 from deploy.online.strategies import KnownFrame
 from regenhance_data.dataset.folder import Dataset
 from regenhance_data.evaluation.bootstrap import FrameScores
-from regenhance_data.grid import MacroblockGrid
 from regenhance_data.importance.static_map import static_maps
 from regenhance_data.metrics.metric import F1
 from regenhance_data.regions.cache import CachePolicy
-from tests.benchmarks.real_clips import CLIPS, DATA, SETTINGS, Originals, frames_of
+from tests.benchmarks.real_clips import CLIPS, DATA, SETTINGS, frames_of, known_importance, run_loop
 
 RUN = os.environ.get("TRAINED")
 BUDGETS, FEEDBACK, THRESHOLDS = (0.05, 0.1), (0.0, 0.3, 1.0, 3.0), (0.0, 3.0, 6.0, 10.0)
-Importance = Callable[[Sequence[CameraFrame]], np.ndarray]
 SettingsOfLoop = tuple[float, float]  # feedback and the threshold of the cache
 
 
@@ -46,7 +43,6 @@ class Block:
         assert listed == [*range(listed[0], listed[-1] + 1)], f"{name}: {split}.txt has several blocks"
         numbers = range(every * listed[0], every * listed[-1] + 1)
         self.frames: list[KnownFrame] = frames_of(name, with_importance=split == "test", numbers=numbers)
-        self.grid = MacroblockGrid(*self.frames[0].lr.shape[:2])
         self._detector = load_online_detector(SETTINGS, self.frames[0].original.shape[:2])
         self._references = [self._detector.detect(frame.original[None])[0] for frame in self.frames]
         self.scores = FrameScores(F1, [name] * len(self.frames))
@@ -54,18 +50,13 @@ class Block:
     def counts(self, importance: Importance, budget: float, settings: SettingsOfLoop) -> list[np.ndarray]:
         feedback, threshold = settings
         plan = Plan(budget, cache=CachePolicy(threshold), feedback=feedback)
-        loop = Loop(plan, self.grid, importance, Originals(self.frames), self._detector)
-        found = [item.found for frame in self.frames for item in loop.step([frame]).done]
-        return [F1.count(one, reference) for one, reference in zip(found, self._references, strict=True)]
+        done = run_loop(plan, importance, self.frames, self._detector)
+        return [F1.count(item.found, reference) for item, reference in zip(done, self._references, strict=True)]
 
     def best(self, importance: Importance, budget: float) -> SettingsOfLoop:
         """The settings with the highest F1."""
         every = product(FEEDBACK, THRESHOLDS)
         return max(every, key=lambda some: self.scores.value(self.counts(importance, budget, some)))
-
-
-def of_frames(frames: Sequence[KnownFrame]) -> np.ndarray:
-    return np.stack([frame.importance for frame in frames])
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real clips are not here")
@@ -82,7 +73,7 @@ def test_a_trained_predictor_and_the_static_map_in_the_loop(name):
     }
     print(f"\n{name}: {len(validation.frames)} validation and {len(test.frames)} test frames")
     for budget in BUDGETS:
-        oracle = test.scores.value(test.counts(of_frames, budget, (0, 0)))
+        oracle = test.scores.value(test.counts(known_importance, budget, (0, 0)))
         alone = test.counts(ways["static map"], budget, (0, 0))
         print(f"  {budget:.0%}: static map alone {test.scores.value(alone):.3f}, oracle alone {oracle:.3f}")
         others = {"the static map alone": alone}

@@ -129,10 +129,9 @@ def test_an_interrupted_training_ends_with_the_weights_of_an_unbroken_one(settin
 
 
 @pytest.mark.parametrize(("more", "is_near"), [({}, True), ({"pretrained": False}, False), ({"layers": 4}, False)])
-def test_a_training_begins_with_the_general_weights_of_its_size(more, is_near, data, detector, tmp_path):
-    dataset = Dataset.open(data)
-    training = read_training_pairs(dataset, dataset.split_frames("train"))
-    judge = Judge(detector, read_pairs_of(dataset, dataset.split_frames("val"), 1))
+def test_a_training_begins_with_the_general_weights_of_its_size(more, is_near, pairs, detector, tmp_path):
+    training, validation = pairs
+    judge = Judge(detector, validation)
     settings = UpscalerTrainSettings(iterations=(1, 1), **more)
     trained = train_upscaler(training, judge, detector, settings, tmp_path, "same")
     first, general = (next(some.parameters()) for some in (trained.on_pixels, load_general_upscaler(SCALE)))
@@ -274,18 +273,16 @@ class Blocking(BuiltinDetector):
         return super().dense(frames.detach(), proposals)
 
 
-def test_a_detector_without_a_gradient_is_refused(data, tmp_path):
+def test_a_detector_without_a_gradient_is_refused(pairs, tmp_path):
     detector = Blocking(DetectorSettings())
-    dataset = Dataset.open(data)
-    training = read_training_pairs(dataset, dataset.split_frames("train")[:2])
+    training, _ = pairs
     with pytest.raises(InputError, match="builtin: its results have no gradient"):
         train_upscaler(training, Judge(detector, []), detector, UpscalerTrainSettings(), tmp_path, "")
 
 
-def test_frames_without_objects_say_nothing_of_a_detector_s_gradient(data, detector, tmp_path, monkeypatch):
+def test_frames_without_objects_say_nothing_of_a_detector_s_gradient(pairs, detector, tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "same_rows", False)  # so that it is followed by the overlap of its boxes
-    dataset = Dataset.open(data)
-    training = read_training_pairs(dataset, dataset.split_frames("train"))
+    training, _ = pairs
     judge, settings = Judge(detector, []), UpscalerTrainSettings(iterations=(1, 1), channels=4, layers=1)
     empty = [(np.zeros_like(lr), np.zeros_like(hr)) for lr, hr in training]
     assert train_upscaler([*empty[:9], training[9]], judge, detector, settings, tmp_path / "some", "").iterations == (
